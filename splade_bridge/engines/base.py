@@ -1,0 +1,212 @@
+"""What every engine is: it builds an index from impacts, and answers weighted queries exactly.
+
+Results are integers ordered by score descending, then document id ascending (by code point, which
+is Anserini's order), the same in every engine. After a build the engine's own counts must equal
+the input's; an index that does not pass is never given its name.
+"""
+
+from __future__ import annotations
+
+import abc
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, NamedTuple
+
+from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
+from splade_bridge.files import staged_folder
+from splade_bridge.formats.base import ImpactSource
+from splade_bridge.invert import DEFAULT_MEMORY
+from splade_bridge.manifest import Manifest, VocabularyInfo
+from splade_bridge.vectors import Counts, ImpactBatch, Int64Array
+from splade_bridge.vocab import Vocabulary
+
+log = logging.getLogger(__name__)
+
+VOCABULARY = "vocabulary.json"
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """One to one with the flags of ``splade-bridge index``.
+
+    Attributes:
+        threads: for engines that can use several; with one, documents keep their order.
+        memory: budget in bytes of sorting (and of the JVM's buffers).
+        pisa_encoding: posting list compression of PISA.
+        pisa_block_size: postings a block of PISA's wand data.
+        pisa_bin: folder of the user's own PISA programs; the wheel's library if None.
+    """
+
+    threads: int = 1
+    memory: int = DEFAULT_MEMORY
+    pisa_encoding: str = "block_simdbp"
+    pisa_block_size: int = 64
+    pisa_bin: Path | None = None
+
+
+class ReadBack(NamedTuple):
+    """What an engine itself says that its new index holds."""
+
+    documents: int
+    postings: int
+    impact_sum: int
+
+
+class Hits(NamedTuple):
+    """The ranked documents of one query.
+
+    Attributes:
+        query_id: the query.
+        doc_ids: at most k, best first.
+        scores: int64[len(doc_ids)].
+        nanoseconds: time of the retrieval itself, without reading queries or writing runs.
+    """
+
+    query_id: str
+    doc_ids: list[str]
+    scores: Int64Array
+    nanoseconds: int
+
+
+class Searcher(abc.ABC):
+    """An open index. A context manager; closing ends its processes.
+
+    Attributes:
+        path: the index folder.
+        manifest: provenance; None for an index that another tool made.
+        vocabulary: the terms that queries may use; others match nothing.
+        algorithms: names that :meth:`search` takes, the default first.
+    """
+
+    algorithms: ClassVar[tuple[str, ...]]
+
+    def __init__(self, path: Path, manifest: Manifest | None, vocabulary: Vocabulary) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.vocabulary = vocabulary
+
+    def search(
+        self, queries: ImpactBatch, k: int, *, threads: int = 1, algorithm: str | None = None
+    ) -> Iterator[Hits]:
+        """The best ``k`` documents with a score above 0, for every query in its order.
+
+        Args:
+            queries: in the ids of :attr:`vocabulary`; a query without terms has no hits.
+
+        Raises:
+            UsageError: ``algorithm`` is unknown here, or ``k`` below 1.
+            ExternalProgramError: the engine died.
+        """
+        if k < 1:
+            raise UsageError(f"k must be 1 or more, not {k}")
+        chosen = algorithm or self.algorithms[0]
+        if chosen not in self.algorithms:
+            raise UsageError(
+                f"{self.path}: algorithm {chosen!r} is unknown to this engine; it has "
+                f"{', '.join(self.algorithms)}"
+            )
+        return self._search(queries, k, threads, chosen)
+
+    @abc.abstractmethod
+    def _search(
+        self, queries: ImpactBatch, k: int, threads: int, algorithm: str
+    ) -> Iterator[Hits]: ...
+
+    @abc.abstractmethod
+    def impacts(self, doc_id: str, term_ids: Sequence[int]) -> list[int] | None:
+        """The impacts of ``term_ids`` in a document as the index has them, 0 for none.
+
+        None if the index has no such document.
+        """
+
+    def close(self) -> None:
+        """End what the searcher holds."""
+
+    def __enter__(self) -> Searcher:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Engine(abc.ABC):
+    """Builds and opens the indexes of one engine."""
+
+    name: ClassVar[str]
+
+    def build(
+        self, source: ImpactSource, out: Path, options: BuildOptions, *, overwrite: bool = False
+    ) -> Manifest:
+        """Index all of ``source`` in a new folder ``out``.
+
+        Raises:
+            BadInputError: the source is broken, or holds no documents or no postings.
+            ExternalProgramError: the engine failed, or its counts differ from the input's.
+            MissingToolError: the engine is not installed.
+            UsageError: ``out`` exists.
+        """
+        self.check_installed(options)
+        with staged_folder(out, overwrite=overwrite) as folder:
+            read_back = self._write(source, folder, options)
+            self._check(source, read_back)
+            source.vocabulary.save(folder / VOCABULARY)
+            return Manifest(
+                kind="index",
+                engine=self.name,
+                vocabulary=VocabularyInfo.of(source.vocabulary),
+                counts=source.counts,
+                encoding=source.encoding,
+                quantization=source.quantization,
+                pruning=source.manifest.pruning if source.manifest else [],
+                parents=[source.parent],
+                options=self._recorded(options),
+                tools={**Manifest.__dataclass_fields__["tools"].default_factory(), **self.tools()},  # type: ignore[misc]
+            ).save(folder)
+
+    def _check(self, source: ImpactSource, found: ReadBack) -> None:
+        counts = source.counts
+        expected = ReadBack(counts.documents, counts.postings, counts.impact_sum)
+        if found != expected:
+            raise ExternalProgramError(
+                f"{self.name} holds {found.documents:,} documents, {found.postings:,} postings and "
+                f"impacts of {found.impact_sum:,} in sum, but was given {expected.documents:,}, "
+                f"{expected.postings:,} and {expected.impact_sum:,}: the index was thrown away"
+            )
+        if counts.empty:
+            log.warning(
+                "%s: %d of %d documents have no terms and will never be found: %s%s",
+                source.path, counts.empty, counts.documents, ", ".join(counts.empty_ids),
+                " ..." if counts.empty > len(counts.empty_ids) else "",
+            )  # fmt: skip
+
+    def _recorded(self, options: BuildOptions) -> dict[str, Any]:
+        mine = {k: v for k, v in asdict(options).items() if k.startswith(f"{self.name}_")}
+        return {k: str(v) if isinstance(v, Path) else v for k, v in mine.items()}
+
+    @abc.abstractmethod
+    def check_installed(self, options: BuildOptions) -> None:
+        """Raise MissingToolError, with the command that mends it, if the engine cannot run."""
+
+    @abc.abstractmethod
+    def _write(self, source: ImpactSource, folder: Path, options: BuildOptions) -> ReadBack: ...
+
+    @abc.abstractmethod
+    def open(self, path: Path, manifest: Manifest | None, *, memory: int) -> Searcher:
+        """Open the index in folder ``path``."""
+
+    def tools(self) -> dict[str, str]:
+        """Names and versions of what the engine runs on, for the manifest."""
+        return {}
+
+
+def refuse_empty(counts: Counts, path: Path) -> None:
+    """Raise BadInputError for a source without documents or without a single posting."""
+    if not counts.documents:
+        raise BadInputError("holds no documents", str(path))
+    if not counts.postings:
+        raise BadInputError(f"none of its {counts.documents:,} documents has a term", str(path))

@@ -1,0 +1,79 @@
+"""Document ids by number, in a file that is mapped and not loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from splade_bridge.errors import BadInputError
+from splade_bridge.vectors import Int64Array
+
+BLOB = "doc_ids.bin"
+OFFSETS = "doc_offsets.npy"
+
+
+class DocIdWriter:
+    """Appends ids; the blob goes to disk, 4 bytes an id stay in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._blob = open(folder / BLOB, "wb")
+        self._lengths: list[np.ndarray] = []
+
+    def add(self, ids: Sequence[str]) -> None:
+        """Append ids, numbered from the last."""
+        encoded = [doc_id.encode() for doc_id in ids]
+        self._blob.write(b"".join(encoded))
+        self._lengths.append(np.array([len(e) for e in encoded], dtype=np.int32))
+
+    def close(self) -> None:
+        """Write the offsets."""
+        self._blob.close()
+        lengths = np.concatenate([np.empty(0, np.int32), *self._lengths])
+        offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        np.save(self._folder / OFFSETS, offsets)
+
+
+class DocIds:
+    """The ids of an index, as written by :class:`DocIdWriter`."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            self._offsets = np.load(folder / OFFSETS, mmap_mode="r")
+            self._blob = np.memmap(folder / BLOB, dtype=np.uint8, mode="r")
+        except (OSError, ValueError) as error:
+            raise BadInputError(f"no document ids ({error}): build it again", str(folder)) from error
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def __getitem__(self, number: int) -> str:
+        start, stop = int(self._offsets[number]), int(self._offsets[number + 1])
+        return bytes(self._blob[start:stop]).decode()
+
+    def find(self, doc_id: str) -> int | None:
+        """The number of ``doc_id``, by a scan of the blob; for single look-ups."""
+        wanted = doc_id.encode()
+        lengths = np.diff(self._offsets)
+        for number in np.flatnonzero(lengths == len(wanted)).tolist():
+            start = int(self._offsets[number])
+            if bytes(self._blob[start : start + len(wanted)]) == wanted:
+                return int(number)
+        return None
+
+    def rank(
+        self, numbers: np.ndarray, scores: Int64Array, k: int
+    ) -> tuple[list[str], Int64Array]:
+        """The best ``k`` by (score descending, id ascending).
+
+        Args:
+            numbers: int32[n] documents, all that tie with the k-th best included.
+            scores: int64[n].
+        """
+        ranked = sorted(
+            zip((-scores).tolist(), map(self.__getitem__, numbers.tolist()), strict=True)
+        )[:k]
+        return [doc_id for _, doc_id in ranked], -np.array([s for s, _ in ranked], dtype=np.int64)

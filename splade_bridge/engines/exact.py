@@ -1,0 +1,105 @@
+"""The oracle: an integer product of query and documents over plain posting lists.
+
+Nothing is skipped or approximated, so what this engine says is what the others must say.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from splade_bridge.engines.base import (
+    VOCABULARY,
+    BuildOptions,
+    Engine,
+    Hits,
+    ReadBack,
+    Searcher,
+    refuse_empty,
+)
+from splade_bridge.engines.docids import DocIds, DocIdWriter
+from splade_bridge.errors import BadInputError
+from splade_bridge.formats.base import ImpactSource
+from splade_bridge.invert import Transposer
+from splade_bridge.manifest import Manifest
+from splade_bridge.vectors import ImpactBatch, row_pointers
+from splade_bridge.vocab import Vocabulary
+
+INDPTR, DOCS, IMPACTS = "indptr.npy", "docs.bin", "impacts.bin"
+
+
+class ExactEngine(Engine):
+    """Posting lists as two flat int32 files."""
+
+    name = "exact"
+
+    def check_installed(self, options: BuildOptions) -> None:
+        """Needs nothing but numpy."""
+
+    def _write(self, source: ImpactSource, folder: Path, options: BuildOptions) -> ReadBack:
+        ids = DocIdWriter(folder)
+        with Transposer(options.memory, folder.parent) as transposer:
+            for batch in source.batches():
+                transposer.add(batch.indptr, batch.indices, batch.impacts)
+                ids.add(batch.ids)
+            ids.close()
+            refuse_empty(source.counts, source.path)
+            width = len(source.vocabulary)
+            np.save(folder / INDPTR, row_pointers(transposer.column_counts(width)))
+            with open(folder / DOCS, "wb") as docs, open(folder / IMPACTS, "wb") as impacts:
+                for block in transposer.columns(np.arange(width, dtype=np.int32)):
+                    docs.write(block.rows.tobytes())
+                    impacts.write(block.values.tobytes())
+        written = np.memmap(folder / IMPACTS, dtype=np.int32, mode="r")
+        return ReadBack(len(DocIds(folder)), len(written), int(written.sum(dtype=np.int64)))
+
+    def open(self, path: Path, manifest: Manifest | None, *, memory: int) -> Searcher:
+        """Map the posting lists."""
+        return ExactSearcher(path, manifest)
+
+
+class ExactSearcher(Searcher):
+    """Adds up one query at a time in an int64 for every document."""
+
+    algorithms = ("exhaustive",)
+
+    def __init__(self, path: Path, manifest: Manifest | None) -> None:
+        super().__init__(path, manifest, Vocabulary.load(path / VOCABULARY))
+        self._ids = DocIds(path)
+        try:
+            self._indptr = np.load(path / INDPTR)
+            self._docs = np.memmap(path / DOCS, dtype=np.int32, mode="r")
+            self._impacts = np.memmap(path / IMPACTS, dtype=np.int32, mode="r")
+        except (OSError, ValueError) as error:
+            raise BadInputError(f"damaged ({error}): build it again", str(path)) from error
+
+    def _search(self, queries: ImpactBatch, k: int, threads: int, algorithm: str) -> Iterator[Hits]:
+        scores = np.zeros(len(self._ids), dtype=np.int64)
+        for number, query_id in enumerate(queries.ids):
+            started = time.perf_counter_ns()
+            scores[:] = 0
+            for term, weight in zip(*queries.row(number), strict=True):
+                part = slice(int(self._indptr[term]), int(self._indptr[term + 1]))
+                scores[self._docs[part]] += self._impacts[part] * np.int64(weight)
+            found = np.flatnonzero(scores)
+            if len(found) > k:
+                worst = np.partition(scores[found], len(found) - k)[len(found) - k]
+                found = found[scores[found] >= worst]
+            doc_ids, best = self._ids.rank(found, scores[found], k)
+            yield Hits(query_id, doc_ids, best, time.perf_counter_ns() - started)
+
+    def impacts(self, doc_id: str, term_ids: Sequence[int]) -> list[int] | None:
+        """See :class:`Searcher`."""
+        number = self._ids.find(doc_id)
+        if number is None:
+            return None
+        found = []
+        for term in term_ids:
+            start, stop = int(self._indptr[term]), int(self._indptr[term + 1])
+            at = start + int(np.searchsorted(self._docs[start:stop], number))
+            there = at < stop and self._docs[at] == number
+            found.append(int(self._impacts[at]) if there else 0)
+        return found

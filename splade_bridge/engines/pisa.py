@@ -1,0 +1,304 @@
+"""PISA from its PyPI wheel, in a worker process; or through the user's own PISA programs."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import logging
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+
+from splade_bridge.engines import pisa_programs
+from splade_bridge.engines.base import (
+    VOCABULARY,
+    BuildOptions,
+    Engine,
+    Hits,
+    ReadBack,
+    Searcher,
+    refuse_empty,
+)
+from splade_bridge.engines.docids import DocIds, DocIdWriter
+from splade_bridge.engines.pisa_worker import Answer, library
+from splade_bridge.errors import BadInputError, ExternalProgramError, MissingToolError, UsageError
+from splade_bridge.formats.base import ImpactSource
+from splade_bridge.formats.pisa import RAW_FILES, number_name, write_canonical
+from splade_bridge.invert import Transposer
+from splade_bridge.manifest import Manifest
+from splade_bridge.vectors import ImpactBatch, Int32Array
+from splade_bridge.vocab import Vocabulary
+
+log = logging.getLogger(__name__)
+
+INSTALL = "pip install 'splade-bridge[pisa]' (Linux x86-64 only)"
+LISTS = "lists.npy"
+ENCODINGS = (
+    "block_simdbp", "block_interpolative", "block_maskedvbyte", "block_optpfor", "block_qmx",
+    "block_simple16", "block_simple8b", "block_streamvbyte", "block_varintg8iu", "block_varintgb",
+    "ef", "pefopt", "pefuniform", "single",
+)  # fmt: skip
+
+
+class PisaEngine(Engine):
+    """Builds PISA indexes from canonical files."""
+
+    name = "pisa"
+
+    def check_installed(self, options: BuildOptions) -> None:
+        """Look for the user's programs or the wheel."""
+        if options.pisa_encoding not in ENCODINGS:  # the library would abort on it
+            raise UsageError(
+                f"no PISA encoding {options.pisa_encoding!r}: there are {', '.join(ENCODINGS)}"
+            )
+        if options.pisa_bin is not None:
+            pisa_programs.check(options.pisa_bin)
+        elif library() is None:
+            raise MissingToolError(
+                f"PISA is not installed: {INSTALL}, or set PISA_BIN to the folder of your own"
+            )
+
+    def tools(self) -> dict[str, str]:
+        """The wheel's version."""
+        try:
+            return {"pyterrier-pisa": importlib.metadata.version("pyterrier-pisa")}
+        except importlib.metadata.PackageNotFoundError:
+            return {}
+
+    def _write(self, source: ImpactSource, folder: Path, options: BuildOptions) -> ReadBack:
+        ids = DocIdWriter(folder)
+        lengths = []
+        with Transposer(options.memory, folder.parent) as transposer:
+            for batch in source.batches():
+                transposer.add(batch.indptr, batch.indices, batch.impacts)
+                ids.add(batch.ids)
+                running = np.concatenate([[0], np.cumsum(batch.impacts, dtype=np.int64)])
+                lengths.append(np.diff(running[batch.indptr]))
+            ids.close()
+            refuse_empty(source.counts, source.path)
+            width = len(source.vocabulary)
+            used = write_canonical(folder, transposer, width, np.concatenate(lengths))
+            document_frequencies = transposer.column_counts(width)[used]
+        np.save(folder / LISTS, used)
+        if options.pisa_bin is not None:
+            pisa_programs.build(
+                options.pisa_bin, folder, options.pisa_encoding, options.pisa_block_size
+            )
+        if library() is None:
+            found = pisa_programs.read_back(folder)
+        else:
+            lists = [(number_name(i), n) for i, n in enumerate(document_frequencies.tolist())]
+            with Worker(folder, options.pisa_encoding, options.pisa_block_size, len(DocIds(folder))) as worker:
+                postings, impact_sum = worker.call("totals", lists)
+            found = ReadBack(len(DocIds(folder)), postings, impact_sum)
+        for raw in RAW_FILES:
+            (folder / raw).unlink()
+        return found
+
+    def _recorded(self, options: BuildOptions) -> dict[str, Any]:
+        recorded = super()._recorded(options)
+        recorded.pop("pisa_bin")
+        return recorded
+
+    def open(self, path: Path, manifest: Manifest | None, *, memory: int) -> Searcher:
+        """Start no process yet; :meth:`Searcher.search` does."""
+        assert manifest is not None
+        programs = os.environ.get("PISA_BIN")
+        options = BuildOptions(pisa_bin=Path(programs) if programs else None)
+        self.check_installed(options)
+        if options.pisa_bin is not None:
+            return PisaProgramSearcher(path, manifest, options.pisa_bin)
+        return PisaSearcher(path, manifest)
+
+
+class _PisaIndex(Searcher):
+    """What both ways of running PISA share: names, profile, exact ranking of ties."""
+
+    # ranked_or_taat is a data race and ranked_or_taat_lazy ignores weights: neither is offered.
+    algorithms = ("block_max_wand", "block_max_maxscore", "maxscore", "wand", "ranked_or")
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        super().__init__(path, manifest, Vocabulary.load(path / VOCABULARY))
+        self.encoding: str = manifest.options["pisa_encoding"]
+        self.block_size: int = manifest.options["pisa_block_size"]
+        self.doc_ids = DocIds(path)
+        try:
+            used = np.load(path / LISTS)
+        except (OSError, ValueError) as error:
+            raise BadInputError(f"damaged ({error}): build it again", str(path)) from error
+        self._list_of: Int32Array = np.full(len(self.vocabulary), -1, dtype=np.int32)
+        self._list_of[used] = np.arange(len(used), dtype=np.int32)
+
+    def query_lists(self, queries: ImpactBatch, number: int) -> dict[int, int]:
+        """List number -> weight of one query; terms without postings are left out."""
+        terms, weights = queries.row(number)
+        lists = self._list_of[terms]
+        there = lists >= 0
+        return dict(zip(lists[there].tolist(), weights[there].tolist(), strict=True))
+
+    def hits(self, query_id: str, answer: Answer, k: int) -> Hits:
+        """Ids, ranked and cut to k."""
+        doc_ids, scores = self.doc_ids.rank(answer.documents, answer.scores, k)
+        return Hits(query_id, doc_ids, scores, answer.nanoseconds)
+
+
+class PisaSearcher(_PisaIndex):
+    """The wheel's library, one worker process a thread."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        super().__init__(path, manifest)
+        self._workers: list[Worker] = []
+
+    def _start(self, threads: int) -> list[Worker]:
+        while len(self._workers) < threads:
+            self._workers.append(
+                Worker(self.path, self.encoding, self.block_size, len(self.doc_ids))
+            )
+        return self._workers[:threads]
+
+    def _search(self, queries: ImpactBatch, k: int, threads: int, algorithm: str) -> Iterator[Hits]:
+        workers = self._start(threads)
+        waiting: deque[tuple[str, Worker | None]] = deque()
+        empty = Answer(np.empty(0, np.int64), np.empty(0, np.int64), 0)
+
+        def finish() -> Hits:
+            query_id, worker = waiting.popleft()
+            return self.hits(query_id, Answer(*worker.receive()) if worker else empty, k)
+
+        for number, query_id in enumerate(queries.ids):
+            lists = self.query_lists(queries, number)
+            if not lists:
+                waiting.append((query_id, None))
+                continue
+            worker = workers[number % threads]
+            while any(busy is worker for _, busy in waiting):
+                yield finish()
+            terms = {number_name(i): float(weight) for i, weight in lists.items()}
+            worker.send("best", terms, k, algorithm)
+            waiting.append((query_id, worker))
+        while waiting:
+            yield finish()
+
+    def impacts(self, doc_id: str, term_ids: Sequence[int]) -> list[int] | None:
+        """One-term queries over whole lists: what the engine would add for the document."""
+        number = self.doc_ids.find(doc_id)
+        if number is None:
+            return None
+        (worker,) = self._start(1)
+        found = []
+        for term in term_ids:
+            impact = 0
+            if self._list_of[term] >= 0:
+                terms = {number_name(int(self._list_of[term])): 1.0}
+                answer = Answer(*worker.call("best", terms, len(self.doc_ids), "ranked_or"))
+                impact = int(answer.scores[answer.documents == number].sum())
+            found.append(impact)
+        return found
+
+    def close(self) -> None:
+        """End the workers."""
+        for worker in self._workers:
+            worker.close()
+        self._workers.clear()
+
+
+class PisaProgramSearcher(_PisaIndex):
+    """The user's own ``evaluate_queries``, which reports no time for each query."""
+
+    def __init__(self, path: Path, manifest: Manifest, programs: Path) -> None:
+        super().__init__(path, manifest)
+        self._programs = programs
+
+    def _search(self, queries: ImpactBatch, k: int, threads: int, algorithm: str) -> Iterator[Hits]:
+        lists = [self.query_lists(queries, number) for number in range(len(queries))]
+        answers = pisa_programs.search(
+            self._programs, self.path, lists, k,
+            encoding=self.encoding, block_size=self.block_size, algorithm=algorithm,
+            threads=threads, documents=len(self.doc_ids),
+        )  # fmt: skip
+        for query_id, answer in zip(queries.ids, answers, strict=True):
+            yield self.hits(query_id, answer, k)
+
+    def impacts(self, doc_id: str, term_ids: Sequence[int]) -> list[int] | None:
+        """As in :class:`PisaSearcher`."""
+        number = self.doc_ids.find(doc_id)
+        if number is None:
+            return None
+        lists = [{int(self._list_of[t]): 1} if self._list_of[t] >= 0 else {} for t in term_ids]
+        answers = pisa_programs.search(
+            self._programs, self.path, lists, len(self.doc_ids),
+            encoding=self.encoding, block_size=self.block_size, algorithm="ranked_or", threads=1,
+            documents=len(self.doc_ids),
+        )  # fmt: skip
+        return [int(a.scores[a.documents == number].sum()) for a in answers]
+
+
+class Worker:
+    """One process with one open index.
+
+    Raises:
+        ExternalProgramError: from any method, when the process died; with the end of its log.
+    """
+
+    def __init__(self, folder: Path, encoding: str, block_size: int, documents: int) -> None:
+        self._folder = folder
+        self._log = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "splade_bridge.engines.pisa_worker"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
+        )  # fmt: skip
+        self.call("open", str(folder), encoding, block_size, documents)
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Send and receive."""
+        self.send(method, *arguments)
+        return self.receive()
+
+    def send(self, method: str, *arguments: Any) -> None:
+        """Ask for a method of :class:`pisa_worker.Index`."""
+        stdin = cast(BinaryIO, self._process.stdin)
+        try:
+            pickle.dump((method, arguments), stdin, protocol=pickle.HIGHEST_PROTOCOL)
+            stdin.flush()
+        except BrokenPipeError:
+            raise self._death() from None
+
+    def receive(self) -> Any:
+        """Wait for the answer to the oldest request."""
+        try:
+            return pickle.load(cast(BinaryIO, self._process.stdout))
+        except (EOFError, pickle.UnpicklingError):
+            raise self._death() from None
+
+    def close(self) -> None:
+        """End the process."""
+        with contextlib.suppress(BrokenPipeError):
+            cast(BinaryIO, self._process.stdin).close()
+        cast(BinaryIO, self._process.stdout).close()
+        self._process.kill()
+        self._process.wait()
+        self._log.close()
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _death(self) -> ExternalProgramError:
+        status = self._process.wait()
+        self._log.seek(0)
+        said = self._log.read().decode(errors="replace").strip().splitlines()[-3:]
+        how = f"signal {-status}" if status < 0 else f"status {status}"
+        return ExternalProgramError(
+            f"{self._folder}: PISA ended with {how}: {' | '.join(said) or 'no message'}"
+        )
+

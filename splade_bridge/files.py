@@ -1,0 +1,195 @@
+"""Files that appear whole or not at all, compressed or not, and errors that name them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import gzip
+import hashlib
+import io
+import os
+import shutil
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import zstandard
+
+from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
+
+COMPRESSED = (".gz", ".zst")
+STDIO = Path("-")
+
+
+def plain_suffix(path: Path) -> str:
+    """The last suffix below a compression suffix, lower-cased: ``a.jsonl.gz`` -> ``.jsonl``."""
+    suffixes = [s.lower() for s in path.suffixes]
+    if suffixes and suffixes[-1] in COMPRESSED:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
+@contextlib.contextmanager
+def open_reader(path: Path) -> Iterator[BinaryIO]:
+    """The bytes of ``path``, decompressed by its suffix; ``-`` is stdin.
+
+    Raises:
+        BadInputError: the file cannot be opened, or its compressed stream is damaged or cut.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            if path == STDIO:
+                stream = cast(BinaryIO, sys.stdin.buffer)
+            else:
+                stream = stack.enter_context(open(path, "rb"))
+        except OSError as error:
+            raise BadInputError(f"cannot be read ({error.strerror})", str(path)) from error
+        if path.suffix.lower() == ".gz":
+            stream = cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=stream)))
+        elif path.suffix.lower() == ".zst":
+            decompressor = zstandard.ZstdDecompressor()
+            raw = stack.enter_context(
+                decompressor.stream_reader(stream, read_across_frames=True)
+            )
+            stream = cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, raw), 1 << 20))
+        try:
+            yield stream
+        except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
+            raise BadInputError(
+                f"the compressed file is cut off or damaged ({error})", str(path)
+            ) from error
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Lines of ``path`` with their numbers from 1; a UTF-8 byte order mark is dropped."""
+    with open_reader(path) as stream:
+        for number, line in enumerate(stream, start=1):
+            if number == 1 and line.startswith(b"\xef\xbb\xbf"):
+                line = line[3:]
+            yield number, line
+
+
+@contextlib.contextmanager
+def atomic_writer(path: Path, level: int = 6) -> Iterator[BinaryIO]:
+    """A stream whose bytes become ``path`` only when the block ends well; ``-`` is stdout.
+
+    Compresses by suffix, reproducibly (no time stamp in gzip headers). The content is synced
+    before it is renamed.
+
+    Raises:
+        ExternalProgramError: the disk is full or the place cannot be written.
+    """
+    if path == STDIO:
+        yield cast(BinaryIO, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+        return
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "wb") as raw:
+            with contextlib.ExitStack() as stack:
+                stream: BinaryIO = raw
+                if path.suffix.lower() == ".gz":
+                    stream = cast(
+                        BinaryIO,
+                        stack.enter_context(gzip.GzipFile("", "wb", level, raw, mtime=0)),
+                    )
+                elif path.suffix.lower() == ".zst":
+                    compressor = zstandard.ZstdCompressor(level=3)
+                    stream = cast(
+                        BinaryIO, stack.enter_context(compressor.stream_writer(raw, closefd=False))
+                    )
+                yield stream
+            raw.flush()
+            os.fsync(raw.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        raise _write_error(error, path) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def staged_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
+    """A working folder beside ``out`` that becomes ``out`` only when the block ends well.
+
+    A working folder that a killed process left behind is removed by the next run. Two processes
+    that write the same output meet a lock.
+
+    Raises:
+        UsageError: ``out`` exists and ``overwrite`` is not set, or somebody is writing it now.
+        ExternalProgramError: the disk is full or the place cannot be written.
+    """
+    refuse_existing(out, overwrite=overwrite)
+    staging = out.with_name(f".{out.name}.partial")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with folder_lock(staging.with_name(f".{out.name}.lock"), out):
+            if staging.exists():
+                shutil.rmtree(staging)
+            staging.mkdir()
+            try:
+                yield staging
+                if out.is_dir():
+                    shutil.rmtree(out)
+                elif out.exists():
+                    out.unlink()
+                os.replace(staging, out)
+                _sync_folder(out.parent)
+            finally:
+                if staging.exists():
+                    shutil.rmtree(staging)
+    except OSError as error:
+        raise _write_error(error, out) from error
+
+
+@contextlib.contextmanager
+def folder_lock(lock: Path, out: Path) -> Iterator[None]:
+    """Hold ``lock`` so that no second process writes ``out``; the lock dies with the process."""
+    with open(lock, "wb") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"{out}: another process is writing it now") from None
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def refuse_existing(out: Path, *, overwrite: bool) -> None:
+    """Raise UsageError if ``out`` is there and may not be replaced."""
+    if out == STDIO or overwrite:
+        return
+    if out.is_dir() and not any(out.iterdir()):
+        return
+    if out.exists():
+        raise UsageError(f"{out}: exists already; name another output or pass --overwrite")
+
+
+def sha256_file(path: Path) -> str:
+    """Hash of a file's bytes."""
+    with open(path, "rb") as stream:
+        digest = hashlib.sha256()
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _write_error(error: OSError, path: Path) -> ExternalProgramError:
+    hint = {
+        errno.ENOSPC: "; free some space and run the same command again",
+        errno.EDQUOT: "; your quota is used up",
+    }.get(error.errno or 0, "")
+    return ExternalProgramError(f"{path}: cannot be written ({error.strerror or error}){hint}")

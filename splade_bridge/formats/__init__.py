@@ -1,0 +1,1 @@
+"""Readers and writers of impacts: vector stores, JsonVectorCollection, CIFF, the bulk stream."""

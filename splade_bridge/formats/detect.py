@@ -1,0 +1,98 @@
+"""Which kind of source a path is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from splade_bridge.corpora import JSON_SUFFIXES
+from splade_bridge.errors import BadInputError
+from splade_bridge.files import plain_suffix
+from splade_bridge.formats.base import ImpactSource, StoreSource
+from splade_bridge.formats.ciff import CiffSource
+from splade_bridge.formats.jsonvector import JsonVectorSource
+from splade_bridge.invert import DEFAULT_MEMORY
+from splade_bridge.manifest import FILE_NAME, Manifest
+from splade_bridge.quantize import QuantizeOptions
+
+SourceFormat = Literal["vectors", "jsonvector", "ciff"]
+
+JSONVECTOR_FOLDER = "jsonvector"
+CIFF_NAMES = ("index.ciff", "index.ciff.gz")
+
+
+def open_source(
+    path: Path,
+    *,
+    source_format: SourceFormat | None = None,
+    quantize: QuantizeOptions | None = None,
+    memory: int = DEFAULT_MEMORY,
+    temporary: Path | None = None,
+) -> ImpactSource:
+    """The impacts at ``path``: a vector store, an export folder, a JsonVectorCollection or CIFF.
+
+    Args:
+        quantize: for float weights; a vector store takes the defaults if None.
+        memory: budget in bytes where documents must be rebuilt from posting lists.
+        temporary: folder for what does not fit into it.
+
+    Raises:
+        BadInputError: no such path, or it is none of these and ``source_format`` does not say.
+    """
+    if not path.exists():
+        raise BadInputError("no such file or folder", str(path))
+    manifest = _manifest(path)
+    kind = source_format or (manifest.kind if manifest else None)
+    if manifest and manifest.kind == "export" and path.is_dir() and (path / FILE_NAME).exists():
+        path = _exported(path, source_format)
+        kind = "jsonvector" if path.name == JSONVECTOR_FOLDER else "ciff"
+    if kind is None or kind == "export":
+        kind = _recognise(path)
+    if kind == "vectors":
+        return StoreSource(path, quantize or QuantizeOptions())
+    if kind == "jsonvector":
+        return JsonVectorSource(path, quantize, manifest)
+    if kind == "ciff":
+        if quantize:
+            raise BadInputError("CIFF holds integers already: leave --scale out", str(path))
+        return CiffSource(path, memory, manifest, temporary)
+    raise BadInputError(f"this is {kind}, not a source of vectors", str(path))
+
+
+def _manifest(path: Path) -> Manifest | None:
+    """The manifest of a folder, or of the export that a file or ``jsonvector`` folder is in."""
+    if (path / FILE_NAME).is_file():
+        return Manifest.load(path)
+    if (path.parent / FILE_NAME).is_file():
+        found = Manifest.load(path.parent)
+        return found if found.kind == "export" else None
+    return None
+
+
+def _exported(path: Path, wanted: SourceFormat | None) -> Path:
+    candidates = [path / JSONVECTOR_FOLDER, *(path / name for name in CIFF_NAMES)]
+    if wanted:
+        candidates = [c for c in candidates if (c.name == JSONVECTOR_FOLDER) == (wanted == "jsonvector")]
+    for candidate in candidates:
+        if candidate.exists():
+            return candidate
+    raise BadInputError("this export holds no document vectors in that format", str(path))
+
+
+def _recognise(path: Path) -> SourceFormat:
+    if path.is_dir():
+        if any(plain_suffix(p) in JSON_SUFFIXES for p in path.rglob("*")):
+            return "jsonvector"
+        raise BadInputError(
+            f"no {FILE_NAME} and no JSON files: neither a finished vector store nor a "
+            "JsonVectorCollection",
+            str(path),
+        )
+    suffix = plain_suffix(path)
+    if suffix in JSON_SUFFIXES:
+        return "jsonvector"
+    if suffix == ".ciff":
+        return "ciff"
+    raise BadInputError(
+        "cannot tell what this is; say --from vectors, jsonvector or ciff", str(path)
+    )

@@ -1,0 +1,331 @@
+"""Anserini's JsonVectorCollection: ``{"id": "d1", "contents": "", "vector": {"term": 12}}``.
+
+Read as Anserini reads it (one object a file, an array, several objects after one another, JSON
+lines; plain, gzip, and zstd too), but nothing is skipped: whatever Anserini would lose silently
+is an error that names file and line. Written as JSON lines in parts.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from splade_bridge.corpora import ID_FIELDS, JSON_SUFFIXES
+from splade_bridge.errors import BadInputError
+from splade_bridge.files import atomic_writer, numbered_lines, open_reader, plain_suffix
+from splade_bridge.formats.base import ImpactSource
+from splade_bridge.manifest import Manifest, QuantizationInfo
+from splade_bridge.quantize import MAX_IMPACT, Quantizer, QuantizeOptions
+from splade_bridge.vectors import Counts, ImpactBatch, SparseBatch, checked_id, row_pointers
+from splade_bridge.vocab import Vocabulary
+
+log = logging.getLogger(__name__)
+
+BATCH_ROWS = 2048
+CHUNK = 1 << 20
+
+
+class VectorRecord(NamedTuple):
+    """One vector as it stands in a file: parallel lists of terms and numbers."""
+
+    id: str
+    terms: list[str]
+    values: list[float]
+    place: str
+
+
+class JsonVectorSource(ImpactSource):
+    """A JsonVectorCollection: a file, or a folder whose files are read in the order of their names.
+
+    Args:
+        options: how to quantize; needed where the weights are not integers, and then applied to
+            all of them. None takes the numbers as impacts.
+    """
+
+    def __init__(
+        self, path: Path, options: QuantizeOptions | None = None, manifest: Manifest | None = None
+    ) -> None:
+        super().__init__(path, Vocabulary(observed=True), manifest)
+        self._quantizer = Quantizer(options) if options else None
+
+    def _read(self) -> Iterator[ImpactBatch]:
+        builder = VectorBuilder(self.vocabulary, self._quantizer)
+        for record in read_vectors(self.path):
+            builder.add(record)
+            if len(builder) == BATCH_ROWS:
+                yield builder.take()
+        if len(builder):
+            yield builder.take()
+        if builder.zeros:
+            log.warning("%s: left out %d weights of 0", self.path, builder.zeros)
+
+    @property
+    def quantization(self) -> QuantizationInfo | None:
+        """The account of this reading, or what the manifest says of integers."""
+        return self._quantizer.info if self._quantizer else super().quantization
+
+
+class VectorBuilder:
+    """Collects records into batches; terms get their ids from a vocabulary that may grow."""
+
+    def __init__(self, vocabulary: Vocabulary, quantizer: Quantizer | None) -> None:
+        self._vocabulary = vocabulary
+        self._quantizer = quantizer
+        self.zeros = 0
+        self._clear()
+
+    def _clear(self) -> None:
+        self._ids: list[str] = []
+        self._lengths: list[int] = []
+        self._indices: list[Any] = []
+        self._values: list[Any] = []
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def add(self, record: VectorRecord) -> None:
+        """Append one record.
+
+        Raises:
+            BadInputError: a weight that cannot be an impact, or a term that no index can hold.
+        """
+        add = self._vocabulary.add
+        try:
+            indices = np.fromiter(map(add, record.terms), np.int32, len(record.terms))
+        except BadInputError as error:
+            raise BadInputError(str(error), record.place) from None
+        values = self._checked(record)
+        order = np.argsort(indices)
+        indices, values = indices[order], values[order]
+        zero = values == 0
+        if zero.any():  # a weight of 0 says nothing; Anserini reads it so too
+            self.zeros += int(zero.sum())
+            indices, values = indices[~zero], values[~zero]
+        self._ids.append(record.id)
+        self._lengths.append(len(indices))
+        self._indices.append(indices)
+        self._values.append(values)
+
+    def _checked(self, record: VectorRecord) -> np.ndarray:
+        integers = all(type(v) is int for v in record.values)
+        for term, value in zip(record.terms, record.values, strict=True):
+            if type(value) not in (int, float):
+                raise BadInputError(f"term {term!r}: {value!r} is not a number", record.place)
+            if value < 0:
+                raise BadInputError(f"term {term!r}: weight {value} is negative", record.place)
+        if self._quantizer:
+            return np.array(record.values, dtype=np.float32)
+        if not integers:
+            term, value = next(
+                (t, v) for t, v in zip(record.terms, record.values, strict=True) if type(v) is float
+            )
+            raise BadInputError(
+                f"term {term!r}: {value} is not an integer; give --scale to quantize weights "
+                "(100 is usual)",
+                record.place,
+            )
+        if record.values and max(record.values) > MAX_IMPACT:
+            raise BadInputError("an impact over 2^31 - 1", record.place)
+        return np.array(record.values, dtype=np.int32)
+
+    def take(self) -> ImpactBatch:
+        """The batch of all records added since the last call."""
+        indptr = row_pointers(self._lengths)
+        indices = np.concatenate([np.empty(0, np.int32), *self._indices])
+        ids = self._ids
+        if self._quantizer:
+            weights = np.concatenate([np.empty(0, np.float32), *self._values])
+            batch = self._quantizer(SparseBatch(ids, indptr, indices, weights))
+        else:
+            impacts = np.concatenate([np.empty(0, np.int32), *self._values])
+            batch = ImpactBatch(ids, indptr, indices, impacts)
+        self._clear()
+        return batch
+
+
+def read_vectors(path: Path) -> Iterator[VectorRecord]:
+    """The records of a file or folder, in order.
+
+    Raises:
+        BadInputError: anything that is not an object with an id and a vector of term: number; a
+            term that stands twice in a vector; the message names file and line.
+    """
+    files = [path]
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if plain_suffix(p) in JSON_SUFFIXES)
+        if not files:
+            raise BadInputError("no .json or .jsonl files in this folder", str(path))
+    for file in files:
+        read = _read_lines if _is_json_lines(file) else _read_objects
+        yield from read(file)
+
+
+def _is_json_lines(path: Path) -> bool:
+    if plain_suffix(path) in (".jsonl", ".ndjson"):
+        return True
+    for _, line in numbered_lines(path):
+        if line.strip():
+            try:
+                return isinstance(orjson.loads(line), dict)
+            except orjson.JSONDecodeError:
+                return False
+    return True
+
+
+def _read_lines(path: Path) -> Iterator[VectorRecord]:
+    for number, line in numbered_lines(path):
+        if not line.strip():
+            continue
+        place = f"{path}:{number}"
+        try:
+            obj = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            raise BadInputError(f"not a line of JSON ({error})", place) from error
+        record = _record(obj, place)
+        # orjson keeps the last of two equal keys. A JSON line has one '":' a key, if it is
+        # written in the usual way; where the number differs, look again with the slow parser.
+        if line.count(b'":') != len(obj) + len(record.terms):
+            json.loads(line, object_pairs_hook=_no_duplicate_keys(lambda: place))
+        yield record
+
+
+def _read_objects(path: Path) -> Iterator[VectorRecord]:
+    """Objects that span lines, one after another or in an array, one in memory at a time."""
+    number = 1
+    decoder = json.JSONDecoder(object_pairs_hook=_no_duplicate_keys(lambda: f"{path}:{number}"))
+    text, in_array, done = "", False, False
+    with open_reader(path) as raw:
+        decode = json.codecs.getincrementaldecoder("utf-8-sig")().decode  # type: ignore[attr-defined]
+        while True:
+            stripped = text.lstrip(" \t\r\n," if in_array else " \t\r\n")
+            number += text.count("\n", 0, len(text) - len(stripped))
+            text = stripped
+            if text.startswith("[") and not in_array:
+                in_array, text = True, text[1:]
+                continue
+            if text.startswith("]") and in_array:
+                in_array, text = False, text[1:]
+                continue
+            try:
+                if not text:
+                    raise json.JSONDecodeError("end of file", text, 0)
+                obj, end = decoder.raw_decode(text)
+            except json.JSONDecodeError as error:
+                if done:
+                    if not text and not in_array:
+                        return
+                    line = number + error.lineno - 1
+                    raise BadInputError(f"not JSON ({error.msg})", f"{path}:{line}") from error
+                try:
+                    chunk = raw.read(CHUNK)
+                    text += decode(chunk, not chunk)
+                except UnicodeDecodeError as broken:
+                    raise BadInputError(f"not UTF-8 ({broken})", str(path)) from broken
+                done = not chunk
+                continue
+            yield _record(obj, f"{path}:{number}")
+            number += text.count("\n", 0, end)
+            text = text[end:]
+
+
+def _no_duplicate_keys(place: Callable[[], str]) -> Callable[[list[tuple[str, Any]]], Any]:
+    def build(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        built = dict(pairs)
+        if len(built) != len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise BadInputError(f"key {twice!r} stands twice in one object", place())
+        return built
+
+    return build
+
+
+def _record(obj: Any, place: str) -> VectorRecord:
+    if not isinstance(obj, dict):
+        raise BadInputError("not a JSON object", place)
+    id_field = next((f for f in ID_FIELDS if f in obj), None)
+    if id_field is None:
+        raise BadInputError(f"no field {' or '.join(ID_FIELDS)}", place)
+    vector = obj.get("vector")
+    if not isinstance(vector, dict):
+        what = "a dense vector" if isinstance(vector, list) else "no field vector"
+        raise BadInputError(f"{what}: a sparse one looks like {{'term': 12}}", place)
+    return VectorRecord(
+        checked_id(obj[id_field], place), list(vector), list(vector.values()), place
+    )
+
+
+class JsonVectorWriter:
+    """Writes parts of ``docs_per_file`` documents into a folder, which should be a staged one."""
+
+    def __init__(self, folder: Path, docs_per_file: int, *, compress: bool) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._docs_per_file = docs_per_file
+        self._suffix = ".jsonl.gz" if compress else ".jsonl"
+
+    def write(
+        self,
+        batches: Iterable[ImpactBatch],
+        vocabulary: Vocabulary,
+        contents: Iterator[tuple[str, str]] | None = None,
+    ) -> Counts:
+        """Write all documents; returns what was written.
+
+        Args:
+            contents: (id, text) of the same documents in the same order, for --with-contents.
+
+        Raises:
+            BadInputError: ``contents`` has other documents than ``batches``.
+        """
+        counts = Counts()
+        rows = self._lines(batches, vocabulary, contents, counts)
+        part = 0
+        for first in rows:
+            with atomic_writer(self._folder / f"part-{part:05d}{self._suffix}", level=4) as out:
+                out.write(first)
+                for _, line in zip(range(self._docs_per_file - 1), rows, strict=False):
+                    out.write(line)
+            part += 1
+        return counts
+
+    def _lines(
+        self,
+        batches: Iterable[ImpactBatch],
+        vocabulary: Vocabulary,
+        contents: Iterator[tuple[str, str]] | None,
+        counts: Counts,
+    ) -> Iterator[bytes]:
+        escaped: list[bytes] = []  # '"term":' of every term, escaped once
+        for batch in batches:
+            for term in vocabulary.terms[len(escaped) :]:
+                escaped.append(orjson.dumps(term) + b":")
+            keys = [escaped[i] for i in batch.indices.tolist()]
+            values = [b"%d" % v for v in batch.impacts.tolist()]
+            ends = batch.indptr.tolist()
+            for row, doc_id in enumerate(batch.ids):
+                text = _text_of(doc_id, contents) if contents is not None else ""
+                start, stop = ends[row], ends[row + 1]
+                pairs = map(b"".join, zip(keys[start:stop], values[start:stop], strict=True))
+                yield b'{"id":%b,"contents":%b,"vector":{%b}}\n' % (
+                    orjson.dumps(doc_id), orjson.dumps(text), b",".join(pairs),
+                )  # fmt: skip
+            counts.add(batch)
+        if contents is not None and (extra := next(contents, None)) is not None:
+            raise BadInputError(f"the corpus has a document {extra[0]!r} without a vector")
+
+
+def _text_of(doc_id: str, contents: Iterator[tuple[str, str]]) -> str:
+    found = next(contents, None)
+    if found is None or found[0] != doc_id:
+        raise BadInputError(
+            f"document {doc_id!r} has a vector, but the corpus has "
+            f"{repr(found[0]) if found else 'nothing'} at its place: was it encoded from it?"
+        )
+    return found[1]

@@ -1,0 +1,279 @@
+"""The vector store: float vectors as a folder of Parquet parts.
+
+::
+
+    VECTORS/part-00000.parquet   id: string, indices: list<uint16|uint32>, weights: list<float32>
+    VECTORS/part-00001.parquet   every part but the last has ``part_rows`` rows
+    VECTORS/vocabulary.json
+    VECTORS/plan.json            what is being encoded, written first: resuming compares it
+    VECTORS/manifest.json        written last
+
+Parts appear whole (temporary file, fsync, rename). A writer that is opened on a folder with a
+plan and no manifest goes on after the last whole part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from splade_bridge.errors import BadInputError, UsageError
+from splade_bridge.files import atomic_writer, folder_lock, refuse_existing
+from splade_bridge.manifest import FILE_NAME, EncodingInfo, Manifest, VocabularyInfo
+from splade_bridge.vectors import Counts, SparseBatch, row_pointers
+from splade_bridge.vocab import Vocabulary
+
+PART_ROWS = 8192
+VOCABULARY = "vocabulary.json"
+PLAN = "plan.json"
+
+
+class VectorStore:
+    """A finished store, read in batches.
+
+    Raises:
+        BadInputError: the folder is not a finished vector store.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest = Manifest.load(folder)
+        if self.manifest.kind != "vectors":
+            raise BadInputError(f"holds {self.manifest.kind}, not vectors", str(folder))
+        self.vocabulary = Vocabulary.load(folder / VOCABULARY)
+
+    def batches(self, rows: int = 4096) -> Iterator[SparseBatch]:
+        """All rows in corpus order, at most ``rows`` a batch.
+
+        Raises:
+            BadInputError: a part is damaged, or the rows are not as many as the manifest says.
+        """
+        counts = Counts()
+        for part in sorted(self.folder.glob("part-*.parquet")):
+            for batch in read_part(part, rows):
+                if batch.indices.size and int(batch.indices.max()) >= len(self.vocabulary):
+                    raise BadInputError("a term id beyond the vocabulary", str(part))
+                counts.add(batch)
+                yield batch
+        if counts != self.manifest.counts:
+            raise BadInputError(
+                f"holds {counts.documents:,} rows and {counts.postings:,} weights, its manifest "
+                f"says {self.manifest.counts.documents:,} and {self.manifest.counts.postings:,}",
+                str(self.folder),
+            )
+
+
+class VectorStoreWriter:
+    """Writes a store part by part; made by :func:`write_store`.
+
+    Attributes:
+        resumed_rows: rows that earlier runs left in whole parts; the caller goes on after them.
+    """
+
+    def __init__(self, folder: Path, vocabulary: Vocabulary, part_rows: int) -> None:
+        self.folder = folder
+        self._vocabulary = vocabulary
+        self._part_rows = part_rows
+        self._pending: list[SparseBatch] = []
+        self._pending_rows = 0
+        self._counts = Counts()
+        self._parts = 0
+        for part in sorted(folder.glob("part-*.parquet")):
+            if part.name != _part_name(self._parts):
+                raise BadInputError(f"{_part_name(self._parts)} is missing", str(folder))
+            before = self._counts.documents
+            for batch in read_part(part, part_rows):
+                self._counts.add(batch)
+            if self._counts.documents - before != part_rows:
+                # Only the last part may be short, and then only the manifest was still missing.
+                part.unlink()
+                self._recount()
+                break
+            self._parts += 1
+        self.resumed_rows = self._counts.documents
+
+    def _recount(self) -> None:
+        self._counts = Counts()
+        for number in range(self._parts):
+            for batch in read_part(self.folder / _part_name(number), self._part_rows):
+                self._counts.add(batch)
+
+    def ids(self) -> Iterator[str]:
+        """Ids of the resumed rows in order, to compare with the corpus."""
+        import pyarrow.parquet as pq
+
+        for number in range(self._parts):
+            yield from pq.read_table(self.folder / _part_name(number), columns=["id"])[
+                "id"
+            ].to_pylist()
+
+    def add(self, batch: SparseBatch) -> None:
+        """Append rows; each time ``part_rows`` are together a part is written."""
+        if batch.indices.size and int(batch.indices.max()) >= len(self._vocabulary):
+            raise ValueError("a term id beyond the vocabulary")
+        while len(batch):
+            take = min(len(batch), self._part_rows - self._pending_rows)
+            self._pending.append(_rows(batch, 0, take))
+            self._pending_rows += take
+            batch = _rows(batch, take, len(batch))
+            if self._pending_rows == self._part_rows:
+                self._flush()
+
+    def finish(
+        self, encoding: EncodingInfo | None = None, options: dict[str, Any] | None = None
+    ) -> Manifest:
+        """Write the last part, the vocabulary and the manifest."""
+        if self._pending_rows:
+            self._flush()
+        self._vocabulary.save(self.folder / VOCABULARY)
+        return Manifest(
+            kind="vectors",
+            vocabulary=VocabularyInfo.of(self._vocabulary),
+            counts=self._counts,
+            encoding=encoding,
+            options=options or {},
+        ).save(
+            self.folder, [*self.folder.glob("part-*.parquet"), self.folder / VOCABULARY]
+        )
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        batch = _concatenate(self._pending)
+        wide = len(self._vocabulary) > 1 << 16
+        offsets = pa.array(batch.indptr.astype(np.int32), pa.int32())
+        indices = pa.array(batch.indices.astype(np.uint32 if wide else np.uint16))
+        table = pa.table(
+            {
+                "id": pa.array(batch.ids, pa.string()),
+                "indices": pa.ListArray.from_arrays(offsets, indices),
+                "weights": pa.ListArray.from_arrays(offsets, pa.array(batch.weights)),
+            }
+        )
+        with atomic_writer(self.folder / _part_name(self._parts)) as out:
+            pq.write_table(
+                table,
+                out,
+                compression="zstd",
+                use_dictionary=False,
+                write_statistics=False,
+                store_schema=False,
+            )
+        self._counts.add(batch)
+        self._parts += 1
+        self._pending, self._pending_rows = [], 0
+
+
+@contextlib.contextmanager
+def write_store(
+    folder: Path,
+    vocabulary: Vocabulary,
+    plan: dict[str, Any],
+    *,
+    overwrite: bool = False,
+    part_rows: int = PART_ROWS,
+) -> Iterator[VectorStoreWriter]:
+    """A writer for ``folder`` that resumes where an interrupted one with the same plan stopped.
+
+    Args:
+        plan: everything that decides the bytes of the result (model hash, corpus, options).
+
+    Raises:
+        UsageError: a finished store is there and ``overwrite`` is not set, or an unfinished one
+            was begun with another plan.
+    """
+    if (folder / FILE_NAME).exists() or not (folder / PLAN).exists():
+        refuse_existing(folder, overwrite=overwrite)
+        if folder.exists():
+            shutil.rmtree(folder)
+    elif overwrite:
+        shutil.rmtree(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder_lock(folder.with_name(f".{folder.name}.lock"), folder):
+        folder.mkdir(exist_ok=True)
+        wanted = orjson.dumps(
+            {**plan, "part_rows": part_rows}, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
+        )
+        plan_file = folder / PLAN
+        if plan_file.exists():
+            _refuse_other_plan(plan_file, wanted)
+        else:
+            with atomic_writer(plan_file) as out:
+                out.write(wanted)
+        for leftover in folder.glob(".*.partial-*"):
+            leftover.unlink()
+        yield VectorStoreWriter(folder, vocabulary, part_rows)
+
+
+def read_part(part: Path, rows: int) -> Iterator[SparseBatch]:
+    """Batches of one Parquet part.
+
+    Raises:
+        BadInputError: the file is not a part of a vector store or breaks an invariant.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(part) as file:
+            for block in file.iter_batches(rows, columns=["id", "indices", "weights"]):
+                yield _from_arrow(block)
+    except (pa.ArrowException, KeyError, ValueError, OSError) as error:
+        raise BadInputError(f"not a part of a vector store ({error})", str(part)) from error
+
+
+def _from_arrow(block: Any) -> SparseBatch:
+    indices, weights = block.column("indices"), block.column("weights")
+    if block.column("id").null_count or indices.null_count or weights.null_count:
+        raise ValueError("null values")
+    lengths = np.diff(indices.offsets.to_numpy())
+    if not np.array_equal(lengths, np.diff(weights.offsets.to_numpy())):
+        raise ValueError("indices and weights of different lengths")
+    return SparseBatch(
+        block.column("id").to_pylist(),
+        row_pointers(lengths),
+        indices.flatten().to_numpy().astype(np.int32),
+        weights.flatten().to_numpy().astype(np.float32),
+    )
+
+
+def _refuse_other_plan(plan_file: Path, wanted: bytes) -> None:
+    found = orjson.loads(plan_file.read_bytes())
+    new = orjson.loads(wanted)
+    differing = sorted(k for k in {*found, *new} if found.get(k) != new.get(k))
+    if differing:
+        changes = ", ".join(f"{k}: {found.get(k)!r} -> {new.get(k)!r}" for k in differing)
+        raise UsageError(
+            f"{plan_file.parent}: holds an unfinished encoding with other settings ({changes}); "
+            "run the first command again to finish it, or pass --overwrite to start anew"
+        )
+
+
+def _part_name(number: int) -> str:
+    return f"part-{number:05d}.parquet"
+
+
+def _rows(batch: SparseBatch, start: int, stop: int) -> SparseBatch:
+    part = slice(int(batch.indptr[start]), int(batch.indptr[stop]))
+    return SparseBatch(
+        batch.ids[start:stop],
+        batch.indptr[start : stop + 1] - batch.indptr[start],
+        batch.indices[part],
+        batch.weights[part],
+    )
+
+
+def _concatenate(batches: list[SparseBatch]) -> SparseBatch:
+    return SparseBatch(
+        [doc_id for b in batches for doc_id in b.ids],
+        row_pointers(np.concatenate([np.diff(b.indptr) for b in batches])),
+        np.concatenate([b.indices for b in batches]),
+        np.concatenate([b.weights for b in batches]),
+    )
