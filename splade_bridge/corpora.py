@@ -127,7 +127,7 @@ def _field(
             return name
     expected = wanted or " or ".join(usual)
     raise BadInputError(
-        f"no field {expected} ({what}); the record has: {', '.join(map(str, record)) or 'nothing'}. "
+        f"no field {expected} ({what}); the record has {', '.join(map(str, record)) or 'none'}. "
         f"Name the right one with --{what}-field",
         place,
     )

@@ -13,7 +13,7 @@ class SpladeBridgeError(Exception):
 
 
 class UsageError(SpladeBridgeError):
-    """Arguments that cannot be meant: an existing output without --overwrite, an unknown measure."""
+    """Arguments that cannot be meant: an existing output, an unknown measure."""
 
     exit_code = 2
 

@@ -51,9 +51,7 @@ def open_reader(path: Path) -> Iterator[BinaryIO]:
             stream = cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=stream)))
         elif path.suffix.lower() == ".zst":
             decompressor = zstandard.ZstdDecompressor()
-            raw = stack.enter_context(
-                decompressor.stream_reader(stream, read_across_frames=True)
-            )
+            raw = stack.enter_context(decompressor.stream_reader(stream, read_across_frames=True))
             stream = cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, raw), 1 << 20))
         try:
             yield stream
@@ -105,7 +103,7 @@ def atomic_writer(path: Path, level: int = 6) -> Iterator[BinaryIO]:
                 yield stream
             raw.flush()
             os.fsync(raw.fileno())
-        os.replace(partial, path)
+        partial.replace(path)
     except OSError as error:
         raise _write_error(error, path) from error
     finally:
@@ -137,7 +135,7 @@ def staged_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
                     shutil.rmtree(out)
                 elif out.exists():
                     out.unlink()
-                os.replace(staging, out)
+                staging.replace(out)
                 _sync_folder(out.parent)
             finally:
                 if staging.exists():

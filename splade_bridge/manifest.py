@@ -79,6 +79,11 @@ class FileInfo:
     sha256: str
 
 
+def base_tools() -> dict[str, str]:
+    """The tools behind every artefact."""
+    return {"splade-bridge": __version__}
+
+
 @dataclass(frozen=True)
 class Manifest:
     """Everything that later steps need to know of an artefact.
@@ -102,7 +107,7 @@ class Manifest:
     files: list[FileInfo] = field(default_factory=list)
     parents: list[dict[str, Any]] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
-    tools: dict[str, str] = field(default_factory=lambda: {"splade-bridge": __version__})
+    tools: dict[str, str] = field(default_factory=base_tools)
     version: int = FORMAT_VERSION
 
     def save(self, folder: Path, files: Iterable[Path] | None = None) -> Manifest:

@@ -84,9 +84,14 @@ class Quantizer:
 
 def warn_if_inexact(queries: ImpactBatch, max_impact: int, place: str) -> int:
     """The largest score that a query could reach, sum of q x ``max_impact``; warns from 2^24 on."""
-    sums = np.add.reduceat(
-        np.append(queries.impacts, 0).astype(np.int64), np.minimum(queries.indptr[:-1], queries.indptr[-1])
-    ) if len(queries) else np.zeros(0, np.int64)
+    sums = (
+        np.add.reduceat(
+            np.append(queries.impacts, 0).astype(np.int64),
+            np.minimum(queries.indptr[:-1], queries.indptr[-1]),
+        )
+        if len(queries)
+        else np.zeros(0, np.int64)
+    )
     sums = np.where(np.diff(queries.indptr) == 0, 0, sums)
     if not sums.size:
         return 0

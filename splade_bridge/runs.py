@@ -27,7 +27,7 @@ def write_hits(out: BinaryIO, hits: Hits, run_format: RunFormat, tag: str = DEFA
 
 
 def without_document(hits: Hits, doc_id: str, k: int) -> Hits:
-    """``hits`` cut to ``k`` after taking ``doc_id`` out, as BEIR does with a query's own document."""
+    """``hits`` cut to ``k`` without ``doc_id``, as BEIR does with a query's own document."""
     keep = [i for i, found in enumerate(hits.doc_ids) if found != doc_id][:k]
     return hits._replace(doc_ids=[hits.doc_ids[i] for i in keep], scores=hits.scores[keep])
 

@@ -32,6 +32,7 @@ from splade_bridge.vocab import Vocabulary
 PART_ROWS = 8192
 VOCABULARY = "vocabulary.json"
 PLAN = "plan.json"
+NOTE = "splade-bridge"
 
 
 class VectorStore:
@@ -74,6 +75,7 @@ class VectorStoreWriter:
 
     Attributes:
         resumed_rows: rows that earlier runs left in whole parts; the caller goes on after them.
+        notes: what was noted with each of these parts.
     """
 
     def __init__(self, folder: Path, vocabulary: Vocabulary, part_rows: int) -> None:
@@ -84,6 +86,8 @@ class VectorStoreWriter:
         self._pending_rows = 0
         self._counts = Counts()
         self._parts = 0
+        self._note: dict[str, Any] = {}
+        self.notes: list[dict[str, Any]] = []
         for part in sorted(folder.glob("part-*.parquet")):
             if part.name != _part_name(self._parts):
                 raise BadInputError(f"{_part_name(self._parts)} is missing", str(folder))
@@ -96,6 +100,7 @@ class VectorStoreWriter:
                 self._recount()
                 break
             self._parts += 1
+            self.notes.append(_read_note(part))
         self.resumed_rows = self._counts.documents
 
     def _recount(self) -> None:
@@ -104,17 +109,12 @@ class VectorStoreWriter:
             for batch in read_part(self.folder / _part_name(number), self._part_rows):
                 self._counts.add(batch)
 
-    def ids(self) -> Iterator[str]:
-        """Ids of the resumed rows in order, to compare with the corpus."""
-        import pyarrow.parquet as pq
+    def add(self, batch: SparseBatch, note: dict[str, Any] | None = None) -> None:
+        """Append rows; each time ``part_rows`` are together a part is written.
 
-        for number in range(self._parts):
-            yield from pq.read_table(self.folder / _part_name(number), columns=["id"])[
-                "id"
-            ].to_pylist()
-
-    def add(self, batch: SparseBatch) -> None:
-        """Append rows; each time ``part_rows`` are together a part is written."""
+        ``note`` is kept in the metadata of the parts that end with rows of this batch.
+        """
+        self._note = note or {}
         if batch.indices.size and int(batch.indices.max()) >= len(self._vocabulary):
             raise ValueError("a term id beyond the vocabulary")
         while len(batch):
@@ -138,9 +138,7 @@ class VectorStoreWriter:
             counts=self._counts,
             encoding=encoding,
             options=options or {},
-        ).save(
-            self.folder, [*self.folder.glob("part-*.parquet"), self.folder / VOCABULARY]
-        )
+        ).save(self.folder, [*self.folder.glob("part-*.parquet"), self.folder / VOCABULARY])
 
     def _flush(self) -> None:
         import pyarrow as pa
@@ -158,14 +156,17 @@ class VectorStoreWriter:
             }
         )
         with atomic_writer(self.folder / _part_name(self._parts)) as out:
-            pq.write_table(
-                table,
+            writer = pq.ParquetWriter(
                 out,
+                table.schema,
                 compression="zstd",
                 use_dictionary=False,
                 write_statistics=False,
                 store_schema=False,
             )
+            with writer:
+                writer.write_table(table)
+                writer.add_key_value_metadata({NOTE: orjson.dumps(self._note).decode()})
         self._counts.add(batch)
         self._parts += 1
         self._pending, self._pending_rows = [], 0
@@ -209,7 +210,12 @@ def write_store(
                 out.write(wanted)
         for leftover in folder.glob(".*.partial-*"):
             leftover.unlink()
-        yield VectorStoreWriter(folder, vocabulary, part_rows)
+        try:
+            yield VectorStoreWriter(folder, vocabulary, part_rows)
+        except BaseException:
+            if not any(folder.glob("part-*.parquet")):  # nothing to resume
+                shutil.rmtree(folder)
+            raise
 
 
 def read_part(part: Path, rows: int) -> Iterator[SparseBatch]:
@@ -227,6 +233,13 @@ def read_part(part: Path, rows: int) -> Iterator[SparseBatch]:
                 yield _from_arrow(block)
     except (pa.ArrowException, KeyError, ValueError, OSError) as error:
         raise BadInputError(f"not a part of a vector store ({error})", str(part)) from error
+
+
+def _read_note(part: Path) -> dict[str, Any]:
+    import pyarrow.parquet as pq
+
+    found = (pq.read_metadata(part).metadata or {}).get(NOTE.encode(), b"{}")
+    return dict(orjson.loads(found))
 
 
 def _from_arrow(block: Any) -> SparseBatch:

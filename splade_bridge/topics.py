@@ -18,10 +18,10 @@ import numpy as np
 from splade_bridge.corpora import JSON_SUFFIXES, TSV_SUFFIXES, DuplicateGuard
 from splade_bridge.errors import BadInputError, MismatchError
 from splade_bridge.files import numbered_lines, plain_suffix
-from splade_bridge.formats.base import StoreSource
+from splade_bridge.formats.base import StoreSource, export_manifest
 from splade_bridge.formats.jsonvector import VectorBuilder, VectorRecord, read_vectors
 from splade_bridge.manifest import FILE_NAME, Manifest
-from splade_bridge.quantize import Quantizer, QuantizeOptions
+from splade_bridge.quantize import QuantizeOptions, Quantizer
 from splade_bridge.vectors import ImpactBatch, checked_id, row_pointers
 from splade_bridge.vocab import Vocabulary
 
@@ -117,7 +117,7 @@ def read_queries(path: Path, quantize: QuantizeOptions | None = None) -> Queries
         builder.add(record)
     if not len(builder):
         raise BadInputError("holds no queries", str(path))
-    return Queries(path, builder.take(), vocabulary)
+    return Queries(path, builder.take(), vocabulary, export_manifest(path))
 
 
 def _repeated_tokens(path: Path) -> Iterator[VectorRecord]:

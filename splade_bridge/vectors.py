@@ -56,7 +56,7 @@ class SparseBatch:
 
 @dataclass(frozen=True, eq=False)
 class ImpactBatch:
-    """Integer impacts of n texts; attributes as in :class:`SparseBatch`, with
+    """Integer impacts of n texts; the other attributes are those of :class:`SparseBatch`.
 
     Attributes:
         impacts: int32[nnz], >= 1.
@@ -182,6 +182,4 @@ def _check_values(
     values: npt.NDArray[np.generic], indices: Int32Array, dtype: np.dtype[np.generic]
 ) -> None:
     if values.dtype != dtype or values.shape != indices.shape:
-        raise ValueError(
-            f"values must be {dtype}{indices.shape}, not {values.dtype}{values.shape}"
-        )
+        raise ValueError(f"values must be {dtype}{indices.shape}, not {values.dtype}{values.shape}")

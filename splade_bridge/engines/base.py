@@ -19,7 +19,7 @@ from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
 from splade_bridge.files import staged_folder
 from splade_bridge.formats.base import ImpactSource
 from splade_bridge.invert import DEFAULT_MEMORY
-from splade_bridge.manifest import Manifest, VocabularyInfo
+from splade_bridge.manifest import Manifest, base_tools
 from splade_bridge.vectors import Counts, ImpactBatch, Int64Array
 from splade_bridge.vocab import Vocabulary
 
@@ -122,14 +122,17 @@ class Searcher(abc.ABC):
         None if the index has no such document.
         """
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most searchers hold nothing
         """End what the searcher holds."""
 
     def __enter__(self) -> Searcher:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -158,14 +161,14 @@ class Engine(abc.ABC):
             return Manifest(
                 kind="index",
                 engine=self.name,
-                vocabulary=VocabularyInfo.of(source.vocabulary),
+                vocabulary=source.vocabulary_info,
                 counts=source.counts,
                 encoding=source.encoding,
                 quantization=source.quantization,
                 pruning=source.manifest.pruning if source.manifest else [],
                 parents=[source.parent],
                 options=self._recorded(options),
-                tools={**Manifest.__dataclass_fields__["tools"].default_factory(), **self.tools()},  # type: ignore[misc]
+                tools=base_tools() | self.tools(),
             ).save(folder)
 
     def _check(self, source: ImpactSource, found: ReadBack) -> None:

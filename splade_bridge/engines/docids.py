@@ -19,7 +19,7 @@ class DocIdWriter:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._blob = open(folder / BLOB, "wb")
+        self._blob = open(folder / BLOB, "wb")  # noqa: SIM115 - closed by close()
         self._lengths: list[np.ndarray] = []
 
     def add(self, ids: Sequence[str]) -> None:
@@ -45,7 +45,9 @@ class DocIds:
             self._offsets = np.load(folder / OFFSETS, mmap_mode="r")
             self._blob = np.memmap(folder / BLOB, dtype=np.uint8, mode="r")
         except (OSError, ValueError) as error:
-            raise BadInputError(f"no document ids ({error}): build it again", str(folder)) from error
+            raise BadInputError(
+                f"no document ids ({error}): build it again", str(folder)
+            ) from error
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
@@ -64,9 +66,7 @@ class DocIds:
                 return int(number)
         return None
 
-    def rank(
-        self, numbers: np.ndarray, scores: Int64Array, k: int
-    ) -> tuple[list[str], Int64Array]:
+    def rank(self, numbers: np.ndarray, scores: Int64Array, k: int) -> tuple[list[str], Int64Array]:
         """The best ``k`` by (score descending, id ascending).
 
         Args:

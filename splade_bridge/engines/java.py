@@ -68,7 +68,9 @@ def anserini_jar() -> Path:
     """
     spec = importlib.util.find_spec("pyserini")
     if spec and spec.origin:
-        jars = sorted((Path(spec.origin).parent / "resources" / "jars").glob("anserini-*-fatjar.jar"))
+        jars = sorted(
+            (Path(spec.origin).parent / "resources" / "jars").glob("anserini-*-fatjar.jar")
+        )
         if jars:
             return jars[-1]
     raise MissingToolError(f"Lucene comes with pyserini, which is not installed: {INSTALL}")

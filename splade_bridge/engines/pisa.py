@@ -96,7 +96,9 @@ class PisaEngine(Engine):
             found = pisa_programs.read_back(folder)
         else:
             lists = [(number_name(i), n) for i, n in enumerate(document_frequencies.tolist())]
-            with Worker(folder, options.pisa_encoding, options.pisa_block_size, len(DocIds(folder))) as worker:
+            with Worker(
+                folder, options.pisa_encoding, options.pisa_block_size, len(DocIds(folder))
+            ) as worker:
                 postings, impact_sum = worker.call("totals", lists)
             found = ReadBack(len(DocIds(folder)), postings, impact_sum)
         for raw in RAW_FILES:
@@ -250,7 +252,7 @@ class Worker:
 
     def __init__(self, folder: Path, encoding: str, block_size: int, documents: int) -> None:
         self._folder = folder
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "splade_bridge.engines.pisa_worker"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
@@ -301,4 +303,3 @@ class Worker:
         return ExternalProgramError(
             f"{self._folder}: PISA ended with {how}: {' | '.join(said) or 'no message'}"
         )
-

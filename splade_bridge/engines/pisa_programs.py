@@ -124,8 +124,8 @@ def _evaluate(
         )  # fmt: skip
     rows: dict[int, list[tuple[int, int]]] = {number: [] for number in queries}
     for line in output.splitlines():
-        number, _, name, _, score, *_ = line.split()
-        rows[int(number)].append((int(name), round(float(score))))
+        query_id, _, name, _, score, *_ = line.split()
+        rows[int(query_id)].append((int(name), round(float(score))))
     return {
         number: Answer(
             np.array([d for d, _ in found], np.int64), np.array([s for _, s in found], np.int64), 0

@@ -65,7 +65,9 @@ class Index:
             self._context, folder, encoding, "quantized", "", block_size=block_size, quantize=0
         )
 
-    def best(self, terms: dict[str, float], k: int, algorithm: str) -> tuple[np.ndarray, np.ndarray, int]:
+    def best(
+        self, terms: dict[str, float], k: int, algorithm: str
+    ) -> tuple[np.ndarray, np.ndarray, int]:
         """The fields of an :class:`Answer`: the k best, and every other that scores as the k-th.
 
         PISA keeps any of those that tie at the end; asking for more until the last one scores

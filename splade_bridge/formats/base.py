@@ -8,8 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from splade_bridge.corpora import DuplicateGuard
-from splade_bridge.manifest import EncodingInfo, Manifest, QuantizationInfo
-from splade_bridge.quantize import Quantizer, QuantizeOptions
+from splade_bridge.manifest import (
+    FILE_NAME,
+    EncodingInfo,
+    Manifest,
+    QuantizationInfo,
+    VocabularyInfo,
+)
+from splade_bridge.quantize import QuantizeOptions, Quantizer
 from splade_bridge.store import VectorStore
 from splade_bridge.vectors import Counts, ImpactBatch
 from splade_bridge.vocab import Vocabulary
@@ -23,7 +29,6 @@ class ImpactSource(abc.ABC):
         vocabulary: the terms; one that is observed grows while :meth:`batches` runs.
         counts: of what was read so far; complete when :meth:`batches` has ended.
         manifest: provenance, where the source has one.
-        parent: entry for the ``parents`` of what is made from this source.
     """
 
     def __init__(self, path: Path, vocabulary: Vocabulary, manifest: Manifest | None) -> None:
@@ -38,20 +43,23 @@ class ImpactSource(abc.ABC):
         Raises:
             BadInputError: the source breaks its format, or an id stands in it twice.
         """
-        guard = DuplicateGuard()
         for batch in self._read():
-            for doc_id in batch.ids:
-                guard.check(doc_id, str(self.path))
             self.counts.add(batch)
             yield batch
 
     @abc.abstractmethod
-    def _read(self) -> Iterator[ImpactBatch]: ...
+    def _read(self) -> Iterator[ImpactBatch]:
+        """The batches; an implementation must notice ids that come twice, and name the place."""
 
     @property
     def quantization(self) -> QuantizationInfo | None:
         """How the impacts were made, as far as known; complete after :meth:`batches`."""
         return self.manifest.quantization if self.manifest else None
+
+    @property
+    def vocabulary_info(self) -> VocabularyInfo:
+        """The model's vocabulary, if it is known, else that of the terms which were read."""
+        return self.manifest.vocabulary if self.manifest else VocabularyInfo.of(self.vocabulary)
 
     @property
     def encoding(self) -> EncodingInfo | None:
@@ -61,9 +69,8 @@ class ImpactSource(abc.ABC):
     @property
     def parent(self) -> dict[str, Any]:
         """What stands in the manifest of an artefact made from this source."""
-        return {"path": self.path.name, "files": [f.sha256 for f in self.manifest.files]} if (
-            self.manifest
-        ) else {"path": self.path.name}
+        known = {"files": [f.sha256 for f in self.manifest.files]} if self.manifest else {}
+        return {"path": self.path.name, **known}
 
 
 class StoreSource(ImpactSource):
@@ -76,9 +83,21 @@ class StoreSource(ImpactSource):
         self._quantizer = Quantizer(options)
 
     def _read(self) -> Iterator[ImpactBatch]:
-        return map(self._quantizer, self._store.batches())
+        guard = DuplicateGuard()
+        for batch in self._store.batches():
+            for doc_id in batch.ids:
+                guard.check(doc_id, str(self.path))
+            yield self._quantizer(batch)
 
     @property
     def quantization(self) -> QuantizationInfo:
         """The account of this reading."""
         return self._quantizer.info
+
+
+def export_manifest(path: Path) -> Manifest | None:
+    """The manifest of the export that a file or folder lies in, if it lies in one."""
+    if not (path.parent / FILE_NAME).is_file():
+        return None
+    found = Manifest.load(path.parent)
+    return found if found.kind == "export" else None

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from splade_bridge.corpora import DuplicateGuard
 from splade_bridge.errors import BadInputError
 from splade_bridge.files import atomic_writer, open_reader
 from splade_bridge.formats.base import ImpactSource
@@ -185,11 +186,12 @@ def encode_postings(gaps: Int32Array, tfs: Int32Array) -> tuple[np.ndarray, Int6
     Returns:
         uint8[m] bytes and int64[n] end offsets of each posting in them.
     """
-    gap_bytes = np.where(gaps > 0, varint_lengths(gaps) + 1, 0)
+    gap_bytes: Int64Array = np.where(gaps > 0, varint_lengths(gaps) + 1, 0)
     tf_bytes = varint_lengths(tfs) + 1
-    ends = np.cumsum(2 + gap_bytes + tf_bytes)
-    out = np.empty(int(ends[-1]) if len(ends) else 0, dtype=np.uint8)
-    start = ends - (2 + gap_bytes + tf_bytes)
+    sizes: Int64Array = 2 + gap_bytes + tf_bytes
+    ends: Int64Array = np.cumsum(sizes, dtype=np.int64)
+    out = np.empty(int(sizes.sum()), dtype=np.uint8)
+    start: Int64Array = ends - sizes
     out[start] = POSTING
     out[start + 1] = gap_bytes + tf_bytes
     with_gap = np.flatnonzero(gap_bytes)
@@ -213,8 +215,8 @@ def _put_varints(out: np.ndarray, at: Int64Array, values: Int32Array) -> None:
     rest = values.astype(np.uint32)
     while len(rest):
         more = rest >= 128
-        out[at] = (rest & 127) | (more.astype(np.uint32) << 7)
-        rest, at = rest[more] >> 7, at[more] + 1
+        out[at] = (rest & 127) | np.where(more, 128, 0)
+        rest, at = (rest[more] >> 7).astype(np.uint32), at[more] + 1
 
 
 class CiffSource(ImpactSource):
@@ -226,7 +228,11 @@ class CiffSource(ImpactSource):
     """
 
     def __init__(
-        self, path: Path, memory: int, manifest: Manifest | None = None, temporary: Path | None = None
+        self,
+        path: Path,
+        memory: int,
+        manifest: Manifest | None = None,
+        temporary: Path | None = None,
     ) -> None:
         super().__init__(path, Vocabulary(observed=True), manifest)
         self._memory = memory
@@ -260,7 +266,9 @@ class _Reader:
         self._path = path
         header = self._parse(messages().Header, self._message("header"), "header")
         if header.version != VERSION:
-            raise self._bad("header", f"version {header.version}; only 1 is known: not a CIFF file?")
+            raise self._bad(
+                "header", f"version {header.version}; only 1 is known: not a CIFF file?"
+            )
         if header.num_docs < 1 or header.num_postings_lists < 1:
             raise self._bad("header", "no documents or no posting lists")
         self._num_docs: int = header.num_docs
@@ -274,8 +282,10 @@ class _Reader:
             place = f"posting list {number:,} of {self._num_lists:,}"
             term, df, cf, gaps, tfs = self._postings_list(self._message(place), place)
             place = f"{place} (term {term!r})"
-            if not term or term <= last and number > 1:
-                raise self._bad(place, f"terms must be there, unique and sorted; {last!r} came before")
+            if not term or (term <= last and number > 1):
+                raise self._bad(
+                    place, f"terms must be there, unique and sorted; {last!r} came before"
+                )
             last = term
             if df != len(tfs):
                 raise self._bad(place, f"df is {df:,}, but there are {len(tfs):,} postings")
@@ -295,6 +305,7 @@ class _Reader:
     def doc_ids(self) -> list[str]:
         """Collection ids in docid order; then the stream must end."""
         ids = []
+        guard = DuplicateGuard()
         for number in range(self._num_docs):
             place = f"document record {number + 1:,} of {self._num_docs:,}"
             record = self._parse(messages().DocRecord, self._message(place), place)
@@ -302,7 +313,9 @@ class _Reader:
                 raise self._bad(place, f"docid {record.docid} instead of {number}")
             if record.doclength < 0:
                 raise self._bad(place, f"doclength {record.doclength}")
-            ids.append(checked_id(record.collection_docid, f"{self._path}: {place}"))
+            doc_id = checked_id(record.collection_docid, f"{self._path}: {place}")
+            guard.check(doc_id, f"{self._path}: {place}")
+            ids.append(doc_id)
         if self._stream.read(1):
             raise self._bad("after the last record", "there are more bytes")
         return ids

@@ -8,7 +8,7 @@ from typing import Literal
 from splade_bridge.corpora import JSON_SUFFIXES
 from splade_bridge.errors import BadInputError
 from splade_bridge.files import plain_suffix
-from splade_bridge.formats.base import ImpactSource, StoreSource
+from splade_bridge.formats.base import ImpactSource, StoreSource, export_manifest
 from splade_bridge.formats.ciff import CiffSource
 from splade_bridge.formats.jsonvector import JsonVectorSource
 from splade_bridge.invert import DEFAULT_MEMORY
@@ -16,6 +16,7 @@ from splade_bridge.manifest import FILE_NAME, Manifest
 from splade_bridge.quantize import QuantizeOptions
 
 SourceFormat = Literal["vectors", "jsonvector", "ciff"]
+SOURCE_FORMATS = ("vectors", "jsonvector", "ciff")
 
 JSONVECTOR_FOLDER = "jsonvector"
 CIFF_NAMES = ("index.ciff", "index.ciff.gz")
@@ -24,7 +25,7 @@ CIFF_NAMES = ("index.ciff", "index.ciff.gz")
 def open_source(
     path: Path,
     *,
-    source_format: SourceFormat | None = None,
+    source_format: str | None = None,
     quantize: QuantizeOptions | None = None,
     memory: int = DEFAULT_MEMORY,
     temporary: Path | None = None,
@@ -41,13 +42,14 @@ def open_source(
     """
     if not path.exists():
         raise BadInputError("no such file or folder", str(path))
-    manifest = _manifest(path)
-    kind = source_format or (manifest.kind if manifest else None)
-    if manifest and manifest.kind == "export" and path.is_dir() and (path / FILE_NAME).exists():
+    is_ours = (path / FILE_NAME).is_file()
+    manifest = Manifest.load(path) if is_ours else export_manifest(path)
+    kind = manifest.kind if manifest else None
+    if is_ours and kind == "export":
         path = _exported(path, source_format)
         kind = "jsonvector" if path.name == JSONVECTOR_FOLDER else "ciff"
     if kind is None or kind == "export":
-        kind = _recognise(path)
+        kind = source_format or _recognise(path)
     if kind == "vectors":
         return StoreSource(path, quantize or QuantizeOptions())
     if kind == "jsonvector":
@@ -59,20 +61,12 @@ def open_source(
     raise BadInputError(f"this is {kind}, not a source of vectors", str(path))
 
 
-def _manifest(path: Path) -> Manifest | None:
-    """The manifest of a folder, or of the export that a file or ``jsonvector`` folder is in."""
-    if (path / FILE_NAME).is_file():
-        return Manifest.load(path)
-    if (path.parent / FILE_NAME).is_file():
-        found = Manifest.load(path.parent)
-        return found if found.kind == "export" else None
-    return None
-
-
-def _exported(path: Path, wanted: SourceFormat | None) -> Path:
+def _exported(path: Path, wanted: str | None) -> Path:
     candidates = [path / JSONVECTOR_FOLDER, *(path / name for name in CIFF_NAMES)]
     if wanted:
-        candidates = [c for c in candidates if (c.name == JSONVECTOR_FOLDER) == (wanted == "jsonvector")]
+        candidates = [
+            c for c in candidates if (c.name == JSONVECTOR_FOLDER) == (wanted == "jsonvector")
+        ]
     for candidate in candidates:
         if candidate.exists():
             return candidate

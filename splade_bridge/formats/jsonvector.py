@@ -10,18 +10,19 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 
-from splade_bridge.corpora import ID_FIELDS, JSON_SUFFIXES
+from splade_bridge.corpora import ID_FIELDS, JSON_SUFFIXES, DuplicateGuard
 from splade_bridge.errors import BadInputError
 from splade_bridge.files import atomic_writer, numbered_lines, open_reader, plain_suffix
 from splade_bridge.formats.base import ImpactSource
 from splade_bridge.manifest import Manifest, QuantizationInfo
-from splade_bridge.quantize import MAX_IMPACT, Quantizer, QuantizeOptions
+from splade_bridge.quantize import MAX_IMPACT, QuantizeOptions, Quantizer
 from splade_bridge.vectors import Counts, ImpactBatch, SparseBatch, checked_id, row_pointers
 from splade_bridge.vocab import Vocabulary
 
@@ -56,7 +57,9 @@ class JsonVectorSource(ImpactSource):
 
     def _read(self) -> Iterator[ImpactBatch]:
         builder = VectorBuilder(self.vocabulary, self._quantizer)
+        guard = DuplicateGuard()
         for record in read_vectors(self.path):
+            guard.check(record.id, record.place)
             builder.add(record)
             if len(builder) == BATCH_ROWS:
                 yield builder.take()
@@ -191,7 +194,7 @@ def _read_lines(path: Path) -> Iterator[VectorRecord]:
         # orjson keeps the last of two equal keys. A JSON line has one '":' a key, if it is
         # written in the usual way; where the number differs, look again with the slow parser.
         if line.count(b'":') != len(obj) + len(record.terms):
-            json.loads(line, object_pairs_hook=_no_duplicate_keys(lambda: place))
+            json.loads(line, object_pairs_hook=_no_duplicate_keys(partial(str, place)))
         yield record
 
 
@@ -286,13 +289,11 @@ class JsonVectorWriter:
         """
         counts = Counts()
         rows = self._lines(batches, vocabulary, contents, counts)
-        part = 0
-        for first in rows:
+        for part, first in enumerate(rows):
             with atomic_writer(self._folder / f"part-{part:05d}{self._suffix}", level=4) as out:
                 out.write(first)
                 for _, line in zip(range(self._docs_per_file - 1), rows, strict=False):
                     out.write(line)
-            part += 1
         return counts
 
     def _lines(

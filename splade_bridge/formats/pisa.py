@@ -1,4 +1,4 @@
-"""PISA's canonical inverted index files, little-endian (pisa-engine documentation, "Inverted index").
+"""PISA's canonical index files, little-endian (PISA documentation, "Inverted index").
 
 ::
 

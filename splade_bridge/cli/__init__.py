@@ -1,0 +1,1 @@
+"""The ``splade-bridge`` command: thin calls on the library, one module a command."""

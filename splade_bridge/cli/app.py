@@ -1,0 +1,93 @@
+"""The Typer application, and how every error becomes a message and an exit code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from splade_bridge import __version__
+from splade_bridge.cli import (
+    demo,
+    doctor,
+    encode,
+    evaluate,
+    explain,
+    export,
+    index,
+    inspect,
+    search,
+    verify,
+)
+from splade_bridge.errors import Interrupted, SpladeBridgeError
+
+app = typer.Typer(
+    name="splade-bridge",
+    help="Bring SPLADE vectors to Lucene and PISA: encode, export, index, search, evaluate, "
+    "and prove that all engines agree.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 well, 2 usage, 3 a tool or extra is missing, 4 bad input, 5 artefacts do "
+    "not fit together, 6 an external program failed, 7 a check failed, 130 interrupted.",
+)
+
+for module in (
+    encode,
+    export,
+    index,
+    search,
+    evaluate,
+    verify,
+    explain,
+    inspect,
+    doctor,
+    demo,
+):
+    app.command(module.NAME)(module.command)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"splade-bridge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(levelname)s: %(message)s",
+        stream=sys.stderr,
+        force=True,
+    )
+    logging.addLevelName(logging.WARNING, "warning")
+    logging.addLevelName(logging.INFO, "info")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        app()
+    except SpladeBridgeError as error:
+        _stop(f"error: {error}", error.exit_code)
+    except KeyboardInterrupt:
+        _stop("interrupted; what was finished is kept", Interrupted.exit_code)
+    except BrokenPipeError:  # the reader of our stdout has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _stop(message: str, status: int) -> None:
+    typer.echo(message, err=True)
+    sys.exit(status)

@@ -1,0 +1,80 @@
+"""``splade-bridge demo``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from splade_bridge.cli.options import Json, Overwrite, note, print_json
+
+NAME = "demo"
+
+
+def command(
+    out: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for everything the demo makes.")
+    ] = Path("splade-bridge-demo"),
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Run the whole chain on Python's own documentation: encode, export, index, search, evaluate.
+
+    The collection is read from this interpreter, the model is built in; nothing is downloaded.
+    """
+    import shutil
+
+    from splade_bridge.demo.run import DemoResult, run_demo
+    from splade_bridge.files import refuse_existing
+
+    def run(arguments: Sequence[str]) -> None:
+        from splade_bridge.cli.app import app
+
+        app(list(arguments), standalone_mode=False)
+
+    refuse_existing(out, overwrite=overwrite)
+    if out.exists():
+        shutil.rmtree(out)
+    result: DemoResult = run_demo(out, run, note)
+    if json:
+        print_json(result)
+    else:
+        _show(result, out)
+
+
+def _show(result: object, out: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from splade_bridge.demo.run import MEASURES, DemoResult
+
+    assert isinstance(result, DemoResult)
+    console = Console()
+    table = Table(
+        title=f"{result.documents:,} passages, {result.questions} questions, one small model",
+        caption="1.0 is perfect. All engines must show the same quality: they scored the same "
+        "integers, which verify has compared rank by rank.",
+    )
+    for column in ("engine", "built from", "index size", "ms a question", *MEASURES):
+        table.add_column(column, justify="left" if column in ("engine", "built from") else "right")
+    for r in result.engines:
+        table.add_row(
+            r.engine, r.source, f"{r.index_bytes / 1e6:.1f} MB", f"{r.milliseconds:.2f}",
+            *(f"{r.evaluation.means[m]:.4f}" for m in MEASURES),
+        )  # fmt: skip
+    console.print()
+    console.print(table)
+    answers = Table(title="Some questions, and the first answer")
+    answers.add_column("question")
+    answers.add_column("found")
+    for question, answer in result.samples:
+        answers.add_row(question, answer)
+    console.print(answers)
+    for name, why in result.skipped.items():
+        console.print(f"{name} was left out: {why}", markup=False)
+    console.print(
+        f"{sum(result.seconds.values()):.0f} s in all. Everything is in {out}; the commands above "
+        "can be run by hand."
+    )

@@ -1,0 +1,76 @@
+"""``splade-bridge evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from splade_bridge.cli.options import Json, note, print_json
+
+NAME = "evaluate"
+
+
+def command(
+    qrels: Annotated[Path, typer.Argument(help="Judgements, TREC or BEIR.")],
+    run: Annotated[Path, typer.Argument(help="Run, TREC or MS MARCO; - is stdin.")],
+    measures: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--measure",
+            "-m",
+            help="nDCG@10, RR@10, R@1000, AP ... or trec_eval's ndcg_cut_10, map ...; repeatable.",
+            show_default="nDCG@10 RR@10 R@1000 AP",
+        ),
+    ] = None,
+    per_query: Annotated[
+        bool, typer.Option("--per-query", help="Each query's values too.")
+    ] = False,
+    missing: Annotated[
+        str,
+        typer.Option(
+            "--missing",
+            help="A judged query without results counts as 0 (zero, trec_eval -c) or not (skip).",
+        ),
+    ] = "zero",
+    json: Json = False,
+) -> None:
+    """Measure a run against judgements, with trec_eval's rules for ties."""
+    from splade_bridge.errors import UsageError
+    from splade_bridge.evaluate import DEFAULT_MEASURES
+    from splade_bridge.evaluate import evaluate as evaluate_run
+    from splade_bridge.qrels import read_qrels
+    from splade_bridge.runs import read_run
+
+    if missing not in ("zero", "skip"):
+        raise UsageError(f"--missing is zero or skip, not {missing!r}")
+    result = evaluate_run(
+        read_qrels(qrels),
+        read_run(run),
+        measures or DEFAULT_MEASURES,
+        missing="zero" if missing == "zero" else "skip",
+    )
+    if json:
+        summary = {
+            "measures": result.means,
+            "queries": len(result.per_query),
+            "missing": result.missing,
+            "unjudged": result.unjudged,
+        }
+        print_json(summary | ({"per_query": result.per_query} if per_query else {}))
+        return
+    if per_query:
+        for query_id, values in result.per_query.items():
+            for name, value in values.items():
+                typer.echo(f"{name:<16}{query_id}\t{value:.4f}")
+    for name, value in result.means.items():
+        typer.echo(f"{name:<16}all\t{value:.4f}")
+    if result.missing:
+        rule = "counted as 0" if missing == "zero" else "left out"
+        note(
+            f"{len(result.missing)} judged queries have no results and were {rule}: "
+            f"{', '.join(result.missing[:10])}{' ...' if len(result.missing) > 10 else ''}"
+        )
+    if result.unjudged:
+        note(f"{len(result.unjudged)} queries of the run have no judgements and do not count")

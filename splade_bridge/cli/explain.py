@@ -1,0 +1,61 @@
+"""``splade-bridge explain``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from splade_bridge.cli.options import (
+    Clip,
+    Json,
+    MaxLength,
+    Model,
+    QueriesOption,
+    RoundingOption,
+    Scale,
+    load_queries,
+    print_json,
+    quantize_options,
+)
+
+NAME = "explain"
+
+
+def command(
+    index: Annotated[Path, typer.Argument(help="An index.")],
+    query_id: Annotated[str, typer.Argument(help="Which of the queries.")],
+    doc_id: Annotated[str, typer.Argument(help="Which document.")],
+    queries: QueriesOption,
+    model: Model = None,
+    max_length: MaxLength = 256,
+    scale: Scale = None,
+    rounding: RoundingOption = "nearest",
+    clip: Clip = None,
+    json: Json = False,
+) -> None:
+    """Show what each term of a query adds to a document's score, as the engine has it."""
+    from dataclasses import asdict
+
+    from splade_bridge.engines import open_index
+    from splade_bridge.errors import BadInputError
+    from splade_bridge.explain import contributions
+
+    loaded = load_queries(queries, model, quantize_options(scale, rounding, clip), max_length)
+    if query_id not in loaded.batch.ids:
+        raise BadInputError(f"no query {query_id!r}", queries)
+    with open_index(index) as searcher:
+        found = contributions(searcher, loaded, loaded.batch.ids.index(query_id), doc_id)
+    if found and found[0].impact is None:
+        raise BadInputError(f"no document {doc_id!r}", str(index))
+    found.sort(key=lambda c: (-c.score, c.term))
+    total = sum(c.score for c in found)
+    if json:
+        terms = [{**asdict(c), "score": c.score} for c in found]
+        print_json({"query_id": query_id, "doc_id": doc_id, "score": total, "terms": terms})
+        return
+    for c in found:
+        if c.score:
+            typer.echo(f"{c.score:>10,}  {c.term:<20} {c.weight} x {c.impact}")
+    typer.echo(f"{total:>10,}  in sum")

@@ -1,0 +1,135 @@
+"""``splade-bridge export``."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from splade_bridge.cli.options import (
+    Clip,
+    Json,
+    Memory,
+    Overwrite,
+    RoundingOption,
+    Scale,
+    note,
+    parse_size,
+    print_json,
+    progress,
+    quantize_options,
+)
+
+NAME = "export"
+
+
+def command(
+    source: Annotated[
+        str, typer.Argument(help="Vector store, JsonVectorCollection, CIFF; or text with --model.")
+    ],
+    out: Annotated[Path, typer.Option("--output", "-o", help="Folder of the export.")],
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            "-f",
+            help="jsonvector (Anserini), ciff, topics (TSV of repeated tokens); repeatable.",
+            show_default="jsonvector; topics with --queries",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", "-m", help="Checkpoint, if the source is text.", show_default=False
+        ),
+    ] = None,
+    queries: Annotated[
+        bool, typer.Option("--queries", help="The source holds queries, not documents.")
+    ] = False,
+    source_format: Annotated[
+        str | None,
+        typer.Option("--from", help="vectors, jsonvector or ciff, where it cannot be seen."),
+    ] = None,
+    scale: Scale = None,
+    rounding: RoundingOption = "nearest",
+    clip: Clip = None,
+    docs_per_file: Annotated[
+        int, typer.Option("--docs-per-file", min=1, help="Documents a jsonvector part.")
+    ] = 100_000,
+    gzip: Annotated[bool, typer.Option("--gzip", help="Compress what is written.")] = False,
+    with_contents: Annotated[
+        str | None,
+        typer.Option(
+            "--with-contents",
+            metavar="CORPUS",
+            help="Fill jsonvector's contents from the corpus that was encoded.",
+        ),
+    ] = None,
+    memory: Memory = "2G",
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Turn vectors into integer impacts and write them for other tools."""
+    import tempfile
+
+    from splade_bridge.corpora import read_texts
+    from splade_bridge.export import ExportOptions
+    from splade_bridge.export import export as export_vectors
+    from splade_bridge.files import refuse_existing
+    from splade_bridge.formats.base import ImpactSource
+    from splade_bridge.formats.detect import open_source
+
+    refuse_existing(out, overwrite=overwrite)
+    options = ExportOptions(
+        tuple(formats or (["topics"] if queries else ["jsonvector"])),
+        docs_per_file,
+        gzip,
+        parse_size(memory),
+    )
+    quantize = quantize_options(scale, rounding, clip)
+    with contextlib.ExitStack() as stack:
+        vectors = Path(source)
+        if model is not None:
+            from splade_bridge.encode import encode_to_store
+
+            out.parent.mkdir(parents=True, exist_ok=True)
+            scratch = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="splade-bridge-", dir=out.parent)
+            )
+            vectors = Path(scratch) / "vectors"
+            encode_to_store(source, model, vectors, side="query" if queries else "document")
+            with_contents = with_contents or None
+
+        def opened() -> ImpactSource:
+            impacts = open_source(
+                vectors, source_format=source_format, quantize=quantize, memory=options.memory
+            )
+            known = impacts.manifest.counts.documents if impacts.manifest else None
+            read = impacts.batches
+            impacts.batches = lambda: progress(read(), "exporting", known)  # type: ignore[method-assign]
+            return impacts
+
+        contents = None
+        if with_contents is not None:
+            corpus = with_contents
+
+            def contents():  # type: ignore[no-untyped-def]
+                return ((t.id, t.text) for t in read_texts(corpus))
+
+        manifest = export_vectors(opened, out, options, contents=contents, overwrite=overwrite)
+    counts, lost = manifest.counts, manifest.quantization
+    if json:
+        print_json({"export": str(out), "counts": counts, "quantization": lost,
+                    "files": manifest.files})  # fmt: skip
+        return
+    note(
+        f"{out}: {counts.documents:,} rows ({counts.empty:,} empty), {counts.postings:,} postings, "
+        f"largest impact {counts.max_impact:,}"
+    )
+    if lost:
+        note(
+            f"x {lost.scale:g}: {lost.dropped_to_zero:,} weights rounded to 0 and were dropped, "
+            f"{lost.clipped:,} clipped"
+        )

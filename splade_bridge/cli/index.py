@@ -1,0 +1,97 @@
+"""``splade-bridge index``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from splade_bridge.cli.options import (
+    Clip,
+    Json,
+    Memory,
+    Overwrite,
+    RoundingOption,
+    Scale,
+    Threads,
+    note,
+    parse_size,
+    print_json,
+    quantize_options,
+)
+
+NAME = "index"
+
+
+def command(
+    source: Annotated[Path, typer.Argument(help="Vector store, JsonVectorCollection or CIFF.")],
+    out: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new index.")],
+    engine: Annotated[str, typer.Option("--engine", "-e", help="lucene, pisa or exact.")],
+    source_format: Annotated[
+        str | None,
+        typer.Option("--from", help="vectors, jsonvector or ciff, where it cannot be seen."),
+    ] = None,
+    scale: Scale = None,
+    rounding: RoundingOption = "nearest",
+    clip: Clip = None,
+    threads: Threads = 1,
+    memory: Memory = "2G",
+    pisa_encoding: Annotated[
+        str, typer.Option("--pisa-encoding", help="Compression of PISA's lists.")
+    ] = "block_simdbp",
+    pisa_block_size: Annotated[
+        int, typer.Option("--pisa-block-size", min=1, help="Postings a block-max block.")
+    ] = 64,
+    pisa_bin: Annotated[
+        Path | None,
+        typer.Option(
+            "--pisa-bin", envvar="PISA_BIN", help="Your own PISA programs, instead of the wheel."
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Build an index from vectors, and check that it holds all of them.
+
+    Documents, postings and the sum of impacts are read back from the engine; an index that lacks
+    any is thrown away and exit code 6 returned.
+    """
+    from splade_bridge.cli.options import progress
+    from splade_bridge.engines import NAMES
+    from splade_bridge.engines import engine as engine_of
+    from splade_bridge.engines.base import BuildOptions
+    from splade_bridge.errors import UsageError
+    from splade_bridge.files import refuse_existing
+    from splade_bridge.formats.detect import SOURCE_FORMATS, open_source
+
+    if engine not in NAMES:
+        raise UsageError(f"--engine is one of {', '.join(NAMES)}, not {engine!r}")
+    if source_format is not None and source_format not in SOURCE_FORMATS:
+        raise UsageError(f"--from is one of {', '.join(SOURCE_FORMATS)}, not {source_format!r}")
+    options = BuildOptions(threads, parse_size(memory), pisa_encoding, pisa_block_size, pisa_bin)
+    refuse_existing(out, overwrite=overwrite)
+    impacts = open_source(
+        source,
+        source_format=source_format,
+        quantize=quantize_options(scale, rounding, clip),
+        memory=options.memory,
+        temporary=out.parent if out.parent.exists() else None,
+    )
+    known = impacts.manifest.counts.documents if impacts.manifest else None
+    read = impacts.batches
+    impacts.batches = lambda: progress(read(), f"indexing with {engine}", known)  # type: ignore[method-assign]
+    manifest = engine_of(engine).build(impacts, out, options, overwrite=overwrite)
+    counts = manifest.counts
+    if json:
+        print_json({"index": str(out), "engine": engine, "counts": counts})
+        return
+    lost = manifest.quantization
+    if lost and lost.dropped_to_zero:
+        note(f"{lost.dropped_to_zero:,} weights rounded to 0 and were dropped")
+    if lost and lost.clipped:
+        note(f"{lost.clipped:,} impacts were clipped to {lost.clip}")
+    note(
+        f"{out}: {counts.documents:,} documents, {counts.postings:,} postings, impacts of "
+        f"{counts.impact_sum:,} in sum, largest {counts.max_impact:,}; all read back from {engine}"
+    )

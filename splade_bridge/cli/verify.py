@@ -1,0 +1,76 @@
+"""``splade-bridge verify``."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from splade_bridge.cli.options import (
+    Clip,
+    Json,
+    MaxLength,
+    Model,
+    QueriesOption,
+    RoundingOption,
+    Scale,
+    load_queries,
+    note,
+    print_json,
+    quantize_options,
+)
+
+NAME = "verify"
+
+
+def command(
+    indexes: Annotated[list[Path], typer.Argument(help="Two or more indexes.")],
+    queries: QueriesOption,
+    model: Model = None,
+    max_length: MaxLength = 256,
+    k: Annotated[int, typer.Option("-k", "--hits", min=1, help="Documents a query.")] = 1000,
+    scale: Scale = None,
+    rounding: RoundingOption = "nearest",
+    clip: Clip = None,
+    json: Json = False,
+) -> None:
+    """Search several indexes with the same queries and compare each with the first.
+
+    On a difference it names query, rank, document and the terms that differ, and exits with 7.
+    """
+    from splade_bridge.engines import open_index
+    from splade_bridge.errors import CheckFailedError, UsageError
+    from splade_bridge.verify import verify
+
+    if len(indexes) < 2:
+        raise UsageError("verify compares two or more indexes")
+    loaded = load_queries(queries, model, quantize_options(scale, rounding, clip), max_length)
+    with contextlib.ExitStack() as stack:
+        searchers = [stack.enter_context(open_index(path)) for path in indexes]
+        result = verify(searchers, loaded, k)
+    if json:
+        print_json({"equal": result.equal, **vars(result)})
+    for difference in result.differences if not json else []:
+        note(
+            f"{difference.index}: query {difference.query_id}, rank {difference.rank}: "
+            f"{_hit(difference.found)}, but {_hit(difference.expected)} in {indexes[0]}"
+        )
+        for term in difference.terms:
+            impact = "no such document" if term.impact is None else f"impact {term.impact}"
+            note(f"    {term.index}: document {term.doc_id}, term {term.term!r}: {impact}")
+    if not result.equal:
+        differing = ", ".join(f"{n} in {path}" for path, n in result.differing.items() if n)
+        raise CheckFailedError(
+            f"{result.queries:,} queries compared, results differ for {differing}"
+        )
+    if not json:
+        note(
+            f"all {len(indexes)} indexes agree: {result.queries:,} queries, {result.results:,} "
+            f"results at k = {k}, the same scores and order"
+        )
+
+
+def _hit(hit: tuple[str, int] | None) -> str:
+    return f"{hit[0]} with {hit[1]:,}" if hit else "the end of the list"
