@@ -15,14 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from splade_bridge.corpora import JSON_SUFFIXES, TSV_SUFFIXES, DuplicateGuard
+from splade_bridge.corpora import JSON_SUFFIXES, TSV_SUFFIXES, DuplicateGuard, read_texts
 from splade_bridge.errors import BadInputError, MismatchError
 from splade_bridge.files import numbered_lines, plain_suffix
 from splade_bridge.formats.base import StoreSource, export_manifest
 from splade_bridge.formats.jsonvector import VectorBuilder, VectorRecord, read_vectors
-from splade_bridge.manifest import FILE_NAME, Manifest
+from splade_bridge.manifest import FILE_NAME, Manifest, VocabularyInfo
 from splade_bridge.quantize import QuantizeOptions, Quantizer
-from splade_bridge.vectors import ImpactBatch, checked_id, row_pointers
+from splade_bridge.vectors import Counts, ImpactBatch, checked_id, row_pointers
 from splade_bridge.vocab import Vocabulary
 
 log = logging.getLogger(__name__)
@@ -120,6 +120,41 @@ def read_queries(path: Path, quantize: QuantizeOptions | None = None) -> Queries
     return Queries(path, builder.take(), vocabulary, export_manifest(path))
 
 
+def encode_queries(
+    source: str, model: str, quantize: QuantizeOptions | None = None, max_length: int = 256
+) -> Queries:
+    """Text queries as the query side of ``model`` encodes them.
+
+    Args:
+        source: whatever :func:`splade_bridge.corpora.read_texts` reads.
+        model: checkpoint, a folder or a name.
+
+    Raises:
+        BadInputError: the queries or the model cannot be read.
+    """
+    from splade_bridge.encode.encoder import EncodeOptions, load_encoder
+
+    texts = list(read_texts(source, "queries"))
+    if not texts:
+        raise BadInputError("holds no queries", source)
+    encoder = load_encoder(model, "query", EncodeOptions(max_length=max_length))
+    quantizer = Quantizer(quantize or QuantizeOptions())
+    counts = Counts()
+    batches = []
+    for batch in encoder.encode(texts):
+        counts.add(batch)
+        batches.append(quantizer(batch))
+    vocabulary = encoder.loaded.vocabulary
+    manifest = Manifest(
+        kind="vectors",
+        vocabulary=VocabularyInfo.of(vocabulary),
+        counts=counts,
+        encoding=encoder.info(encoder.stats.truncated),
+        quantization=quantizer.info,
+    )
+    return Queries(Path(source), concatenate(batches), vocabulary, manifest)
+
+
 def _repeated_tokens(path: Path) -> Iterator[VectorRecord]:
     for number, line in numbered_lines(path):
         place = f"{path}:{number}"
@@ -131,6 +166,8 @@ def _repeated_tokens(path: Path) -> Iterator[VectorRecord]:
             continue
         if not tab:
             raise BadInputError("no tab: a line must be id<TAB>token token ...", place)
+        if "\t" in tokens:
+            raise BadInputError("a second tab: a line must be id<TAB>token token ...", place)
         counted = Counter(tokens.split(" "))
         counted.pop("", None)
         yield VectorRecord(checked_id(query_id, place), [*counted], [*counted.values()], place)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -22,7 +24,7 @@ from splade_bridge.cli import (
     search,
     verify,
 )
-from splade_bridge.errors import Interrupted, SpladeBridgeError
+from splade_bridge.errors import ExternalProgramError, Interrupted, SpladeBridgeError
 
 app = typer.Typer(
     name="splade-bridge",
@@ -37,6 +39,20 @@ app = typer.Typer(
     "not fit together, 6 an external program failed, 7 a check failed, 130 interrupted.",
 )
 
+
+def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn Ctrl-C into our own error, before Typer turns it into exit code 1."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **options: Any) -> None:
+        try:
+            command(*args, **options)
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted; nothing half-written is left") from None
+
+    return run
+
+
 for module in (
     encode,
     export,
@@ -49,7 +65,7 @@ for module in (
     doctor,
     demo,
 ):
-    app.command(module.NAME)(module.command)
+    app.command(module.NAME)(_interruptible(module.command))
 
 
 def _version(value: bool) -> None:
@@ -81,13 +97,18 @@ def main() -> None:
         app()
     except SpladeBridgeError as error:
         _stop(f"error: {error}", error.exit_code)
-    except KeyboardInterrupt:
-        _stop("interrupted; what was finished is kept", Interrupted.exit_code)
     except BrokenPipeError:  # the reader of our stdout has gone, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        _drop_stdout()
+    except OSError as error:  # a full disk behind a redirected stdout
+        _drop_stdout()
+        _stop(f"error: {error}", ExternalProgramError.exit_code)
 
 
 def _stop(message: str, status: int) -> None:
     typer.echo(message, err=True)
     sys.exit(status)
+
+
+def _drop_stdout() -> None:
+    """Let Python's last flush go nowhere: it would fail again, with a traceback."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -92,15 +92,19 @@ def command(
     with contextlib.ExitStack() as stack:
         vectors = Path(source)
         if model is not None:
-            from splade_bridge.encode import encode_to_store
+            from splade_bridge.encode.encoder import EncodeOptions, load_encoder
+            from splade_bridge.encode.progress import progress_bar
+            from splade_bridge.encode.run import encode_to_store
 
             out.parent.mkdir(parents=True, exist_ok=True)
             scratch = stack.enter_context(
                 tempfile.TemporaryDirectory(prefix="splade-bridge-", dir=out.parent)
             )
             vectors = Path(scratch) / "vectors"
-            encode_to_store(source, model, vectors, side="query" if queries else "document")
-            with_contents = with_contents or None
+            texts = read_texts(source, "queries" if queries else "documents")
+            encoder = load_encoder(model, "query" if queries else "document", EncodeOptions())
+            with progress_bar() as bar:
+                encode_to_store(texts, encoder, vectors, corpus=source, progress=bar)
 
         def opened() -> ImpactSource:
             impacts = open_source(

@@ -51,7 +51,11 @@ QueriesOption = Annotated[
 Model = Annotated[
     str | None,
     typer.Option(
-        "--model", "-m", help="Checkpoint (name or folder) for text queries.", show_default=False
+        "--model",
+        "--query-model",
+        "-m",
+        help="Checkpoint (name or folder) that encodes text queries.",
+        show_default=False,
     ),
 ]
 MaxLength = Annotated[
@@ -94,13 +98,11 @@ def load_queries(
     queries: str, model: str | None, quantize: QuantizeOptions | None, max_length: int
 ) -> Queries:
     """Queries from text with a model, or pre-encoded."""
-    from splade_bridge.topics import read_queries
+    from splade_bridge.topics import encode_queries, read_queries
 
     if model is None:
         return read_queries(Path(queries), quantize)
-    from splade_bridge.encode import encode_queries
-
-    return encode_queries(queries, model, quantize, max_length=max_length)
+    return encode_queries(queries, model, quantize, max_length)
 
 
 def print_json(content: Any) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 
 from splade_bridge.assets import asset
@@ -50,6 +51,7 @@ def _candidates() -> list[Path]:
     return found
 
 
+@cache
 def java_version(program: Path) -> int | None:
     """Major version that ``program -version`` prints, or None if it does not run."""
     try:

@@ -1,0 +1,40 @@
+"""Fixtures: real data beside the checkout, engines that are installed, small collections."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from splade_bridge.engines import NAMES, engine
+from splade_bridge.engines.base import BuildOptions
+from splade_bridge.errors import MissingToolError
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The real collections; they are not part of the repository."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no real data at {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(params=NAMES)
+def engine_name(request: pytest.FixtureRequest) -> str:
+    """Every engine in turn."""
+    try:
+        engine(request.param).check_installed(BuildOptions())
+    except MissingToolError as error:
+        pytest.skip(str(error))
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def lucene() -> None:
+    """Skip where Java or the jar is missing."""
+    try:
+        engine("lucene").check_installed(BuildOptions())
+    except MissingToolError as error:
+        pytest.skip(str(error))

@@ -1,0 +1,69 @@
+"""Random collections as sources and dense matrices, for comparing engines with brute force."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from splade_bridge.engines.base import Hits
+from splade_bridge.formats.base import ImpactSource
+from splade_bridge.topics import Queries
+from splade_bridge.vectors import ImpactBatch, row_pointers
+from splade_bridge.vocab import Vocabulary
+
+
+class MemorySource(ImpactSource):
+    """A dense matrix of impacts as a source, in batches of a few rows."""
+
+    def __init__(self, matrix: np.ndarray, ids: Sequence[str], terms: Sequence[str]) -> None:
+        super().__init__(Path("memory"), Vocabulary(terms), None)
+        self._matrix = matrix
+        self._ids = list(ids)
+
+    def _read(self) -> Iterator[ImpactBatch]:
+        for start in range(0, len(self._ids), 7):
+            yield batch_of(self._matrix[start : start + 7], self._ids[start : start + 7])
+
+
+def batch_of(matrix: np.ndarray, ids: Sequence[str]) -> ImpactBatch:
+    """The non-zero entries of a dense matrix."""
+    rows, columns = np.nonzero(matrix)
+    lengths = np.bincount(rows, minlength=len(matrix))
+    return ImpactBatch(
+        list(ids),
+        row_pointers(lengths),
+        columns.astype(np.int32),
+        matrix[rows, columns].astype(np.int32),
+    )
+
+
+def queries_of(matrix: np.ndarray, terms: Sequence[str]) -> Queries:
+    """A dense matrix of query weights."""
+    ids = [f"q{i}" for i in range(len(matrix))]
+    return Queries(Path("queries"), batch_of(matrix, ids), Vocabulary(terms))
+
+
+def random_matrix(seed: int, rows: int, columns: int, density: float, largest: int) -> np.ndarray:
+    """Impacts from 1 to ``largest``, many equal ones, some rows and columns empty."""
+    rng = np.random.default_rng(seed)
+    values = rng.integers(1, largest + 1, (rows, columns))
+    matrix = np.where(rng.random((rows, columns)) < density, values, 0)
+    matrix[rng.random(rows) < 0.05] = 0
+    matrix[:, rng.random(columns) < 0.05] = 0
+    return matrix.astype(np.int64)
+
+
+def brute_force(
+    documents: np.ndarray, doc_ids: Sequence[str], query: np.ndarray, k: int
+) -> list[tuple[str, int]]:
+    """(id, score) by (score descending, id ascending), scores above 0."""
+    scores = documents @ query
+    ranked = sorted((-int(s), d) for s, d in zip(scores, doc_ids, strict=True) if s > 0)
+    return [(d, -s) for s, d in ranked[:k]]
+
+
+def as_pairs(hits: Hits) -> list[tuple[str, int]]:
+    """(id, score) of a result."""
+    return list(zip(hits.doc_ids, hits.scores.tolist(), strict=True))

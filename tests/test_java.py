@@ -1,0 +1,68 @@
+"""The Java helper: the jar is its source, and it fails loudly."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from splade_bridge.engines.java import java_command, java_version
+from splade_bridge.engines.lucene import MAIN
+from splade_bridge.formats.bulk import MAGIC
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.skipif(
+    shutil.which("javac") is None or java_version(Path(shutil.which("java") or "")) != 17,
+    reason="the jar was built with JDK 17, which is not here; others may write other bytes",
+)
+def test_the_jar_is_built_from_the_source_bit_for_bit(tmp_path: Path, lucene: None) -> None:
+    subprocess.run(
+        [ROOT / "scripts" / "build-java", tmp_path / "again.jar"],
+        check=True, capture_output=True, env={**os.environ, "PYTHON": sys.executable},
+    )  # fmt: skip
+    committed = (ROOT / "java_conf" / "splade-bridge-lucene.jar").read_bytes()
+    assert (tmp_path / "again.jar").read_bytes() == committed
+
+
+TERMS = struct.pack("<iiiii", 1, 2, 2, 1, 1) + b"xy"
+ROW = struct.pack("<iiiii", 2, 1, 2, 1, 1) + b"d" + struct.pack("<iiiii", 2, 0, 1, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("stream", "what"),
+    [
+        (b"", "not an impact stream"),
+        (b"SBIMPCT9", "not an impact stream"),
+        (MAGIC, "ended early"),
+        (MAGIC + TERMS, "ended early"),
+        (MAGIC + TERMS + ROW[:-1], "ended early"),
+        (MAGIC + TERMS + ROW, "ended early"),
+        (MAGIC + TERMS + ROW + struct.pack("<iqqq", 3, 2, 2, 7), "received 1 rows"),
+        (MAGIC + TERMS + ROW + struct.pack("<iqqq", 3, 1, 2, 8), "sum 7"),
+        (MAGIC + ROW, "term 0"),
+        (MAGIC + TERMS + struct.pack("<i", 9), "unknown frame 9"),
+        (MAGIC + TERMS + ROW.replace(struct.pack("<i", 4), struct.pack("<i", 0)), "impact 0"),
+    ],
+)
+def test_a_broken_stream_ends_the_helper_with_a_message(
+    tmp_path: Path, lucene: None, stream: bytes, what: str
+) -> None:
+    command = java_command(MAIN, "index", str(tmp_path / "index"), "1", "16", heap_megabytes=256)
+    done = subprocess.run(command, input=stream, capture_output=True)
+    assert done.returncode == 1
+    assert what in done.stderr.decode()
+    assert done.stdout == b""
+
+
+def test_a_good_stream_is_indexed(tmp_path: Path, lucene: None) -> None:
+    end = struct.pack("<iqqq", 3, 1, 2, 7)
+    command = java_command(MAIN, "index", str(tmp_path / "index"), "1", "16", heap_megabytes=256)
+    done = subprocess.run(command, input=MAGIC + TERMS + ROW + end, capture_output=True, check=True)
+    assert b'"documents":1,"postings":2,"impact_sum":7' in done.stdout
