@@ -301,3 +301,20 @@ def test_missing_java_says_what_to_install(
     with pytest.raises(MissingToolError, match="pip install"):
         build(MemorySource(np.ones((2, 1)), ["a", "b"], ["x"]), tmp_path / "i", "lucene")
     assert issubclass(MissingToolError, SpladeBridgeError) and MissingToolError.exit_code == 3
+
+
+def test_anserinis_own_route_is_believed_only_with_its_counts(tmp_path: Path, lucene: None) -> None:
+    documents = random_matrix(3, 100, 20, 0.4, 9)
+    doc_ids = [f"d{i}" for i in range(100)]
+    documents[:, 0] = np.maximum(documents[:, 0], 1)  # Anserini drops empty documents
+    plain, odd = [f"t{i}" for i in range(20)], ["two words", *(f"t{i}" for i in range(19))]
+    path = build(
+        MemorySource(documents, doc_ids, plain), tmp_path / "i", "lucene", lucene_route="anserini"
+    )
+    oracle = build(MemorySource(documents, doc_ids, plain), tmp_path / "x", "exact")
+    with open_index(path) as ours, open_index(oracle) as theirs:
+        assert verify([theirs, ours], queries_of(documents[:5], plain), 50).equal
+    with pytest.raises(ExternalProgramError, match="thrown away"):
+        build(
+            MemorySource(documents, doc_ids, odd), tmp_path / "o", "lucene", lucene_route="anserini"
+        )

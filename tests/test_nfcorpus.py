@@ -15,7 +15,6 @@ import pytest
 
 from splade_bridge.engines import NAMES, engine, open_index
 from splade_bridge.engines.base import BuildOptions
-from splade_bridge.engines.java import java_command
 from splade_bridge.errors import MissingToolError
 from splade_bridge.evaluate import evaluate
 from splade_bridge.export import ExportOptions, export
@@ -138,14 +137,9 @@ def test_anserini_indexes_our_export_to_the_same_postings(
     data: Path, exported: Path, indexes: dict[str, Path], lucene: None, tmp_path: Path
 ) -> None:
     """Anserini's IndexCollection on our JsonVectorCollection, against our own Lucene index."""
-    command = java_command(
-        "io.anserini.index.IndexCollection",
-        "-collection", "JsonVectorCollection", "-input", str(exported / "jsonvector"),
-        "-index", str(tmp_path / "anserini"), "-generator", "DefaultLuceneDocumentGenerator",
-        "-threads", "1", "-impact", "-pretokenized", "-optimize",
-        heap_megabytes=2000,
-    )  # fmt: skip
-    subprocess.run(command, check=True, capture_output=True)
+    source = open_source(exported / "jsonvector")
+    options = BuildOptions(lucene_route="anserini")
+    engine("lucene").build(source, tmp_path / "anserini", options)
     queries = read_queries(data / "topics.nfcorpus.test.splade-v3.tsv.gz")
     with open_index(tmp_path / "anserini") as theirs, open_index(indexes["lucene"]) as ours:
         assert verify([ours, theirs], queries, 1000).equal

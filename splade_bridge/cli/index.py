@@ -37,6 +37,13 @@ def command(
     clip: Clip = None,
     threads: Threads = 1,
     memory: Memory = "2G",
+    route: Annotated[
+        str,
+        typer.Option(
+            "--route",
+            help="lucene: helper, or anserini for Anserini's own (slow) IndexCollection.",
+        ),
+    ] = "helper",
     pisa_encoding: Annotated[
         str, typer.Option("--pisa-encoding", help="Compression of PISA's lists.")
     ] = "block_simdbp",
@@ -69,7 +76,9 @@ def command(
         raise UsageError(f"--engine is one of {', '.join(NAMES)}, not {engine!r}")
     if source_format is not None and source_format not in SOURCE_FORMATS:
         raise UsageError(f"--from is one of {', '.join(SOURCE_FORMATS)}, not {source_format!r}")
-    options = BuildOptions(threads, parse_size(memory), pisa_encoding, pisa_block_size, pisa_bin)
+    options = BuildOptions(
+        threads, parse_size(memory), route, pisa_encoding, pisa_block_size, pisa_bin
+    )
     refuse_existing(out, overwrite=overwrite)
     impacts = open_source(
         source,

@@ -35,6 +35,7 @@ class BuildOptions:
     Attributes:
         threads: for engines that can use several; with one, documents keep their order.
         memory: budget in bytes of sorting (and of the JVM's buffers).
+        lucene_route: ``helper``, or ``anserini`` for Anserini's own IndexCollection.
         pisa_encoding: posting list compression of PISA.
         pisa_block_size: postings a block of PISA's wand data.
         pisa_bin: folder of the user's own PISA programs; the wheel's library if None.
@@ -42,6 +43,7 @@ class BuildOptions:
 
     threads: int = 1
     memory: int = DEFAULT_MEMORY
+    lucene_route: str = "helper"
     pisa_encoding: str = "block_simdbp"
     pisa_block_size: int = 64
     pisa_bin: Path | None = None
