@@ -77,8 +77,9 @@ class Index:
         nanoseconds = 0
         while True:
             started = time.perf_counter_ns()
-            documents, scores = self._retrieve(terms, depth, algorithm)
+            names, scores = self._retrieve(terms, depth, algorithm)
             nanoseconds += time.perf_counter_ns() - started
+            documents = names.astype("S").astype(np.int64)
             if len(scores) < depth or depth == self._documents or scores[-1] < scores[k - 1]:
                 return documents, scores, nanoseconds
             depth = min(2 * depth, self._documents)
@@ -96,8 +97,7 @@ class Index:
             query_weighted=1, result_qidxs=queries, result_docnos=names, result_ranks=ranks,
             result_scores=scores,
         )  # fmt: skip
-        documents = names[:found].astype("S").astype(np.int64)
-        return documents, np.rint(scores[:found]).astype(np.int64)
+        return names[:found], np.rint(scores[:found]).astype(np.int64)
 
     def totals(self, lists: list[tuple[str, int]]) -> tuple[int, int]:
         """Postings and sum of impacts, as one-term queries find them.
