@@ -24,7 +24,7 @@ import numpy as np
 import orjson
 
 from splade_bridge.errors import BadInputError, UsageError
-from splade_bridge.files import atomic_writer, folder_lock, refuse_existing
+from splade_bridge.files import atomic_writer, folder_lock, refuse_existing, write_error
 from splade_bridge.manifest import FILE_NAME, EncodingInfo, Manifest, VocabularyInfo
 from splade_bridge.vectors import Counts, SparseBatch, row_pointers
 from splade_bridge.vocab import Vocabulary
@@ -88,13 +88,17 @@ class VectorStoreWriter:
         self._parts = 0
         self._note: dict[str, Any] = {}
         self.notes: list[dict[str, Any]] = []
-        for part in sorted(folder.glob("part-*.parquet")):
+        parts = sorted(folder.glob("part-*.parquet"))
+        for part in parts:
             if part.name != _part_name(self._parts):
                 raise BadInputError(f"{_part_name(self._parts)} is missing", str(folder))
             before = self._counts.documents
             for batch in read_part(part, part_rows):
                 self._counts.add(batch)
-            if self._counts.documents - before != part_rows:
+            rows = self._counts.documents - before
+            if rows != part_rows:
+                if part != parts[-1] or rows > part_rows:
+                    raise BadInputError(f"{rows:,} rows instead of {part_rows:,}", str(part))
                 # Only the last part may be short, and then only the manifest was still missing.
                 part.unlink()
                 self._recount()
@@ -162,6 +166,7 @@ class VectorStoreWriter:
                 compression="zstd",
                 use_dictionary=False,
                 write_statistics=False,
+                write_page_checksum=True,
                 store_schema=False,
             )
             with writer:
@@ -190,32 +195,42 @@ def write_store(
         UsageError: a finished store is there and ``overwrite`` is not set, or an unfinished one
             was begun with another plan.
     """
-    if (folder / FILE_NAME).exists() or not (folder / PLAN).exists():
-        refuse_existing(folder, overwrite=overwrite)
-        if folder.exists():
-            shutil.rmtree(folder)
-    elif overwrite:
-        shutil.rmtree(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder_lock(folder.with_name(f".{folder.name}.lock"), folder):
-        folder.mkdir(exist_ok=True)
-        wanted = orjson.dumps(
-            {**plan, "part_rows": part_rows}, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
-        )
-        plan_file = folder / PLAN
-        if plan_file.exists():
-            _refuse_other_plan(plan_file, wanted)
-        else:
-            with atomic_writer(plan_file) as out:
-                out.write(wanted)
-        for leftover in folder.glob(".*.partial-*"):
-            leftover.unlink()
+    wanted = orjson.dumps(
+        {**plan, "part_rows": part_rows}, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
+    )
+    folder = folder.resolve()  # "." has no name that a neighbour could be given
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(folder_lock(folder.with_name(f".{folder.name}.lock"), folder))
+            _prepare(folder, wanted, overwrite=overwrite)
+        except OSError as error:
+            raise write_error(error, folder) from error
         try:
             yield VectorStoreWriter(folder, vocabulary, part_rows)
         except BaseException:
             if not any(folder.glob("part-*.parquet")):  # nothing to resume
                 shutil.rmtree(folder)
             raise
+
+
+def _prepare(folder: Path, wanted: bytes, *, overwrite: bool) -> None:
+    """Make ``folder`` one that holds the plan ``wanted`` and whole parts, perhaps none."""
+    for leftover in folder.glob(f".{PLAN}.partial-*"):  # killed before there was a plan
+        leftover.unlink()
+    if (folder / FILE_NAME).exists() or not (folder / PLAN).exists():
+        refuse_existing(folder, overwrite=overwrite)
+        overwrite = True
+    if overwrite and folder.exists():
+        shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
+    folder.mkdir(exist_ok=True)
+    if (folder / PLAN).exists():
+        _refuse_other_plan(folder / PLAN, wanted)
+    else:
+        with atomic_writer(folder / PLAN) as out:
+            out.write(wanted)
+    for leftover in folder.glob(".*.partial-*"):
+        leftover.unlink()
 
 
 def read_part(part: Path, rows: int) -> Iterator[SparseBatch]:
@@ -228,9 +243,13 @@ def read_part(part: Path, rows: int) -> Iterator[SparseBatch]:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(part) as file:
+        with pq.ParquetFile(part, page_checksum_verification=True) as file:
+            left = file.metadata.num_rows
             for block in file.iter_batches(rows, columns=["id", "indices", "weights"]):
                 yield _from_arrow(block)
+                left -= len(block)
+            if left:  # a damaged page header makes a reader skip the page
+                raise ValueError(f"{left:,} rows are missing")
     except (pa.ArrowException, KeyError, ValueError, OSError) as error:
         raise BadInputError(f"not a part of a vector store ({error})", str(part)) from error
 
@@ -239,11 +258,15 @@ def _read_note(part: Path) -> dict[str, Any]:
     import pyarrow.parquet as pq
 
     found = (pq.read_metadata(part).metadata or {}).get(NOTE.encode(), b"{}")
-    return dict(orjson.loads(found))
+    try:
+        return dict(orjson.loads(found))
+    except (ValueError, TypeError) as error:
+        raise BadInputError(f"its note is damaged ({error}): delete it", str(part)) from error
 
 
 def _from_arrow(block: Any) -> SparseBatch:
     indices, weights = block.column("indices"), block.column("weights")
+    _check_types(block.schema)
     if block.column("id").null_count or indices.null_count or weights.null_count:
         raise ValueError("null values")
     lengths = np.diff(indices.offsets.to_numpy())
@@ -257,8 +280,29 @@ def _from_arrow(block: Any) -> SparseBatch:
     )
 
 
+def _check_types(schema: Any) -> None:
+    from pyarrow import types
+
+    ids, indices, weights = (schema.field(name).type for name in ("id", "indices", "weights"))
+    lists = all(types.is_list(t) or types.is_large_list(t) for t in (indices, weights))
+    if not (
+        (types.is_string(ids) or types.is_large_string(ids))
+        and lists
+        and types.is_integer(indices.value_type)
+        and indices.value_type.bit_width <= 32
+        and types.is_floating(weights.value_type)
+    ):
+        raise ValueError(
+            "columns must be id: string, indices: list<uint16 or uint32>, weights: list<float>, "
+            f"not {ids}, {indices}, {weights}"
+        )
+
+
 def _refuse_other_plan(plan_file: Path, wanted: bytes) -> None:
-    found = orjson.loads(plan_file.read_bytes())
+    try:
+        found = dict(orjson.loads(plan_file.read_bytes()))
+    except (ValueError, TypeError) as error:
+        raise BadInputError(f"damaged ({error}): pass --overwrite", str(plan_file)) from error
     new = orjson.loads(wanted)
     differing = sorted(k for k in {*found, *new} if found.get(k) != new.get(k))
     if differing:

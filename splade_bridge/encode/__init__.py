@@ -1,0 +1,1 @@
+"""Text to sparse vectors; the only part that imports torch."""

@@ -1,0 +1,114 @@
+"""Tiny random checkpoints, made in a second and without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+WORDS = ["the", "of", "and", "to", "in", "is", "that", "for", "it", "was", "with", "by", "his"]
+WORDS += ["as", "be", "on", "not", "he", "this", "are", "or", "from"]
+PUNCTUATION = list("\"'.,:;!?()-\\")
+VOCABULARY = [*SPECIAL, *LETTERS, *(f"##{c}" for c in LETTERS), *WORDS, *PUNCTUATION, "é", "漢"]
+
+SMALL = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 48,
+    "max_position_embeddings": 66,
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Models this small only lose time to a second thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def wordpiece_tokenizer(vocabulary: list[str] = VOCABULARY, max_length: int = 64) -> Any:
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    ids = {token: i for i, token in enumerate(vocabulary)}
+    backend = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer(strip_accents=False)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        special_tokens=[("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        model_max_length=max_length,
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+    )
+
+
+def config(kind: str, width: int, **changes: Any) -> Any:
+    """A small configuration of model type ``kind`` with ``width`` columns."""
+    import transformers
+
+    name = {
+        "bert": "BertConfig",
+        "roberta": "RobertaConfig",
+        "distilbert": "DistilBertConfig",
+        "modernbert": "ModernBertConfig",
+        "electra": "ElectraConfig",
+        "deberta": "DebertaV2Config",
+    }[kind]
+    sizes = dict(SMALL)
+    extra: dict[str, Any] = {"pad_token_id": 0}
+    if kind == "distilbert":
+        sizes = {
+            "dim": 32,
+            "n_layers": 2,
+            "n_heads": 2,
+            "hidden_dim": 48,
+            "max_position_embeddings": 66,
+        }
+    if kind == "modernbert":
+        extra |= {"bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
+    if kind == "electra":
+        extra |= {"embedding_size": 16}
+    if kind == "deberta":
+        extra |= {"legacy": False}  # its last layer is not where transformers says it is
+    return getattr(transformers, name)(vocab_size=width, **sizes, **extra, **changes)
+
+
+def random_model(kind: str = "bert", width: int = len(VOCABULARY), seed: int = 0) -> Any:
+    """A random masked language model about a third of whose logits are positive."""
+    from transformers import AutoModelForMaskedLM
+
+    torch.manual_seed(seed)
+    model = AutoModelForMaskedLM.from_config(config(kind, width)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.normal_(0, 0.2)
+        bias = getattr(model.get_output_embeddings(), "bias", None)
+        if bias is not None and bias.shape == (width,):
+            bias.normal_(-0.5, 0.5)
+    return model
+
+
+def save_checkpoint(
+    folder: Path, kind: str = "bert", width: int = len(VOCABULARY), seed: int = 0, **tokenizer: Any
+) -> Path:
+    """A plain checkpoint folder of a random model with its tokenizer."""
+    random_model(kind, width, seed).save_pretrained(folder)
+    wordpiece_tokenizer(**tokenizer).save_pretrained(folder)
+    return folder

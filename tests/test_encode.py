@@ -1,0 +1,375 @@
+"""The encoder against the plain formula and against itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from checkpoints import (  # noqa: F401
+    VOCABULARY,
+    config,
+    one_thread,
+    random_model,
+    save_checkpoint,
+    wordpiece_tokenizer,
+)
+from splade_bridge.corpora import Text
+from splade_bridge.encode.encoder import EncodeOptions, Encoder, load_encoder, pick_device
+from splade_bridge.encode.head import ChunkedHead, LinearHead, activate_
+from splade_bridge.encode.masked_lm import split_model
+from splade_bridge.encode.tokens import without_surrogates
+from splade_bridge.errors import BadInputError, MissingToolError, UsageError
+from splade_bridge.vectors import SparseBatch
+
+KINDS = ("bert", "distilbert", "roberta", "modernbert", "electra", "deberta")
+WIDER = 7
+"""Columns of the tested heads beyond the vocabulary."""
+
+TEXTS = [
+    "the cat sat on the mat",
+    "",
+    "of and to in is that it " * 20,
+    "x",
+    "\x00\x01\u200b",
+    "not his from (this) 42? é 漢 snowman: ☃",
+    "a lone \ud800 surrogate",
+    "  ",
+    "[SEP] and [MASK]",
+    "was was was " * 4,
+]
+EMPTY_ROWS = [1, 4, 7]
+MAX_LENGTH = 40
+
+
+def as_texts(texts: list[str]) -> list[Text]:
+    return [Text(f"t{i}", text, f"texts:{i + 1}") for i, text in enumerate(texts)]
+
+
+def dense(batch: SparseBatch, width: int = len(VOCABULARY)) -> np.ndarray:
+    matrix = np.zeros((len(batch), width), dtype=np.float32)
+    rows = np.repeat(np.arange(len(batch)), np.diff(batch.indptr))
+    matrix[rows, batch.indices] = batch.weights
+    return matrix
+
+
+def encode(encoder: Encoder, texts: list[str], **options: Any) -> np.ndarray:
+    return np.concatenate([dense(b) for b in encoder.encode(as_texts(texts), **options)])
+
+
+def plain_formula(folder: Path, texts: list[str], pooling: str) -> np.ndarray:
+    """log(1 + ReLU(logits)) times the mask, pooled over positions, on B x L x V."""
+    from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+    model = AutoModelForMaskedLM.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    inputs = tokenizer(
+        [without_surrogates(t) for t in texts],
+        padding=True,
+        truncation=True,
+        max_length=MAX_LENGTH,
+        return_tensors="pt",
+        return_token_type_ids=False,
+    )
+    with torch.no_grad():
+        weights = torch.log1p(torch.relu(model(**inputs).logits))
+    weights = weights * inputs["attention_mask"][..., None]
+    pooled = weights.amax(1) if pooling == "max" else weights.sum(1)
+    return pooled[:, : len(VOCABULARY)].numpy()
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one checkpoint of each kind, their heads wider than the vocabulary."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for kind in KINDS:
+        save_checkpoint(folder / kind, kind, len(VOCABULARY) + WIDER)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bert(checkpoints: Path) -> Encoder:
+    return load_encoder(str(checkpoints / "bert"), "document")
+
+
+@pytest.mark.parametrize("pooling", ["max", "sum"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_equals_the_plain_formula(checkpoints: Path, kind: str, pooling: Any) -> None:
+    options = EncodeOptions(max_length=MAX_LENGTH, pooling=pooling, batch_tokens=1000)
+    encoder = load_encoder(str(checkpoints / kind), "document", options)
+    assert encoder.loaded.network is not None
+    expected_head = ChunkedHead if kind == "deberta" else LinearHead
+    assert isinstance(encoder.loaded.network.head, expected_head)
+    found = encode(encoder, TEXTS)
+    wanted = plain_formula(checkpoints / kind, TEXTS, pooling)
+    wanted[EMPTY_ROWS] = 0  # by decision: the special tokens alone say nothing of the text
+    assert 0.1 < (wanted > 0).mean() < 0.9
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
+    assert encoder.stats.texts == len(TEXTS)
+    assert encoder.stats.truncated == 1
+    assert encoder.stats.replaced == 1
+    assert 0 < encoder.stats.padding_share < 1
+    assert encoder.info(1).pooling == pooling
+
+
+def test_the_vocabulary_is_the_tokenizers(bert: Encoder) -> None:
+    assert list(bert.loaded.vocabulary.terms) == VOCABULARY
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.lists(st.text(max_size=60), min_size=1, max_size=8),
+    st.integers(1, 5),
+    st.sampled_from([1, 30, 100, 4096]),
+)
+def test_neighbours_do_not_matter(
+    bert: Encoder, texts: list[str], window: int, batch_tokens: int
+) -> None:
+    bert.batch_tokens = batch_tokens
+    together = encode(bert, texts, window=window)
+    bert.batch_tokens = 2048
+    alone = np.concatenate([encode(bert, [text]) for text in texts])
+    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-5)
+
+
+def test_the_same_bytes_again(bert: Encoder) -> None:
+    first, again = (next(bert.encode(as_texts(TEXTS))) for _ in range(2))
+    assert first.weights.tobytes() == again.weights.tobytes()
+    assert first.indices.tobytes() == again.indices.tobytes()
+
+
+def test_rows_come_in_the_order_of_the_corpus(bert: Encoder) -> None:
+    batches = list(bert.encode(as_texts(TEXTS), window=4))
+    assert [len(b) for b in batches] == [4, 4, 2]
+    assert [i for b in batches for i in b.ids] == [f"t{i}" for i in range(len(TEXTS))]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("kind", ["bert", "modernbert"])
+def test_half_precision_stays_near(checkpoints: Path, kind: str, dtype: Any) -> None:
+    """In 16 bits weights are off by at most 0.1 and by 0.01 on average, of weights up to 2."""
+    folder = str(checkpoints / kind)
+    exact = encode(load_encoder(folder, "document"), TEXTS)
+    near = encode(load_encoder(folder, "document", EncodeOptions(dtype=dtype)), TEXTS)
+    assert exact.max() > 1
+    assert np.abs(near - exact).max() < 0.1
+    assert np.abs(near - exact).mean() < 0.01
+
+
+@pytest.mark.parametrize("pooling", ["max", "sum"])
+@pytest.mark.parametrize("activation", ["relu", "log1p_relu"])
+def test_padded_tiles_equal_packed_ones(pooling: Any, activation: Any) -> None:
+    """The way of the GPU and the way of the CPU, several tiles each."""
+    torch.manual_seed(0)
+    weight, bias = torch.randn(9000, 16), torch.randn(9000)
+    hidden, lengths = torch.randn(5, 11, 16), [11, 11, 7, 3, 1]
+    head = LinearHead(weight, bias)
+    reduce = torch.amax if pooling == "max" else torch.sum
+    wanted = torch.stack(
+        [
+            reduce(activate_(h[:n] @ weight.t() + bias, activation), 0)
+            for h, n in zip(hidden, lengths, strict=True)
+        ]
+    )
+    torch.testing.assert_close(head(hidden, lengths, pooling, activation), wanted)
+    padded = torch.zeros(5, 9000)
+    for columns, tile in head._padded_tiles(hidden, lengths, pooling, activation):
+        padded[:, columns] = tile
+    if pooling == "max":
+        activate_(padded.add_(bias), activation)
+    torch.testing.assert_close(padded, wanted)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("pooling", ["max", "sum"])
+def test_the_gpu_agrees(checkpoints: Path, pooling: Any) -> None:
+    folder = str(checkpoints / "bert")
+    options = {"max_length": MAX_LENGTH, "pooling": pooling, "dtype": "float32"}
+    cpu = encode(load_encoder(folder, "document", EncodeOptions(device="cpu", **options)), TEXTS)
+    gpu = encode(load_encoder(folder, "document", EncodeOptions(device="cuda", **options)), TEXTS)
+    np.testing.assert_allclose(gpu, cpu, rtol=0, atol=1e-4)
+
+
+def test_ids_without_a_token_are_dropped(tmp_path: Path) -> None:
+    """Gaps in the tokenizer's ids: the terms keep their columns."""
+    gapped = {token: i if i < 50 else i + 3 for i, token in enumerate(VOCABULARY)}
+    tokenizer = wordpiece_tokenizer()
+    from tokenizers import models
+
+    tokenizer.backend_tokenizer.model = models.WordPiece(gapped, unk_token="[UNK]")
+    random_model("bert", len(VOCABULARY) + 3).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    encoder = load_encoder(str(tmp_path), "document", EncodeOptions(max_length=MAX_LENGTH))
+    assert list(encoder.loaded.vocabulary.terms) == VOCABULARY
+    model = random_model("bert", len(VOCABULARY) + 3)
+    ids = torch.tensor([[2, *(gapped[t] for t in ("the", "of", "x")), 3]])
+    with torch.no_grad():
+        weights = torch.log1p(torch.relu(model(ids).logits)).amax(1)[0]
+    wanted = weights[torch.tensor([gapped[t] for t in VOCABULARY])].numpy()
+    np.testing.assert_allclose(encode(encoder, ["the of x"])[0], wanted, rtol=0, atol=1e-5)
+
+
+def test_bag_of_words_queries(checkpoints: Path) -> None:
+    options = EncodeOptions(query_mode="bow")
+    encoder = load_encoder(str(checkpoints / "bert"), "query", options)
+    found = encode(encoder, ["the cat the", "", "[SEP]"])
+    tokens = {"the", "c", "##a", "##t"}
+    assert {VOCABULARY[j] for j in np.flatnonzero(found[0])} == tokens
+    assert set(found[0]) == {0.0, 1.0}
+    assert not found[1:].any()
+    document = load_encoder(str(checkpoints / "bert"), "document")
+    assert encoder.loaded.vocabulary.sha256() == document.loaded.vocabulary.sha256()
+
+
+def test_weights_that_are_not_finite_name_the_text(tmp_path: Path) -> None:
+    from transformers import BertForMaskedLM
+
+    torch.manual_seed(0)
+    model = BertForMaskedLM(config("bert", len(VOCABULARY), tie_word_embeddings=False))
+    with torch.no_grad():
+        model.bert.embeddings.word_embeddings.weight[VOCABULARY.index("x")] = torch.inf
+    model.save_pretrained(tmp_path)
+    wordpiece_tokenizer().save_pretrained(tmp_path)
+    encoder = load_encoder(str(tmp_path), "document")
+    with pytest.raises(BadInputError, match=r"texts:2: .*'t1' are not finite in float32"):
+        list(encoder.encode(as_texts(["the cat", "x"])))
+
+
+def test_damaged_weights_are_refused(tmp_path: Path) -> None:
+    model = random_model()
+    with torch.no_grad():
+        model.bert.encoder.layer[0].output.dense.weight[3] = torch.nan
+    model.save_pretrained(tmp_path)
+    wordpiece_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(BadInputError, match="its weights are damaged"):
+        load_encoder(str(tmp_path), "document")
+
+
+def test_a_model_without_its_head_is_refused(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path)
+    random_model().bert.save_pretrained(tmp_path)
+    with pytest.raises(BadInputError, match=r"weights lack cls\.predictions"):
+        load_encoder(str(tmp_path), "document")
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, width=len(VOCABULARY) - 4)
+    with pytest.raises(BadInputError, match="do not belong together"):
+        load_encoder(str(tmp_path), "document")
+
+
+def test_a_model_that_cannot_be_split_says_so() -> None:
+    class Odd(torch.nn.Module):
+        base_model_prefix = "nothing"
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.embeddings = torch.nn.Embedding(9, 4)
+
+        def get_input_embeddings(self) -> torch.nn.Module:
+            return self.embeddings
+
+        def get_output_embeddings(self) -> None:
+            return None
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
+            from transformers.modeling_outputs import MaskedLMOutput
+
+            return MaskedLMOutput(logits=self.embeddings(input_ids).repeat(1, 1, 3))
+
+    with pytest.raises(BadInputError, match="Odd has neither"):
+        split_model(Odd(), torch.arange(9), torch.float32, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "neither a folder nor a reachable or cached model"),
+        ({}, "neither config.json nor modules.json"),
+        ({"config.json": "{"}, "cannot be loaded"),
+        ({"config.json": '{"model_type": "bert"}'}, "no weights in it"),
+        (
+            {"config.json": '{"model_type": "bert"}', "model.safetensors": "no"},
+            "cannot be loaded",
+        ),
+        ({"modules.json": "["}, "cannot be read as JSON"),
+        (
+            {"modules.json": '[{"path": "", "type": "a.Pooling"}]'},
+            "module Pooling is not part of a SPLADE model",
+        ),
+        (
+            {"modules.json": '[{"path": "", "type": "a.Transformer"}]'},
+            "a dense encoder without a masked-LM head",
+        ),
+        (
+            {
+                "modules.json": '[{"path": "", "type": "a.Router"}]',
+                "router_config.json": '{"types": {}, "structure": {"query": []}}',
+            },
+            "no route for the document side, only query",
+        ),
+    ],
+)
+def test_what_is_no_model(tmp_path: Path, content: dict[str, str] | None, message: str) -> None:
+    folder = tmp_path / "model"
+    if content is not None:
+        folder.mkdir()
+        for name, text in content.items():
+            (folder / name).write_text(text)
+    with pytest.raises(BadInputError, match=message):
+        load_encoder(str(folder), "document")
+
+
+@pytest.mark.parametrize("name", ["nobody/no-such-model", "no such model", "../nowhere"])
+def test_unknown_names_fail_at_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(BadInputError, match="neither a folder nor a reachable or cached"):
+        load_encoder(name, "document")
+
+
+def test_options_that_cannot_be_meant(checkpoints: Path) -> None:
+    folder = str(checkpoints / "bert")
+    for options in (
+        EncodeOptions(max_length=2),
+        EncodeOptions(batch_tokens=0),
+        EncodeOptions(threads=0),
+        EncodeOptions(dtype="int8"),  # type: ignore[arg-type]
+        EncodeOptions(device="tpu"),
+    ):
+        with pytest.raises(UsageError):
+            load_encoder(folder, "document", options)
+    with pytest.raises(MissingToolError):
+        pick_device("cuda:99")
+
+
+def test_the_models_own_limit_is_kept(tmp_path: Path) -> None:
+    """66 positions, of which RoBERTa uses none up to its padding id 0; the tokenizer says 512."""
+    folder = save_checkpoint(tmp_path, "roberta", max_length=512)
+    encoder = load_encoder(str(folder), "document", EncodeOptions(max_length=300))
+    assert encoder.loaded.max_length == 65
+    assert encode(encoder, ["the " * 500]).any()
+    assert encoder.stats.truncated == 1
+
+
+def test_a_text_of_a_million_characters(bert: Encoder) -> None:
+    found = encode(bert, ["the cat sat " * 90_000, "x"])
+    assert found.any(1).all()
+
+
+def test_memory_stays_below_one_tensor_of_logits(tmp_path: Path) -> None:
+    """8 texts of 256 tokens with 30,522 terms: B x L x V would be 250 MB in float32."""
+    script = Path(__file__).with_name("encode_peak.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    grown, logits = map(int, done.stdout.split())
+    assert grown < logits / 2
