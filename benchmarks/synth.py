@@ -63,7 +63,9 @@ class SyntheticSource(ImpactSource):
             drawn[row, self._table[rng.integers(0, TABLE, len(row))]] = True
             key = np.flatnonzero(drawn)  # sorted, and without what was drawn twice
             row, terms = key // width, (key % width).astype(np.int32)
-            picked = self._first[terms] + (rng.random(len(terms)) * self._df[terms]).astype(np.int64)
+            picked = self._first[terms] + (rng.random(len(terms)) * self._df[terms]).astype(
+                np.int64
+            )
             yield ImpactBatch(
                 [str(i) for i in range(start, start + rows)],
                 row_pointers(np.bincount(row, minlength=rows)),

@@ -57,11 +57,13 @@ def _show(result: object, out: Path) -> None:
         caption="1.0 is perfect. All engines must show the same quality: they scored the same "
         "integers, which verify has compared rank by rank.",
     )
-    for column in ("engine", "built from", "index size", "ms a question", *MEASURES):
-        table.add_column(column, justify="left" if column in ("engine", "built from") else "right")
+    for column in ("engine", "built from"):
+        table.add_column(column, no_wrap=True)
+    for column in ("MB", "ms/query", *MEASURES):
+        table.add_column(column, justify="right", no_wrap=True)
     for r in result.engines:
         table.add_row(
-            r.engine, r.source, f"{r.index_bytes / 1e6:.1f} MB", f"{r.milliseconds:.2f}",
+            r.engine, Path(r.source).name, f"{r.index_bytes / 1e6:.1f}", f"{r.milliseconds:.2f}",
             *(f"{r.evaluation.means[m]:.4f}" for m in MEASURES),
         )  # fmt: skip
     console.print()

@@ -95,7 +95,8 @@ def command(
     if json:
         print_json({"index": str(out), "engine": engine, "counts": counts})
         return
-    lost = manifest.quantization
+    inherited = impacts.manifest.quantization if impacts.manifest else None
+    lost = manifest.quantization if manifest.quantization != inherited else None
     if lost and lost.dropped_to_zero:
         note(f"{lost.dropped_to_zero:,} weights rounded to 0 and were dropped")
     if lost and lost.clipped:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,7 +44,8 @@ class DocIds:
     def __init__(self, folder: Path) -> None:
         try:
             self._offsets = np.load(folder / OFFSETS, mmap_mode="r")
-            self._blob = np.memmap(folder / BLOB, dtype=np.uint8, mode="r")
+            with open(folder / BLOB, "rb") as blob:
+                self._blob = mmap.mmap(blob.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
             raise BadInputError(
                 f"no document ids ({error}): build it again", str(folder)
@@ -52,28 +54,27 @@ class DocIds:
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
-    def __getitem__(self, number: int) -> str:
-        start, stop = int(self._offsets[number]), int(self._offsets[number + 1])
-        return bytes(self._blob[start:stop]).decode()
-
     def find(self, doc_id: str) -> int | None:
         """The number of ``doc_id``, by a scan of the blob; for single look-ups."""
         wanted = doc_id.encode()
         lengths = np.diff(self._offsets)
         for number in np.flatnonzero(lengths == len(wanted)).tolist():
             start = int(self._offsets[number])
-            if bytes(self._blob[start : start + len(wanted)]) == wanted:
+            if self._blob[start : start + len(wanted)] == wanted:
                 return int(number)
         return None
 
-    def rank(self, numbers: np.ndarray, scores: Int64Array, k: int) -> tuple[list[str], Int64Array]:
+    def rank(self, numbers: Int64Array, scores: Int64Array, k: int) -> tuple[list[str], Int64Array]:
         """The best ``k`` by (score descending, id ascending).
 
         Args:
-            numbers: int32[n] documents, all that tie with the k-th best included.
-            scores: int64[n].
+            numbers: int64[n] documents, all that tie with the k-th best included.
+            scores: int64[n]; if they fall already, sorting costs next to nothing.
         """
-        ranked = sorted(
-            zip((-scores).tolist(), map(self.__getitem__, numbers.tolist()), strict=True)
-        )[:k]
-        return [doc_id for _, doc_id in ranked], -np.array([s for s, _ in ranked], dtype=np.int64)
+        starts, ends = self._offsets[numbers].tolist(), self._offsets[numbers + 1].tolist()
+        blob = self._blob
+        # Byte order of UTF-8 is the order of code points.
+        ids = [blob[start:end] for start, end in zip(starts, ends, strict=True)]
+        ranked = sorted(zip((-scores).tolist(), ids, strict=True))[:k]
+        best = -np.array([score for score, _ in ranked], dtype=np.int64)
+        return [doc_id.decode() for _, doc_id in ranked], best

@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 INSTALL = "pip install 'splade-bridge[pisa]' (Linux x86-64 only)"
 LISTS = "lists.npy"
+MOST_TERMS_AHEAD = 500
+"""Some 12 kB as a pickle; pipes hold 16 kB (macOS) or more."""
 ENCODINGS = (
     "block_simdbp", "block_interpolative", "block_maskedvbyte", "block_optpfor", "block_qmx",
     "block_simple16", "block_simple8b", "block_streamvbyte", "block_varintg8iu", "block_varintgb",
@@ -181,9 +183,12 @@ class PisaSearcher(_PisaIndex):
                 waiting.append((query_id, None))
                 continue
             worker = workers[number % threads]
-            while any(busy is worker for _, busy in waiting):
-                yield finish()
             terms = {number_name(i): float(weight) for i, weight in lists.items()}
+            # One query waits in the pipe while its worker is busy, so that neither side idles. A
+            # query that may not fit into the pipe would block us, and an answer the worker.
+            ahead = 2 if len(terms) <= MOST_TERMS_AHEAD else 1
+            while sum(busy is worker for _, busy in waiting) >= ahead:
+                yield finish()
             worker.send("best", terms, k, algorithm)
             waiting.append((query_id, worker))
         while waiting:

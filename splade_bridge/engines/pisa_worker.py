@@ -79,7 +79,7 @@ class Index:
             started = time.perf_counter_ns()
             names, scores = self._retrieve(terms, depth, algorithm)
             nanoseconds += time.perf_counter_ns() - started
-            documents = names.astype("S").astype(np.int64)
+            documents = np.fromiter(map(int, names), np.int64, len(names))
             if len(scores) < depth or depth == self._documents or scores[-1] < scores[k - 1]:
                 return documents, scores, nanoseconds
             depth = min(2 * depth, self._documents)

