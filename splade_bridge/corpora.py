@@ -8,7 +8,10 @@ a folder of such files, ``-`` for JSON lines on stdin.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import orjson
 
-from splade_bridge.errors import BadInputError, MissingToolError
+from splade_bridge.errors import BadInputError, ExternalProgramError, MissingToolError
 from splade_bridge.files import STDIO, numbered_lines, plain_suffix
 from splade_bridge.vectors import checked_id
 
@@ -94,18 +97,61 @@ def _members(path: Path, role: Role) -> list[Path]:
     return found
 
 
+def corpus_files(source: str, role: Role = "documents") -> list[Path]:
+    """The files that hold the texts of ``source``: none for stdin and ir_datasets.
+
+    Raises:
+        BadInputError: a folder without texts.
+    """
+    path = Path(source)
+    return _members(path, role) if path != STDIO and path.exists() else []
+
+
 def _json_lines(path: Path, options: CorpusOptions) -> Iterator[Text]:
     for number, line in numbered_lines(path):
         if not line.strip():
             continue
         place = f"{path}:{number}"
+        yield _from_record(json_object(line, place), place, options)
+
+
+_KEY = re.compile(rb'"\s*:')
+
+
+def json_object(line: bytes, place: str) -> dict[str, Any]:
+    """The object on one line.
+
+    Raises:
+        BadInputError: not JSON, not an object, or an object in it has a key twice.
+    """
+    try:
+        found = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise BadInputError(f"not a line of JSON ({error})", place) from error
+    if not isinstance(found, dict):
+        raise BadInputError("not a JSON object: a line must be one, with an id", place)
+    # orjson keeps the last of two equal keys. A key ends with a quote, perhaps blanks and a colon:
+    # where there are no more of these than keys, none was lost; else the slow parser looks again.
+    keys = len(found) + sum(len(value) for value in found.values() if type(value) is dict)
+    if line.count(b":") != keys and len(_KEY.findall(line)) != keys:
         try:
-            record = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
+            json.loads(line, object_pairs_hook=unique_keys(lambda: place))
+        except (ValueError, RecursionError) as error:
             raise BadInputError(f"not a line of JSON ({error})", place) from error
-        if not isinstance(record, dict):
-            raise BadInputError("a line must be a JSON object with an id and a text", place)
-        yield _from_record(record, place, options)
+    return found
+
+
+def unique_keys(place: Callable[[], str]) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
+    """An ``object_pairs_hook`` that raises BadInputError where an object has a key twice."""
+
+    def build(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        built = dict(pairs)
+        if len(built) != len(pairs):
+            twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+            raise BadInputError(f"key {twice!r} stands twice in one object", place())
+        return built
+
+    return build
 
 
 def _from_record(record: dict[str, Any], place: str, options: CorpusOptions) -> Text:
@@ -162,7 +208,7 @@ def _parquet(path: Path, options: CorpusOptions) -> Iterator[Text]:
                 for record in block.to_pylist():
                     row += 1
                     yield _from_record(record, f"{path}:row {row}", options)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise BadInputError(f"not a Parquet file ({error})", str(path)) from error
 
 
@@ -183,13 +229,16 @@ def _ir_datasets(name: str, role: Role) -> Iterator[Text]:
     if not (dataset.has_docs() if role == "documents" else dataset.has_queries()):
         raise BadInputError(f"this data set has no {role}", name)
     records = dataset.docs_iter() if role == "documents" else dataset.queries_iter()
-    for number, record in enumerate(records, start=1):
-        key = record.doc_id if role == "documents" else record.query_id
-        title = getattr(record, "title", "")
-        body = record.default_text()
-        text = body if not title or body.startswith(title) else f"{title} {body}"
-        place = f"{name}:{number}"
-        yield Text(checked_id(key, place), text.strip(), place)
+    try:
+        for number, record in enumerate(records, start=1):
+            key = record.doc_id if role == "documents" else record.query_id
+            title = getattr(record, "title", "")
+            body = record.default_text()
+            text = body if not title or body.startswith(title) else f"{title} {body}"
+            place = f"{name}:{number}"
+            yield Text(checked_id(key, place), text.strip(), place)
+    except (OSError, RuntimeError) as error:
+        raise ExternalProgramError(f"{name}: ir_datasets could not read it ({error})") from error
 
 
 def _unique(texts: Iterator[Text]) -> Iterator[Text]:

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from subprocess import CalledProcessError
 from typing import Any, Literal
+
+import numpy as np
 
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.qrels import Qrels
@@ -25,7 +28,7 @@ class Evaluation:
     """Means and values for each query.
 
     Attributes:
-        means: measure (as it was asked for) -> mean.
+        means: measure (as it was asked for) -> mean, or sum for measures that count (num_ret).
         per_query: query id -> measure -> value.
         missing: judged queries without results.
         unjudged: queries of the run without judgements; they do not count.
@@ -61,30 +64,34 @@ def evaluate(
     lacking = [q for q in qrels if q not in run]
     counted = list(qrels) if missing == "zero" else judged
     per_query = {query: dict.fromkeys(measures, 0.0) for query in counted}
+    untied = {query: _without_ties(found) for query, found in run.items()}
+    means = {}
     for name, measure in parsed.items():
-        for query_id, value in _values(measure, qrels, run):
+        for query_id, value in _values(name, measure, qrels, untied):
             if query_id in per_query:
                 per_query[query_id][name] = value
-    means = {n: sum(v[n] for v in per_query.values()) / len(per_query) for n in measures}
+        total = measure.aggregator()  # a mean, but a sum where a measure counts
+        for values in per_query.values():
+            total.add(values[name])
+        means[name] = total.result()
     return Evaluation(means, per_query, lacking, [q for q in run if q not in qrels])
 
 
-def _values(measure: Any, qrels: Qrels, run: Run) -> list[tuple[str, float]]:
+def _values(name: str, measure: Any, qrels: Qrels, run: Run) -> list[tuple[str, float]]:
     import ir_measures
 
-    if measure.NAME == "RR" and "cutoff" in measure.params:
-        # ir_measures takes RR@k from another tool, which orders ties the other way; trec_eval's
-        # own is recip_rank on a run cut to k (-M k).
-        parameters = {k: v for k, v in measure.params.items() if k != "cutoff"}
-        run = {q: _cut(found, measure["cutoff"]) for q, found in run.items()}
-        measure = ir_measures.RR(**parameters) if parameters else ir_measures.RR
-    return [(m.query_id, m.value) for m in ir_measures.iter_calc([measure], qrels, run)]
+    try:
+        return [(m.query_id, m.value) for m in ir_measures.iter_calc([measure], qrels, run)]
+    except (ValueError, AssertionError, ArithmeticError, OSError, CalledProcessError) as error:
+        raise UsageError(f"ir_measures cannot compute {name!r} here: {error}") from error
 
 
-def _cut(found: dict[str, float], k: int) -> dict[str, float]:
-    # Stable sorts: document id descending, then score descending.
+def _without_ties(found: dict[str, float]) -> dict[str, float]:
+    # The tools behind ir_measures order ties each in its own way: scores that fall by 1 leave
+    # them no choice. trec_eval holds scores as float32, which makes ties too.
     by_id = sorted(found.items(), key=lambda item: item[0], reverse=True)
-    return dict(sorted(by_id, key=lambda item: item[1], reverse=True)[:k])
+    by_score = sorted(by_id, key=lambda item: np.float32(item[1]), reverse=True)  # stable
+    return {doc_id: float(len(found) - i) for i, (doc_id, _) in enumerate(by_score)}
 
 
 def _parse(name: str) -> Any:

@@ -50,15 +50,42 @@ def open_reader(path: Path) -> Iterator[BinaryIO]:
         if path.suffix.lower() == ".gz":
             stream = cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=stream)))
         elif path.suffix.lower() == ".zst":
-            decompressor = zstandard.ZstdDecompressor()
-            raw = stack.enter_context(decompressor.stream_reader(stream, read_across_frames=True))
-            stream = cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, raw), 1 << 20))
+            stream = cast(BinaryIO, io.BufferedReader(_ZstdReader(stream), 1 << 20))
         try:
             yield stream
         except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
             raise BadInputError(
                 f"the compressed file is cut off or damaged ({error})", str(path)
             ) from error
+
+
+class _ZstdReader(io.RawIOBase):
+    """Concatenated zstd frames; zstandard's own reader ends a cut-off one without a word."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._frame: zstandard.ZstdDecompressionObj | None = None
+        self._compressed = b""
+        self._plain = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        while not self._plain:
+            self._compressed = self._compressed or self._stream.read(1 << 15)
+            if not self._compressed:
+                if self._frame:
+                    raise EOFError("it ends inside a zstd frame")
+                return 0
+            frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
+            self._plain = memoryview(frame.decompress(self._compressed))
+            self._compressed = frame.unused_data
+            self._frame = None if frame.eof else frame
+        size = min(len(buffer), len(self._plain))
+        buffer[:size] = self._plain[:size]
+        self._plain = self._plain[size:]
+        return size
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -105,9 +132,10 @@ def atomic_writer(path: Path, level: int = 6) -> Iterator[BinaryIO]:
             os.fsync(raw.fileno())
         partial.replace(path)
     except OSError as error:
-        raise _write_error(error, path) from error
+        raise write_error(error, path) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where it could not be made, the error above says why
+            partial.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -122,6 +150,7 @@ def staged_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
         ExternalProgramError: the disk is full or the place cannot be written.
     """
     refuse_existing(out, overwrite=overwrite)
+    out = out.resolve()  # "." has no name that a neighbour could be given
     staging = out.with_name(f".{out.name}.partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -141,7 +170,7 @@ def staged_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
                 if staging.exists():
                     shutil.rmtree(staging)
     except OSError as error:
-        raise _write_error(error, out) from error
+        raise write_error(error, out) from error
 
 
 @contextlib.contextmanager
@@ -150,6 +179,9 @@ def folder_lock(lock: Path, out: Path) -> Iterator[None]:
     with open(lock, "wb") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Its last holder removes the file; opened before that, it locks nothing.
+            if os.fstat(handle.fileno()).st_nlink == 0:
+                raise BlockingIOError
         except BlockingIOError:
             raise UsageError(f"{out}: another process is writing it now") from None
         try:
@@ -185,7 +217,8 @@ def _sync_folder(path: Path) -> None:
         os.close(handle)
 
 
-def _write_error(error: OSError, path: Path) -> ExternalProgramError:
+def write_error(error: OSError, path: Path) -> ExternalProgramError:
+    """What to raise where ``path`` could not be written."""
     hint = {
         errno.ENOSPC: "; free some space and run the same command again",
         errno.EDQUOT: "; your quota is used up",

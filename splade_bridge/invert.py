@@ -8,12 +8,12 @@ whose rows follow one another, so a gathered column is in row order without a me
 from __future__ import annotations
 
 import logging
-import shutil
+import mmap
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -38,22 +38,40 @@ class Columns(NamedTuple):
 
 class _Run(NamedTuple):
     offsets: Int64Array
-    rows: np.ndarray
-    values: np.ndarray
+    rows: Int32Array
+    values: Int32Array
+
+
+class _Spilled(NamedTuple):
+    """Where a run lies in the file: offsets, then rows, then values."""
+
+    start: int
+    columns: int
+    entries: int
+
+    def load(self, file: mmap.mmap) -> _Run:
+        rows = self.start + 8 * (self.columns + 1)
+        return _Run(
+            np.frombuffer(file, np.int64, self.columns + 1, self.start),
+            np.frombuffer(file, np.int32, self.entries, rows),
+            np.frombuffer(file, np.int32, self.entries, rows + 4 * self.entries),
+        )
 
 
 class Transposer:
-    """Takes rows, gives columns; a context manager that removes its temporary files.
+    """Takes rows, gives columns; a context manager that removes its temporary file.
 
     Args:
         memory: budget in bytes for the arrays of this object.
-        temporary: folder for runs; the system's, if None. Runs need 8 bytes a posting.
+        temporary: folder for runs; the system's, if None. Runs need 8 bytes a posting, and 8 a
+            column each; they share one file without a name, which no kill can leave behind.
     """
 
     def __init__(self, memory: int = DEFAULT_MEMORY, temporary: Path | None = None) -> None:
         self._memory = memory
         self._parent = temporary
-        self._folder: Path | None = None
+        self._file: IO[bytes] | None = None
+        self._spilled: list[_Spilled] = []
         self._buffer: list[tuple[Int32Array, Int32Array, Int32Array]] = []
         self._buffered = 0
         self._runs: list[_Run] = []
@@ -69,8 +87,8 @@ class Transposer:
         tb: TracebackType | None,
     ) -> None:
         self._runs.clear()
-        if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._file:
+            self._file.close()
 
     def add(self, indptr: Int64Array, columns: Int32Array, values: Int32Array) -> None:
         """Append ``len(indptr) - 1`` rows; their numbers go on from the last ones.
@@ -145,6 +163,11 @@ class Transposer:
         return Columns(ids, indptr, rows, values)
 
     def _close_buffer(self) -> None:
+        if self._spilled and self._file:
+            self._file.flush()
+            file = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._runs += [run.load(file) for run in self._spilled]
+            self._spilled = []
         if self._buffered:
             self._runs.append(self._sorted_run())
 
@@ -160,16 +183,10 @@ class Transposer:
 
     def _spill(self) -> None:
         run = self._sorted_run()
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="splade-bridge-", dir=self._parent))
-            log.info("sorting on disk in %s: 8 bytes a posting until the end", self._folder)
-        number = len(self._runs)
-        for name in ("rows", "values"):
-            np.save(self._folder / f"{number}.{name}.npy", getattr(run, name))
-        self._runs.append(
-            _Run(
-                run.offsets,
-                np.load(self._folder / f"{number}.rows.npy", mmap_mode="r"),
-                np.load(self._folder / f"{number}.values.npy", mmap_mode="r"),
-            )
-        )
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(dir=self._parent)  # noqa: SIM115
+            folder = self._parent or tempfile.gettempdir()
+            log.info("sorting on disk in %s: 8 bytes a posting until the end", folder)
+        self._spilled.append(_Spilled(self._file.tell(), len(run.offsets) - 1, len(run.rows)))
+        for array in run:
+            self._file.write(array.data)

@@ -39,8 +39,8 @@ class Quantizer:
     def __init__(self, options: QuantizeOptions) -> None:
         if not options.scale > 0 or not np.isfinite(options.scale):
             raise BadInputError(f"a scale must be greater than 0, not {options.scale}")
-        if options.clip is not None and options.clip < 1:
-            raise BadInputError(f"a clip must be 1 or more, not {options.clip}")
+        if options.clip is not None and not 1 <= options.clip <= MAX_IMPACT:
+            raise BadInputError(f"a clip must be from 1 to 2^31 - 1, not {options.clip}")
         self.options = options
         self._dropped = 0
         self._clipped = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -64,6 +65,8 @@ def read_run(path: Path) -> Run:
             score = float(value) if len(columns) == 6 else -float(int(value))
         except ValueError:
             raise BadInputError(f"{value!r} is not a number", place) from None
+        if not math.isfinite(score):
+            raise BadInputError(f"a score must be finite, not {value}", place)
         found = run.setdefault(query_id, {})
         if doc_id in found:
             raise BadInputError(f"document {doc_id} stands twice for query {query_id}", place)

@@ -9,7 +9,7 @@
     VECTORS/manifest.json        written last
 
 Parts appear whole (temporary file, fsync, rename). A writer that is opened on a folder with a
-plan and no manifest goes on after the last whole part.
+plan and no manifest goes on with the whole parts that are there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import orjson
@@ -32,7 +32,11 @@ from splade_bridge.vocab import Vocabulary
 PART_ROWS = 8192
 VOCABULARY = "vocabulary.json"
 PLAN = "plan.json"
+CORPUS_FILES = "corpus_files"
+"""Key of a plan: sizes and digests of the corpus's files by name."""
 NOTE = "splade-bridge"
+SHARD = "shard"
+"""Kind of a folder that holds only every n-th part."""
 
 
 class VectorStore:
@@ -46,7 +50,8 @@ class VectorStore:
         self.folder = folder
         self.manifest = Manifest.load(folder)
         if self.manifest.kind != "vectors":
-            raise BadInputError(f"holds {self.manifest.kind}, not vectors", str(folder))
+            hint = "; splade-bridge merge puts shards together" * (self.manifest.kind == SHARD)
+            raise BadInputError(f"holds {self.manifest.kind}, not vectors{hint}", str(folder))
         self.vocabulary = Vocabulary.load(folder / VOCABULARY)
 
     def batches(self, rows: int = 4096) -> Iterator[SparseBatch]:
@@ -56,7 +61,7 @@ class VectorStore:
             BadInputError: a part is damaged, or the rows are not as many as the manifest says.
         """
         counts = Counts()
-        for part in sorted(self.folder.glob("part-*.parquet")):
+        for part in part_files(self.folder).values():
             for batch in read_part(part, rows):
                 if batch.indices.size and int(batch.indices.max()) >= len(self.vocabulary):
                     raise BadInputError("a term id beyond the vocabulary", str(part))
@@ -88,10 +93,10 @@ class VectorStoreWriter:
         self._parts = 0
         self._note: dict[str, Any] = {}
         self.notes: list[dict[str, Any]] = []
-        parts = sorted(folder.glob("part-*.parquet"))
+        parts = list(part_files(folder).values())
         for part in parts:
-            if part.name != _part_name(self._parts):
-                raise BadInputError(f"{_part_name(self._parts)} is missing", str(folder))
+            if part.name != part_name(self._parts):
+                raise BadInputError(f"{part_name(self._parts)} is missing", str(folder))
             before = self._counts.documents
             for batch in read_part(part, part_rows):
                 self._counts.add(batch)
@@ -104,13 +109,13 @@ class VectorStoreWriter:
                 self._recount()
                 break
             self._parts += 1
-            self.notes.append(_read_note(part))
+            self.notes.append(read_note(part))
         self.resumed_rows = self._counts.documents
 
     def _recount(self) -> None:
         self._counts = Counts()
         for number in range(self._parts):
-            for batch in read_part(self.folder / _part_name(number), self._part_rows):
+            for batch in read_part(self.folder / part_name(number), self._part_rows):
                 self._counts.add(batch)
 
     def add(self, batch: SparseBatch, note: dict[str, Any] | None = None) -> None:
@@ -120,7 +125,7 @@ class VectorStoreWriter:
         """
         self._note = note or {}
         if batch.indices.size and int(batch.indices.max()) >= len(self._vocabulary):
-            raise ValueError("a term id beyond the vocabulary")
+            raise ValueError("a term id beyond the vocabulary")  # now, not when a part is full
         while len(batch):
             take = min(len(batch), self._part_rows - self._pending_rows)
             self._pending.append(_rows(batch, 0, take))
@@ -145,33 +150,9 @@ class VectorStoreWriter:
         ).save(self.folder, [*self.folder.glob("part-*.parquet"), self.folder / VOCABULARY])
 
     def _flush(self) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        batch = _concatenate(self._pending)
-        wide = len(self._vocabulary) > 1 << 16
-        offsets = pa.array(batch.indptr.astype(np.int32), pa.int32())
-        indices = pa.array(batch.indices.astype(np.uint32 if wide else np.uint16))
-        table = pa.table(
-            {
-                "id": pa.array(batch.ids, pa.string()),
-                "indices": pa.ListArray.from_arrays(offsets, indices),
-                "weights": pa.ListArray.from_arrays(offsets, pa.array(batch.weights)),
-            }
-        )
-        with atomic_writer(self.folder / _part_name(self._parts)) as out:
-            writer = pq.ParquetWriter(
-                out,
-                table.schema,
-                compression="zstd",
-                use_dictionary=False,
-                write_statistics=False,
-                write_page_checksum=True,
-                store_schema=False,
-            )
-            with writer:
-                writer.write_table(table)
-                writer.add_key_value_metadata({NOTE: orjson.dumps(self._note).decode()})
+        batch = concatenated(self._pending)
+        with atomic_writer(self.folder / part_name(self._parts)) as out:
+            write_part(out, batch, len(self._vocabulary), self._note)
         self._counts.add(batch)
         self._parts += 1
         self._pending, self._pending_rows = [], 0
@@ -195,9 +176,24 @@ def write_store(
         UsageError: a finished store is there and ``overwrite`` is not set, or an unfinished one
             was begun with another plan.
     """
-    wanted = orjson.dumps(
-        {**plan, "part_rows": part_rows}, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
-    )
+    with unfinished_store(folder, {**plan, "part_rows": part_rows}, overwrite=overwrite) as place:
+        yield VectorStoreWriter(place, vocabulary, part_rows)
+
+
+@contextlib.contextmanager
+def unfinished_store(
+    folder: Path, plan: dict[str, Any], *, overwrite: bool = False
+) -> Iterator[Path]:
+    """``folder`` made ready for parts: locked, with its plan, and with whole parts only.
+
+    Left with an error before there is a part, it is removed.
+
+    Raises:
+        UsageError: see :func:`write_store`.
+        BadInputError: the unfinished store was begun with another content of the corpus.
+        ExternalProgramError: the place cannot be written.
+    """
+    wanted = orjson.dumps(plan, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
     folder = folder.resolve()  # "." has no name that a neighbour could be given
     with contextlib.ExitStack() as stack:
         try:
@@ -207,10 +203,10 @@ def write_store(
         except OSError as error:
             raise write_error(error, folder) from error
         try:
-            yield VectorStoreWriter(folder, vocabulary, part_rows)
+            yield folder
         except BaseException:
-            if not any(folder.glob("part-*.parquet")):  # nothing to resume
-                shutil.rmtree(folder)
+            if not part_files(folder):  # nothing to resume
+                shutil.rmtree(folder, ignore_errors=True)
             raise
 
 
@@ -231,6 +227,43 @@ def _prepare(folder: Path, wanted: bytes, *, overwrite: bool) -> None:
             out.write(wanted)
     for leftover in folder.glob(".*.partial-*"):
         leftover.unlink()
+
+
+def write_part(
+    out: BinaryIO, batch: SparseBatch, vocabulary_size: int, note: dict[str, Any]
+) -> None:
+    """Write ``batch`` as one Parquet part whose metadata hold ``note``.
+
+    Raises:
+        ValueError: a term id is beyond the vocabulary.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if batch.indices.size and int(batch.indices.max()) >= vocabulary_size:
+        raise ValueError("a term id beyond the vocabulary")
+    wide = vocabulary_size > 1 << 16
+    offsets = pa.array(batch.indptr.astype(np.int32), pa.int32())
+    indices = pa.array(batch.indices.astype(np.uint32 if wide else np.uint16))
+    table = pa.table(
+        {
+            "id": pa.array(batch.ids, pa.string()),
+            "indices": pa.ListArray.from_arrays(offsets, indices),
+            "weights": pa.ListArray.from_arrays(offsets, pa.array(batch.weights)),
+        }
+    )
+    writer = pq.ParquetWriter(
+        out,
+        table.schema,
+        compression="zstd",
+        use_dictionary=False,
+        write_statistics=False,
+        write_page_checksum=True,
+        store_schema=False,
+    )
+    with writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({NOTE: orjson.dumps(note).decode()})
 
 
 def read_part(part: Path, rows: int) -> Iterator[SparseBatch]:
@@ -254,7 +287,12 @@ def read_part(part: Path, rows: int) -> Iterator[SparseBatch]:
         raise BadInputError(f"not a part of a vector store ({error})", str(part)) from error
 
 
-def _read_note(part: Path) -> dict[str, Any]:
+def read_note(part: Path) -> dict[str, Any]:
+    """What was noted with a part.
+
+    Raises:
+        BadInputError: it is damaged.
+    """
     import pyarrow.parquet as pq
 
     found = (pq.read_metadata(part).metadata or {}).get(NOTE.encode(), b"{}")
@@ -305,6 +343,12 @@ def _refuse_other_plan(plan_file: Path, wanted: bytes) -> None:
         raise BadInputError(f"damaged ({error}): pass --overwrite", str(plan_file)) from error
     new = orjson.loads(wanted)
     differing = sorted(k for k in {*found, *new} if found.get(k) != new.get(k))
+    if differing == [CORPUS_FILES]:
+        raise BadInputError(
+            f"the corpus is not the one that {plan_file.parent} was begun with: its files were "
+            f"{_listed(found.get(CORPUS_FILES))}, and are {_listed(new.get(CORPUS_FILES))}. Bring "
+            "the old corpus back, or pass --overwrite to start anew"
+        )
     if differing:
         changes = ", ".join(f"{k}: {found.get(k)!r} -> {new.get(k)!r}" for k in differing)
         raise UsageError(
@@ -313,8 +357,19 @@ def _refuse_other_plan(plan_file: Path, wanted: bytes) -> None:
         )
 
 
-def _part_name(number: int) -> str:
+def _listed(files: dict[str, str] | None) -> str:
+    return ", ".join(f"{name} ({what})" for name, what in (files or {}).items()) or "unknown"
+
+
+def part_name(number: int) -> str:
+    """The file name of a part."""
     return f"part-{number:05d}.parquet"
+
+
+def part_files(folder: Path) -> dict[int, Path]:
+    """The parts in ``folder`` by number, in rising order."""
+    found = {int(p.stem[5:]): p for p in folder.glob("part-*.parquet") if p.stem[5:].isdecimal()}
+    return dict(sorted(found.items()))
 
 
 def _rows(batch: SparseBatch, start: int, stop: int) -> SparseBatch:
@@ -327,7 +382,8 @@ def _rows(batch: SparseBatch, start: int, stop: int) -> SparseBatch:
     )
 
 
-def _concatenate(batches: list[SparseBatch]) -> SparseBatch:
+def concatenated(batches: list[SparseBatch]) -> SparseBatch:
+    """One batch of all rows; there must be a batch."""
     return SparseBatch(
         [doc_id for b in batches for doc_id in b.ids],
         row_pointers(np.concatenate([np.diff(b.indptr) for b in batches])),

@@ -131,7 +131,7 @@ def checked_id(value: object, place: str) -> str:
     """A document or query id as the string that every format here can hold.
 
     Integers become their decimal string. Raises BadInputError for what a TREC run or a Lucene
-    term cannot hold: empty, with white space, not encodable, or over 32,766 bytes of UTF-8.
+    term cannot hold: empty, with white space or NUL, not encodable, or over 32,766 bytes of UTF-8.
     """
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
@@ -142,6 +142,8 @@ def checked_id(value: object, place: str) -> str:
             f"id {value!r} is empty or holds white space, which run files cannot hold: rename it",
             place,
         )
+    if "\0" in value:
+        raise BadInputError(f"id {value!r} holds NUL, where C programs cut it: rename it", place)
     try:
         size = len(value.encode())
     except UnicodeEncodeError:

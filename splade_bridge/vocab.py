@@ -95,5 +95,5 @@ class Vocabulary:
         try:
             content = orjson.loads(path.read_bytes())
             return cls(content["terms"], observed=content["observed"])
-        except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, BadInputError) as error:
             raise BadInputError(f"not a vocabulary file ({error})", str(path)) from error

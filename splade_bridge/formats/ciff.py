@@ -382,7 +382,8 @@ def decode_postings(content: np.ndarray) -> tuple[Int64Array, Int64Array] | None
     """Gaps and impacts from the bytes of :func:`encode_postings`, or None if written otherwise."""
     if len(content) < 4:
         return None
-    if content[2] == TF:  # docid 0 is left out: put it in, so that all postings look alike
+    if content[0] == POSTING and content[2] == TF and content[1] < 128:
+        # docid 0 is left out: put it in, so that all postings look alike
         first = np.array([POSTING, content[1] + 2, GAP, 0], dtype=np.uint8)
         content = np.concatenate([first, content[2:]])
     ends = np.flatnonzero(content < 128)
@@ -400,6 +401,8 @@ def decode_postings(content: np.ndarray) -> tuple[Int64Array, Int64Array] | None
     if (fields[0][:, 1] != 1).any() or (content[fields[1][:, 1]] != body).any():
         return None
     gaps, tfs = (_varints(content, fields[1][:, c], fields[0][:, c]) for c in (3, 5))
+    if max(gaps.max(), tfs.max()) > MAX_MESSAGE:  # more than an int32: protobuf cuts it
+        return None
     return gaps, tfs
 
 

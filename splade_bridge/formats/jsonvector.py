@@ -7,17 +7,24 @@ is an error that names file and line. Written as JSON lines in parts.
 
 from __future__ import annotations
 
+import codecs
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import orjson
 
-from splade_bridge.corpora import ID_FIELDS, JSON_SUFFIXES, DuplicateGuard
+from splade_bridge.corpora import (
+    ID_FIELDS,
+    JSON_SUFFIXES,
+    DuplicateGuard,
+    json_object,
+    unique_keys,
+)
 from splade_bridge.errors import BadInputError
 from splade_bridge.files import atomic_writer, numbered_lines, open_reader, plain_suffix
 from splade_bridge.formats.base import ImpactSource
@@ -30,6 +37,9 @@ log = logging.getLogger(__name__)
 
 BATCH_ROWS = 2048
 CHUNK = 1 << 20
+MAX_WEIGHT = float(np.finfo(np.float32).max)
+BLANKS = re.compile(r"[ \t\r\n]*")
+BETWEEN_ITEMS = re.compile(r"[ \t\r\n,]*")
 
 
 class VectorRecord(NamedTuple):
@@ -120,8 +130,12 @@ class VectorBuilder:
         for term, value in zip(record.terms, record.values, strict=True):
             if type(value) not in (int, float):
                 raise BadInputError(f"term {term!r}: {value!r} is not a number", record.place)
-            if value < 0:
-                raise BadInputError(f"term {term!r}: weight {value} is negative", record.place)
+            if not 0 <= value <= MAX_WEIGHT:
+                raise BadInputError(
+                    f"term {term!r}: a weight must be from 0 to {MAX_WEIGHT:.1e}, not "
+                    f"{str(value)[:20]}",
+                    record.place,
+                )
         if self._quantizer:
             return np.array(record.values, dtype=np.float32)
         if not integers:
@@ -183,70 +197,56 @@ def _is_json_lines(path: Path) -> bool:
 
 def _read_lines(path: Path) -> Iterator[VectorRecord]:
     for number, line in numbered_lines(path):
-        if not line.strip():
-            continue
-        place = f"{path}:{number}"
-        try:
-            obj = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            raise BadInputError(f"not a line of JSON ({error})", place) from error
-        record = _record(obj, place)
-        # orjson keeps the last of two equal keys. A JSON line has one '":' a key, if it is
-        # written in the usual way; where the number differs, look again with the slow parser.
-        if line.count(b'":') != len(obj) + len(record.terms):
-            json.loads(line, object_pairs_hook=_no_duplicate_keys(partial(str, place)))
-        yield record
+        if line.strip():
+            place = f"{path}:{number}"
+            yield _record(json_object(line, place), place)
 
 
 def _read_objects(path: Path) -> Iterator[VectorRecord]:
     """Objects that span lines, one after another or in an array, one in memory at a time."""
-    number = 1
-    decoder = json.JSONDecoder(object_pairs_hook=_no_duplicate_keys(lambda: f"{path}:{number}"))
-    text, in_array, done = "", False, False
+    number = 1  # the line of text[at]
+    decoder = json.JSONDecoder(
+        object_pairs_hook=unique_keys(lambda: f"{path}:{number}"),
+        parse_constant=lambda name: _bad_json(f"{name} is no number", f"{path}:{number}"),
+    )
+    text, at, in_array, done = "", 0, False, False
     with open_reader(path) as raw:
-        decode = json.codecs.getincrementaldecoder("utf-8-sig")().decode  # type: ignore[attr-defined]
+        decode = codecs.getincrementaldecoder("utf-8-sig")().decode
         while True:
-            stripped = text.lstrip(" \t\r\n," if in_array else " \t\r\n")
-            number += text.count("\n", 0, len(text) - len(stripped))
-            text = stripped
-            if text.startswith("[") and not in_array:
-                in_array, text = True, text[1:]
-                continue
-            if text.startswith("]") and in_array:
-                in_array, text = False, text[1:]
+            start = (BETWEEN_ITEMS if in_array else BLANKS).match(text, at).end()  # type: ignore[union-attr]
+            number += text.count("\n", at, start)
+            at = start
+            if text[at : at + 1] == ("]" if in_array else "["):
+                in_array, at = not in_array, at + 1
                 continue
             try:
-                if not text:
-                    raise json.JSONDecodeError("end of file", text, 0)
-                obj, end = decoder.raw_decode(text)
+                if at == len(text):
+                    raise json.JSONDecodeError("the file ends inside an array", text, at)
+                obj, end = decoder.raw_decode(text, at)
             except json.JSONDecodeError as error:
-                if done:
-                    if not text and not in_array:
-                        return
-                    line = number + error.lineno - 1
-                    raise BadInputError(f"not JSON ({error.msg})", f"{path}:{line}") from error
-                try:
-                    chunk = raw.read(CHUNK)
-                    text += decode(chunk, not chunk)
-                except UnicodeDecodeError as broken:
-                    raise BadInputError(f"not UTF-8 ({broken})", str(path)) from broken
-                done = not chunk
-                continue
+                # What is merely incomplete fails at the end of the text or in an open string.
+                cut = error.pos > len(text) - 16 or error.msg.startswith("Unterminated")
+                if cut and not done:
+                    try:
+                        chunk = raw.read(max(CHUNK, len(text) - at))
+                        text, at = text[at:] + decode(chunk, not chunk), 0
+                    except UnicodeDecodeError as broken:
+                        raise BadInputError(f"not UTF-8 ({broken})", str(path)) from broken
+                    done = not chunk
+                    continue
+                if at == len(text) and not in_array:
+                    return
+                line = number + text.count("\n", at, error.pos)
+                raise BadInputError(f"not JSON ({error.msg})", f"{path}:{line}") from error
+            except (ValueError, RecursionError) as error:  # a number too long, nesting too deep
+                raise BadInputError(f"not JSON ({error})", f"{path}:{number}") from error
             yield _record(obj, f"{path}:{number}")
-            number += text.count("\n", 0, end)
-            text = text[end:]
+            number += text.count("\n", at, end)
+            at = end
 
 
-def _no_duplicate_keys(place: Callable[[], str]) -> Callable[[list[tuple[str, Any]]], Any]:
-    def build(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        built = dict(pairs)
-        if len(built) != len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise BadInputError(f"key {twice!r} stands twice in one object", place())
-        return built
-
-    return build
+def _bad_json(message: str, place: str) -> NoReturn:
+    raise BadInputError(message, place)
 
 
 def _record(obj: Any, place: str) -> VectorRecord:
