@@ -19,7 +19,6 @@ from splade_bridge.formats.ciff import (
     decode_postings,
     encode_postings,
     messages,
-    varint_lengths,
     write_ciff,
 )
 from splade_bridge.formats.jsonvector import JsonVectorSource
@@ -219,11 +218,6 @@ def test_a_source_that_fails_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"docs\.jsonl:2"):
         write_ciff(tmp_path / "a.ciff", failing(), vocabulary, description="", memory=1)
     assert list(tmp_path.iterdir()) == []
-
-
-@given(st.lists(st.integers(0, MAX_IMPACT), min_size=1))
-def test_varint_lengths_are_those_of_varints(values: list[int]) -> None:
-    assert varint_lengths(np.array(values, np.int32)).tolist() == [len(varint(v)) for v in values]
 
 
 # ---------------------------------------------------------------- decoding postings

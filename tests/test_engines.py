@@ -109,6 +109,25 @@ def test_spilling_to_disk_changes_nothing(tmp_path: Path, engine_name: str) -> N
     assert sorted(p.name for p in tmp_path.iterdir()) == ["index"], "temporary files are left"
 
 
+def test_searches_of_one_index_may_run_at_once_and_be_left(
+    tmp_path: Path, engine_name: str
+) -> None:
+    documents = random_matrix(9, 80, 20, 0.4, 9)
+    doc_ids, terms = shuffled_ids(80, 9), terms_of(20)
+    weights = random_matrix(10, 6, 20, 0.4, 9)
+    path = build(MemorySource(documents, doc_ids, terms), tmp_path / "index", engine_name)
+    expected = [brute_force(documents, doc_ids, query, 10) for query in weights]
+    with open_index(path) as searcher:
+        batch = queries_of(weights, terms).batch
+        one, other = searcher.search(batch, 10), searcher.search(batch, 10)
+        for wanted in expected[:3]:
+            assert as_pairs(next(one)) == as_pairs(next(other)) == wanted
+            assert searcher.impacts(doc_ids[0], [3]) == [documents[0, 3]]
+        one.close()  # type: ignore[attr-defined]
+        assert [as_pairs(h) for h in other] == expected[3:]
+        assert [as_pairs(h) for h in searcher.search(batch, 10)] == expected
+
+
 def test_queries_without_terms_are_answered_in_their_place(
     tmp_path: Path, engine_name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -220,14 +239,15 @@ def test_the_death_of_pisa_is_an_error_with_its_signal(tmp_path: Path) -> None:
         pytest.skip(str(error))
     path = build(MemorySource(np.ones((5, 2)), list("abcde"), ["x", "y"]), tmp_path / "i", "pisa")
     with open_index(path) as searcher:
-        batch = batch_of(np.array([[1, 1], [1, 0]]), ["q0", "q1"])
+        batch = batch_of(np.ones((9, 2)), [f"q{i}" for i in range(9)])
         results = searcher.search(batch, 5)
         assert len(next(results).doc_ids) == 5
         worker = searcher._workers[0]  # type: ignore[attr-defined]
         os.kill(worker._process.pid, signal.SIGKILL)
         worker._process.wait()
         with pytest.raises(ExternalProgramError, match="signal 9"):
-            list(searcher.search(batch, 5))
+            list(results)
+        assert len(list(searcher.search(batch, 5))) == 9, "a new worker takes over"
 
 
 def test_a_killed_build_leaves_no_index_and_the_next_one_succeeds(

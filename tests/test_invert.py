@@ -60,7 +60,6 @@ def test_columns_are_those_of_scipy(
         assert transposer.row_count == shape[0]
         df = transposer.column_counts(shape[1])
         assert df.tolist() == np.diff(expected.indptr).tolist()
-        assert transposer.column_sums(shape[1]).tolist() == matrix.sum(axis=0).A1.tolist()
         seen = []
         for block in transposer.columns(order):
             assert block.rows.dtype == block.values.dtype == np.int32

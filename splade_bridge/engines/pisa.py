@@ -160,16 +160,32 @@ class PisaSearcher(_PisaIndex):
     def __init__(self, path: Path, manifest: Manifest) -> None:
         super().__init__(path, manifest)
         self._workers: list[Worker] = []
+        self._idle: list[Worker] = []
 
-    def _start(self, threads: int) -> list[Worker]:
-        while len(self._workers) < threads:
-            self._workers.append(
-                Worker(self.path, self.encoding, self.block_size, len(self.doc_ids))
-            )
-        return self._workers[:threads]
+    @contextlib.contextmanager
+    def _borrowed(self, count: int) -> Iterator[list[Worker]]:
+        """Workers that nobody else asks meanwhile: two searches may run at once, half-read."""
+        while len(self._idle) < count:
+            new = Worker(self.path, self.encoding, self.block_size, len(self.doc_ids))
+            self._workers.append(new)
+            self._idle.append(new)
+        taken = [self._idle.pop() for _ in range(count)]
+        try:
+            yield taken
+        except BaseException:  # answers may be on their way that nobody waits for
+            self._workers = [w for w in self._workers if w not in taken]
+            for worker in taken:
+                worker.close()
+            raise
+        self._idle += taken
 
     def _search(self, queries: ImpactBatch, k: int, threads: int, algorithm: str) -> Iterator[Hits]:
-        workers = self._start(threads)
+        with self._borrowed(threads) as workers:
+            yield from self._search_with(workers, queries, k, algorithm)
+
+    def _search_with(
+        self, workers: list[Worker], queries: ImpactBatch, k: int, algorithm: str
+    ) -> Iterator[Hits]:
         waiting: deque[tuple[str, Worker | None]] = deque()
         empty = Answer(np.empty(0, np.int64), np.empty(0, np.int64), 0)
 
@@ -182,7 +198,7 @@ class PisaSearcher(_PisaIndex):
             if not lists:
                 waiting.append((query_id, None))
                 continue
-            worker = workers[number % threads]
+            worker = workers[number % len(workers)]
             terms = {number_name(i): float(weight) for i, weight in lists.items()}
             # One query waits in the pipe while its worker is busy, so that neither side idles. A
             # query that may not fit into the pipe would block us, and an answer the worker.
@@ -199,15 +215,15 @@ class PisaSearcher(_PisaIndex):
         number = self.doc_ids.find(doc_id)
         if number is None:
             return None
-        (worker,) = self._start(1)
         found = []
-        for term in term_ids:
-            impact = 0
-            if self._list_of[term] >= 0:
-                terms = {number_name(int(self._list_of[term])): 1.0}
-                answer = Answer(*worker.call("best", terms, len(self.doc_ids), "ranked_or"))
-                impact = int(answer.scores[answer.documents == number].sum())
-            found.append(impact)
+        with self._borrowed(1) as (worker,):
+            for term in term_ids:
+                impact = 0
+                if self._list_of[term] >= 0:
+                    terms = {number_name(int(self._list_of[term])): 1.0}
+                    answer = Answer(*worker.call("best", terms, len(self.doc_ids), "ranked_or"))
+                    impact = int(answer.scores[answer.documents == number].sum())
+                found.append(impact)
         return found
 
     def close(self) -> None:
@@ -215,6 +231,7 @@ class PisaSearcher(_PisaIndex):
         for worker in self._workers:
             worker.close()
         self._workers.clear()
+        self._idle.clear()
 
 
 class PisaProgramSearcher(_PisaIndex):

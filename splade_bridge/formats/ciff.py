@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 VERSION = 1
 MAX_MESSAGE = 2**31 - 1
+ENCODE_CHUNK = 1 << 16
+"""Postings that are encoded at once: their columns stay in the cache."""
 POSTING, GAP, TF = 0x22, 0x08, 0x10  # tags: field 4 of a list; fields 1 and 2 of a posting
 
 
@@ -186,37 +188,50 @@ def encode_postings(gaps: Int32Array, tfs: Int32Array) -> tuple[np.ndarray, Int6
     Returns:
         uint8[m] bytes and int64[n] end offsets of each posting in them.
     """
-    gap_bytes: Int64Array = np.where(gaps > 0, varint_lengths(gaps) + 1, 0)
-    tf_bytes = varint_lengths(tfs) + 1
-    sizes: Int64Array = 2 + gap_bytes + tf_bytes
-    ends: Int64Array = np.cumsum(sizes, dtype=np.int64)
-    out = np.empty(int(sizes.sum()), dtype=np.uint8)
-    start: Int64Array = ends - sizes
-    out[start] = POSTING
-    out[start + 1] = gap_bytes + tf_bytes
-    with_gap = np.flatnonzero(gap_bytes)
-    out[start[with_gap] + 2] = GAP
-    _put_varints(out, start[with_gap] + 3, gaps[with_gap])
-    tf_start = start + 2 + gap_bytes
-    out[tf_start] = TF
-    _put_varints(out, tf_start + 1, tfs)
-    return out, ends
+    parts, sizes = [np.empty(0, np.uint8)], [np.empty(0, np.int64)]
+    for start in range(0, len(gaps), ENCODE_CHUNK):
+        part = slice(start, start + ENCODE_CHUNK)
+        content, size = _encode_chunk(gaps[part], tfs[part])
+        parts.append(content)
+        sizes.append(size)
+    return np.concatenate(parts), np.cumsum(np.concatenate(sizes))
 
 
-def varint_lengths(values: Int32Array) -> Int64Array:
-    """Bytes that each value >= 0 takes as a varint."""
-    lengths = np.ones(len(values), dtype=np.int64)
-    for bits in (7, 14, 21, 28):
-        lengths += values >= 1 << bits
-    return lengths
+def _encode_chunk(gaps: Int32Array, tfs: Int32Array) -> tuple[np.ndarray, Int64Array]:
+    """Bytes, and how many each posting takes.
+
+    All postings are laid out in columns that are wide enough for the largest; a mask then takes
+    out the bytes that are not there, row by row.
+    """
+    gap_bytes, tf_bytes = _varint_width(gaps), _varint_width(tfs)
+    rows = np.empty((len(gaps), 4 + gap_bytes + tf_bytes), dtype=np.uint8)
+    there = np.ones(rows.shape, dtype=bool)
+    rows[:, 0] = POSTING
+    rows[:, 2] = GAP
+    there[:, 2] = gaps > 0
+    _lay_out(gaps, rows[:, 3 : 3 + gap_bytes], there[:, 3 : 3 + gap_bytes])
+    there[:, 3] = gaps > 0
+    rows[:, 3 + gap_bytes] = TF
+    _lay_out(tfs, rows[:, 4 + gap_bytes :], there[:, 4 + gap_bytes :])
+    sizes = there.sum(axis=1)
+    rows[:, 1] = sizes - 2
+    return rows[there], sizes
 
 
-def _put_varints(out: np.ndarray, at: Int64Array, values: Int32Array) -> None:
-    rest = values.astype(np.uint32)
-    while len(rest):
-        more = rest >= 128
-        out[at] = (rest & 127) | np.where(more, 128, 0)
-        rest, at = (rest[more] >> 7).astype(np.uint32), at[more] + 1
+def _varint_width(values: Int32Array) -> int:
+    """Bytes of the longest varint among ``values``, 1 or more."""
+    return max(1, -(-int(values.max(initial=0)).bit_length() // 7))
+
+
+def _lay_out(values: Int32Array, rows: np.ndarray, there: np.ndarray) -> None:
+    """Varints of ``values`` in the columns of ``rows``; ``there`` says which bytes are used."""
+    last = rows.shape[1] - 1
+    for byte in range(last + 1):
+        rest = values >> (7 * byte)
+        there[:, byte] = (rest > 0) if byte else True
+        rows[:, byte] = rest & 127
+        if byte < last:
+            rows[:, byte] |= np.where(rest >= 128, 128, 0).astype(np.uint8)
 
 
 class CiffSource(ImpactSource):

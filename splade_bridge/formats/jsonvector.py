@@ -303,23 +303,42 @@ class JsonVectorWriter:
         contents: Iterator[tuple[str, str]] | None,
         counts: Counts,
     ) -> Iterator[bytes]:
-        escaped: list[bytes] = []  # '"term":' of every term, escaped once
+        known = _Pairs(vocabulary)
         for batch in batches:
-            for term in vocabulary.terms[len(escaped) :]:
-                escaped.append(orjson.dumps(term) + b":")
-            keys = [escaped[i] for i in batch.indices.tolist()]
-            values = [b"%d" % v for v in batch.impacts.tolist()]
+            keys = batch.indices.astype(np.int64) << 32 | batch.impacts
+            pairs = list(map(known.__getitem__, keys.tolist()))
             ends = batch.indptr.tolist()
             for row, doc_id in enumerate(batch.ids):
                 text = _text_of(doc_id, contents) if contents is not None else ""
-                start, stop = ends[row], ends[row + 1]
-                pairs = map(b"".join, zip(keys[start:stop], values[start:stop], strict=True))
                 yield b'{"id":%b,"contents":%b,"vector":{%b}}\n' % (
-                    orjson.dumps(doc_id), orjson.dumps(text), b",".join(pairs),
-                )  # fmt: skip
+                    orjson.dumps(doc_id),
+                    orjson.dumps(text),
+                    b",".join(pairs[ends[row] : ends[row + 1]]),
+                )
             counts.add(batch)
         if contents is not None and (extra := next(contents, None)) is not None:
             raise BadInputError(f"the corpus has a document {extra[0]!r} without a vector")
+
+
+class _Pairs(dict[int, bytes]):
+    """``"term":impact`` by term id << 32 | impact, made when first asked for.
+
+    Most pairs of a collection come again and again, so a look-up is nearly all that a posting
+    costs. At the limit (some 120 MB) the table starts anew.
+    """
+
+    LIMIT = 1 << 20
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self._vocabulary = vocabulary
+
+    def __missing__(self, key: int) -> bytes:
+        if len(self) >= self.LIMIT:
+            self.clear()
+        pair = b"%b:%d" % (orjson.dumps(self._vocabulary[key >> 32]), key & 0xFFFFFFFF)
+        self[key] = pair
+        return pair
 
 
 def _text_of(doc_id: str, contents: Iterator[tuple[str, str]]) -> str:
