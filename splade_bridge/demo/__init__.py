@@ -1,0 +1,1 @@
+"""The demo: a small collection, its questions and answers, and a small model to search it with."""
