@@ -18,12 +18,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from machine import describe
-from synth import SyntheticSource
 
+from machine import describe
 from splade_bridge.engines import engine, open_index
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.java import java_command
@@ -36,6 +37,7 @@ from splade_bridge.formats.pisa import number_name
 from splade_bridge.invert import Transposer
 from splade_bridge.topics import Queries, read_queries, write_repeated_tokens
 from splade_bridge.vectors import ImpactBatch
+from synth import SyntheticSource
 
 QUERIES = (
     Path(__file__).resolve().parents[2]
@@ -173,18 +175,8 @@ def pisa_rival(index: Path, queries: Queries) -> Step:
         "result_qidxs": np.empty(n, np.int32), "result_docnos": np.empty(n, object),
         "result_ranks": np.empty(n, np.int32), "result_scores": np.empty(n, np.float32),
     }  # fmt: skip
-    return timed(
-        lambda: module.retrieve(
-            context,
-            "block_max_wand",
-            asked,
-            k=K,
-            threads=1,
-            pretokenised=1,
-            query_weighted=1,
-            **arrays,
-        )  # fmt: skip
-    )
+    options = {"k": K, "threads": 1, "pretokenised": 1, "query_weighted": 1}
+    return timed(lambda: module.retrieve(context, "block_max_wand", asked, **options, **arrays))
 
 
 def pisa_ours(index: Path, queries: Queries) -> Step:
@@ -222,8 +214,9 @@ def main() -> None:
             writer = JsonVectorWriter(scratch / f"json{next(number)}", 10**9, compress=False)
             writer.write(source.again().batches(), source.vocabulary)
 
-        compare("JSONL export, against dicts and json.dumps", "docs", documents,
-                timed(json_lines), timed(lambda: naver_json(source, scratch / "naver")), rounds)  # fmt: skip
+        naver = timed(lambda: naver_json(source, scratch / "naver"))
+        name = "JSONL export, against dicts and json.dumps"
+        compare(name, "docs", documents, timed(json_lines), naver, rounds)
 
         def ciff() -> None:
             write_ciff(
@@ -235,13 +228,10 @@ def main() -> None:
         compare("CIFF from vectors, against ciff-toolkit from inverted lists", "postings", postings,
                 timed(ciff), ciff_rival(scratch), rounds)  # fmt: skip
 
-        def build(name: str, out: str, **options: object) -> Callable[[], object]:
-            return lambda: engine(name).build(
-                source.again(),
-                scratch / out,
-                BuildOptions(**options),
-                overwrite=True,  # type: ignore[arg-type]
-            )
+        def build(name: str, out: str, **flags: Any) -> Callable[[], object]:
+            options = BuildOptions(**flags)
+            path = scratch / out
+            return lambda: engine(name).build(source.again(), path, options, overwrite=True)
 
         for threads in (1, 2):
             compare(
@@ -252,12 +242,13 @@ def main() -> None:
             )  # fmt: skip
         topics = scratch / "topics.tsv"
         topics.write_bytes(b"".join(write_repeated_tokens([queries.batch], queries.vocabulary)))
+        index = scratch / "lucene"
         for threads in (1, 2):
             compare(
                 f"Lucene search, {threads} threads, against SearchCollection", "queries",
                 float(arguments.queries),
-                timed(lambda threads=threads: search(scratch / "lucene", queries, threads)),  # type: ignore[misc]
-                timed(lambda threads=threads: search_collection(scratch / "lucene", topics, threads)),  # type: ignore[misc]
+                timed(partial(search, index, queries, threads)),
+                timed(partial(search_collection, index, topics, threads)),
                 rounds,
             )  # fmt: skip
         build("pisa", "pisa")()

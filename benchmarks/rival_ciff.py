@@ -1,4 +1,4 @@
-"""ciff-toolkit's writer on posting lists that are in memory; run by engines.py in a venv of its own.
+"""ciff-toolkit's writer on posting lists in memory; run by engines.py in a venv of its own.
 
 ciff-toolkit needs protobuf < 5, which cannot stand beside ours.
 """

@@ -4,8 +4,8 @@
 
 Kept from the real NFCorpus vectors: how the number of terms a document is spread, how often each
 term occurs (inclusion probability = document frequency / documents, scaled to the wanted mean) and
-the impacts of each term. Not kept: which terms occur together. So sizes and lengths of posting lists
-are realistic, rankings are not; whatever is measured on it says "synthetic".
+the impacts of each term. Not kept: which terms occur together. So sizes and lengths of posting
+lists are realistic, rankings are not; whatever is measured on it says "synthetic".
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TABLE = 1 << 20
 
 
 class SyntheticSource(ImpactSource):
-    """``documents`` synthetic documents with ids ``0`` to ``documents - 1``; the same for a seed."""
+    """``documents`` synthetic documents with ids ``0``, ``1``, ...; the same for a seed."""
 
     def __init__(
         self, documents: int, *, terms: float = TERMS_A_DOCUMENT, seed: int = 0, real: Path = REAL
