@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,8 +43,7 @@ class DocIds:
     def __init__(self, folder: Path) -> None:
         try:
             self._offsets = np.load(folder / OFFSETS, mmap_mode="r")
-            with open(folder / BLOB, "rb") as blob:
-                self._blob = mmap.mmap(blob.fileno(), 0, access=mmap.ACCESS_READ)
+            self._blob = np.memmap(folder / BLOB, dtype=np.uint8, mode="r")
         except (OSError, ValueError) as error:
             raise BadInputError(
                 f"no document ids ({error}): build it again", str(folder)
@@ -60,7 +58,7 @@ class DocIds:
         lengths = np.diff(self._offsets)
         for number in np.flatnonzero(lengths == len(wanted)).tolist():
             start = int(self._offsets[number])
-            if self._blob[start : start + len(wanted)] == wanted:
+            if bytes(self._blob[start : start + len(wanted)]) == wanted:
                 return int(number)
         return None
 
@@ -71,10 +69,17 @@ class DocIds:
             numbers: int64[n] documents, all that tie with the k-th best included.
             scores: int64[n]; if they fall already, sorting costs next to nothing.
         """
-        starts, ends = self._offsets[numbers].tolist(), self._offsets[numbers + 1].tolist()
-        blob = self._blob
-        # Byte order of UTF-8 is the order of code points.
-        ids = [blob[start:end] for start, end in zip(starts, ends, strict=True)]
-        ranked = sorted(zip((-scores).tolist(), ids, strict=True))[:k]
-        best = -np.array([score for score, _ in ranked], dtype=np.int64)
-        return [doc_id.decode() for _, doc_id in ranked], best
+        ids = self._names(numbers)
+        order = np.lexsort((ids, -scores))[:k]
+        return [doc_id.decode() for doc_id in ids[order].tolist()], scores[order]
+
+    def _names(self, numbers: Int64Array) -> np.ndarray:
+        """The ids of ``numbers`` as fixed-width bytes, whose order is that of code points."""
+        starts = self._offsets[numbers]
+        lengths = self._offsets[numbers + 1] - starts
+        width = int(lengths.max(initial=1))
+        column = np.arange(width)
+        there = column < lengths[:, None]
+        content = self._blob[np.where(there, starts[:, None] + column, 0)]
+        content[~there] = 0  # no id holds a NUL, so it sorts first and is stripped
+        return content.view(f"S{width}").ravel()
