@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -111,18 +113,19 @@ def command(
                 vectors, source_format=source_format, quantize=quantize, memory=options.memory
             )
             known = impacts.manifest.counts.documents if impacts.manifest else None
-            read = impacts.batches
-            impacts.batches = lambda: progress(read(), "exporting", known)  # type: ignore[method-assign]
+            impacts.watch = lambda batches: progress(batches, "exporting", known)
             return impacts
 
-        contents = None
-        if with_contents is not None:
-            corpus = with_contents
+        def contents(corpus: str) -> Iterator[tuple[str, str]]:
+            return ((text.id, text.text) for text in read_texts(corpus))
 
-            def contents():  # type: ignore[no-untyped-def]
-                return ((t.id, t.text) for t in read_texts(corpus))
-
-        manifest = export_vectors(opened, out, options, contents=contents, overwrite=overwrite)
+        manifest = export_vectors(
+            opened,
+            out,
+            options,
+            contents=partial(contents, with_contents) if with_contents is not None else None,
+            overwrite=overwrite,
+        )
     counts, lost = manifest.counts, manifest.quantization
     if json:
         print_json({"export": str(out), "counts": counts, "quantization": lost,

@@ -88,8 +88,7 @@ def command(
         temporary=out.parent if out.parent.exists() else None,
     )
     known = impacts.manifest.counts.documents if impacts.manifest else None
-    read = impacts.batches
-    impacts.batches = lambda: progress(read(), f"indexing with {engine}", known)  # type: ignore[method-assign]
+    impacts.watch = lambda batches: progress(batches, f"indexing with {engine}", known)
     manifest = engine_of(engine).build(impacts, out, options, overwrite=overwrite)
     counts = manifest.counts
     if json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class ImpactSource(abc.ABC):
         path: where they come from.
         vocabulary: the terms; one that is observed grows while :meth:`batches` runs.
         counts: of what was read so far; complete when :meth:`batches` has ended.
+        watch: wraps the stream of batches, for a progress bar.
         manifest: provenance, where the source has one.
     """
 
@@ -36,6 +37,7 @@ class ImpactSource(abc.ABC):
         self.vocabulary = vocabulary
         self.manifest = manifest
         self.counts = Counts()
+        self.watch: Callable[[Iterator[ImpactBatch]], Iterator[ImpactBatch]] = iter
 
     def batches(self) -> Iterator[ImpactBatch]:
         """All documents in order, some thousand a batch.
@@ -43,7 +45,7 @@ class ImpactSource(abc.ABC):
         Raises:
             BadInputError: the source breaks its format, or an id stands in it twice.
         """
-        for batch in self._read():
+        for batch in self.watch(self._read()):
             self.counts.add(batch)
             yield batch
 
