@@ -195,7 +195,7 @@ def write_repeated_tokens(
     """
     for batch in batches:
         for i, query_id in enumerate(batch.ids):
-            tokens: list[str] = []
+            tokens = []
             for term_id, weight in zip(*batch.row(i), strict=True):
                 term = vocabulary[int(term_id)]
                 if term.split() != [term]:
@@ -203,5 +203,5 @@ def write_repeated_tokens(
                         f"query {query_id}: term {term!r} holds white space, which topics cannot "
                         "hold: use --format jsonvector"
                     )
-                tokens += [term] * int(weight)
-            yield f"{query_id}\t{' '.join(tokens)}\n".encode()
+                tokens.append(f"{term} " * int(weight))
+            yield f"{query_id}\t{''.join(tokens).rstrip()}\n".encode()

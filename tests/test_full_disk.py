@@ -1,0 +1,60 @@
+"""A disk that is really full: a small tmpfs."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from small import MemorySource, random_matrix
+from splade_bridge.engines import engine, open_index
+from splade_bridge.engines.base import BuildOptions
+from splade_bridge.errors import ExternalProgramError
+from splade_bridge.export import FORMATS, ExportOptions, export
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder of 200 kB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("may not mount a tmpfs here")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def source() -> MemorySource:
+    documents = random_matrix(0, 2000, 300, 0.5, 300)
+    return MemorySource(
+        documents.astype(np.int64), [f"d{i}" for i in range(2000)], [f"t{i}" for i in range(300)]
+    )
+
+
+@pytest.mark.parametrize("memory", [10_000, 10**9], ids=["while sorting", "while writing"])
+def test_an_index_that_does_not_fit_leaves_nothing(
+    small_disk: Path, engine_name: str, memory: int
+) -> None:
+    with pytest.raises(ExternalProgramError, match=r"(?i)space left|PISA ended"):
+        engine(engine_name).build(source(), small_disk / "i", BuildOptions(memory=memory))
+    assert list(small_disk.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_export_that_does_not_fit_leaves_nothing(small_disk: Path, name: str) -> None:
+    with pytest.raises(ExternalProgramError, match="space left"):
+        export(source, small_disk / "x", ExportOptions(formats=(name,), memory=10_000))
+    assert list(small_disk.iterdir()) == []
+
+
+def test_an_older_index_survives(small_disk: Path) -> None:
+    tiny = MemorySource(np.ones((3, 2)), ["a", "b", "c"], ["x", "y"])
+    engine("exact").build(tiny, small_disk / "i", BuildOptions())
+    with pytest.raises(ExternalProgramError):
+        engine("exact").build(source(), small_disk / "i", BuildOptions(), overwrite=True)
+    with open_index(small_disk / "i") as searcher:
+        assert searcher.manifest is not None and searcher.manifest.counts.documents == 3
