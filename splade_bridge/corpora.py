@@ -48,6 +48,22 @@ class CorpusOptions:
     title_field: str = "title"
 
 
+@dataclass(frozen=True)
+class Corpus:
+    """The texts of :func:`read_texts` as a value: it can be pickled, and read again from its start.
+
+    Attributes:
+        source: as the user named it.
+    """
+
+    source: str
+    role: Role = "documents"
+    options: CorpusOptions = CorpusOptions()
+
+    def __iter__(self) -> Iterator[Text]:
+        return read_texts(self.source, self.role, self.options)
+
+
 def read_texts(
     source: str, role: Role = "documents", options: CorpusOptions = CorpusOptions()
 ) -> Iterator[Text]:

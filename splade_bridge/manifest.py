@@ -46,7 +46,16 @@ class VocabularyInfo:
 
 @dataclass(frozen=True)
 class EncodingInfo:
-    """How text became weights. ``sha256`` covers the checkpoint's weight files."""
+    """How text became weights.
+
+    Attributes:
+        sha256: over the checkpoint's weight files.
+        truncated: texts longer than ``max_length`` tokens, which were cut.
+        long: what became of longer texts: ``truncate``, or windows of ``max_length`` tokens whose
+            weights were joined by their maximum (``max``) or became rows of their own, named
+            ``id#0``, ``id#1`` and so on (``passages``).
+        stride: tokens from one window's start to the next one's; None where there are no windows.
+    """
 
     model: str
     revision: str | None
@@ -56,7 +65,8 @@ class EncodingInfo:
     max_length: int
     dtype: str
     truncated: int = 0
-    """Texts longer than ``max_length`` tokens, which were cut."""
+    long: str = "truncate"
+    stride: int | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +99,8 @@ class Manifest:
     """Everything that later steps need to know of an artefact.
 
     Attributes:
-        kind: ``vectors`` (float store), ``jsonvector``, ``ciff`` or ``index``.
+        kind: ``vectors`` (float store), ``shard`` (some parts of one), ``jsonvector``, ``ciff`` or
+            ``index``.
         engine: for an index, the engine that reads it.
         counts: documents, empty, postings, impact_sum, max_impact.
         pruning: one entry for each pruning step, oldest first.

@@ -12,14 +12,20 @@ from splade_bridge.engines.base import Hits
 from splade_bridge.errors import ExternalProgramError
 from splade_bridge.files import atomic_writer
 from splade_bridge.manifest import check_fit
+from splade_bridge.passages import fold_passages, warn_without_passages
 from splade_bridge.quantize import warn_if_inexact
 from splade_bridge.runs import DEFAULT_TAG, RunFormat, without_document, write_hits
 from splade_bridge.topics import Queries
+from splade_bridge.vectors import ImpactBatch
 
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """One to one with the flags of ``splade-bridge search``."""
+    """One to one with the flags of ``splade-bridge search``.
+
+    Attributes:
+        max_passage: rank documents by their best passages; see :mod:`splade_bridge.passages`.
+    """
 
     k: int = 1000
     algorithm: str | None = None
@@ -27,6 +33,7 @@ class SearchOptions:
     run_format: RunFormat = "trec"
     tag: str = DEFAULT_TAG
     remove_query: bool = False
+    max_passage: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,17 @@ def search_to_run(
         batch = queries.aligned(searcher.vocabulary, index)
         # One more, so that k are left when the query's own document is taken out.
         depth = options.k + 1 if options.remove_query else options.k
-        stream = searcher.search(batch, depth, threads=options.threads, algorithm=options.algorithm)
+
+        def ask(asked: ImpactBatch, deep: int) -> Iterator[Hits]:
+            return searcher.search(
+                asked, deep, threads=options.threads, algorithm=options.algorithm
+            )
+
+        if options.max_passage:
+            warn_without_passages(searcher.manifest, index)
+            stream = fold_passages(ask, batch, depth)
+        else:
+            stream = ask(batch, depth)
         run = stack.enter_context(atomic_writer(out))
         times = stack.enter_context(atomic_writer(latencies)) if latencies else None
         for query_id, hits in zip(batch.ids, watch(stream), strict=True):

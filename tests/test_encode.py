@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,16 @@ from checkpoints import (  # noqa: F401
     wordpiece_tokenizer,
 )
 from splade_bridge.corpora import Text
-from splade_bridge.encode.encoder import EncodeOptions, Encoder, load_encoder, pick_device
+from splade_bridge.encode.encoder import (
+    DTYPES,
+    EncodeOptions,
+    Encoder,
+    load_encoder,
+    pick_device,
+)
 from splade_bridge.encode.head import ChunkedHead, LinearHead, activate_
 from splade_bridge.encode.masked_lm import split_model
+from splade_bridge.encode.prepacked import available
 from splade_bridge.encode.tokens import without_surrogates
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
 from splade_bridge.vectors import SparseBatch
@@ -44,6 +53,7 @@ TEXTS = [
     "  ",
     "[SEP] and [MASK]",
     "was was was " * 4,
+    "on " * 37,
 ]
 EMPTY_ROWS = [1, 4, 7]
 MAX_LENGTH = 40
@@ -115,8 +125,45 @@ def test_equals_the_plain_formula(checkpoints: Path, kind: str, pooling: Any) ->
     assert encoder.stats.texts == len(TEXTS)
     assert encoder.stats.truncated == 1
     assert encoder.stats.replaced == 1
-    assert 0 < encoder.stats.padding_share < 1
+    assert encoder.loaded.network.packed == (kind != "deberta")
+    assert (encoder.stats.padding_share == 0) == encoder.loaded.network.packed
+    assert encoder.stats.padding_share < 0.05
     assert encoder.info(1).pooling == pooling
+
+
+def test_sliding_windows_of_attention(tmp_path: Path) -> None:
+    """ModernBERT's local layers see 3 positions to each side; texts have up to 40."""
+    from transformers import AutoModelForMaskedLM
+
+    model = AutoModelForMaskedLM.from_config(
+        config("modernbert", len(VOCABULARY), local_attention=6, global_attn_every_n_layers=2)
+    )
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.normal_(0, 0.2, generator=torch.Generator().manual_seed(0))
+    model.save_pretrained(tmp_path)
+    wordpiece_tokenizer().save_pretrained(tmp_path)
+    encoder = load_encoder(str(tmp_path), "document", EncodeOptions(max_length=MAX_LENGTH))
+    assert encoder.loaded.network is not None
+    assert encoder.loaded.network.packed
+    wanted = plain_formula(tmp_path, TEXTS, "max")
+    wanted[EMPTY_ROWS] = 0
+    np.testing.assert_allclose(encode(encoder, TEXTS), wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_bytes_do_not_depend_on_the_batch(checkpoints: Path, dtype: Any) -> None:
+    """Rows of a product, and so all weights, are the same whatever stands beside them."""
+    if not available(DTYPES[dtype]):
+        pytest.skip(f"no prepacked products in {dtype} on this processor")
+    folder = str(checkpoints / "bert")
+    encoder = load_encoder(folder, "document", EncodeOptions(dtype=dtype))
+    found = []
+    for tokens in (1, 30, 100, 4096):
+        encoder.budget.tokens = tokens
+        found.append(encode(encoder, TEXTS).tobytes())
+    assert len(set(found)) == 1
 
 
 def test_the_vocabulary_is_the_tokenizers(bert: Encoder) -> None:
@@ -132,9 +179,9 @@ def test_the_vocabulary_is_the_tokenizers(bert: Encoder) -> None:
 def test_neighbours_do_not_matter(
     bert: Encoder, texts: list[str], window: int, batch_tokens: int
 ) -> None:
-    bert.batch_tokens = batch_tokens
+    bert.budget.tokens = batch_tokens
     together = encode(bert, texts, window=window)
-    bert.batch_tokens = 2048
+    bert.budget.tokens = 2048
     alone = np.concatenate([encode(bert, [text]) for text in texts])
     np.testing.assert_allclose(together, alone, rtol=0, atol=1e-5)
 
@@ -147,7 +194,7 @@ def test_the_same_bytes_again(bert: Encoder) -> None:
 
 def test_rows_come_in_the_order_of_the_corpus(bert: Encoder) -> None:
     batches = list(bert.encode(as_texts(TEXTS), window=4))
-    assert [len(b) for b in batches] == [4, 4, 2]
+    assert [len(b) for b in batches] == [4, 4, 3]
     assert [i for b in batches for i in b.ids] == [f"t{i}" for i in range(len(TEXTS))]
 
 
@@ -165,37 +212,55 @@ def test_half_precision_stays_near(checkpoints: Path, kind: str, dtype: Any) -> 
 
 @pytest.mark.parametrize("pooling", ["max", "sum"])
 @pytest.mark.parametrize("activation", ["relu", "log1p_relu"])
-def test_padded_tiles_equal_packed_ones(pooling: Any, activation: Any) -> None:
-    """The way of the GPU and the way of the CPU, several tiles each."""
+@pytest.mark.parametrize("prepacked", [True, False])
+def test_the_head_equals_the_plain_formula(
+    pooling: Any, activation: Any, prepacked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way of a CPU and the way of a GPU without a fused kernel, several tiles each."""
+    if not prepacked:
+        monkeypatch.setattr("splade_bridge.encode.head.available", lambda dtype: False)
     torch.manual_seed(0)
     weight, bias = torch.randn(9000, 16), torch.randn(9000)
-    hidden, lengths = torch.randn(5, 11, 16), [11, 11, 7, 3, 1]
-    head = LinearHead(weight, bias)
+    lengths = [11, 11, 7, 3, 1]
+    hidden = torch.randn(sum(lengths), 16)
     reduce = torch.amax if pooling == "max" else torch.sum
     wanted = torch.stack(
         [
-            reduce(activate_(h[:n] @ weight.t() + bias, activation), 0)
-            for h, n in zip(hidden, lengths, strict=True)
+            reduce(activate_(text @ weight.t() + bias, activation), 0)
+            for text in torch.split(hidden, lengths)
         ]
     )
-    torch.testing.assert_close(head(hidden, lengths, pooling, activation), wanted)
-    padded = torch.zeros(5, 9000)
-    for columns, tile in head._padded_tiles(hidden, lengths, pooling, activation):
-        padded[:, columns] = tile
-    if pooling == "max":
-        activate_(padded.add_(bias), activation)
-    torch.testing.assert_close(padded, wanted)
+    found = LinearHead(weight, bias)(hidden, lengths, pooling, activation)
+    torch.testing.assert_close(found, wanted)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("pooling", ["max", "sum"])
-def test_the_gpu_agrees(checkpoints: Path, pooling: Any) -> None:
-    folder = str(checkpoints / "bert")
-    options = {"max_length": MAX_LENGTH, "pooling": pooling, "dtype": "float32"}
-    cpu = encode(load_encoder(folder, "document", EncodeOptions(device="cpu", **options)), TEXTS)
-    gpu = encode(load_encoder(folder, "document", EncodeOptions(device="cuda", **options)), TEXTS)
-    np.testing.assert_allclose(gpu, cpu, rtol=0, atol=1e-4)
+@pytest.mark.parametrize("prepacked", [True, False])
+def test_the_head_in_bfloat16(
+    pooling: Any, prepacked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nearly all maxima are negative before their bias: bit patterns must not deceive."""
+    if not prepacked:
+        monkeypatch.setattr("splade_bridge.encode.head.available", lambda dtype: False)
+    torch.manual_seed(0)
+    weight, bias = torch.randn(3000, 64).bfloat16() / 8, torch.randn(3000) - 3
+    lengths = [9, 9, 4, 1]
+    hidden = torch.randn(sum(lengths), 64).bfloat16()
+    wanted = LinearHead(weight.float(), bias)(hidden.float(), lengths, pooling, "relu")
+    found = LinearHead(weight, bias)(hidden, lengths, pooling, "relu")
+    assert 0.02 < (wanted > 0).float().mean() < 0.5
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0.02 if pooling == "max" else 0.05)
+
+
+@pytest.mark.parametrize("fault", [torch.nan, -torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_hidden_states_that_are_not_finite_show(fault: float, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    head = LinearHead(torch.randn(99, 16).to(dtype), torch.full((99,), -99.0))
+    hidden = torch.randn(6, 16).to(dtype)
+    hidden[3, 5] = fault
+    found = head(hidden, [2, 3, 1], "max", "relu")
+    assert torch.isfinite(found).all(1).tolist() == [True, False, True]
 
 
 def test_ids_without_a_token_are_dropped(tmp_path: Path) -> None:
@@ -215,6 +280,60 @@ def test_ids_without_a_token_are_dropped(tmp_path: Path) -> None:
         weights = torch.log1p(torch.relu(model(ids).logits)).amax(1)[0]
     wanted = weights[torch.tensor([gapped[t] for t in VOCABULARY])].numpy()
     np.testing.assert_allclose(encode(encoder, ["the of x"])[0], wanted, rtol=0, atol=1e-5)
+
+
+def no_room_beyond(encoder: Encoder, tokens: int, fail: Callable[[], object]) -> Encoder:
+    """An encoder like ``encoder`` whose network fails at more than so many tokens."""
+    network = encoder.loaded.network
+    assert network is not None
+
+    def body(ids: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
+        if len(ids) > tokens:
+            fail()
+        return network.body(ids, lengths)
+
+    loaded = replace(encoder.loaded, network=replace(network, body=body))
+    return Encoder(loaded, encoder.side, encoder.dtype, encoder.batch_tokens)
+
+
+def cuda_out_of_memory() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory.")
+
+
+def cpu_out_of_memory() -> None:
+    torch.empty(1 << 50)  # torch's own error, whatever its text is by now
+
+
+@pytest.mark.parametrize("fail", [cuda_out_of_memory, cpu_out_of_memory])
+def test_out_of_memory_halves_the_budget(
+    bert: Encoder, fail: Callable[[], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    texts = [*TEXTS, "the of and to"] * 4
+    wanted = encode(bert, texts)
+    encoder = no_room_beyond(bert, 150, fail)
+    found = encode(encoder, texts)
+    if available(torch.float32):
+        assert found.tobytes() == wanted.tobytes()
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
+    assert 75 <= encoder.budget.tokens <= 150
+    assert encoder.budget.held <= 150
+    assert encoder.stats.texts == len(texts)
+    assert "out of memory with a batch of" in caplog.text
+    assert encoder.batch_tokens is None  # what was asked for, and so a plan to resume, is the same
+    halvings = len(caplog.records)
+    encode(encoder, texts)
+    assert len(caplog.records) == halvings
+
+
+def test_a_single_text_that_does_not_fit(bert: Encoder) -> None:
+    encoder = no_room_beyond(bert, 20, cuda_out_of_memory)
+    with pytest.raises(UsageError, match="a single text of 39 tokens: use a smaller --max-length"):
+        encode(encoder, ["x", "on " * 37, "y"])
+
+
+def test_other_errors_are_no_lack_of_memory(bert: Encoder) -> None:
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        encode(no_room_beyond(bert, 0, lambda: torch.ones(2, 3) @ torch.ones(2, 3)), ["x"])
 
 
 def test_bag_of_words_queries(checkpoints: Path) -> None:

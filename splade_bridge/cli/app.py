@@ -21,6 +21,7 @@ from splade_bridge.cli import (
     export,
     index,
     inspect,
+    merge,
     search,
     verify,
 )
@@ -62,6 +63,7 @@ for module in (
     verify,
     explain,
     inspect,
+    merge,
     doctor,
     demo,
 ):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from splade_bridge.cli.options import Json, Overwrite, note, print_json
+
+if TYPE_CHECKING:
+    from splade_bridge.corpora import Role
 
 NAME = "encode"
 
@@ -65,11 +70,66 @@ def command(
     batch_tokens: Annotated[
         str, typer.Option("--batch-tokens", help="Padded tokens of a batch, or auto.")
     ] = "auto",
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
+    long: Annotated[
+        str,
+        typer.Option(
+            "--long",
+            help="Texts beyond --max-length: truncate; max, the maximum over windows of that "
+            "length; passages, a row for each window, named id#0, id#1 and so on.",
+        ),
+    ] = "truncate",
+    stride: Annotated[
+        int | None,
+        typer.Option(
+            "--stride",
+            min=1,
+            help="Tokens from one window to the next.",
+            show_default="a window, so that none overlap",
+        ),
+    ] = None,
+    devices: Annotated[
+        str,
+        typer.Option(
+            "--devices",
+            "--device",
+            help="auto is all GPUs, or the CPU; a number of GPUs; cpu; cuda:0,cuda:1; cpu:2 is two "
+            "processes.",
+        ),
+    ] = "auto",
     threads: Annotated[
         int | None,
         typer.Option("--threads", min=1, help="Threads on a CPU.", show_default="all cores"),
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            help="i/n, from 0: encode every n-th part, for merge.",
+            show_default=False,
+        ),
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option("--cluster", help="ray: encode on a Ray cluster.", show_default=False),
+    ] = None,
+    cluster_address: Annotated[
+        str | None,
+        typer.Option(
+            "--cluster-address", help="Of its head.", show_default="as Ray is set, else a local one"
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", min=1, help="Of the cluster.", show_default="its GPUs, else its CPUs"
+        ),
+    ] = None,
+    part_rows: Annotated[
+        int,
+        typer.Option(
+            "--part-rows", min=1, help="Texts of a part: what a kill loses, and a worker takes."
+        ),
+    ] = 8192,
     id_field: Annotated[
         str | None,
         typer.Option("--id-field", help="Field of the id.", show_default="id, _id or docid"),
@@ -88,9 +148,10 @@ def command(
 
     A run that was stopped goes on where it was when the same command is given again.
     """
-    from splade_bridge.corpora import CorpusOptions, read_texts
+    from splade_bridge.corpora import Corpus, CorpusOptions, corpus_files
+    from splade_bridge.encode.shards import Shard
     from splade_bridge.errors import UsageError
-    from splade_bridge.files import refuse_existing
+    from splade_bridge.files import STDIO, refuse_existing
     from splade_bridge.manifest import FILE_NAME
     from splade_bridge.store import PLAN
 
@@ -99,46 +160,79 @@ def command(
     wanted = (query_model if side == "query" else document_model) or model
     if wanted is None:
         raise UsageError(f"no model: pass --model, or --{side}-model")
+    if cluster not in (None, "ray"):
+        raise UsageError(f"--cluster is ray, not {cluster!r}")
+    if cluster is None and (cluster_address, workers) != (None, None):
+        raise UsageError("--cluster-address and --workers are for --cluster ray")
+    if cluster and Path(corpus) == STDIO:
+        raise UsageError("--cluster ray reads the corpus in a process of its own: name a file")
+    chosen = None if shard is None else Shard.parse(shard)
     # Before a model is loaded for nothing; an unfinished output is gone on with.
     if (out / FILE_NAME).exists() or not (out / PLAN).exists():
         refuse_existing(out, overwrite=overwrite)
-    role = "queries" if side == "query" else "documents"
-    texts = read_texts(corpus, role, CorpusOptions(id_field, text_field, title_field))  # type: ignore[arg-type]
+    role: Role = "queries" if side == "query" else "documents"
+    source = Corpus(corpus, role, CorpusOptions(id_field, text_field, title_field))
+    files = corpus_files(corpus, role)
 
-    from splade_bridge.encode.encoder import DTYPES, EncodeOptions, load_encoder
+    from splade_bridge.encode.devices import DeviceRunner, parse_devices
+    from splade_bridge.encode.encoder import DTYPES, EncodeOptions
     from splade_bridge.encode.head import Pooling
+    from splade_bridge.encode.passages import LongMode, LongOptions
     from splade_bridge.encode.progress import known_count, progress_bar
-    from splade_bridge.encode.run import encode_to_store, not_empty
+    from splade_bridge.encode.ray_job import RayRunner
+    from splade_bridge.encode.run import LocalRunner, Runner, fill_store, not_empty
     from splade_bridge.encode.side import QueryMode
+    from splade_bridge.encode.worker import EncoderSpec
 
     for flag, value, known in (
         ("pooling", pooling, (None, *get_args(Pooling))),
         ("query-mode", query_mode, get_args(QueryMode)),
         ("dtype", dtype, ("auto", *DTYPES)),
+        ("long", long, get_args(LongMode)),
     ):
         if value not in known:
             raise UsageError(f"--{flag} is {', '.join(filter(None, known))}, not {value!r}")
     if batch_tokens != "auto" and not batch_tokens.isdecimal():
         raise UsageError(f"--batch-tokens is auto or a number of tokens, not {batch_tokens!r}")
+    if cluster and devices not in ("auto", "cpu", "cuda"):
+        raise UsageError("--devices with --cluster ray is auto, cpu or cuda; see --workers")
     options = EncodeOptions(
         max_length=max_length,
         pooling=pooling,  # type: ignore[arg-type]
         dtype=dtype,  # type: ignore[arg-type]
         batch_tokens=None if batch_tokens == "auto" else int(batch_tokens),
-        device=device,
+        device=devices,
         threads=threads,
         query_mode=query_mode,  # type: ignore[arg-type]
     )
-    texts = not_empty(texts, corpus)
-    encoder = load_encoder(wanted, side, options)  # type: ignore[arg-type]
-    with progress_bar(known_count(corpus, role)) as bar:  # type: ignore[arg-type]
-        manifest = encode_to_store(
-            texts, encoder, out, corpus=corpus, overwrite=overwrite, progress=bar
+    spec = EncoderSpec(wanted, side, options, LongOptions(long, stride))  # type: ignore[arg-type]
+    texts = source if cluster else not_empty(iter(source), corpus)  # before a model is loaded
+    with contextlib.ExitStack() as stack:
+        runner: Runner
+        if cluster:
+            not_empty(source, corpus)
+            runner = stack.enter_context(RayRunner(spec, address=cluster_address, workers=workers))
+        elif len(names := parse_devices(devices)) > 1:
+            runner = stack.enter_context(DeviceRunner(spec, names))
+        else:
+            runner = LocalRunner(replace(spec, options=replace(options, device=names[0])).load())
+        bar = stack.enter_context(progress_bar(known_count(corpus, role)))
+        manifest = fill_store(
+            runner,
+            texts,
+            out,
+            corpus=corpus,
+            files=files,
+            shard=chosen,
+            overwrite=overwrite,
+            part_rows=part_rows,
+            progress=bar,
         )
-    counts, rates = manifest.counts, encoder.stats.rates()
+        stats = runner.stats
+    counts, rates = manifest.counts, stats.rates()
     if json:
         print_json({"vectors": str(out), "counts": counts, "encoding": manifest.encoding,
-                    "seconds": encoder.stats.seconds, **rates})  # fmt: skip
+                    "seconds": stats.seconds, **rates})  # fmt: skip
         return
     note(
         f"{out}: {counts.documents:,} texts ({counts.empty:,} empty), {counts.postings:,} weights; "

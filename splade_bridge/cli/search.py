@@ -52,6 +52,13 @@ def command(
         bool,
         typer.Option("--remove-query", help="Leave out the document whose id is the query's."),
     ] = False,
+    max_passage: Annotated[
+        bool,
+        typer.Option(
+            "--max-passage",
+            help="Rank documents by their best passage: ids lose their last #number.",
+        ),
+    ] = False,
     latencies: Annotated[
         Path | None,
         typer.Option("--latencies", help="Write query id and milliseconds as TSV."),
@@ -86,6 +93,7 @@ def command(
         run_format="trec" if output_format == "trec" else "msmarco",
         tag=tag,
         remove_query=remove_query,
+        max_passage=max_passage,
     )
     loaded = load_queries(queries, model, quantize_options(scale, rounding, clip), max_length)
     summary = search_to_run(

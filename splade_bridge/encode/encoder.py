@@ -9,22 +9,22 @@ from itertools import islice
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from splade_bridge.corpora import Text
+from splade_bridge.encode.budget import TokenBudget, fitting_tokens, is_out_of_memory
 from splade_bridge.encode.head import Pooling
+from splade_bridge.encode.rows import NotFiniteError, Row, SparseRows
 from splade_bridge.encode.side import LoadedSide, QueryMode, load_side
+from splade_bridge.encode.tokens import Tokenized
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
 from splade_bridge.manifest import EncodingInfo, Side
 from splade_bridge.store import PART_ROWS
-from splade_bridge.vectors import Float32Array, Int32Array, SparseBatch, row_pointers
+from splade_bridge.vectors import Int64Array, SparseBatch, row_pointers
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-CPU_BATCH_TOKENS, CUDA_BATCH_TOKENS = 2048, 32768
 MAX_POOLED = 1 << 25
 """Pooled weights of one batch (128 MiB): bounds the rows where texts are short."""
 
@@ -40,7 +40,7 @@ class EncodeOptions:
         max_length: in tokens, special ones included; None for the model's own limit.
         pooling: None for what was saved with the model, else "max".
         dtype: of the network; "auto" is bfloat16 on CUDA and float32 on a CPU.
-        batch_tokens: padded tokens of one batch; None for a default by device.
+        batch_tokens: of one batch; None for what suits the device and fits into its memory.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         threads: of torch on a CPU; None leaves its own choice.
         query_mode: "bow" encodes queries as their tokens with weight 1.
@@ -99,14 +99,19 @@ class Encoder:
     Attributes:
         side: "document" or "query".
         loaded: the model's side.
+        batch_tokens: as asked for.
+        budget: tokens of a batch, as found and perhaps halved since.
         stats: running totals.
     """
 
-    def __init__(self, loaded: LoadedSide, side: Side, dtype: str, batch_tokens: int) -> None:
+    def __init__(
+        self, loaded: LoadedSide, side: Side, dtype: str, batch_tokens: int | None
+    ) -> None:
         self.loaded = loaded
         self.side: Side = side
         self.dtype = dtype
         self.batch_tokens = batch_tokens
+        self.budget = TokenBudget(fitting_tokens(loaded) if batch_tokens is None else batch_tokens)
         self.stats = EncodeStats()
 
     def encode(
@@ -127,33 +132,36 @@ class Encoder:
         for group in windows(texts, window):
             yield self.encode_window(group, progress)
 
-    def encode_window(self, texts: Sequence[Text], progress: Progress | None = None) -> SparseBatch:
-        """Weights of some thousand texts; see :meth:`encode`."""
+    def encode_window(
+        self,
+        texts: Sequence[Text],
+        progress: Progress | None = None,
+        tokenized: Tokenized | None = None,
+    ) -> SparseBatch:
+        """Weights of some thousand texts; see :meth:`encode`.
+
+        Args:
+            tokenized: of these texts, where :meth:`tokenize` was called before.
+        """
         began = time.perf_counter()
-        tokenized = self.loaded.tokenizer([t.text for t in texts])
+        if tokenized is None:
+            tokenized = self.tokenize(texts)
         self.stats.truncated += tokenized.truncated
         self.stats.replaced += tokenized.replaced
-        rows: list[tuple[Int32Array, Float32Array]] = [_EMPTY] * len(texts)
+        rows: list[Row] = [_EMPTY] * len(texts)
         lengths = np.array([len(ids) for ids in tokenized.ids], dtype=np.int64)
         # Longest first: what does not fit into memory is found out at once.
         order = np.argsort(-lengths, kind="stable")
         order = order[: np.count_nonzero(lengths)]
-        for batch in self._batches(order, lengths):
-            sizes = [int(n) for n in lengths[batch]]
-            ids = np.full((len(batch), sizes[0]), self.loaded.pad, dtype=np.int64)
-            for row, i in enumerate(batch):
-                ids[row, : sizes[row]] = tokenized.ids[i]
-            with torch.inference_mode():
-                weights = self.loaded.weights(torch.from_numpy(ids), sizes)
-                if not bool(torch.isfinite(weights).all()):
-                    self._refuse([texts[i] for i in batch], weights)
-                found = _sparse_rows(weights, self.loaded.max_active)
-            for i, row_found in zip(batch, found, strict=True):
-                rows[i] = row_found
-            self.stats.computed_tokens += ids.size
-            self.stats.tokens += sum(sizes)
+        for batch, found in self._run(order, tokenized, texts):
+            for i, row in zip(batch, found, strict=True):
+                rows[i] = row
+            sizes = lengths[batch].tolist()
+            tokens = sum(sizes)
+            self.stats.tokens += tokens
+            self.stats.computed_tokens += self.loaded.computed_tokens(sizes)
             if progress:
-                progress(len(batch), sum(sizes))
+                progress(len(batch), tokens)
         if progress and len(order) < len(texts):
             progress(len(texts) - len(order), 0)
         self.stats.texts += len(texts)
@@ -164,6 +172,10 @@ class Encoder:
             np.concatenate([_EMPTY[0], *(indices for indices, _ in rows)]),
             np.concatenate([_EMPTY[1], *(weights for _, weights in rows)]),
         )
+
+    def tokenize(self, texts: Sequence[Text]) -> Tokenized:
+        """What :meth:`encode_window` begins with; another thread may call it ahead of time."""
+        return self.loaded.tokenizer([t.text for t in texts])
 
     def info(self, truncated: int) -> EncodingInfo:
         """Provenance for a manifest; ``truncated`` counts the whole artefact, not this run."""
@@ -179,34 +191,74 @@ class Encoder:
             truncated=truncated,
         )
 
-    def _batches(
-        self, order: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
-    ) -> Iterator[npt.NDArray[np.int64]]:
-        """Runs of ``order`` (longest first) that fill the token budget.
-
-        A run ends before its budget at a text that would be padded by more than a tenth, once an
-        eighth of the budget is used: smaller batches cost less than padding.
-        """
-        most = max(1, MAX_POOLED // len(self.loaded.vocabulary))
+    def _run(
+        self, order: Int64Array, tokenized: Tokenized, texts: Sequence[Text]
+    ) -> Iterator[tuple[Int64Array, list[Row]]]:
+        """Runs of ``order`` (longest first) and their rows, fetched while the next run computes."""
+        before: tuple[Int64Array, SparseRows] | None = None
+        lengths = np.array([len(tokenized.ids[i]) for i in order], dtype=np.int64)
         start = 0
         while start < len(order):
-            longest = int(lengths[order[start]])
-            size = min(max(1, self.batch_tokens // longest), most)
-            near = int(np.count_nonzero(lengths[order[start : start + size]] >= 0.9 * longest))
-            size = min(size, max(near, self.batch_tokens // 8 // longest, 1))
-            yield order[start : start + size]
+            size = self._fitting(lengths[start:])
+            batch = order[start : start + size]
+            rows = self._compute(batch, tokenized, texts)
+            if before is not None:
+                yield self._fetched(*before, texts)
+                before = None
+            if rows is None:
+                self.budget.halve(int(lengths[start : start + size].sum()), size)
+                continue
             start += size
+            before = batch, rows
+        if before is not None:
+            yield self._fetched(*before, texts)
 
-    def _refuse(self, texts: Sequence[Text], weights: Tensor) -> None:
-        bad = int((~torch.isfinite(weights)).any(1).nonzero()[0])
+    def _fitting(self, lengths: Int64Array) -> int:
+        """How many of the next texts are a batch."""
+        most = max(1, MAX_POOLED // len(self.loaded.vocabulary))
+        ends = np.cumsum(lengths[:most])
+        return max(1, int(np.searchsorted(ends, self.budget.tokens, side="right")))
+
+    def _compute(
+        self, batch: Int64Array, tokenized: Tokenized, texts: Sequence[Text]
+    ) -> SparseRows | None:
+        """Queue one batch; None where memory does not suffice."""
+        rows = [tokenized.ids[i] for i in batch]
+        ids = torch.from_numpy(np.concatenate(rows).astype(np.int64))
+        try:
+            with torch.inference_mode():
+                weights = self.loaded.weights(ids, [len(row) for row in rows])
+                found = SparseRows(weights, self.loaded.max_active)
+        except NotFiniteError as error:
+            raise self._refusal(texts[batch[error.row]]) from None
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            self.budget.held = max(self.budget.held, len(ids))
+            return found
+        # Here the error is gone, and with its frames the tensors of the batch that failed.
+        if self.loaded.columns.is_cuda:
+            torch.cuda.empty_cache()
+        return None
+
+    def _fetched(
+        self, batch: Int64Array, rows: SparseRows, texts: Sequence[Text]
+    ) -> tuple[Int64Array, list[Row]]:
+        try:
+            return batch, rows.fetch()
+        except NotFiniteError as error:
+            raise self._refusal(texts[batch[error.row]]) from None
+
+    def _refusal(self, text: Text) -> BadInputError:
         hint = "" if self.dtype == "float32" else "; use --dtype float32"
-        raise BadInputError(
-            f"the model's weights for text {texts[bad].id!r} are not finite in {self.dtype}{hint}",
-            texts[bad].place,
+        return BadInputError(
+            f"the model's weights for text {text.id!r} are not finite in {self.dtype}{hint}",
+            text.place,
         )
 
 
-_EMPTY: tuple[Int32Array, Float32Array] = (np.empty(0, np.int32), np.empty(0, np.float32))
+_EMPTY: Row = (np.empty(0, np.int32), np.empty(0, np.float32))
 
 
 def load_encoder(model: str, side: Side, options: EncodeOptions = EncodeOptions()) -> Encoder:
@@ -223,9 +275,7 @@ def load_encoder(model: str, side: Side, options: EncodeOptions = EncodeOptions(
         dtype = "bfloat16" if device.type == "cuda" else "float32"
     if dtype not in DTYPES:
         raise UsageError(f"--dtype {dtype}: auto, {', '.join(DTYPES)}")
-    default = CUDA_BATCH_TOKENS if device.type == "cuda" else CPU_BATCH_TOKENS
-    batch_tokens = default if options.batch_tokens is None else options.batch_tokens
-    for flag, value in (("batch-tokens", batch_tokens), ("threads", options.threads)):
+    for flag, value in (("batch-tokens", options.batch_tokens), ("threads", options.threads)):
         if value is not None and value < 1:
             raise UsageError(f"--{flag} {value}: must be 1 or more")
     if options.threads is not None:
@@ -239,7 +289,7 @@ def load_encoder(model: str, side: Side, options: EncodeOptions = EncodeOptions(
         dtype=DTYPES[dtype],
         device=device,
     )
-    return Encoder(loaded, side, dtype, batch_tokens)
+    return Encoder(loaded, side, dtype, options.batch_tokens)
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -267,22 +317,3 @@ def windows(texts: Iterable[Text], size: int) -> Iterator[list[Text]]:
     stream = iter(texts)
     while group := list(islice(stream, size)):
         yield group
-
-
-def _sparse_rows(
-    weights: Tensor, max_active: int | None
-) -> Iterator[tuple[Int32Array, Float32Array]]:
-    """Rows of float32[B, V] as rising term ids and their weights, without zeros."""
-    active = weights > 0
-    ends = active.sum(1).cumsum(0).tolist()
-    indices = active.nonzero()[:, 1].to(torch.int32).cpu().numpy()
-    values = weights[active].cpu().numpy()
-    start = 0
-    for end in ends:
-        row, row_values = indices[start:end], values[start:end]
-        if max_active is not None and len(row) > max_active:
-            # Of equal weights the lower term id stays.
-            kept = np.sort(np.lexsort((row, -row_values))[:max_active])
-            row, row_values = row[kept], row_values[kept]
-        yield row, row_values
-        start = end

@@ -3,28 +3,33 @@ r"""From hidden states to term weights, without the B x L x V tensor of logits.
 SPLADE's weight of term j is :math:`w_j = \max_i \log(1 + \mathrm{ReLU}(x_{ij}))` (SPLADE v2,
 arXiv 2109.10086, eq. 6) or the sum over positions i (SPLADE, arXiv 2107.05720, eq. 2), with the
 logits :math:`x_{ij} = h_i \cdot e_j + b_j`. log1p and ReLU never fall, so the maximum may be taken
-of the products :math:`h_i \cdot e_j` first, and bias, ReLU and log1p follow once on B x V.
+of the logits first, and ReLU and log1p follow once on B x V.
 
-Logits exist only as tiles of all positions by some thousand terms. The products of one tile use
-the same slice of the decoder's weights for every sequence of the batch, which keeps that slice in
-the cache; and on a CPU padding is taken out before, so that no product is computed for it.
+Logits exist only as tiles of all positions by some thousand terms, small enough to be still in the
+cache when they are pooled. Texts are laid end to end, so no product is computed for padding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from functools import partial
+from importlib.util import find_spec
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
+
+from splade_bridge.encode.packed import runs_of, sent
+from splade_bridge.encode.prepacked import Product, available, product
 
 Pooling = Literal["max", "sum"]
 Activation = Literal["relu", "log1p_relu"]
 
-CPU_TILE = 1 << 23
-"""Logits of one tile: 32 MiB in float32, small beside the decoder's weights."""
-CUDA_TILE = 1 << 27
+CPU_TILE_TERMS = 1024
+"""Measured with 2,048 tokens (AMD EPYC, 1 MiB of cache a core): 512 to 2,048 are alike, 4,096 loses
+a tenth, because the logits leave the cache before they are pooled."""
+CUDA_TILE_LOGITS = 1 << 27
 CHUNK_LOGITS = 1 << 23
 
 
@@ -36,9 +41,11 @@ class Head(Protocol):
     ) -> Tensor:
         """Weights float32[B, V] of B texts.
 
+        A hidden state that is not finite makes weights of its text that are not finite.
+
         Args:
-            hidden: [B, L, H]; row i holds a text at its first ``lengths[i]`` positions.
-            lengths: 1 or more; sorted, or at least with equal ones together, is faster.
+            hidden: [T, H], the positions of all texts end to end.
+            lengths: of the texts, 1 or more each; equal ones together are faster.
         """
         ...
 
@@ -48,66 +55,51 @@ class LinearHead:
 
     Args:
         weight: [V, H].
-        bias: [V], or None; kept in float32, because it is added to the pooled float32 logits.
+        bias: [V], or None; kept in float32, because it is added to float32 sums.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        self.weight = weight
+        self.terms = len(weight)
         self.bias = torch.zeros(len(weight), device=weight.device) if bias is None else bias.float()
+        self._packed: list[tuple[slice, Product]] = []
+        if weight.device.type == "cpu" and available(weight.dtype):
+            self._packed = [
+                (columns, product(weight[columns], self.bias[columns].clone()))
+                for columns in _slices(len(weight), CPU_TILE_TERMS)
+            ]
+        else:
+            self.weight = weight
 
     def __call__(
         self, hidden: Tensor, lengths: Sequence[int], pooling: Pooling, activation: Activation
     ) -> Tensor:
         """See :class:`Head`."""
-        tiles = self._padded_tiles if hidden.is_cuda else self._packed_tiles
-        pooled = hidden.new_empty((len(lengths), len(self.weight)), dtype=torch.float32)
-        for columns, tile in tiles(hidden, lengths, pooling, activation):
-            pooled[:, columns] = tile
-        if pooling == "max":
-            activate_(pooled.add_(self.bias), activation)
-        return pooled
-
-    def _packed_tiles(
-        self, hidden: Tensor, lengths: Sequence[int], pooling: Pooling, activation: Activation
-    ) -> Iterator[tuple[slice, Tensor]]:
-        """Tiles [B, v] from the real positions of all sequences as one matrix."""
-        rows = torch.cat([h[:n] for h, n in zip(hidden, lengths, strict=True)])
-        width = _tile_width(len(rows), CPU_TILE)
-        # One buffer for all tiles: fresh memory would cost as much as filling it.
-        buffer = rows.new_empty(len(rows) * width)
-        runs = [(n, sum(1 for _ in same)) for n, same in groupby(lengths)]
-        for start in range(0, len(self.weight), width):
-            part = self.weight[start : start + width]
-            logits = buffer[: len(rows) * len(part)].view(len(rows), len(part))
-            torch.mm(rows, part.t(), out=logits)
-            columns = slice(start, start + len(part))
+        pooled = torch.empty((len(lengths), self.terms), device=hidden.device)
+        runs = runs_of(lengths)
+        # A maximum may take its bias afterwards. Prepacked products add it before they round.
+        late = pooling == "max" and not self._packed
+        for columns, logits_of in self._tiles(len(hidden)):
+            logits = logits_of(hidden)
             if pooling == "sum":
-                logits = activate_(logits.float().add_(self.bias[columns]), activation)
-            pooled, first = [], 0
-            for length, count in runs:
-                block = logits[first : first + length * count].view(count, length, len(part))
-                pooled.append(block.amax(1) if pooling == "max" else block.sum(1))
-                first += length * count
-            yield columns, torch.cat(pooled)
+                logits = logits.float() if self._packed else logits.float().add_(self.bias[columns])
+                activate_(logits, activation)
+            pooled[:, columns] = _pool(logits, runs, pooling, any_negative=not late)
+        if late:
+            pooled.add_(self.bias)
+        if pooling == "max":
+            activate_(pooled, activation)
+        return spoil_(pooled, hidden, lengths)
 
-    def _padded_tiles(
-        self, hidden: Tensor, lengths: Sequence[int], pooling: Pooling, activation: Activation
-    ) -> Iterator[tuple[slice, Tensor]]:
-        """Tiles [B, v] from padded sequences: few large operations, as a GPU wants them."""
-        size, longest, _ = hidden.shape
-        limits = torch.tensor(lengths, device=hidden.device)
-        real = (torch.arange(longest, device=hidden.device) < limits[:, None])[:, :, None]
-        # A padded position becomes a copy of the first one, which cannot change a maximum.
-        hidden = torch.where(real, hidden, hidden[:, :1])
-        width = _tile_width(size * longest, CUDA_TILE)
-        for start in range(0, len(self.weight), width):
-            columns = slice(start, min(start + width, len(self.weight)))
-            logits = hidden @ self.weight[columns].t()
-            if pooling == "max":
-                yield columns, logits.amax(1)
-            else:
-                logits = activate_(logits.float().add_(self.bias[columns]), activation)
-                yield columns, logits.mul_(real).sum(1)
+    def _tiles(self, rows: int) -> Iterator[tuple[slice, Product]]:
+        """Columns, and what gives the logits [T, v] of these columns (without bias on CUDA)."""
+        if self._packed:
+            yield from self._packed
+            return
+        width = CPU_TILE_TERMS
+        if self.weight.is_cuda:
+            width = min(max(CUDA_TILE_LOGITS // rows // 256, 1) * 256, 1 << 14)
+        for columns in _slices(self.terms, width):
+            yield columns, partial(linear, weight=self.weight[columns])
 
 
 class ChunkedHead:
@@ -129,8 +121,8 @@ class ChunkedHead:
         size = max(1, CHUNK_LOGITS // len(self._columns))
         return torch.stack(
             [
-                self._one(torch.split(hidden[i : i + 1, :n], size, 1), pooling, activation)
-                for i, n in enumerate(lengths)
+                self._one(torch.split(text[None], size, 1), pooling, activation)
+                for text in torch.split(hidden, list(lengths))
             ]
         )
 
@@ -153,6 +145,58 @@ def activate_(logits: Tensor, activation: Activation) -> Tensor:
     return logits.log1p_() if activation == "log1p_relu" else logits
 
 
-def _tile_width(rows: int, logits: int) -> int:
-    """Terms of one tile: a multiple of 256 between 256 and 4,096."""
-    return min(max(logits // rows // 256, 1) * 256, 4096)
+def spoil_(pooled: Tensor, hidden: Tensor, lengths: Sequence[int]) -> Tensor:
+    """``pooled`` with NaN in the rows of texts with hidden states that are not finite.
+
+    A maximum over bit patterns or with ReLU would hide them; this costs no synchronization.
+    """
+    faults = hidden.sum(1, dtype=torch.float32).mul_(0)  # 0, or NaN
+    of_texts = torch.zeros_like(pooled[:, 0])
+    return pooled.add_(of_texts.index_add_(0, owners(lengths, hidden.device), faults)[:, None])
+
+
+def owners(lengths: Sequence[int], device: torch.device) -> Tensor:
+    """int64[T]: the number of the text that each position belongs to."""
+    return sent(torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths)), device)
+
+
+def linear_head(weight: Tensor, bias: Tensor | None) -> LinearHead:
+    """The fastest head for the device and type of ``weight``.
+
+    The fused one wants matrix units that Triton can use: 16 bits, compute capability 8.0.
+    """
+    if (
+        weight.is_cuda
+        and weight.dtype != torch.float32
+        and torch.cuda.get_device_capability(weight.device) >= (8, 0)
+        and find_spec("triton")
+    ):
+        from splade_bridge.encode.fused import fused_head
+
+        return fused_head(weight, bias)
+    return LinearHead(weight, bias)
+
+
+def _pool(
+    logits: Tensor, runs: Sequence[tuple[int, int]], pooling: Pooling, *, any_negative: bool
+) -> Tensor:
+    """Tile [B, v] of logits [T, v].
+
+    Args:
+        any_negative: a negative maximum may be any negative number.
+    """
+    half = logits.dtype == torch.bfloat16 and not logits.is_cuda
+    if pooling == "max" and half and any_negative:
+        # Bit patterns order positive numbers as integers, and integers are five times faster.
+        return _pool(logits.view(torch.int16), runs, "max", any_negative=False).view(torch.bfloat16)
+    pooled = []
+    parts = torch.split(logits, [length * count for length, count in runs])
+    for (length, count), part in zip(runs, parts, strict=True):
+        block = part.view(count, length, -1)
+        pooled.append(block.amax(1) if pooling == "max" else block.sum(1))
+    return torch.cat(pooled)
+
+
+def _slices(size: int, width: int) -> Iterator[slice]:
+    for start in range(0, size, width):
+        yield slice(start, min(start + width, size))

@@ -19,24 +19,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from splade_bridge.encode.head import ChunkedHead, Head, LinearHead
+from splade_bridge.encode.head import ChunkedHead, Head, linear_head
+from splade_bridge.encode.packed import Body, packed_attention, packed_body, padded_body
+from splade_bridge.encode.prepacked import prepack
 from splade_bridge.errors import BadInputError
 
 log = logging.getLogger(__name__)
 
-PROBE_TOKENS = 8
+PROBE_TEXTS = (range(11), range(6, 12), range(2, 8))
 PROBE_TOLERANCE = 1e-4
-
-Body = Callable[[Tensor, Tensor], Tensor]
-"""Hidden states [B, L, H] of ``input_ids`` and ``attention_mask``, both int64[B, L]."""
 
 
 @dataclass(frozen=True)
 class SplitModel:
-    """A masked language model as a body and a head that takes the body's hidden states."""
+    """A masked language model as a body and a head that takes the body's hidden states.
+
+    Attributes:
+        packed: whether the body computes no padding.
+    """
 
     body: Body
     head: Head
+    packed: bool
 
 
 def load_masked_lm(folder: Path) -> Any:
@@ -62,7 +66,7 @@ def load_masked_lm(folder: Path) -> Any:
             "masked-language-model checkpoint, its terms would be random",
             str(folder),
         )
-    return _cast(model.eval(), torch.float32)
+    return model.eval().float()
 
 
 def head_width(model: Any) -> int:
@@ -72,13 +76,23 @@ def head_width(model: Any) -> int:
 
 def position_limit(model: Any) -> int | None:
     """How many tokens the model has positions for, or None if it names no limit."""
-    for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            # RoBERTa counts positions from padding_idx + 1 on.
-            offset = 0 if module.padding_idx is None else module.padding_idx + 1
-            return module.num_embeddings - offset
+    if (table := _positions(model)) is not None:
+        return table.num_embeddings - first_position(model)
     limit = getattr(model.config, "max_position_embeddings", None)
     return limit if isinstance(limit, int) and limit > 0 else None
+
+
+def first_position(model: Any) -> int:
+    """What the model calls its first position: RoBERTa counts from padding_idx + 1 on."""
+    table = _positions(model)
+    return 0 if table is None or table.padding_idx is None else table.padding_idx + 1
+
+
+def _positions(model: Any) -> nn.Embedding | None:
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            return module
+    return None
 
 
 def split_model(
@@ -96,61 +110,107 @@ def split_model(
         BadInputError: the model has neither a linear last layer nor a base model to split at, or
             its logits are not finite.
     """
-    ids = torch.arange(min(PROBE_TOKENS, model.get_input_embeddings().num_embeddings))[None]
-    probe = (ids, torch.ones_like(ids))
-    with torch.inference_mode():
-        wanted = model(input_ids=probe[0], attention_mask=probe[1]).logits[..., columns]
-    if not bool(torch.isfinite(wanted).all()):
+    probe = _Probe.of(model, columns)
+    if not bool(torch.isfinite(probe.logits).all()):
         raise BadInputError(
             f"{type(model).__name__} gives logits that are not finite: its weights are damaged"
         )
     decoder = model.get_output_embeddings()
-    if isinstance(decoder, nn.Linear) and _is_last(model, decoder, columns, probe, wanted):
-        _cast(model, dtype).to(device)
-        weight = decoder.weight.detach()
-        bias = None if decoder.bias is None else decoder.bias.detach()
-        size = len(columns)
-        if int(columns[-1]) == size - 1:  # a view: the weights are mostly tied to the embeddings
-            weight, bias = weight[:size], None if bias is None else bias[:size]
-        else:
-            columns = columns.to(device)
-            weight, bias = weight[columns], None if bias is None else bias[columns]
-        _replace(model, decoder, _PassThrough())
-        return SplitModel(_logits_of(model), LinearHead(weight, bias))
+    if isinstance(decoder, nn.Linear):
+        _replace(model, decoder, stand_in := _PassThrough())
+        found = _body(model, _logits, lambda h: decoder(h)[:, columns], probe)
+        if found is not None:
+            body, packed = found
+            _cast(model, dtype).to(device)
+            _cast(decoder, dtype).to(device)
+            if device.type == "cpu":
+                prepack(model, lambda: body(probe.ids, probe.lengths))
+            weight, bias = _rows_of(decoder, columns)
+            return SplitModel(body, linear_head(weight, bias), packed)
+        _replace(model, stand_in, decoder)
     base = getattr(model, model.base_model_prefix, None)
     if base is not None:
-        _cast(model, dtype).to(device)
-        split = SplitModel(_hidden_of(base), ChunkedHead(_HeadAlone(model, base), columns))
-        with torch.inference_mode():
-            hidden = split.body(*(t.to(device) for t in probe))
-            found = split.head(hidden, [ids.shape[1]], "sum", "relu").cpu()
-        oracle = torch.log1p(wanted.relu()).sum(1)
-        loose = 1.0 if dtype == torch.float32 else 1000.0
-        if _agree(found, oracle, loose * PROBE_TOLERANCE):
+        head = _HeadAlone(model, base)
+        found = _body(base, _last_hidden, lambda h: head(h[None])[0, :, columns], probe)
+        if found is not None:
+            body, packed = found
+            _cast(model, dtype).to(device)
+            base.to(device)
+            if device.type == "cpu":
+                prepack(base, lambda: body(probe.ids, probe.lengths))
             log.info(
                 "the last layer of %s is not a plain linear one: its head runs in chunks",
                 type(model).__name__,
             )
-            return split
+            return SplitModel(body, ChunkedHead(head, columns.to(device)), packed)
     raise BadInputError(
         f"{type(model).__name__} has neither a linear last layer nor a base model: not supported"
     )
 
 
-def _is_last(
-    model: Any, decoder: nn.Linear, columns: Tensor, probe: tuple[Tensor, Tensor], wanted: Tensor
-) -> bool:
-    """Whether ``decoder`` on the rest of the model gives the model's logits."""
-    stand_in = _PassThrough()
-    _replace(model, decoder, stand_in)
-    try:
+@dataclass(frozen=True)
+class _Probe:
+    """Two short texts and what the whole model says of each alone.
+
+    Attributes:
+        ids: int64[T], end to end.
+        lengths: of the texts.
+        logits: float32[T, V].
+    """
+
+    ids: Tensor
+    lengths: list[int]
+    logits: Tensor
+
+    @classmethod
+    def of(cls, model: Any, columns: Tensor) -> _Probe:
+        pad = getattr(model.config, "pad_token_id", None) if hasattr(model, "config") else None
+        known = model.get_input_embeddings().num_embeddings
+        texts = [torch.tensor([i for i in ids if i < known and i != pad]) for ids in PROBE_TEXTS]
         with torch.inference_mode():
-            found = decoder(_logits_of(model)(*probe))[..., columns]
-        return _agree(found, wanted, PROBE_TOLERANCE)
-    except RuntimeError:  # shapes that do not fit: the layer stands elsewhere
-        return False
-    finally:
-        _replace(model, stand_in, decoder)
+            logits = [
+                model(input_ids=ids[None], attention_mask=torch.ones_like(ids)[None]).logits
+                for ids in texts
+            ]
+        return cls(
+            torch.cat(texts), [len(ids) for ids in texts], torch.cat(logits, 1)[0][:, columns]
+        )
+
+
+def _body(
+    model: Any,
+    hidden: Callable[[Any], Tensor],
+    logits: Callable[[Tensor], Tensor],
+    probe: _Probe,
+) -> tuple[Body, bool] | None:
+    """``model`` as a packed body (True) or a padded one (False); None: its logits are wrong."""
+
+    def tried(body: Body) -> Body:
+        with torch.inference_mode():
+            found = logits(body(probe.ids, probe.lengths))
+        if not _agree(found, probe.logits, PROBE_TOLERANCE):
+            raise ValueError("other logits")
+        return body
+
+    try:
+        with quiet(), packed_attention(model):
+            return tried(packed_body(model, hidden, first_position(model))), True
+    except Exception as error:  # whatever a model raises that was not made for this
+        log.info("%s cannot be packed (%s)", type(model).__name__, first_line(error))
+    try:
+        pad = getattr(model.config, "pad_token_id", None) or 0
+        return tried(padded_body(model, hidden, pad)), False
+    except (AttributeError, RuntimeError, ValueError):  # the layer stands elsewhere
+        return None
+
+
+def _rows_of(decoder: nn.Linear, columns: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of the columns that have a term."""
+    weight, bias = decoder.weight.detach(), None if decoder.bias is None else decoder.bias.detach()
+    if int(columns[-1]) == len(columns) - 1:  # a view: weights are mostly tied to the embeddings
+        return weight[: len(columns)], None if bias is None else bias[: len(columns)]
+    columns = columns.to(weight.device)
+    return weight[columns], None if bias is None else bias[columns]
 
 
 class _PassThrough(nn.Module):
@@ -195,20 +255,14 @@ class _Given(nn.Module):
         return BaseModelOutput(last_hidden_state=self.hidden)
 
 
-def _logits_of(model: Any) -> Body:
-    def body(ids: Tensor, mask: Tensor) -> Tensor:
-        logits: Tensor = model(input_ids=ids, attention_mask=mask).logits
-        return logits
-
-    return body
+def _logits(output: Any) -> Tensor:
+    found: Tensor = output.logits
+    return found
 
 
-def _hidden_of(base: Any) -> Body:
-    def body(ids: Tensor, mask: Tensor) -> Tensor:
-        hidden: Tensor = base(input_ids=ids, attention_mask=mask)[0]
-        return hidden
-
-    return body
+def _last_hidden(output: Any) -> Tensor:
+    found: Tensor = output[0]
+    return found
 
 
 def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
@@ -218,9 +272,12 @@ def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
 
 
 def _cast(model: Any, dtype: torch.dtype) -> Any:
-    """Cast parameters but no buffers: rotary frequencies lose their meaning in 16 bits."""
+    """Copy parameters into ``dtype``, but no buffers: rotary frequencies are lost in 16 bits.
+
+    A copy also lets go of the file, which stays mapped as long as a tensor lies in it.
+    """
     for parameter in model.parameters():
-        parameter.data = parameter.data.to(dtype)
+        parameter.data = parameter.data.to(dtype, copy=True)
     return model
 
 

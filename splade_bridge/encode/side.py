@@ -12,7 +12,7 @@ import orjson
 import torch
 from torch import Tensor
 
-from splade_bridge.encode.head import Activation, Pooling
+from splade_bridge.encode.head import Activation, Pooling, owners
 from splade_bridge.encode.masked_lm import (
     SplitModel,
     head_width,
@@ -20,6 +20,7 @@ from splade_bridge.encode.masked_lm import (
     position_limit,
     split_model,
 )
+from splade_bridge.encode.packed import padded_groups, sent
 from splade_bridge.encode.recipe import Recipe, read_recipe
 from splade_bridge.encode.snapshot import (
     files_sha256,
@@ -50,10 +51,10 @@ class LoadedSide:
         vocabulary: V terms.
         tokenizer: with limit, prompt and special tokens set.
         max_length: the limit in force, in tokens.
-        pad: id for padded positions.
         network: None for a side that only looks tokens up.
         static: float32[V], a weight for each term that a text holds; see :class:`Recipe`.
         columns: int64[V], token id of each term.
+        width: token ids are below.
         pooling: over positions.
         activation: of logits.
         max_active: keep only so many of the heaviest terms.
@@ -67,31 +68,36 @@ class LoadedSide:
     vocabulary: Vocabulary
     tokenizer: TextTokenizer
     max_length: int
-    pad: int
     network: SplitModel | None
     static: Tensor | None
     columns: Tensor
+    width: int
     pooling: Pooling
     activation: Activation
     max_active: int | None
     method: str
 
     def weights(self, ids: Tensor, lengths: Sequence[int]) -> Tensor:
-        """float32[B, V] of ``ids`` int64[B, L], padded on the right to the longest text."""
-        real = torch.arange(ids.shape[1]) < torch.tensor(lengths)[:, None]
+        """float32[B, V] of B texts laid end to end: ``ids`` int64[T] and the texts' ``lengths``."""
         device = self.columns.device
-        ids, mask = ids.to(device), real.to(device, torch.int64)
+        ids = sent(ids, device)
         weights = None
         if self.network is not None:
-            hidden = self.network.body(ids, mask)
+            hidden = self.network.body(ids, lengths)
             weights = self.network.head(hidden, lengths, self.pooling, self.activation)
         if self.static is None:
             assert weights is not None
             return weights
-        there = torch.zeros(len(ids), int(self.columns[-1]) + 1, device=device)
-        there.scatter_reduce_(1, ids, mask.float(), "amax")
+        there = torch.zeros(len(lengths), self.width, device=device)
+        there[owners(lengths, device), ids] = 1
         fixed = there[:, self.columns].mul_(self.static)
         return fixed if weights is None else weights.mul_(fixed)
+
+    def computed_tokens(self, lengths: Sequence[int]) -> int:
+        """Tokens, padding included, that :meth:`weights` computes for these texts."""
+        if self.network is None or self.network.packed:
+            return sum(lengths)
+        return sum((g.stop - g.start) * lengths[g.start] for g in padded_groups(lengths))
 
 
 def load_side(
@@ -149,7 +155,6 @@ def load_side(
     elif limit is not None and max_length > limit:
         log.info("%s takes at most %d tokens, not %d", model, limit, max_length)
         max_length = limit
-    pad = tokenizer.pad_token_id
     settings = {p for f in (snapshot.folder, *recipe.folders) for p in settings_files(f)}
     return LoadedSide(
         model=model,
@@ -161,10 +166,10 @@ def load_side(
             tokenizer, max_length, prompt=recipe.prompt, special=network is not None
         ),
         max_length=max_length,
-        pad=0 if pad is None else int(pad),
         network=None if network is None else split_model(network, columns, dtype, device),
         static=None if static is None else static[columns].to(device),
         columns=columns.to(device),
+        width=min(widths),
         pooling=recipe.pooling,
         activation=recipe.activation,
         max_active=recipe.max_active,

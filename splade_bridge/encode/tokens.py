@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,24 @@ class TextTokenizer:
                     rows[i] = row
             ids += [np.array([] if row == self._blank else row, dtype=np.int32) for row in rows]
         return Tokenized(ids, truncated, replaced)
+
+    def whole(self, texts: Sequence[str]) -> Tokenized:
+        """Tokenize ``texts`` without a limit; ``truncated`` counts those beyond it."""
+        ids: list[Int32Array] = []
+        replaced = 0
+        for group in _groups(texts):
+            clean = [without_surrogates(text) for text in group]
+            replaced += sum(a is not b for a, b in zip(group, clean, strict=True))
+            rows = self._call([self._prompt + text for text in clean])
+            ids += [np.array([] if row == self._blank else row, dtype=np.int32) for row in rows]
+        return Tokenized(ids, sum(len(row) > self._max_length for row in ids), replaced)
+
+    def frame(self) -> tuple[int, int]:
+        """How many tokens of its own the model puts before a text, and how many after it."""
+        probe = self._call([self._prompt + "a"])[0]
+        before = _common(self._blank, probe)
+        after = min(len(self._blank) - before, _common(self._blank[::-1], probe[::-1]))
+        return before, after
 
     def _call(self, texts: list[str], max_length: int | None = None) -> list[list[int]]:
         rows: list[list[int]] = self._tokenizer(
@@ -167,3 +186,8 @@ def _groups(texts: Sequence[str]) -> Iterator[Sequence[str]]:
         characters += len(text)
     if start < len(texts):
         yield texts[start:]
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many items two sequences share at their start."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))

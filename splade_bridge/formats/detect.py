@@ -14,6 +14,7 @@ from splade_bridge.formats.jsonvector import JsonVectorSource
 from splade_bridge.invert import DEFAULT_MEMORY
 from splade_bridge.manifest import FILE_NAME, Manifest
 from splade_bridge.quantize import QuantizeOptions
+from splade_bridge.store import SHARD
 
 SourceFormat = Literal["vectors", "jsonvector", "ciff"]
 SOURCE_FORMATS = ("vectors", "jsonvector", "ciff")
@@ -58,7 +59,8 @@ def open_source(
         if quantize:
             raise BadInputError("CIFF holds integers already: leave --scale out", str(path))
         return CiffSource(path, memory, manifest, temporary)
-    raise BadInputError(f"this is {kind}, not a source of vectors", str(path))
+    hint = "; splade-bridge merge puts shards together" if kind == SHARD else ""
+    raise BadInputError(f"this is {kind}, not a source of vectors{hint}", str(path))
 
 
 def _exported(path: Path, wanted: str | None) -> Path:

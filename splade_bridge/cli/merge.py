@@ -1,0 +1,36 @@
+"""``splade-bridge merge``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from splade_bridge.cli.options import Json, Overwrite, note, print_json
+
+NAME = "merge"
+
+
+def command(
+    shards: Annotated[list[Path], typer.Argument(help="All folders that encode --shard made.")],
+    out: Annotated[Path, typer.Option("--output", "-o", help="Folder of the vector store.")],
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Put the shards of one encoding together, none missing and none twice.
+
+    The store is byte for byte the one that an encoding without --shard makes. Files are
+    hard-linked where that is possible, and the shards stay.
+    """
+    from splade_bridge.merge import merge_shards
+
+    manifest = merge_shards(shards, out, overwrite=overwrite)
+    counts = manifest.counts
+    if json:
+        print_json({"vectors": str(out), "counts": counts, "encoding": manifest.encoding})
+        return
+    note(
+        f"{out}: {len(shards)} shards, {counts.documents:,} rows ({counts.empty:,} empty), "
+        f"{counts.postings:,} weights"
+    )

@@ -1,0 +1,131 @@
+"""The Ray Data job on a local Ray of two CPU workers; workers are killed in the middle."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from checkpoints import one_thread, save_checkpoint  # noqa: F401
+from splade_bridge.cli.encode import command
+from splade_bridge.corpora import Corpus
+from splade_bridge.encode.encoder import EncodeOptions, load_encoder
+from splade_bridge.encode.parts import CorpusChangedError
+from splade_bridge.encode.ray_job import RayRunner
+from splade_bridge.encode.run import encode_to_store, fill_store
+from splade_bridge.encode.worker import EncoderSpec
+from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
+from splade_bridge.store import part_files
+from test_encode_resume import content, unfinished, write_corpus
+
+TEXTS, PART_ROWS = 600, 8
+OPTIONS = EncodeOptions(max_length=32, threads=1)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """A local Ray with room for two workers."""
+    os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"
+    os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
+    ray = pytest.importorskip("ray", reason="Ray is not installed")
+    ray.init(
+        num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
+        object_store_memory=200_000_000,
+    )  # fmt: skip
+    yield
+    ray.shutdown()
+
+
+def descendants(name: str) -> list[int]:
+    """Processes below this one whose command line begins with ``name``."""
+    parents, found = {}, []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(") ")[2].split()
+            said = (folder / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        parents[int(folder.name)] = int(fields[1])
+        if said.startswith(name) and "__init__" not in said:
+            found.append(int(folder.name))
+
+    def ours(pid: int) -> bool:
+        return pid == os.getpid() or (pid in parents and ours(parents[pid]))
+
+    return [pid for pid in found if ours(pid)]
+
+
+def test_a_store_of_workers_that_are_killed(cluster: None, tmp_path: Path) -> None:
+    model = save_checkpoint(tmp_path / "model")
+    corpus = write_corpus(tmp_path / "corpus.jsonl", TEXTS)
+    whole, out = tmp_path / "whole", tmp_path / "v"
+    usual: dict[str, Any] = {"corpus": "corpus", "part_rows": PART_ROWS}
+    encoder = load_encoder(str(model), "document", OPTIONS)
+    encode_to_store(Corpus(str(corpus)), encoder, whole, **usual)
+    shutil.copytree(whole, out)
+    unfinished(out, *(n for n in range(75) if n % 4))  # every fourth part was made here
+    moments = sorted(random.Random(7).sample(range(20, 70), 2))  # parts that are there
+
+    def kill_one(texts: int, tokens: int, *_: object) -> None:
+        if moments and len(part_files(out)) >= moments[0]:
+            for pid in descendants("ray::MapWorker")[:1]:
+                os.kill(pid, signal.SIGKILL)
+                moments.pop(0)
+
+    with RayRunner(EncoderSpec(str(model), "document", OPTIONS), workers=2) as runner:
+        fill_store(runner, Corpus(str(corpus)), out, progress=kill_one, **usual)
+        assert not moments, "all were killed"
+        assert runner.stats.texts == 56 * PART_ROWS
+        assert content(out) == content(whole)
+
+        # Refused: the error comes from the process that reads the corpus.
+        unfinished(out, 3)
+        before = content(out)
+        lines = corpus.read_text().splitlines()
+        lines[300] = lines[300].replace("d300", "d_300")
+        corpus.write_text("\n".join(lines))
+        with pytest.raises(CorpusChangedError, match="part 38 was made from other texts"):
+            fill_store(runner, Corpus(str(corpus)), out, **usual)
+        assert content(out) == before
+
+
+def test_workers_that_are_too_large(cluster: None) -> None:
+    options = EncodeOptions(max_length=32, threads=3)
+    with pytest.raises(ExternalProgramError, match="has 2 CPUs, a worker needs 3"):
+        RayRunner(EncoderSpec("m", "document", options))
+
+
+def test_a_model_that_cannot_be_loaded(cluster: None) -> None:
+    with pytest.raises(BadInputError, match="neither a folder nor"):
+        RayRunner(EncoderSpec("./nowhere", "document", OPTIONS))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://localhost:1", "nowhere"])
+def test_no_cluster_there(address: str) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed")
+    with pytest.raises(ExternalProgramError, match=f"no Ray cluster at {address}"):
+        RayRunner(EncoderSpec("m", "document", OPTIONS), address=address)
+
+
+@pytest.mark.parametrize(
+    ("corpus", "options", "named"),
+    [
+        ("-", {"cluster": "ray"}, "name a file"),
+        ("c", {"cluster": "spark"}, "--cluster is ray"),
+        ("c", {"workers": 2}, "are for --cluster ray"),
+        ("c", {"cluster": "ray", "devices": "cpu:2"}, "see --workers"),
+    ],
+)
+def test_options_that_do_not_go_together(
+    tmp_path: Path, corpus: str, options: dict[str, Any], named: str
+) -> None:
+    (tmp_path / "c").touch()
+    source = corpus if corpus == "-" else str(tmp_path / corpus)
+    with pytest.raises(UsageError, match=named):
+        command(source, tmp_path / "v", model="m", **options)

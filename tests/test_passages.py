@@ -1,0 +1,327 @@
+"""Texts beyond the limit: cut, joined from windows, or split into passages that a search folds."""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from checkpoints import one_thread, save_checkpoint, wordpiece_tokenizer  # noqa: F401
+from small import MemorySource, queries_of, random_matrix
+from splade_bridge import passages
+from splade_bridge.cli.encode import command as encode_command
+from splade_bridge.cli.index import command as index_command
+from splade_bridge.cli.search import command as search_command
+from splade_bridge.corpora import Text, read_texts
+from splade_bridge.encode.encoder import EncodeOptions, Encoder, load_encoder
+from splade_bridge.encode.passages import LongOptions, PartEncoder, joined
+from splade_bridge.encode.run import encode_to_store
+from splade_bridge.encode.tokens import TextTokenizer
+from splade_bridge.engines import engine
+from splade_bridge.engines.base import BuildOptions
+from splade_bridge.errors import BadInputError, UsageError
+from splade_bridge.manifest import Manifest
+from splade_bridge.passages import document_of
+from splade_bridge.quantize import QuantizeOptions, Quantizer
+from splade_bridge.runs import read_run
+from splade_bridge.search import SearchOptions, search_to_run
+from splade_bridge.store import VectorStore
+from splade_bridge.vectors import MAX_ID_BYTES, SparseBatch
+
+LIMIT, ROOM = 12, 10
+WORDS = ["the", "of", "and", "to", "in", "is", "that", "for", "it", "was", "é", "漢"]
+"""Each is one token."""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_checkpoint(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def encoder(model: Path) -> Encoder:
+    # One text a batch: then the weights of a window do not depend on its neighbours in rounding.
+    options = EncodeOptions(max_length=LIMIT, threads=1, batch_tokens=1)
+    return load_encoder(str(model), "document", options)
+
+
+def texts(lengths: list[int], seed: int = 0) -> list[Text]:
+    rng = np.random.default_rng(seed)
+    return [Text(f"d{i}", " ".join(rng.choice(WORDS, n)), "") for i, n in enumerate(lengths)]
+
+
+def stored(encoder: Encoder, given: list[Text], out: Path, long: LongOptions) -> Manifest:
+    return encode_to_store(given, encoder, out, corpus="c", long=long, part_rows=4)
+
+
+def rows(store: Path) -> dict[str, dict[int, float]]:
+    return {k: v for batch in VectorStore(store).batches() for k, v in rows_of(batch).items()}
+
+
+def rows_of(batch: SparseBatch) -> dict[str, dict[int, float]]:
+    ends = zip(batch.ids, batch.indptr, batch.indptr[1:], strict=False)
+    return {
+        doc_id: dict(zip(batch.indices[a:b].tolist(), batch.weights[a:b].tolist(), strict=True))
+        for doc_id, a, b in ends
+    }
+
+
+def windows(text: Text, stride: int) -> list[Text]:
+    """The oracle: the windows' words as texts of their own."""
+    words = text.text.split()
+    starts = range(0, max(1, len(words) - ROOM + stride), stride)
+    return [
+        Text(f"{text.id}#{n}", " ".join(words[start : start + ROOM]), "")
+        for n, start in enumerate(starts)
+    ]
+
+
+LENGTHS = [0, 1, 9, 10, 11, 19, 20, 21, 35, 3, 100, 10, 0]
+
+
+@pytest.mark.parametrize("stride", [None, 10, 7, 1])
+def test_passages_are_windows_as_texts_of_their_own(
+    encoder: Encoder, tmp_path: Path, stride: int | None
+) -> None:
+    given = texts(LENGTHS)
+    manifest = stored(encoder, given, tmp_path / "v", LongOptions("passages", stride))
+    pieces = [piece for text in given for piece in windows(text, stride or ROOM)]
+    wanted = rows_of(encoder.encode_window(pieces))
+    assert rows(tmp_path / "v") == wanted
+    assert list(rows(tmp_path / "v")) == [p.id for p in pieces]
+    covered = {w for p in pieces if p.id.startswith("d10#") for w in p.text.split()}
+    assert covered == set(given[10].text.split())
+    info = manifest.encoding
+    assert info is not None
+    assert (info.long, info.stride, info.truncated) == ("passages", stride or ROOM, 0)
+    assert manifest.options["split"] == sum(n > ROOM for n in LENGTHS)
+
+
+@pytest.mark.parametrize("stride", [None, 3])
+def test_the_maximum_over_windows(encoder: Encoder, tmp_path: Path, stride: int | None) -> None:
+    given = texts(LENGTHS, seed=1)
+    manifest = stored(encoder, given, tmp_path / "v", LongOptions("max", stride))
+    found = rows(tmp_path / "v")
+    assert list(found) == [t.id for t in given]
+    for text in given:
+        wanted: dict[int, float] = {}
+        for row in rows_of(encoder.encode_window(windows(text, stride or ROOM))).values():
+            for term, weight in row.items():
+                wanted[term] = max(weight, wanted.get(term, 0.0))
+        assert found[text.id] == dict(sorted(wanted.items()))
+    assert manifest.counts.documents == len(given)
+    assert manifest.counts.empty_ids == ["d0", "d12"]
+
+
+def test_the_maximum_of_weights_is_the_maximum_of_impacts(encoder: Encoder, tmp_path: Path) -> None:
+    given = texts(LENGTHS, seed=2)
+    stored(encoder, given, tmp_path / "p", LongOptions("passages"))
+    stored(encoder, given, tmp_path / "m", LongOptions("max"))
+    folded: dict[tuple[str, int], int] = {}
+    for batch in VectorStore(tmp_path / "p").batches():
+        impacts = Quantizer(QuantizeOptions())(batch)
+        for i, passage in enumerate(impacts.ids):
+            for term, impact in zip(*(a.tolist() for a in impacts.row(i)), strict=True):
+                key = document_of(passage), term
+                folded[key] = max(impact, folded.get(key, 0))
+    whole = {}
+    for batch in VectorStore(tmp_path / "m").batches():
+        impacts = Quantizer(QuantizeOptions())(batch)
+        for i, doc_id in enumerate(impacts.ids):
+            for term, impact in zip(*(a.tolist() for a in impacts.row(i)), strict=True):
+                whole[doc_id, term] = impact
+    assert folded == whole
+
+
+def test_the_first_window_is_what_truncation_leaves(encoder: Encoder, tmp_path: Path) -> None:
+    given = texts(LENGTHS, seed=3)
+    stored(encoder, given, tmp_path / "p", LongOptions("passages", 4))
+    cut = stored(encoder, given, tmp_path / "t", LongOptions())
+    windowed = rows(tmp_path / "p")
+    for doc_id, row in rows(tmp_path / "t").items():
+        assert windowed[f"{doc_id}#0"] == row
+    assert cut.encoding is not None
+    assert (cut.encoding.long, cut.encoding.stride) == ("truncate", None)
+    assert "split" not in cut.options
+
+
+def test_a_prompt_stands_before_every_window() -> None:
+    tokenizer = TextTokenizer(wordpiece_tokenizer(), 12, prompt="it was : ")
+    before, after = tokenizer.frame()
+    assert (before, after) == (4, 1)
+    row = tokenizer.whole(["the of"]).ids[0].tolist()
+    blank = tokenizer.whole([""])
+    assert blank.ids[0].size == 0
+    assert row[:before] == tokenizer.whole(["in"]).ids[0].tolist()[:before]
+    assert len(row) == before + 2 + after
+    bare = TextTokenizer(wordpiece_tokenizer(), 12, special=False)
+    assert bare.frame() == (0, 0)
+
+
+def test_joining_rows_by_brute_force() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        counts = rng.integers(1, 5, rng.integers(1, 9)).tolist()
+        dense = np.where(rng.random((sum(counts), 12)) < 0.3, rng.random((sum(counts), 12)), 0)
+        dense = dense.astype(np.float32)
+        at, columns = np.nonzero(dense)
+        batch = SparseBatch(
+            [f"r{i}" for i in range(len(dense))],
+            np.concatenate([[0], np.cumsum(np.bincount(at, minlength=len(dense)))]),
+            columns.astype(np.int32),
+            dense[at, columns],
+        )
+        found = joined(batch, counts, [f"d{i}" for i in range(len(counts))])
+        back = np.zeros((len(counts), 12), np.float32)
+        owners = np.repeat(np.arange(len(counts)), np.diff(found.indptr))
+        back[owners, found.indices] = found.weights
+        ends = np.cumsum(counts)
+        for i, end in enumerate(ends):
+            np.testing.assert_array_equal(back[i], dense[end - counts[i] : end].max(0))
+
+
+def test_options_that_cannot_be_meant(encoder: Encoder, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--stride is for"):
+        PartEncoder(encoder, LongOptions("truncate", 5))
+    for stride in (0, ROOM + 1):
+        with pytest.raises(UsageError, match=f"a window holds {ROOM} tokens"):
+            PartEncoder(encoder, LongOptions("max", stride))
+    long_id = Text("x" * (MAX_ID_BYTES - 1), "the", "corpus:1")
+    with pytest.raises(BadInputError, match="corpus:1: an id of 32,767 bytes"):
+        stored(encoder, [long_id], tmp_path / "v", LongOptions("passages"))
+
+
+# ---------------------------------------------------------------- strange texts
+
+
+MILLION = 1_000_000
+STRANGE = {
+    "words": "the cat " * (MILLION // 8),
+    "word": "a" * MILLION,
+    "blanks": " " * MILLION,
+    "surrogates": "\ud800" * MILLION,
+    "control": "\x00\x01\x1b[31m\r\n\t\x7f" * (MILLION // 44),
+    "ideographs": "漢" * (MILLION // 8),
+    "joined": "\U0001f600\u200d" * (MILLION // 4),
+    "accents": "e\u0301" * (MILLION // 4),
+    "punctuation": "#" * (MILLION // 8),
+}
+
+
+def test_a_million_characters(model: Path, tmp_path: Path) -> None:
+    """Texts that take hours where anything is quadratic, and gigabytes where all is kept."""
+    wide = load_encoder(str(model), "document", EncodeOptions(max_length=64, threads=1))
+    given = [Text(name, text, "") for name, text in STRANGE.items()]
+    began = time.process_time()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    manifest = encode_to_store(given, wide, tmp_path / "cut", corpus="c")
+    assert manifest.counts.empty_ids == ["blanks", "surrogates"]
+    assert manifest.options["replaced"] == 1
+    windows = encode_to_store(
+        given[:2], wide, tmp_path / "max", corpus="c", long=LongOptions("max")
+    )
+    assert windows.counts.documents == 2
+    assert windows.options["split"] == 1
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 1_000_000, f"{grown / 1000:.0f} MB more"
+    assert time.process_time() - began < 60
+
+
+def test_lone_surrogates_are_counted_once_a_text(encoder: Encoder, tmp_path: Path) -> None:
+    given = [Text("a", "\ud800 the " * 30, ""), Text("b", "the", ""), Text("c", "\udfff", "")]
+    for mode in ("truncate", "max", "passages"):
+        manifest = stored(encoder, given, tmp_path / mode, LongOptions(mode))  # type: ignore[arg-type]
+        assert manifest.options["replaced"] == 2
+
+
+# ---------------------------------------------------------------- search
+
+
+@pytest.mark.parametrize(
+    ("passage", "document"),
+    [("a#0", "a"), ("a#b#12", "a#b"), ("a#1#2", "a#1"), ("a", "a"), ("a#", "a#"), ("#3", "#3"),
+     ("a#x", "a#x"), ("a#1x", "a#1x"), ("a#٣", "a#٣")],
+)  # fmt: skip
+def test_the_document_of_a_passage(passage: str, document: str) -> None:
+    assert document_of(passage) == document
+
+
+def passages_of(seed: int, documents: int) -> list[str]:
+    """Ids of passages: many documents of one or two, some of very many; in random order."""
+    rng = np.random.default_rng(seed)
+    counts = np.where(rng.random(documents) < 0.1, rng.integers(20, 80, documents), 1)
+    counts = np.where(rng.random(documents) < 0.3, 2, counts)
+    names = [f"doc{d}#9" if d % 5 == 0 else f"doc{d}" for d in range(documents)]
+    ids = [f"{name}#{n}" for name, count in zip(names, counts, strict=True) for n in range(count)]
+    return [ids[i] for i in rng.permutation(len(ids))]
+
+
+@pytest.mark.parametrize("largest", [2, 300], ids=["many ties", "few ties"])
+def test_folded_rankings_are_exact(
+    tmp_path: Path, engine_name: str, largest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against brute force, with documents of up to 80 passages and scores that tie."""
+    if engine_name == "exact":  # which starts no JVM for each of many small steps
+        monkeypatch.setattr(passages, "LEAST_DEPTH", 1)
+        monkeypatch.setattr(passages, "HITS_AT_ONCE", 50)
+    ids = passages_of(largest, 150)
+    terms = [f"t{i}" for i in range(12)]
+    matrix = random_matrix(largest, len(ids), 12, 0.3, largest)
+    weights = random_matrix(largest + 1, 12, 12, 0.3, largest)
+    index = tmp_path / "index"
+    engine(engine_name).build(MemorySource(matrix, ids, terms), index, BuildOptions())
+    queries = queries_of(weights, terms)
+    for k in (1, 10, 1000):
+        options = SearchOptions(k=k, max_passage=True)
+        search_to_run(index, queries, tmp_path / f"run{k}", options)
+        found = read_run(tmp_path / f"run{k}")
+        for query_id, query in zip(queries.batch.ids, weights, strict=True):
+            best: dict[str, int] = {}
+            for passage, score in zip(ids, (matrix @ query).tolist(), strict=True):
+                doc_id = passage.rpartition("#")[0]
+                best[doc_id] = max(score, best.get(doc_id, 0))
+            ranked = sorted((-s, d) for d, s in best.items() if s > 0)[:k]
+            assert list(found.get(query_id, {}).items()) == [(d, -s) for s, d in ranked]
+
+
+def test_the_querys_own_document_is_removed_with_all_its_passages(tmp_path: Path) -> None:
+    ids = ["q0#0", "q0#1", "a#0", "b#0"]
+    matrix = np.array([[9], [8], [7], [6]])
+    engine("exact").build(MemorySource(matrix, ids, ["t"]), tmp_path / "i", BuildOptions())
+    options = SearchOptions(k=2, max_passage=True, remove_query=True)
+    search_to_run(tmp_path / "i", queries_of(np.array([[1]]), ["t"]), tmp_path / "run", options)
+    assert read_run(tmp_path / "run") == {"q0": {"a": 7.0, "b": 6.0}}
+
+
+def test_the_commands_from_text_to_documents(
+    model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Score-max over passages, and a warning where there are none."""
+    corpus = tmp_path / "corpus.jsonl"
+    given = texts([30, 5, 60, 12, 0], seed=5)
+    corpus.write_text("".join(json.dumps({"id": t.id, "text": t.text}) + "\n" for t in given))
+    (tmp_path / "q.jsonl").write_text('{"id": "q", "vector": {"the": 3, "of": 1, "to": 2}}\n')
+    for long in ("passages", "truncate"):
+        vectors, index, run = (tmp_path / f"{long}-{what}" for what in ("v", "i", "run"))
+        encode_command(str(corpus), vectors, model=str(model), max_length=LIMIT, long=long)
+        index_command(vectors, index, engine="exact")
+        search_command(index, str(tmp_path / "q.jsonl"), run, k=3, max_passage=True)
+        assert set(read_run(run)["q"]) <= {t.id for t in given}
+        assert ("not encoded with --long passages" in caplog.text) == (long == "truncate")
+    info = Manifest.load(tmp_path / "passages-i").encoding
+    assert info is not None
+    assert info.long == "passages"
+    with pytest.raises(UsageError, match="--long is truncate, max, passages"):
+        encode_command(str(corpus), tmp_path / "x", model=str(model), long="cut")
+
+
+def test_passages_of_a_file(encoder: Encoder, tmp_path: Path) -> None:
+    """Ids that come twice only after they are cut, and ids with # of their own."""
+    path = tmp_path / "c.jsonl"
+    path.write_text('{"id": "a#0", "text": "the"}\n{"id": "a", "text": "of"}\n')
+    stored(encoder, list(read_texts(str(path))), tmp_path / "v", LongOptions("passages"))
+    assert list(rows(tmp_path / "v")) == ["a#0#0", "a#0"]
