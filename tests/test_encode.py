@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import given, settings
@@ -34,6 +36,7 @@ from splade_bridge.encode.encoder import (
 from splade_bridge.encode.head import ChunkedHead, LinearHead, activate_
 from splade_bridge.encode.masked_lm import split_model
 from splade_bridge.encode.prepacked import available
+from splade_bridge.encode.progress import known_count, progress_bar
 from splade_bridge.encode.tokens import without_surrogates
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
 from splade_bridge.vectors import SparseBatch
@@ -492,3 +495,28 @@ def test_memory_stays_below_one_tensor_of_logits(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     grown, logits = map(int, done.stdout.split())
     assert grown < logits / 2
+
+
+def test_the_progress_bar(
+    bert: Encoder, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    encoder = Encoder(bert.loaded, "document", "float32", None)
+    with progress_bar(len(TEXTS), lambda: encoder.stats, shown=True) as bar:
+        list(encoder.encode(as_texts(TEXTS), window=4, progress=bar))
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert f"{len(TEXTS)}/{len(TEXTS)}" in captured.err
+    for figure in ("texts/s", "tokens/s", "padding", "GiB", "0:00:00"):
+        assert figure in captured.err
+
+
+def test_counts_for_the_progress_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    (tmp_path / "a.jsonl").write_text('{"id": "1", "text": "x"}\n\n{"id": "2", "text": "y"}\n')
+    table = pa.table({"id": ["3", "4", "5"], "text": ["x", "y", "z"]})
+    pq.write_table(table, tmp_path / "b.parquet")
+    assert known_count(str(tmp_path / "b.parquet"), "documents") == 3
+    assert known_count(str(tmp_path), "documents") == 5
+    for source in ("-", str(tmp_path / "nothing"), "no/such-data-set"):
+        assert known_count(source, "documents") is None

@@ -216,7 +216,8 @@ def command(
             runner = stack.enter_context(DeviceRunner(spec, names))
         else:
             runner = LocalRunner(replace(spec, options=replace(options, device=names[0])).load())
-        bar = stack.enter_context(progress_bar(known_count(corpus, role)))
+        count = known_count(corpus, role)
+        bar = stack.enter_context(progress_bar(count, lambda: runner.stats))
         manifest = fill_store(
             runner,
             texts,

@@ -35,6 +35,10 @@ TOLERANCE = 2e-2
 class FusedHead(LinearHead):
     """A linear head whose maximum is taken by the kernel; sums go the way of its base class."""
 
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__(weight, bias)
+        self.weight = weight
+
     def __call__(
         self, hidden: Tensor, lengths: Sequence[int], pooling: Pooling, activation: Activation
     ) -> Tensor:

@@ -60,7 +60,9 @@ class LinearHead:
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.terms = len(weight)
-        self.bias = torch.zeros(len(weight), device=weight.device) if bias is None else bias.float()
+        self.bias = torch.zeros(len(weight), device=weight.device)
+        if bias is not None:
+            self.bias += bias
         self._packed: list[tuple[slice, Product]] = []
         if weight.device.type == "cpu" and available(weight.dtype):
             self._packed = [

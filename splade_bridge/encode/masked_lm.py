@@ -66,7 +66,7 @@ def load_masked_lm(folder: Path) -> Any:
             "masked-language-model checkpoint, its terms would be random",
             str(folder),
         )
-    return model.eval().float()
+    return _cast(model.eval(), torch.float32)
 
 
 def head_width(model: Any) -> int:
@@ -126,12 +126,15 @@ def split_model(
             if device.type == "cpu":
                 prepack(model, lambda: body(probe.ids, probe.lengths))
             weight, bias = _rows_of(decoder, columns)
-            return SplitModel(body, linear_head(weight, bias), packed)
+            head = linear_head(weight, bias)
+            if device.type == "cpu":
+                _leave_file(model)
+            return SplitModel(body, head, packed)
         _replace(model, stand_in, decoder)
     base = getattr(model, model.base_model_prefix, None)
     if base is not None:
-        head = _HeadAlone(model, base)
-        found = _body(base, _last_hidden, lambda h: head(h[None])[0, :, columns], probe)
+        alone = _HeadAlone(model, base)
+        found = _body(base, _last_hidden, lambda h: alone(h[None])[0, :, columns], probe)
         if found is not None:
             body, packed = found
             _cast(model, dtype).to(device)
@@ -142,7 +145,7 @@ def split_model(
                 "the last layer of %s is not a plain linear one: its head runs in chunks",
                 type(model).__name__,
             )
-            return SplitModel(body, ChunkedHead(head, columns.to(device)), packed)
+            return SplitModel(body, ChunkedHead(alone, columns.to(device)), packed)
     raise BadInputError(
         f"{type(model).__name__} has neither a linear last layer nor a base model: not supported"
     )
@@ -272,13 +275,16 @@ def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
 
 
 def _cast(model: Any, dtype: torch.dtype) -> Any:
-    """Copy parameters into ``dtype``, but no buffers: rotary frequencies are lost in 16 bits.
-
-    A copy also lets go of the file, which stays mapped as long as a tensor lies in it.
-    """
+    """Cast parameters but no buffers: rotary frequencies lose their meaning in 16 bits."""
     for parameter in model.parameters():
-        parameter.data = parameter.data.to(dtype, copy=True)
+        parameter.data = parameter.data.to(dtype)
     return model
+
+
+def _leave_file(model: Any) -> None:
+    """Copy what parameters are left: their file stays mapped as long as one lies in it."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
 
 
 def _agree(found: Tensor, wanted: Tensor, tolerance: float) -> bool:

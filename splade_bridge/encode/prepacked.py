@@ -33,7 +33,7 @@ def product(weight: Tensor, bias: Tensor | None, *, gelu: bool = False) -> Produ
 
     Args:
         weight: [out, in]; a copy is kept, not this.
-        bias: [out], in the same type or float32.
+        bias: [out] in the same type or in float32; kept itself.
     """
     packed = _ops()._reorder_linear_weight(weight.contiguous())
     linear = _ops()._linear_pointwise
@@ -71,7 +71,7 @@ class PrepackedLinear(nn.Module):
     def __init__(self, linear: nn.Linear, *, gelu: bool) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        bias = None if linear.bias is None else linear.bias.detach()
+        bias = None if linear.bias is None else linear.bias.detach().clone()
         self._product = product(linear.weight.detach(), bias, gelu=gelu)
 
     def forward(self, rows: Tensor) -> Tensor:

@@ -102,6 +102,14 @@ class TextTokenizer:
         return before, after
 
     def _call(self, texts: list[str], max_length: int | None = None) -> list[list[int]]:
+        if max_length is None and self._tokenizer.is_fast:
+            # What transformers does itself, without making what is not wanted of the results:
+            # that part holds Python's lock, which the thread that drives a GPU needs.
+            backend = self._tokenizer.backend_tokenizer
+            backend.no_truncation()
+            backend.no_padding()
+            found = backend.encode_batch_fast(texts, add_special_tokens=self._special)
+            return [encoding.ids for encoding in found]
         rows: list[list[int]] = self._tokenizer(
             texts,
             add_special_tokens=self._special,
