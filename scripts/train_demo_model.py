@@ -643,7 +643,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--inner", type=int, default=768)
-    parser.add_argument("--steps", type=int, default=900)
+    parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--rate", type=float, default=5e-4)
     parser.add_argument("--query-flops", type=float, default=0.03)
     parser.add_argument("--passage-flops", type=float, default=0.004)

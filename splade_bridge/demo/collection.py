@@ -319,10 +319,10 @@ def _decorator(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else getattr(node, "attr", "")
 
 
-def _short(signature: str, bound: bool) -> str:
-    """`signature` without self and without what makes it long."""
-    if bound:
-        signature = re.sub(r"^\(\$?\w+(?:, /)?(?:, )?", "(", signature)
+def _short(signature: str, bound: bool = False) -> str:
+    """`signature` without self (in C: $self, $type or $module) and without what makes it long."""
+    first = r"\w+" if bound else r"\$\w+"
+    signature = re.sub(rf"^\({first}(?:, /)?(?:, )?", "(", signature)
     return signature if len(signature) <= _MAX_SIGNATURE else "(...)"
 
 
@@ -374,7 +374,7 @@ def _compiled_name(library: _Library, module: str, name: str, value: object) -> 
         return
     if isinstance(value, type):
         yield from _compiled_class(_join(public, name), value)
-    elif callable(value):
+    elif inspect.isroutine(value):  # not the objects that `site` adds, such as credits
         yield from _described(_join(public, name), value)
 
 
@@ -382,14 +382,13 @@ def _compiled_class(name: str, cls: type) -> Iterator[Passage]:
     yield from _described(name, cls)
     for key, member in sorted(vars(cls).items()):
         if not key.startswith("_"):
-            yield from _described(f"{name}.{key}", member, bound=True)
+            yield from _described(f"{name}.{key}", member)
 
 
-def _described(name: str, value: object, bound: bool = False) -> Iterator[Passage]:
+def _described(name: str, value: object) -> Iterator[Passage]:
     doc = getattr(value, "__doc__", None)
     if not isinstance(doc, str) or not doc.strip():
         return
     # inspect.signature would evaluate the defaults, which fails for some modules.
     signature = getattr(value, "__text_signature__", None) or ""
-    bound = bound and not isinstance(value, staticmethod)
-    yield Passage(name, name + _short(signature, bound), inspect.cleandoc(doc))
+    yield Passage(name, name + _short(signature), inspect.cleandoc(doc))
