@@ -35,7 +35,7 @@ from splade_bridge.encode.encoder import (
 )
 from splade_bridge.encode.head import ChunkedHead, LinearHead, activate_
 from splade_bridge.encode.masked_lm import split_model
-from splade_bridge.encode.prepacked import available
+from splade_bridge.encode.prepacked import PrepackedLinear, available, prepack
 from splade_bridge.encode.progress import known_count, progress_bar
 from splade_bridge.encode.tokens import without_surrogates
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
@@ -311,6 +311,7 @@ def cpu_out_of_memory() -> None:
 def test_out_of_memory_halves_the_budget(
     bert: Encoder, fail: Callable[[], None], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", logger="splade_bridge.encode.budget")
     texts = [*TEXTS, "the of and to"] * 4
     wanted = encode(bert, texts)
     encoder = no_room_beyond(bert, 150, fail)
@@ -322,6 +323,7 @@ def test_out_of_memory_halves_the_budget(
     assert encoder.budget.held <= 150
     assert encoder.stats.texts == len(texts)
     assert "out of memory with a batch of" in caplog.text
+    assert f"fitted into memory so far: {encoder.budget.held} tokens" in caplog.text
     assert encoder.batch_tokens is None  # what was asked for, and so a plan to resume, is the same
     halvings = len(caplog.records)
     encode(encoder, texts)
@@ -520,3 +522,39 @@ def test_counts_for_the_progress_bar(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert known_count(str(tmp_path), "documents") == 5
     for source in ("-", str(tmp_path / "nothing"), "no/such-data-set"):
         assert known_count(source, "documents") is None
+
+
+class Twice(torch.nn.Module):
+    """One layer's output goes through GELU and past it, another's only through GELU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(32, 48), torch.nn.Linear(48, 16)
+        self.act, self.last = torch.nn.GELU(), torch.nn.GELU()
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        first = self.first(rows)
+        found: torch.Tensor = self.last(self.second(self.act(first) + first))
+        return found
+
+
+def test_prepacked_layers_do_what_they_did() -> None:
+    """An activation is taken into the layer only where nothing else needs the layer's output."""
+    if not available(torch.float32):
+        pytest.skip("no prepacked products on this processor")
+    torch.manual_seed(0)
+    rows = torch.randn(7, 32)
+    model = Twice()
+    with torch.inference_mode():
+        wanted = model(rows)
+        prepack(model, lambda: model(rows))
+        torch.testing.assert_close(model(rows), wanted)
+    assert isinstance(model.first, PrepackedLinear)
+    assert isinstance(model.act, torch.nn.GELU)
+
+    plain = torch.nn.Sequential(torch.nn.Linear(32, 48), torch.nn.GELU(), torch.nn.Linear(48, 16))
+    with torch.inference_mode():
+        wanted = plain(rows)
+        prepack(plain, lambda: plain(rows))
+        torch.testing.assert_close(plain(rows), wanted)
+    assert [type(m) for m in plain] == [PrepackedLinear, torch.nn.Identity, PrepackedLinear]

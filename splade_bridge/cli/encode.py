@@ -68,7 +68,7 @@ def command(
         ),
     ] = "auto",
     batch_tokens: Annotated[
-        str, typer.Option("--batch-tokens", help="Padded tokens of a batch, or auto.")
+        str, typer.Option("--batch-tokens", help="Tokens of a batch, or auto.")
     ] = "auto",
     long: Annotated[
         str,

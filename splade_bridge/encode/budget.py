@@ -34,6 +34,14 @@ class TokenBudget:
     def __init__(self, tokens: int) -> None:
         self.tokens = tokens
         self.held = 0
+        self._halved = False
+
+    def fits(self, tokens: int) -> None:
+        """Note that a batch of so many tokens fitted."""
+        if tokens > self.held:
+            self.held = tokens
+            if self._halved:
+                log.info("the largest batch that fitted into memory so far: %d tokens", tokens)
 
     def halve(self, tried: int, texts: int) -> None:
         """After ``tried`` tokens in ``texts`` texts did not fit into memory.
@@ -46,6 +54,7 @@ class TokenBudget:
                 f"out of memory with a single text of {tried:,} tokens: use a smaller "
                 "--max-length, or another device"
             )
+        self._halved = True
         self.tokens = max(1, tried // 2)
         log.warning(
             "out of memory with a batch of %s tokens; going on with %s (the largest that held: %s)",

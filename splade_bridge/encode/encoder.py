@@ -235,7 +235,7 @@ class Encoder:
             if not is_out_of_memory(error):
                 raise
         else:
-            self.budget.held = max(self.budget.held, len(ids))
+            self.budget.fits(len(ids))
             return found
         # Here the error is gone, and with its frames the tensors of the batch that failed.
         if self.loaded.columns.is_cuda:

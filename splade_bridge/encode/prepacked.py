@@ -1,7 +1,7 @@
 """Linear layers on a CPU with weights laid out as oneDNN's kernels read them.
 
 torch reorders a weight matrix at every call, and for float32 it calls MKL, whose kernels leave a
-fifth of an AMD processor unused: 2,048 x 768 x 3,072 ran at 94 GFLOP/s a core through
+tenth to a fifth of an AMD processor unused: 2,048 x 768 x 3,072 ran at 94 GFLOP/s a core through
 ``torch.nn.Linear`` and at 110 through oneDNN with the weights reordered once (AMD EPYC, Zen 4);
 in bfloat16 at 185 and 210. A row's result is also the same whatever rows stand beside it, which
 MKL does not promise. torch's own compiler calls the same two operators, which are not part of its
