@@ -2,7 +2,7 @@
 
     nice python scripts/train_demo_model.py --openstax /work/shared/data/openstax
 
-The stages; the first three leave a file in `--work` and are skipped when it is there:
+The stages; each leaves a file in `--work`, so that a run that was cut short can go on:
 
 1. text: documentation strings of the standard library and of the packages installed beside it
    (read with `ast`, nothing is imported) and, if given, OpenStax textbooks (CC BY 4.0);
@@ -465,6 +465,26 @@ class Sampler:
             answers.append({pair.key})
 
 
+def own_words(rows: Sequence[list[int]], rarity: Tensor) -> Tensor:
+    """The weights [n, vocabulary] that the words of each text should have at least.
+
+    They grow with the word's rarity, as in BM25, and are zero for stop words. Left alone, the
+    FLOPS regulariser takes away words that are common and still tell something (file, list).
+    """
+    wanted = torch.zeros(len(rows), len(rarity))
+    for row, ids in zip(wanted, rows, strict=True):
+        row[ids] = rarity[ids]
+    return wanted
+
+
+def rarities(rows: Sequence[list[int]], vocabulary: int) -> Tensor:
+    """log(1 + (idf - 1.2) / 2) of each term among the texts, not below zero."""
+    frequency = np.bincount([i for row in rows for i in set(row)], minlength=vocabulary)
+    idf = np.log((len(rows) + 1) / (frequency + 1))
+    idf[: len(SPECIAL)] = 0
+    return torch.from_numpy(np.log1p(np.maximum(idf - 1.2, 0) / 2)).float()
+
+
 def train_splade(
     model: BertForMaskedLM,
     tokenizer: PreTrainedTokenizerFast,
@@ -472,13 +492,18 @@ def train_splade(
     steps: int,
     rate: float,
     flops: tuple[float, float],
+    own: tuple[float, Tensor],
+    state: Path,
     on_checkpoint: Callable[[int], None],
 ) -> None:
     """Contrastive training; `flops` are the final weights of the regulariser (queries, passages).
 
+    What is needed to go on after an interruption is kept in the file `state`, every 50 steps.
+
     A question's score with a passage is the dot product of their vectors; the loss is the cross
     entropy of its own passage against all passages of the batch, plus the weights times
-    sum over terms of (mean weight of the term in the batch)^2, ramped up quadratically.
+    sum over terms of (mean weight of the term in the batch)^2, ramped up quadratically, plus
+    the first of `own` times the squared shortfall from `own_words` with the rarities in `own`.
     """
     plain = [p for p in model.parameters() if p.ndim < 2]
     matrices = [p for p in model.parameters() if p.ndim >= 2]
@@ -489,16 +514,24 @@ def train_splade(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: learning_rate(step, steps, steps // 20 + 1)
     )
+    first = 0
+    if state.exists():
+        kept = torch.load(state, weights_only=False)
+        model.load_state_dict(kept["model"])
+        optimizer.load_state_dict(kept["optimizer"])
+        schedule.load_state_dict(kept["schedule"])
+        sampler.rng.setstate(kept["random"])
+        first = kept["step"]
     begin, shown = time.monotonic(), defaultdict[str, float](float)
-    for step in range(steps):
+    for step in range(first, steps):
         model.train()
         pairs, negatives, answers = sampler.batch()
-        queries = splade(
-            model, padded(token_ids(tokenizer, [p.query for p in pairs], QUERY_TOKENS))
-        )
+        query_ids = token_ids(tokenizer, [p.query for p in pairs], QUERY_TOKENS)
+        queries = splade(model, padded(query_ids))
         texts = [f"{p.title} {p.text}".strip() for p in pairs]
         texts += [f"{doc.title} {doc.text}" for doc in negatives]
-        passages = splade_by_length(model, token_ids(tokenizer, texts, PASSAGE_TOKENS))
+        passage_ids = token_ids(tokenizer, texts, PASSAGE_TOKENS)
+        passages = splade_by_length(model, passage_ids)
         scores = queries @ passages.T
         keys = [p.key for p in pairs] + [-1] * len(negatives)
         also = torch.tensor(
@@ -510,7 +543,11 @@ def train_splade(
             weight * vectors.mean(dim=0).square().sum()
             for weight, vectors in zip(flops, (queries, passages), strict=True)
         ]
-        loss: Tensor = ranking + ramp * (cost[0] + cost[1])
+        short = [
+            own[0] * (own_words(ids, own[1]) - vectors).relu().square().sum(dim=1).mean()
+            for ids, vectors in ((query_ids, queries), (passage_ids, passages))
+        ]
+        loss: Tensor = ranking + ramp * (cost[0] + cost[1]) + short[0] + short[1]
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -519,12 +556,23 @@ def train_splade(
         shown["loss"] += ranking.item()
         shown["q flops"] += cost[0].item()
         shown["p flops"] += cost[1].item()
+        shown["q own"] += short[0].item()
+        shown["p own"] += short[1].item()
         shown["query terms"] += (queries > 0).sum().item() / len(queries)
         shown["passage terms"] += (passages > 0).sum().item() / len(passages)
         if (step + 1) % 25 == 0:
             means = " ".join(f"{name} {value / 25:.3f}" for name, value in shown.items())
             log.info("step %d/%d %s %.0fs", step + 1, steps, means, time.monotonic() - begin)
             shown.clear()
+        if (step + 1) % 50 == 0:
+            kept = {
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(),
+                "random": sampler.rng.getstate(),
+                "step": step + 1,
+            }
+            torch.save(kept, state)
         if (step + 1) % 150 == 0 or step + 1 == steps:
             on_checkpoint(step + 1)
 
@@ -643,10 +691,11 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--inner", type=int, default=768)
-    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--steps", type=int, default=450)
     parser.add_argument("--rate", type=float, default=5e-4)
     parser.add_argument("--query-flops", type=float, default=0.03)
-    parser.add_argument("--passage-flops", type=float, default=0.004)
+    parser.add_argument("--passage-flops", type=float, default=0.01)
+    parser.add_argument("--own-words", type=float, default=0.1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
@@ -686,7 +735,10 @@ def main() -> None:
     begin = time.monotonic()
     calibrate(model, random.Random(args.seed).sample(own, 1000), least=0.01, most=0.08)
     flops = (args.query_flops, args.passage_flops)
-    train_splade(model, tokenizer, sampler, args.steps, args.rate, flops, checkpoint)
+    state = args.work / "state.pt"
+    words = (args.own_words, rarities(own, len(tokenizer)))
+    train_splade(model, tokenizer, sampler, args.steps, args.rate, flops, words, state, checkpoint)
+    state.unlink()
     log.info("SPLADE training took %.0f s", time.monotonic() - begin)
     stored = BertForMaskedLM.from_pretrained(args.out, dtype=torch.float32)
     log.info("%s: %s", args.out, figures(stored, tokenizer, library, sets))
