@@ -20,7 +20,7 @@ from splade_bridge.engines.base import (
     Searcher,
     refuse_empty,
 )
-from splade_bridge.engines.docids import DocIds, DocIdWriter
+from splade_bridge.docids import DocIds, DocIdWriter
 from splade_bridge.errors import BadInputError
 from splade_bridge.formats.base import ImpactSource
 from splade_bridge.invert import Transposer

@@ -27,7 +27,7 @@ from splade_bridge.engines.base import (
     Searcher,
     refuse_empty,
 )
-from splade_bridge.engines.docids import DocIds, DocIdWriter
+from splade_bridge.docids import DocIds, DocIdWriter
 from splade_bridge.engines.pisa_worker import Answer, library
 from splade_bridge.errors import BadInputError, ExternalProgramError, MissingToolError, UsageError
 from splade_bridge.formats.base import ImpactSource
