@@ -33,8 +33,6 @@ from splade_bridge.quantize import MAX_IMPACT, QuantizeOptions, Quantizer
 from splade_bridge.vectors import (
     Counts,
     ImpactBatch,
-    Int32Array,
-    Int64Array,
     SparseBatch,
     checked_id,
     row_pointers,
@@ -311,85 +309,47 @@ class JsonVectorWriter:
         contents: Iterator[tuple[str, str]] | None,
         counts: Counts,
     ) -> Iterator[bytes]:
-        encoder = _PairEncoder(vocabulary)
+        pairs = _Pairs(vocabulary)
         for batch in batches:
-            pairs, ends = encoder(batch)
-            start = 0
-            for doc_id, end in zip(batch.ids, ends, strict=True):
+            pieces, ends = pairs(batch), (2 * batch.indptr).tolist()
+            for i, doc_id in enumerate(batch.ids):
                 text = _text_of(doc_id, contents) if contents is not None else ""
                 yield b'{"id":%b,"contents":%b,"vector":{%b}}\n' % (
                     orjson.dumps(doc_id),
                     orjson.dumps(text),
-                    pairs[start : end - 1] if end > start else b"",  # without the last comma
+                    b"".join(pieces[ends[i] : ends[i + 1]])[1:],  # without the first comma
                 )
-                start = end
             counts.add(batch)
         if contents is not None and (extra := next(contents, None)) is not None:
             raise BadInputError(f"the corpus has a document {extra[0]!r} without a vector")
 
 
-class _PairEncoder:
-    """``"term":impact,`` for all postings of a batch at once.
+class _Pairs:
+    """``,"term":`` and ``impact`` for all postings of a batch.
 
-    Keys stand as rows of a matrix of bytes, padded to KEY_BYTES; a mask takes out the padding and
-    leading zeros. Longer keys take the slow way.
+    Both are looked up as ready-made bytes, which is faster than any way of making them.
     """
 
-    KEY_BYTES = 32
-    CHUNK = 1 << 12
+    READY_IMPACTS = 1 << 12
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
-        self._keys = np.zeros((0, self.KEY_BYTES), dtype=np.uint8)
-        self._lengths = np.zeros(0, dtype=np.int64)
+        self._keys = np.empty(0, dtype=object)
+        self._impacts = np.array([b"%d" % i for i in range(self.READY_IMPACTS)], dtype=object)
 
-    def __call__(self, batch: ImpactBatch) -> tuple[bytes, list[int]]:
-        """The bytes of all rows, and where each row ends in them."""
-        self._grow()
-        sizes = np.zeros(len(batch.indices) + 1, dtype=np.int64)
-        parts = []
-        for start in range(0, len(batch.indices), self.CHUNK):
-            part = slice(start, start + self.CHUNK)
-            content, sizes[1:][part] = self._encode(batch.indices[part], batch.impacts[part])
-            parts.append(content)
-        return b"".join(parts), np.cumsum(sizes)[batch.indptr[1:]].tolist()
-
-    def _grow(self) -> None:
-        keys = [_key(term) for term in self._vocabulary.terms[len(self._lengths) :]]
-        if keys:
-            padded = b"".join(key[: self.KEY_BYTES].ljust(self.KEY_BYTES) for key in keys)
-            new = np.frombuffer(padded, dtype=np.uint8).reshape(-1, self.KEY_BYTES)
-            self._keys = np.concatenate([self._keys, new])
-            lengths = np.array([len(key) for key in keys], dtype=np.int64)
-            self._lengths = np.concatenate([self._lengths, lengths])
-
-    def _encode(self, indices: Int32Array, impacts: Int32Array) -> tuple[bytes, Int64Array]:
-        lengths = self._lengths[indices]
-        width = int(lengths.max())
-        if width > self.KEY_BYTES:
-            pairs = [
-                b"%b%d," % (_key(self._vocabulary[term]), impact)
-                for term, impact in zip(indices.tolist(), impacts.tolist(), strict=True)
-            ]
-            return b"".join(pairs), np.array([len(pair) for pair in pairs], dtype=np.int64)
-        digits = len(str(int(impacts.max())))
-        rows = np.empty((len(indices), width + digits + 1), dtype=np.uint8)
-        there = np.ones(rows.shape, dtype=bool)
-        rows[:, :width] = self._keys[indices, :width]
-        np.less(np.arange(width), lengths[:, None], out=there[:, :width])
-        rest = impacts
-        for digit in range(digits):  # from the last one
-            column = width + digits - 1 - digit
-            if digit:
-                there[:, column] = rest > 0
-            rows[:, column] = rest % 10 + ord("0")
-            rest = rest // 10
-        rows[:, -1] = ord(",")
-        return rows[there].tobytes(), there.sum(axis=1)
-
-
-def _key(term: str) -> bytes:
-    return orjson.dumps(term) + b":"
+    def __call__(self, batch: ImpactBatch) -> list[bytes]:
+        """2 x nnz pieces: key, impact, key, impact ..."""
+        new = self._vocabulary.terms[len(self._keys) :]
+        if new:
+            keys = np.array([b",%b:" % orjson.dumps(term) for term in new], dtype=object)
+            self._keys = np.concatenate([self._keys, keys])
+        pieces: list[bytes] = [b""] * (2 * len(batch.indices))
+        pieces[0::2] = self._keys[batch.indices].tolist()
+        if batch.impacts.size and int(batch.impacts.max()) < self.READY_IMPACTS:
+            pieces[1::2] = self._impacts[batch.impacts].tolist()
+        else:
+            pieces[1::2] = [b"%d" % impact for impact in batch.impacts.tolist()]
+        return pieces
 
 
 def _text_of(doc_id: str, contents: Iterator[tuple[str, str]]) -> str:
