@@ -51,7 +51,7 @@ final class BuildIndex {
           add(writer, frames, rows, type, new ImpactStream());
         }
       } else {
-        addInParallel(writer, frames, type, threads);
+        addInParallel(writer, frames, type, threads - 1); // this one reads and looks terms up
       }
       writer.commit();
       writer.forceMerge(1);
@@ -60,12 +60,13 @@ final class BuildIndex {
     ReadIndex.stats(path);
   }
 
-  private static void addInParallel(IndexWriter writer, Frames frames, FieldType type, int threads)
+  /** One writer keeps the order of the input; each further one makes segments that are merged. */
+  private static void addInParallel(IndexWriter writer, Frames frames, FieldType type, int writers)
       throws Exception {
     ThreadPoolExecutor pool =
         new ThreadPoolExecutor(
-            threads, threads, 0, TimeUnit.SECONDS, new ArrayBlockingQueue<>(2 * threads),
-            new ThreadPoolExecutor.CallerRunsPolicy());
+            writers, writers, 0, TimeUnit.SECONDS, new ArrayBlockingQueue<>(2 * writers),
+            (task, executor) -> waitForRoom(task, executor));
     List<Future<?>> open = new ArrayList<>();
     for (Frames.Rows rows = frames.next(); rows != null; rows = frames.next()) {
       Frames.Rows block = rows;
@@ -85,6 +86,14 @@ final class BuildIndex {
     pool.shutdown();
     for (Future<?> f : open) {
       f.get();
+    }
+  }
+
+  private static void waitForRoom(Runnable task, ThreadPoolExecutor executor) {
+    try {
+      executor.getQueue().put(task);
+    } catch (InterruptedException e) {
+      throw new IllegalStateException(e);
     }
   }
 

@@ -22,6 +22,7 @@ public final class Main {
         case "search" ->
             SearchIndex.run(
                 args[1], Integer.parseInt(args[2]), Integer.parseInt(args[3]), args[4].equals("exhaustive"));
+        case "analyze" -> Analyze.run();
         default -> throw new IllegalArgumentException("unknown command " + args[0]);
       }
     } catch (IndexNotFoundException | NoSuchFileException e) {
