@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import mmap
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
+from splade_bridge.errors import ExternalProgramError
 from splade_bridge.vectors import Int32Array, Int64Array, row_pointers
 
 log = logging.getLogger(__name__)
@@ -57,11 +59,22 @@ class Transposer:
         memory: budget in bytes for the arrays of this object.
         temporary: folder for runs; the system's, if None. Runs need 8 bytes a posting, and 8 a
             column each. Their files have no names, so no kill can leave them behind.
+        expected: entries to come, if known, so that a disk without room is noticed at once.
+
+    Raises:
+        ExternalProgramError: ``expected`` entries would not fit on the disk.
     """
 
-    def __init__(self, memory: int = DEFAULT_MEMORY, temporary: Path | None = None) -> None:
+    def __init__(
+        self,
+        memory: int = DEFAULT_MEMORY,
+        temporary: Path | None = None,
+        expected: int | None = None,
+    ) -> None:
         self._memory = memory
-        self._parent = temporary
+        self._parent = temporary or Path(tempfile.gettempdir())
+        if expected is not None and BYTES_KEPT * expected >= memory // 2:
+            _state_space(BYTES_KEPT * expected, self._parent)
         self._buffer: list[tuple[Int32Array, Int32Array, Int32Array]] = []
         self._buffered = 0
         self._runs: list[_Run] = []
@@ -141,8 +154,7 @@ class Transposer:
         """Merge all runs in memory into one on disk."""
         if self._disk is None:
             self._disk = _Disk(self._parent)
-            folder = self._parent or tempfile.gettempdir()
-            log.info("sorting on disk in %s: 8 bytes a posting until the end", folder)
+            log.info("sorting on disk in %s: 8 bytes a posting until the end", self._parent)
         lengths = np.zeros(self._width, dtype=np.int64)
         for run in self._runs:
             lengths[: len(run.offsets) - 1] += np.diff(run.offsets)
@@ -161,6 +173,19 @@ class Transposer:
             stop = max(start + 1, int(np.searchsorted(ends, before + limit, side="right")))
             yield _gather(runs, order[start:stop], lengths[start:stop])
             start = stop
+
+
+def _state_space(needed: int, folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ExternalProgramError(
+            f"{folder}: sorting takes {needed / 1e9:.2f} GB for a while, and {free / 1e9:.2f} GB "
+            "are free: make room, or write to another disk"
+        )
+    log.info(
+        "sorting takes %.2f GB in %s until the end (%.0f GB are free)",
+        needed / 1e9, folder, free / 1e9,
+    )  # fmt: skip
 
 
 def _gather(runs: list[_Run], ids: Int32Array, lengths: Int64Array) -> Columns:
@@ -187,7 +212,7 @@ def _gather(runs: list[_Run], ids: Int32Array, lengths: Int64Array) -> Columns:
 class _Disk:
     """Runs in three unnamed files: offsets, rows, values."""
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path) -> None:
         self._files: list[IO[bytes]] = [
             tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by close()
             for _ in _Run._fields

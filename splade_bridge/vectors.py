@@ -19,7 +19,7 @@ Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
 
-MAX_ID_BYTES = 32_766
+MAX_TERM_BYTES = 32_766
 """Lucene's limit on one term, and so on a stored id; ids beyond it vanish in Anserini."""
 
 
@@ -148,8 +148,8 @@ def checked_id(value: object, place: str) -> str:
         size = len(value.encode())
     except UnicodeEncodeError:
         raise BadInputError(f"id {value!r} is not valid Unicode", place) from None
-    if size > MAX_ID_BYTES:
-        raise BadInputError(f"an id of {size:,} bytes; the limit is {MAX_ID_BYTES:,}", place)
+    if size > MAX_TERM_BYTES:
+        raise BadInputError(f"an id of {size:,} bytes; the limit is {MAX_TERM_BYTES:,}", place)
     return value
 
 

@@ -231,6 +231,19 @@ def test_an_unknown_pisa_encoding_is_refused_before_pisa_aborts(tmp_path: Path) 
               pisa_encoding="zip")  # fmt: skip
 
 
+def test_a_term_of_70_000_characters_is_held_or_named(tmp_path: Path, engine_name: str) -> None:
+    term = "x" * 70_000
+    source = MemorySource(np.array([[1, 0], [2, 7]]), ["a", "b"], ["t", term])
+    if engine_name == "lucene":  # a term of Lucene has 32,766 bytes at most
+        with pytest.raises(BadInputError, match=r"70,000 bytes.*'xxx"):
+            build(source, tmp_path / "i", engine_name)
+        assert list(tmp_path.iterdir()) == []
+        return
+    with open_index(build(source, tmp_path / "i", engine_name)) as searcher:
+        (found,) = searcher.search(batch_of(np.array([[0, 3]]), ["q"]), 5)
+        assert (found.doc_ids, found.scores.tolist()) == (["b"], [21])
+
+
 def test_the_death_of_pisa_is_an_error_with_its_signal(tmp_path: Path) -> None:
     pisa = engine("pisa")
     try:

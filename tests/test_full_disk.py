@@ -14,6 +14,7 @@ from splade_bridge.engines import engine, open_index
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.errors import ExternalProgramError
 from splade_bridge.export import FORMATS, ExportOptions, export
+from splade_bridge.invert import Transposer
 
 
 @pytest.fixture
@@ -49,6 +50,17 @@ def test_an_export_that_does_not_fit_leaves_nothing(small_disk: Path, name: str)
     with pytest.raises(ExternalProgramError, match="space left"):
         export(source, small_disk / "x", ExportOptions(formats=(name,), memory=10_000))
     assert list(small_disk.iterdir()) == []
+
+
+def test_room_for_sorting_is_asked_for_before_it_starts(
+    small_disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ExternalProgramError, match=r"sorting takes 8\.00 GB .* make room"):
+        Transposer(1000, small_disk, expected=10**9)
+    with caplog.at_level("INFO"), Transposer(1000, small_disk, expected=1000):
+        assert f"0.00 GB in {small_disk}" in caplog.text
+    with Transposer(10**9, small_disk, expected=1000):
+        assert len(caplog.messages) == 1, "what fits into memory needs no disk"
 
 
 def test_an_older_index_survives(small_disk: Path) -> None:

@@ -30,7 +30,7 @@ from splade_bridge.quantize import QuantizeOptions, Quantizer
 from splade_bridge.runs import read_run
 from splade_bridge.search import SearchOptions, search_to_run
 from splade_bridge.store import VectorStore
-from splade_bridge.vectors import MAX_ID_BYTES, SparseBatch
+from splade_bridge.vectors import MAX_TERM_BYTES, SparseBatch
 
 LIMIT, ROOM = 12, 10
 WORDS = ["the", "of", "and", "to", "in", "is", "that", "for", "it", "was", "é", "漢"]
@@ -190,7 +190,7 @@ def test_options_that_cannot_be_meant(encoder: Encoder, tmp_path: Path) -> None:
     for stride in (0, ROOM + 1):
         with pytest.raises(UsageError, match=f"a window holds {ROOM} tokens"):
             PartEncoder(encoder, LongOptions("max", stride))
-    long_id = Text("x" * (MAX_ID_BYTES - 1), "the", "corpus:1")
+    long_id = Text("x" * (MAX_TERM_BYTES - 1), "the", "corpus:1")
     with pytest.raises(BadInputError, match="corpus:1: an id of 32,767 bytes"):
         stored(encoder, [long_id], tmp_path / "v", LongOptions("passages"))
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from splade_bridge.corpora import DuplicateGuard
 from splade_bridge.errors import BadInputError
 from splade_bridge.vectors import (
-    MAX_ID_BYTES,
+    MAX_TERM_BYTES,
     Counts,
     ImpactBatch,
     SparseBatch,
@@ -135,7 +135,7 @@ def test_an_integer_becomes_its_digits() -> None:
     "value",
     [
         *["", " ", "a b", " a", "a\n", "a\tb", "a\r", "a\u00a0b", "a\u2028", "a\0b", "\ud800"],
-        *["x" * (MAX_ID_BYTES + 1), "é" * (MAX_ID_BYTES // 2 + 1)],
+        *["x" * (MAX_TERM_BYTES + 1), "é" * (MAX_TERM_BYTES // 2 + 1)],
         *[None, True, 1.0, 1.5, [], {}, b"a"],
     ],
     ids=lambda v: repr(v)[:20],
@@ -146,7 +146,7 @@ def test_an_id_that_a_run_file_cannot_hold_is_refused_with_its_place(value: obje
 
 
 def test_the_longest_id_of_lucene_is_held() -> None:
-    assert len(checked_id("x" * MAX_ID_BYTES, "f:1")) == MAX_ID_BYTES
+    assert len(checked_id("x" * MAX_TERM_BYTES, "f:1")) == MAX_TERM_BYTES
 
 
 @quick

@@ -30,7 +30,7 @@ def command(
     engine: Annotated[str, typer.Option("--engine", "-e", help="lucene, pisa or exact.")],
     source_format: Annotated[
         str | None,
-        typer.Option("--from", help="vectors, jsonvector or ciff, where it cannot be seen."),
+        typer.Option("--from", help="vectors, jsonvector, ciff or forward, where unclear."),
     ] = None,
     scale: Scale = None,
     rounding: RoundingOption = "nearest",
@@ -44,18 +44,39 @@ def command(
             help="lucene: helper, or anserini for Anserini's own (slow) IndexCollection.",
         ),
     ] = "helper",
+    pisa_profile: Annotated[
+        str,
+        typer.Option(
+            "--pisa-profile",
+            help="Encoding, block size and algorithm by k: default, literature, maxscore, small, "
+            "or a .toml of your own.",
+        ),
+    ] = "default",
     pisa_encoding: Annotated[
-        str, typer.Option("--pisa-encoding", help="Compression of PISA's lists.")
-    ] = "block_simdbp",
+        str | None,
+        typer.Option(
+            "--pisa-encoding", help="Instead of the profile's encoding.", show_default=False
+        ),
+    ] = None,
     pisa_block_size: Annotated[
-        int, typer.Option("--pisa-block-size", min=1, help="Postings a block-max block.")
-    ] = 64,
+        int | None,
+        typer.Option(
+            "--pisa-block-size", help="Instead of the profile's block size.", show_default=False
+        ),
+    ] = None,
     pisa_bin: Annotated[
         Path | None,
         typer.Option(
             "--pisa-bin", envvar="PISA_BIN", help="Your own PISA programs, instead of the wheel."
         ),
     ] = None,
+    pisa_reorder: Annotated[
+        bool,
+        typer.Option(
+            "--pisa-reorder",
+            help="Number documents by graph bisection: smaller and faster. Needs --pisa-bin.",
+        ),
+    ] = False,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
@@ -68,6 +89,7 @@ def command(
     from splade_bridge.engines import NAMES
     from splade_bridge.engines import engine as engine_of
     from splade_bridge.engines.base import BuildOptions
+    from splade_bridge.engines.pisa_profile import load_profile
     from splade_bridge.errors import UsageError
     from splade_bridge.files import refuse_existing
     from splade_bridge.formats.detect import SOURCE_FORMATS, open_source
@@ -76,8 +98,16 @@ def command(
         raise UsageError(f"--engine is one of {', '.join(NAMES)}, not {engine!r}")
     if source_format is not None and source_format not in SOURCE_FORMATS:
         raise UsageError(f"--from is one of {', '.join(SOURCE_FORMATS)}, not {source_format!r}")
+    profile = load_profile(pisa_profile)
     options = BuildOptions(
-        threads, parse_size(memory), route, pisa_encoding, pisa_block_size, pisa_bin
+        threads,
+        parse_size(memory),
+        route,
+        pisa_encoding or profile.encoding,
+        pisa_block_size if pisa_block_size is not None else profile.block_size,
+        profile.algorithms,
+        pisa_bin,
+        pisa_reorder,
     )
     refuse_existing(out, overwrite=overwrite)
     impacts = open_source(

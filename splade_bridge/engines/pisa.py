@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
+from splade_bridge.docids import DocIds, DocIdWriter
 from splade_bridge.engines import pisa_programs
 from splade_bridge.engines.base import (
     VOCABULARY,
@@ -27,7 +28,12 @@ from splade_bridge.engines.base import (
     Searcher,
     refuse_empty,
 )
-from splade_bridge.docids import DocIds, DocIdWriter
+from splade_bridge.engines.pisa_profile import (
+    ALGORITHMS,
+    PisaProfile,
+    algorithm_for,
+    checked,
+)
 from splade_bridge.engines.pisa_worker import Answer, library
 from splade_bridge.errors import BadInputError, ExternalProgramError, MissingToolError, UsageError
 from splade_bridge.formats.base import ImpactSource
@@ -43,11 +49,6 @@ INSTALL = "pip install 'splade-bridge[pisa]' (Linux x86-64 only)"
 LISTS = "lists.npy"
 MOST_TERMS_AHEAD = 500
 """Some 12 kB as a pickle; pipes hold 16 kB (macOS) or more."""
-ENCODINGS = (
-    "block_simdbp", "block_interpolative", "block_maskedvbyte", "block_optpfor", "block_qmx",
-    "block_simple16", "block_simple8b", "block_streamvbyte", "block_varintg8iu", "block_varintgb",
-    "ef", "pefopt", "pefuniform", "single",
-)  # fmt: skip
 
 
 class PisaEngine(Engine):
@@ -57,12 +58,16 @@ class PisaEngine(Engine):
 
     def check_installed(self, options: BuildOptions) -> None:
         """Look for the user's programs or the wheel."""
-        if options.pisa_encoding not in ENCODINGS:  # the library would abort on it
+        checked(
+            PisaProfile(options.pisa_encoding, options.pisa_block_size, options.pisa_algorithms)
+        )
+        if options.pisa_reorder and options.pisa_bin is None:
             raise UsageError(
-                f"no PISA encoding {options.pisa_encoding!r}: there are {', '.join(ENCODINGS)}"
+                "reordering documents needs your own PISA programs (--pisa-bin or PISA_BIN): the "
+                "wheel cannot do it"
             )
         if options.pisa_bin is not None:
-            pisa_programs.check(options.pisa_bin)
+            pisa_programs.check(options.pisa_bin, reorder=options.pisa_reorder)
         elif library() is None:
             raise MissingToolError(
                 f"PISA is not installed: {INSTALL}, or set PISA_BIN to the folder of your own"
@@ -78,7 +83,7 @@ class PisaEngine(Engine):
     def _write(self, source: ImpactSource, folder: Path, options: BuildOptions) -> ReadBack:
         ids = DocIdWriter(folder)
         lengths = []
-        with Transposer(options.memory, folder.parent) as transposer:
+        with Transposer(options.memory, folder.parent, source.expected_postings) as transposer:
             for batch in source.batches():
                 transposer.add(batch.indptr, batch.indices, batch.impacts)
                 ids.add(batch.ids)
@@ -91,6 +96,8 @@ class PisaEngine(Engine):
             document_frequencies = transposer.column_counts(width)[used]
         np.save(folder / LISTS, used)
         if options.pisa_bin is not None:
+            if options.pisa_reorder:
+                pisa_programs.reorder(options.pisa_bin, folder)
             pisa_programs.build(
                 options.pisa_bin, folder, options.pisa_encoding, options.pisa_block_size
             )
@@ -126,13 +133,14 @@ class PisaEngine(Engine):
 class _PisaIndex(Searcher):
     """What both ways of running PISA share: names, profile, exact ranking of ties."""
 
-    # ranked_or_taat is a data race and ranked_or_taat_lazy ignores weights: neither is offered.
-    algorithms = ("block_max_wand", "block_max_maxscore", "maxscore", "wand", "ranked_or")
+    algorithms = ALGORITHMS
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         super().__init__(path, manifest, Vocabulary.load(path / VOCABULARY))
         self.encoding: str = manifest.options["pisa_encoding"]
         self.block_size: int = manifest.options["pisa_block_size"]
+        by_k = manifest.options.get("pisa_algorithms") or [(1000, ALGORITHMS[0])]
+        self._by_k = tuple((int(k), str(name)) for k, name in by_k)
         self.doc_ids = DocIds(path)
         try:
             used = np.load(path / LISTS)
@@ -140,6 +148,10 @@ class _PisaIndex(Searcher):
             raise BadInputError(f"damaged ({error}): build it again", str(path)) from error
         self._list_of: Int32Array = np.full(len(self.vocabulary), -1, dtype=np.int32)
         self._list_of[used] = np.arange(len(used), dtype=np.int32)
+
+    def default_algorithm(self, k: int) -> str:
+        """What the profile that the index was built with says."""
+        return algorithm_for(k, self._by_k)
 
     def query_lists(self, queries: ImpactBatch, number: int) -> dict[int, int]:
         """List number -> weight of one query; terms without postings are left out."""

@@ -16,14 +16,16 @@ import numpy as np
 from splade_bridge.engines.base import ReadBack
 from splade_bridge.engines.pisa_worker import EXTRA_FOR_TIES, Answer
 from splade_bridge.errors import ExternalProgramError, MissingToolError
-from splade_bridge.formats.pisa import BASENAME
+from splade_bridge.formats.pisa import BASENAME, DOC_NAMES, RAW_FILES
 
 PROGRAMS = ("create_wand_data", "compress_inverted_index", "evaluate_queries")
+REORDER = "reorder-docids"
 
 
-def check(programs: Path) -> None:
+def check(programs: Path, *, reorder: bool = False) -> None:
     """Raise MissingToolError if one of the programs is not in the folder."""
-    missing = [p for p in PROGRAMS if not (programs / p).is_file()]
+    wanted = (*PROGRAMS, REORDER) if reorder else PROGRAMS
+    missing = [p for p in wanted if not (programs / p).is_file()]
     if missing:
         raise MissingToolError(
             f"{programs}: no {', '.join(missing)}; PISA_BIN must be the bin folder of a PISA build"
@@ -34,6 +36,21 @@ def index_files(folder: Path, encoding: str, block_size: int) -> tuple[Path, Pat
     """Compressed index and wand data, under the names that the wheel's library looks for."""
     wand = folder / f"quantized.q0.bmw.{block_size}"
     return folder / f"{wand.name}.{encoding}", wand
+
+
+def reorder(programs: Path, folder: Path) -> None:
+    """Number the documents anew by recursive graph bisection (``--bp``).
+
+    Answers name documents by their old numbers, because the names move with them.
+    """
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        new, names = Path(scratch) / BASENAME, Path(scratch) / DOC_NAMES
+        _run(
+            programs / REORDER, "--bp", "-c", str(folder / BASENAME), "-o", str(new),
+            "--documents", str(folder / DOC_NAMES), "--reordered-documents", str(names),
+        )  # fmt: skip
+        for file in (*RAW_FILES, DOC_NAMES):
+            (Path(scratch) / file).replace(folder / file)
 
 
 def build(programs: Path, folder: Path, encoding: str, block_size: int) -> None:
@@ -120,7 +137,7 @@ def _evaluate(
             programs / "evaluate_queries",
             "-e", encoding, "-i", str(index), "-w", str(wand), "-a", algorithm, "-k", str(depth),
             "-s", "quantized", "--weighted", "--tokenizer", "whitespace", "-q", file.name,
-            "--documents", str(folder / "fwd.doclex"), "-j", str(threads),
+            "--documents", str(folder / DOC_NAMES), "-j", str(threads),
         )  # fmt: skip
     rows: dict[int, list[tuple[int, int]]] = {number: [] for number in queries}
     for line in output.splitlines():

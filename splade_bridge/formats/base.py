@@ -69,6 +69,11 @@ class ImpactSource(abc.ABC):
         return self.manifest.encoding if self.manifest else None
 
     @property
+    def expected_postings(self) -> int | None:
+        """Postings to come at most, where that is known before they are read."""
+        return self.manifest.counts.postings if self.manifest else None
+
+    @property
     def parent(self) -> dict[str, Any]:
         """What stands in the manifest of an artefact made from this source."""
         known = {"files": [f.sha256 for f in self.manifest.files]} if self.manifest else {}

@@ -18,7 +18,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from splade_bridge.vectors import Counts, ImpactBatch
+from splade_bridge.errors import BadInputError
+from splade_bridge.vectors import MAX_TERM_BYTES, Counts, ImpactBatch
 from splade_bridge.vocab import Vocabulary
 
 MAGIC = b"SBIMPCT1"
@@ -26,14 +27,18 @@ TERMS, ROWS, END = 1, 2, 3
 
 
 def write_stream(out: BinaryIO, batches: Iterable[ImpactBatch], vocabulary: Vocabulary) -> Counts:
-    """Send all ``batches``, and the terms of ``vocabulary`` as it grows; returns what was sent."""
+    """Send all ``batches``, and the terms of ``vocabulary`` as it grows; returns what was sent.
+
+    Raises:
+        BadInputError: a term is longer than Lucene can hold.
+    """
     counts = Counts()
     sent = 0
     out.write(MAGIC)
     for batch in batches:
         if len(vocabulary) > sent:
             out.write(struct.pack("<i", TERMS))
-            _write_strings(out, vocabulary.terms[sent:])
+            _write_terms(out, vocabulary.terms[sent:])
             sent = len(vocabulary)
         _write_rows(out, batch)
         counts.add(batch)
@@ -53,8 +58,14 @@ def _write_rows(out: BinaryIO, batch: ImpactBatch) -> None:
     out.write(_int32(batch.impacts))
 
 
-def _write_strings(out: BinaryIO, strings: Sequence[str]) -> None:
-    encoded = [s.encode() for s in strings]
+def _write_terms(out: BinaryIO, terms: Sequence[str]) -> None:
+    encoded = [term.encode() for term in terms]
+    longest = max(encoded, key=len)
+    if len(longest) > MAX_TERM_BYTES:
+        raise BadInputError(
+            f"a term of {len(longest):,} bytes, which Lucene cannot hold (it takes "
+            f"{MAX_TERM_BYTES:,}): {longest[:30].decode(errors='replace')!r}..."
+        )
     blob = b"".join(encoded)
     out.write(struct.pack("<ii", len(encoded), len(blob)))
     out.write(_int32([len(e) for e in encoded]))

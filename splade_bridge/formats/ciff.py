@@ -9,6 +9,8 @@ counts and trailing bytes are checked, and every message names the list or recor
 from __future__ import annotations
 
 import logging
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -105,30 +107,30 @@ def write_ciff(
     *,
     description: str,
     memory: int,
+    expected: int | None = None,
 ) -> Counts:
     """Write documents as CIFF, gzip by suffix; returns what was written.
 
     ``doclength`` is the sum of a document's impacts.
 
+    Args:
+        memory: budget of sorting, in bytes.
+        expected: postings to come, if known: the disk is asked for room before.
+
     Raises:
+        ExternalProgramError: the disk is too full.
         BadInputError: a list or a length beyond what the format holds.
     """
     counts = Counts()
-    ids: list[bytes] = []
-    lengths: list[Int64Array] = []
-    with Transposer(memory, path.parent) as transposer:
+    # Documents come last in the file: their records wait on disk.
+    with (
+        Transposer(memory, path.parent, expected) as transposer,
+        tempfile.TemporaryFile(dir=path.parent) as records,
+    ):
         for batch in batches:
+            _write_documents(records, batch, counts.documents)
             counts.add(batch)
             transposer.add(batch.indptr, batch.indices, batch.impacts)
-            ids += [doc_id.encode() for doc_id in batch.ids]
-            running = np.concatenate([[0], np.cumsum(batch.impacts, dtype=np.int64)])
-            lengths.append(np.diff(running[batch.indptr]))
-        doc_lengths = np.concatenate([np.empty(0, np.int64), *lengths])
-        if doc_lengths.size and doc_lengths.max() > MAX_MESSAGE:
-            raise BadInputError(
-                f"document {ids[int(doc_lengths.argmax())].decode()!r}: its impacts sum to more "
-                "than 2^31 - 1, which CIFF cannot hold: use a smaller --scale"
-            )
         df = transposer.column_counts(len(vocabulary))
         order = vocabulary.bytewise_order()
         order = order[df[order] > 0]
@@ -146,11 +148,23 @@ def write_ciff(
             _write_message(out, header.SerializeToString())
             for block in transposer.columns(order):
                 _write_lists(out, block.ids, block.indptr, block.rows, block.values, vocabulary)
-            record = messages().DocRecord
-            for number, (doc_id, length) in enumerate(zip(ids, doc_lengths.tolist(), strict=True)):
-                message = record(docid=number, collection_docid=doc_id.decode(), doclength=length)
-                _write_message(out, message.SerializeToString())
+            records.seek(0)
+            shutil.copyfileobj(records, out, 1 << 20)
     return counts
+
+
+def _write_documents(out: BinaryIO, batch: ImpactBatch, first: int) -> None:
+    running = np.concatenate([[0], np.cumsum(batch.impacts, dtype=np.int64)])
+    lengths = np.diff(running[batch.indptr])
+    if lengths.size and lengths.max() > MAX_MESSAGE:
+        raise BadInputError(
+            f"document {batch.ids[int(lengths.argmax())]!r}: its impacts sum to more than "
+            "2^31 - 1, which CIFF cannot hold: use a smaller --scale"
+        )
+    record = messages().DocRecord
+    for number, (doc_id, length) in enumerate(zip(batch.ids, lengths.tolist(), strict=True), first):
+        message = record(docid=number, collection_docid=doc_id, doclength=length)
+        _write_message(out, message.SerializeToString())
 
 
 def _write_lists(

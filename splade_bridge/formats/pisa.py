@@ -27,6 +27,7 @@ from splade_bridge.vectors import Int32Array, Int64Array
 
 NAME_DIGITS = 10
 BASENAME = "inv"
+DOC_NAMES = "fwd.doclex"
 RAW_FILES = ("inv.docs", "inv.freqs", "inv.sizes")
 
 
@@ -59,7 +60,7 @@ def write_canonical(
         sizes.write(np.array([len(doc_lengths)], dtype="<u4").tobytes())
         sizes.write(doc_lengths.astype("<u4").tobytes())
     _write_names(folder / "fwd.termlex", len(used))
-    _write_names(folder / "fwd.doclex", len(doc_lengths))
+    _write_names(folder / DOC_NAMES, len(doc_lengths))
     return used
 
 
