@@ -65,10 +65,11 @@ def search(path: Path, queries: Queries, k: int, algorithm: str) -> float:
         hits = searcher.search(concatenate([warm, batch]), k, algorithm=algorithm)
         milliseconds = np.array([h.nanoseconds for h in hits])[len(warm) :] / 1e6
         seconds = time.perf_counter() - started
-    p50, p95, p99 = np.percentile(milliseconds, [50, 95, 99])
+    figures = [milliseconds.mean(), *np.percentile(milliseconds, [50, 95, 99])]
     print(
-        f"| {path.name} | {algorithm} | {k} | {len(batch):,} | {milliseconds.mean():.2f} | {p50:.2f} | "
-        f"{p95:.2f} | {p99:.2f} | {(len(warm) + len(batch)) / seconds:,.1f} |",
+        f"| {path.name} | {algorithm} | {k} | {len(batch):,} | "
+        f"{' | '.join(f'{ms:.2f}' for ms in figures)} | "
+        f"{(len(warm) + len(batch)) / seconds:,.1f} |",
         flush=True,
     )
     return float(milliseconds.mean())
