@@ -6,7 +6,7 @@ query that only one side has counts as found by nobody on the other.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +17,7 @@ from splade_bridge.runs import Run
 DEFAULT_DEPTHS = (10, 1000)
 DEFAULT_PERSISTENCE = 0.9
 
-Rankings = Mapping[str, Collection[str]]
+Rankings = Mapping[str, Collection[Hashable]]
 """Query id -> document ids, best first; a :data:`Run` whose lines are in order is one."""
 
 
@@ -85,7 +85,7 @@ def agreement(
     )
 
 
-def overlap(first: Collection[str], second: Collection[str], k: int) -> float:
+def overlap(first: Collection[Hashable], second: Collection[Hashable], k: int) -> float:
     """The share of the top ``k`` that two rankings have in common.
 
     Where both are shorter than ``k`` the longer one's length stands for ``k``; two empty rankings
@@ -98,7 +98,9 @@ def overlap(first: Collection[str], second: Collection[str], k: int) -> float:
 
 
 def rank_biased_overlap(
-    first: Collection[str], second: Collection[str], persistence: float = DEFAULT_PERSISTENCE
+    first: Collection[Hashable],
+    second: Collection[Hashable],
+    persistence: float = DEFAULT_PERSISTENCE,
 ) -> float:
     """RBO_ext of two rankings, from 0 (disjoint) to 1 (identical); two empty ones agree (1).
 
@@ -132,7 +134,7 @@ def _check_persistence(p: float) -> None:
         raise UsageError(f"the p of RBO must lie between 0 and 1, not {p}")
 
 
-def _common(first: Collection[str], second: Collection[str]) -> np.ndarray:
+def _common(first: Collection[Hashable], second: Collection[Hashable]) -> np.ndarray:
     """int64[max length + 1]: at d, how many documents are in the first d of both."""
     ranks = {doc_id: rank for rank, doc_id in enumerate(first, start=1)}
     if len(ranks) != len(first) or len(set(second)) != len(second):

@@ -219,7 +219,8 @@ def _randomisation(differences: np.ndarray, options: SignificanceOptions) -> flo
 
     result = stats.permutation_test(
         (moved,),
-        lambda sample, axis: sample.sum(axis=axis),
+        # Rounded, so that sums which tie are equal in whatever order they were added.
+        lambda sample, axis: sample.sum(axis=axis).round(10),
         permutation_type="samples",
         vectorized=True,
         n_resamples=options.resamples,

@@ -1,0 +1,94 @@
+"""``splade-bridge bm25``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from splade_bridge.cli.options import (
+    Json,
+    Memory,
+    Overwrite,
+    Threads,
+    note,
+    parse_size,
+    print_json,
+)
+
+NAME = "bm25"
+
+
+def command(
+    corpus: Annotated[
+        str, typer.Argument(help="Text, as for encode: BEIR, JSONL, TSV, Parquet, ir_datasets id.")
+    ],
+    out: Annotated[Path, typer.Option("--output", "-o", help="Folder of the baseline.")],
+    queries: Annotated[
+        str | None,
+        typer.Option(
+            "--queries", "-q", metavar="Q", help="Text of the queries, as for encode --side query."
+        ),
+    ] = None,
+    k1: Annotated[float, typer.Option("--k1", min=0, help="Saturation of term frequencies.")] = 0.9,
+    b: Annotated[
+        float, typer.Option("--b", min=0, max=1, help="Weight of document lengths.")
+    ] = 0.4,
+    k: Annotated[int, typer.Option("-k", "--hits", min=1, help="Documents a query.")] = 1000,
+    remove_query: Annotated[
+        bool,
+        typer.Option("--remove-query", help="Leave out the document whose id is the query's."),
+    ] = False,
+    id_field: Annotated[
+        str | None,
+        typer.Option("--id-field", help="Field of the id.", show_default="id, _id or docid"),
+    ] = None,
+    text_field: Annotated[
+        str | None,
+        typer.Option("--text-field", help="Field of the text.", show_default="contents or text"),
+    ] = None,
+    title_field: Annotated[
+        str, typer.Option("--title-field", help="Field put in front of the text, if there.")
+    ] = "title",
+    threads: Threads = 1,
+    memory: Memory = "2G",
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Make the BM25 baseline: Anserini's index and run, and the same weights as vectors.
+
+    OUT/documents and OUT/queries are vector stores for every engine; queries count terms, so
+    search them with --scale 1.
+    """
+    from splade_bridge.bm25 import DOCUMENTS, INDEX, QUERIES, RUN, Bm25Options, build_bm25
+    from splade_bridge.corpora import CorpusOptions, read_texts
+    from splade_bridge.files import refuse_existing
+
+    refuse_existing(out, overwrite=overwrite)
+    fields = CorpusOptions(id_field, text_field, title_field)
+    summary = build_bm25(
+        read_texts(corpus, "documents", fields),
+        None if queries is None else read_texts(queries, "queries", fields),
+        out,
+        Bm25Options(k1, b, k, remove_query, threads, parse_size(memory)),
+        overwrite=overwrite,
+    )
+    if json:
+        print_json({"bm25": str(out), **asdict(summary)})
+        return
+    note(
+        f"{out}: {summary.documents:,} documents ({summary.empty:,} without terms), "
+        f"{summary.postings:,} postings, {summary.terms:,} terms, {summary.average_length:.1f} "
+        f"tokens a document; index in {INDEX}, weights in {DOCUMENTS}"
+    )
+    if summary.queries is not None:
+        note(
+            f"{out / RUN}: {summary.queries:,} queries, {summary.results:,} results "
+            f"(k1 {k1:g}, b {b:g}); their terms in {QUERIES}"
+        )
+    if summary.without_results:
+        few = summary.without_results[:10]
+        more = " ..." if len(summary.without_results) > len(few) else ""
+        note(f"{len(summary.without_results)} queries found nothing: {', '.join(few)}{more}")

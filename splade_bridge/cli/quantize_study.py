@@ -1,0 +1,148 @@
+"""``splade-bridge quantize-study``."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from splade_bridge.cli.options import Json, Overwrite, note, print_json, progress
+
+if TYPE_CHECKING:
+    from splade_bridge.quantize_study import Setting, Study
+
+NAME = "quantize-study"
+
+
+def command(
+    vectors: Annotated[Path, typer.Argument(help="Vector store of the documents.")],
+    queries: Annotated[
+        Path, typer.Option("--queries", "-q", metavar="Q", help="Vector store of the queries.")
+    ],
+    qrels: Annotated[
+        Path | None,
+        typer.Option("--qrels", help="Judgements, for the change of nDCG@10.", show_default=False),
+    ] = None,
+    scales: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--scale",
+            help="To try, on both sides; repeatable.",
+            show_default="5 10 20 50 100 200 500 1000",
+        ),
+    ] = None,
+    rounding: Annotated[
+        str, typer.Option("--rounding", help="nearest, down or both.", metavar="HOW")
+    ] = "both",
+    clip: Annotated[
+        int, typer.Option("--clip", min=0, help="Also try a cap on document impacts; 0: none.")
+    ] = 255,
+    k: Annotated[int, typer.Option("-k", "--hits", min=1, help="Depth of the rankings.")] = 1000,
+    persistence: Annotated[float, typer.Option("--rbo-p", help="The p of RBO.")] = 0.9,
+    max_loss: Annotated[
+        float, typer.Option("--max-loss", help="Of nDCG@10, for the recommendation.")
+    ] = 0.001,
+    min_rbo: Annotated[
+        float, typer.Option("--min-rbo", help="RBO that the recommendation must exceed.")
+    ] = 0.99,
+    out: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Report: .json or .csv.", show_default=False),
+    ] = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Compare integer impacts with the float weights they come from, and recommend a scale.
+
+    Prints a line a setting: agreement with the ranking of the floats (overlap, RBO), change of
+    nDCG@10, lost mass, dropped postings, and how far scores stay below 2^24.
+    """
+    from splade_bridge.errors import UsageError
+    from splade_bridge.files import atomic_writer, refuse_existing
+    from splade_bridge.qrels import read_qrels
+    from splade_bridge.quantize_study import StudyOptions, quantize_study
+
+    roundings = {"nearest": ("nearest",), "down": ("down",), "both": ("nearest", "down")}
+    if rounding not in roundings:
+        raise UsageError(f"--rounding is nearest, down or both, not {rounding!r}")
+    if out is not None:
+        if out.suffix not in (".json", ".csv"):
+            raise UsageError(f"--output must end in .json or .csv, not {out.name!r}")
+        refuse_existing(out, overwrite=overwrite)
+    options = StudyOptions(
+        scales=tuple(scales) if scales else StudyOptions.scales,
+        roundings=roundings[rounding],  # type: ignore[arg-type]
+        clips=(None, clip) if clip else (None,),
+        k=k,
+        persistence=persistence,
+        max_loss=max_loss,
+        min_rbo=min_rbo,
+    )
+    study = quantize_study(
+        vectors,
+        queries,
+        read_qrels(qrels) if qrels else None,
+        options,
+        watch=lambda settings: progress(settings, "trying", len(settings)),
+    )
+    if out is not None:
+        with atomic_writer(out) as stream:
+            stream.write(_csv(study) if out.suffix == ".csv" else _json(study))
+    if json:
+        print_json(asdict(study))
+        return
+    for line in _table(study):
+        typer.echo(line)
+    note(study.reason)
+    if study.without_results:
+        note(f"{len(study.without_results)} queries have no term of any document and do not count")
+
+
+def _json(study: Study) -> bytes:
+    import orjson
+
+    return orjson.dumps(asdict(study), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _csv(study: Study) -> bytes:
+    text = io.StringIO()
+    rows: list[dict[str, Any]] = [
+        asdict(s) | {"recommended": s == study.recommended} for s in study.settings
+    ]
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def _table(study: Study) -> list[str]:
+    titles = ["scale", "rounding", "cap", "max", "postings", "dropped", "lost mass", "overlap@10",
+              f"overlap@{study.k}", "RBO", "nDCG@10", "2^24 margin"]  # fmt: skip
+    rows = [titles, *(_cells(s) for s in study.settings)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(titles))]
+    marks = ["", *("  <-" * (s == study.recommended) for s in study.settings)]
+    return [
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) + mark
+        for row, mark in zip(rows, marks, strict=True)
+    ]
+
+
+def _cells(s: Setting) -> list[str]:
+    return [
+        f"{s.scale:g}",
+        s.rounding,
+        str(s.clip or "-"),
+        f"{s.max_impact:,}",
+        f"{s.postings:,}",
+        f"{s.dropped_postings:.2%}",
+        f"{s.lost_mass:.3%}",
+        f"{s.overlap_10:.4f}",
+        f"{s.overlap_k:.4f}",
+        f"{s.rbo:.4f}",
+        "-" if s.ndcg is None else f"{s.ndcg:.4f} ({s.ndcg_change:+.4f})",
+        f"{s.margin:,.2f}",
+    ]

@@ -1,0 +1,263 @@
+"""BM25: Anserini's own run and our vectors of it must rank alike, in every engine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from splade_bridge.bm25 import (
+    Bm25Options,
+    Bm25Summary,
+    Statistics,
+    Weights,
+    analyze,
+    build_bm25,
+    stored_lengths,
+)
+from splade_bridge.cli.app import main
+from splade_bridge.corpora import Text, read_texts
+from splade_bridge.engines import engine, open_index
+from splade_bridge.engines.base import BuildOptions
+from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
+from splade_bridge.evaluate import evaluate
+from splade_bridge.formats.base import StoreSource
+from splade_bridge.qrels import read_qrels
+from splade_bridge.quantize import QuantizeOptions
+from splade_bridge.runs import Run, read_run
+from splade_bridge.store import VectorStore, concatenated
+from splade_bridge.topics import read_queries
+from splade_bridge.vectors import SparseBatch, row_pointers
+from splade_bridge.vocab import Vocabulary
+
+WORDS = ["running", "runs", "cats", "Cat's", "naïve", "漢字", "the", "of", "3.14", "U.S.A.", "a_b"]
+
+
+def texts(contents: Iterable[str], prefix: str = "d") -> list[Text]:
+    return [Text(f"{prefix}{i}", t, f"here:{i}") for i, t in enumerate(contents)]
+
+
+def collection() -> list[str]:
+    """Texts of 0 to 400 words, and what breaks line formats and trim()."""
+    rng = np.random.default_rng(4)
+    words = [*WORDS, *(f"word{i}" for i in range(60))]
+    lengths = [1, 2, 3, 23, 24, 25, 39, 40, 41, 42, 43, 55, 100, 255, 400, *rng.integers(1, 90, 40)]
+    drawn = [" ".join(words[i] for i in rng.zipf(1.3, n) % len(words)) for n in lengths]
+    odd = ["", "the of", "\x01\x02", "cats\ttab\nline\r\u2028 \u0000nul cats", '{"id": "x"} cats']
+    return [*drawn, *odd, "cats " * 3, "x" * 300 + " cats"]
+
+
+ASKED = [
+    "cats",
+    "Running naïve cats cats",
+    "漢字\tU.S.A.\nword3",
+    "",
+    "the of",
+    "unheardof",
+    "3.14",
+]
+
+
+@pytest.fixture(scope="module")
+def baseline(lucene: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Bm25Summary]:
+    out = tmp_path_factory.mktemp("bm25") / "baseline"
+    return out, build_bm25(texts(collection()), texts(ASKED, "query/"), out)
+
+
+def our_run(out: Path, folder: Path, name: str, scale: float, k: int = 1000) -> Run:
+    """The run of an engine over the stores in ``out``, with scores scaled back."""
+    source = StoreSource(out / "documents", QuantizeOptions(scale))
+    engine(name).build(source, folder, BuildOptions())
+    queries = read_queries(out / "queries", QuantizeOptions(1))
+    with open_index(folder) as searcher:
+        aligned = queries.aligned(searcher.vocabulary, folder)
+        return {
+            hits.query_id: dict(zip(hits.doc_ids, (hits.scores / scale).tolist(), strict=True))
+            for hits in searcher.search(aligned, k)
+            if hits.doc_ids
+        }
+
+
+def assert_same_ranking(ours: Run, anserini: Run, tolerance: float) -> int:
+    """Rank by rank our score of the document there is the score of Anserini's, but for ties.
+
+    Anserini writes four decimals, and takes 1e-6 off for every tie in a row.
+    """
+    assert ours.keys() == anserini.keys()
+    compared = 0
+    for query_id, found in anserini.items():
+        mine = ours[query_id]
+        assert len(mine) == len(found), query_id
+        ranked = list(mine.values())
+        for rank, (doc_id, score) in enumerate(found.items()):
+            assert mine.get(doc_id, ranked[-1]) == pytest.approx(ranked[rank], abs=tolerance)
+            assert score == pytest.approx(ranked[rank], abs=tolerance + 5.1e-5 + 1e-6 * rank)
+        compared += len(found)
+    return compared
+
+
+def test_every_engine_ranks_the_vectors_as_anserini_ranks_the_text(
+    baseline: tuple[Path, Bm25Summary], tmp_path: Path, engine_name: str
+) -> None:
+    out, _ = baseline
+    run = read_run(out / "run.trec")
+    # Half a unit is lost for each of up to 4 query terms, on either side of a comparison.
+    ours = our_run(out, tmp_path / "index", engine_name, 10_000)
+    assert assert_same_ranking(ours, run, 5 / 10_000) > 100
+
+
+def test_nothing_is_lost_and_what_finds_nothing_is_told(
+    baseline: tuple[Path, Bm25Summary],
+) -> None:
+    out, summary = baseline
+    documents = VectorStore(out / "documents")
+    ids = [doc_id for batch in documents.batches() for doc_id in batch.ids]
+    assert ids == [t.id for t in texts(collection())]
+    assert summary.documents == len(collection())
+    assert summary.empty == 3  # "", "the of", control characters
+    assert summary.without_results == ["query/3", "query/4", "query/5"]
+    queries = VectorStore(out / "queries")
+    batch = concatenated(list(queries.batches()))
+    assert batch.ids == [f"query/{i}" for i in range(len(ASKED))]
+    second = slice(*batch.indptr[1:3].tolist())
+    terms = [queries.vocabulary[i] for i in batch.indices[second]]
+    assert dict(zip(terms, batch.weights[second].tolist(), strict=True)) == {
+        "cat": 2, "run": 1, "naïv": 1,
+    }  # fmt: skip
+
+
+def test_analysis_is_that_of_a_plain_reading(lucene: None) -> None:
+    """Possessives, case, stop words, Porter stems; tokens over 255 characters are split."""
+    vocabulary = Vocabulary(observed=True)
+    found = concatenated(
+        list(analyze(texts(["The Cat's running; cats RUN", "x" * 300]), vocabulary))
+    )
+    assert list(vocabulary.terms) == ["cat", "run", "x" * 255, "x" * 45]
+    assert found.indices.tolist() == [0, 1, 2, 3]
+    assert found.weights.tolist() == [2, 2, 1, 1]
+
+
+def small_float(length: int) -> int:
+    """SmallFloat.intToByte4 and back, bit by bit as Lucene describes the format."""
+    if length < 24:
+        return length
+    over, shift = length - 24, 0
+    while over >> shift > 15:
+        shift += 1
+    return 24 + (over >> shift << shift)
+
+
+@given(st.lists(st.integers(0, 2**31 - 1), max_size=20))
+@settings(deadline=None, max_examples=40)
+def test_stored_lengths(lengths: list[int]) -> None:
+    lengths += range(300)
+    found = stored_lengths(np.array(lengths, np.int64))
+    assert found.tolist() == [small_float(n) for n in lengths]
+
+
+@given(
+    st.lists(st.dictionaries(st.integers(0, 5), st.integers(1, 60), max_size=6), min_size=1),
+    st.floats(0, 3),
+    st.floats(0, 1),
+)
+@settings(deadline=None, max_examples=60)
+def test_weights_are_the_formula(rows: list[dict[int, int]], k1: float, b: float) -> None:
+    if not any(rows):
+        rows = [{0: 1}]
+    flat = [(term, row[term]) for row in rows for term in sorted(row)]
+    batch = SparseBatch(
+        [str(i) for i in range(len(rows))],
+        row_pointers([len(row) for row in rows]),
+        np.array([term for term, _ in flat], np.int32),
+        np.array([tf for _, tf in flat], np.float32),
+    )
+    statistics = Statistics()
+    statistics.add(batch)
+    n = sum(1 for row in rows if row)
+    mean = sum(tf for _, tf in flat) / n
+    expected = []
+    for row in rows:
+        length = small_float(sum(row.values()))
+        for term in sorted(row):
+            df = sum(1 for other in rows if term in other)
+            idf = math.log(1 + (n - df + 0.5) / (df + 0.5))
+            norm = k1 * (1 - b + b * length / mean)
+            expected.append(idf * row[term] / (row[term] + norm))
+    found = Weights(statistics, k1, b)(batch).weights
+    assert found.tolist() == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+def test_real_collection_reaches_the_published_figure(
+    shared: Path, lucene: None, tmp_path: Path
+) -> None:
+    """BEIR's flat BM25 baseline in Anserini: nDCG@10 .3218 on NFCorpus (k1 .9, b .4)."""
+    data = shared / "nfcorpus"
+    qrels = read_qrels(data / "qrels" / "test.tsv")
+    queries = [q for q in read_texts(str(data / "queries.jsonl"), "queries") if q.id in qrels]
+    out = tmp_path / "bm25"
+    build_bm25(read_texts(str(data)), queries, out, Bm25Options(k=100))
+    run = read_run(out / "run.trec")
+    assert evaluate(qrels, run, ["nDCG@10"]).means["nDCG@10"] == pytest.approx(0.3218, abs=5e-5)
+    ours = our_run(out, tmp_path / "index", "exact", 1e7, k=100)
+    assert assert_same_ranking(ours, run, 3e-6) > 15_000
+    # trec_eval would break ties of equal scores in another order than Anserini does.
+    untied = {q: {d: -float(r) for r, d in enumerate(found)} for q, found in ours.items()}
+    same = evaluate(qrels, untied, ["nDCG@10"]).means["nDCG@10"]
+    assert same == pytest.approx(0.3218, abs=1e-4)
+
+
+def test_the_command(
+    tmp_path: Path, lucene: None, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus, queries, out = tmp_path / "corpus.jsonl", tmp_path / "queries.tsv", tmp_path / "out"
+    lines = [{"id": f"d{i}", "text": t} for i, t in enumerate(["red cats", "red dogs", "blue"])]
+    corpus.write_bytes(b"\n".join(map(orjson.dumps, lines)))
+    queries.write_text("d0\tred cat\n7\tgreen\n")
+    arguments = ["bm25", str(corpus), "-q", str(queries), "-o", str(out)]
+
+    def run(*more: str) -> int:
+        monkeypatch.setattr("sys.argv", ["splade-bridge", *arguments, *more])
+        try:
+            main()
+        except SystemExit as end:
+            return int(end.code or 0)
+        return 0
+
+    assert run("--remove-query", "-k", "1", "--json") == 0
+    said = orjson.loads(capfd.readouterr().out)
+    assert (said["documents"], said["postings"], said["results"]) == (3, 5, 1)
+    assert said["without_results"] == ["7"]
+    (line,) = (out / "run.trec").read_text().splitlines()
+    assert line.split()[:4] == ["d0", "Q0", "d1", "1"]
+    assert run() == 2  # the output is there
+    corpus.write_text("the\n")
+    assert run("--overwrite") == 4
+    assert "corpus.jsonl:1" in capfd.readouterr().err
+    assert (out / "run.trec").read_text().split()[:4] == ["d0", "Q0", "d1", "1"]
+    assert {p.name for p in tmp_path.iterdir()} == {"corpus.jsonl", "queries.tsv", "out"}
+
+
+def test_what_anserini_loses_is_an_error(lucene: None, tmp_path: Path) -> None:
+    documents = texts(["cats", "word " * 4_100_000, "dogs"])  # a string of over 20 M characters
+    with pytest.raises(ExternalProgramError, match=r"documents \d instead of 3"):
+        build_bm25(documents, None, tmp_path / "long")
+    asked = texts([" ".join(f"w{i}" for i in range(1100)) + " cats"], "q")
+    with pytest.raises(ExternalProgramError, match=r"did not answer 1 of 1 .* q0\."):
+        build_bm25(texts(["cats", "dogs"]), asked, tmp_path / "terms")
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_input_is_refused(lucene: None, tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="none of the 2 documents has a term"):
+        build_bm25(texts(["the", "of"]), None, tmp_path / "a")
+    with pytest.raises(BadInputError, match="none of the 0 documents"):
+        build_bm25([], None, tmp_path / "b")
+    with pytest.raises(UsageError, match="k1 >= 0"):
+        build_bm25(texts(["cats"]), None, tmp_path / "c", Bm25Options(b=1.5))
+    assert not list(tmp_path.iterdir())
