@@ -2,6 +2,8 @@
 
     .venv/bin/python benchmarks/prune.py --documents 50000
 
+Seconds are those of the processor, so that other jobs on the machine count less.
+
 What is measured is the pass that prunes: choosing what stays, giving terms back for --min-terms and
 making the new batches, with their checks. The pass that gathers statistics has a column of its own.
 Weights are the impacts / 100 with noise, so that there are hardly any ties among them.
@@ -75,16 +77,16 @@ def measure(
 
     options = PruneOptions(min_terms=arguments.min_terms)
     pruning = Pruning(opened, [policy(method, value)], unit, options)
-    start = time.perf_counter()
+    start = time.process_time()
     pruning.steps()
-    learning = time.perf_counter() - start
+    learning = time.process_time() - start
     seconds = []
     for _ in range(arguments.rounds):
         steps = pruning.steps()
-        start = time.perf_counter()
+        start = time.process_time()
         for _ in pruning.run(iter(batches), vocabulary, steps):
             pass
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     median = statistics.median(seconds)
     first = f"{total / learning / 1e6:,.1f}" if learning > 1e-3 else ""
     print(

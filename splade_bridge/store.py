@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -135,7 +135,12 @@ class VectorStoreWriter:
                 self._flush()
 
     def finish(
-        self, encoding: EncodingInfo | None = None, options: dict[str, Any] | None = None
+        self,
+        encoding: EncodingInfo | None = None,
+        options: dict[str, Any] | None = None,
+        *,
+        pruning: Sequence[dict[str, Any]] = (),
+        parents: Sequence[dict[str, Any]] = (),
     ) -> Manifest:
         """Write the last part, the vocabulary and the manifest."""
         if self._pending_rows:
@@ -146,6 +151,8 @@ class VectorStoreWriter:
             vocabulary=VocabularyInfo.of(self._vocabulary),
             counts=self._counts,
             encoding=encoding,
+            pruning=list(pruning),
+            parents=list(parents),
             options=options or {},
         ).save(self.folder, [*self.folder.glob("part-*.parquet"), self.folder / VOCABULARY])
 

@@ -1,0 +1,1 @@
+"""Static pruning: which postings of vectors stay, one policy a class, each with its paper."""
