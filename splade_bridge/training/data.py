@@ -8,7 +8,7 @@ floats, the positive's first. That is what the trainers of sentence-transformers
 |---|---|
 | ``triples`` | TSV of texts: query, positive, negative and perhaps more negatives |
 | ``id-triples`` | TSV of ids: query, positive, negative (MS MARCO), or with two teacher scores in front (Hofstätter et al., arXiv:2010.02666); needs ``collection`` and ``queries`` |
-| ``jsonl`` | an object a line; see :mod:`splade_bridge.training.pairs` |
+| ``jsonl`` | an object a line; see :mod:`splade_bridge.training.groups` |
 | ``judged`` | queries, collection and qrels, with hard negatives and scores from files |
 | ``beir`` | the same from a BEIR folder: corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv |
 | ``docstrings`` | documentation strings of Python and its packages, for the demo's model |
@@ -16,21 +16,30 @@ floats, the positive's first. That is what the trainers of sentence-transformers
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from splade_bridge.corpora import corpus_files
+from splade_bridge.corpora import corpus_files, read_texts
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
-from splade_bridge.files import folder_lock, write_error
+from splade_bridge.files import staged_folder
 from splade_bridge.training.examples import Choice, DataCounts, Example
+from splade_bridge.training.groups import Group, id_triples, json_groups, text_triples
+from splade_bridge.training.judged import (
+    any_qrels,
+    candidates,
+    judged_groups,
+    scored_candidates,
+)
+from splade_bridge.training.rows import RowMaker, RowOptions
+from splade_bridge.training.score_files import read_scores
+from splade_bridge.training.texts import PairScores, TextTable
 
 if TYPE_CHECKING:
     import datasets
@@ -44,6 +53,8 @@ FORMATS: tuple[DataFormat, ...] = (
 )  # fmt: skip
 
 BATCH_ROWS = 1000
+FORMAT_VERSION = 1
+"""Of what lies in a cache folder."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +82,9 @@ class DataOptions:
         cache: folder for tables and the data set, which are then mapped from disk and used
             again by the next run with the same options and files. Without it the data set is
             held in memory.
-        packages: of ``docstrings``: further installed packages to read.
+        score_name: the teacher of ``scores``, where the file has scores of several.
+        packages: of ``docstrings``: installed packages to read besides the standard library.
+        variants: of ``docstrings``: pairs that are drawn of each documented name.
     """
 
     format: DataFormat
@@ -89,7 +102,21 @@ class DataOptions:
     max_rows: int | None = None
     seed: int = 0
     cache: Path | None = None
+    score_name: str | None = None
     packages: tuple[str, ...] = ()
+    variants: int = 2
+
+    @property
+    def place(self) -> str:
+        """What messages call the data."""
+        return str(self.path or self.collection or self.format)
+
+    def stamps(self) -> list[tuple[str, int, int]]:
+        """Path, size and time of change of all files that are named."""
+        named = (self.path, self.collection, self.queries, self.qrels)
+        found = [Path(p) for p in (*named, self.hard_negatives, self.scores) if p is not None]
+        files = [f for p in found if p.is_dir() for f in sorted(p.rglob("*")) if f.is_file()]
+        return [_stamp(f) for f in [*files, *(p for p in found if p.is_file())]]
 
 
 class TrainingData(NamedTuple):
@@ -112,4 +139,180 @@ def read_training_data(options: DataOptions) -> TrainingData:
         BadInputError: a file is missing or broken (file:line), or not one row could be made.
         MissingToolError: the extra ``train`` is not installed.
     """
-    raise NotImplementedError
+    try:
+        import datasets
+        import pyarrow as pa
+    except ImportError as error:
+        raise MissingToolError(f"{error}: pip install 'splade-bridge[train]'") from error
+    check_options(options)
+    if options.cache is None:
+        with tempfile.TemporaryDirectory() as folder:
+            counts = DataCounts()
+            blocks = list(_blocks(options, Path(folder), counts))
+        dataset = datasets.Dataset(pa.Table.from_batches(blocks))
+    else:
+        path, counts = _cached(options, options.cache)
+        dataset = datasets.Dataset.from_file(str(path))
+    for line in counts.lines():
+        log.warning("%s", line)
+    log.info("%d rows of training data", counts.rows)
+    return TrainingData(dataset, counts)
+
+
+def check_options(options: DataOptions) -> None:
+    """Raise UsageError for options that do not go together, naming the key."""
+    form = options.format
+    if form not in FORMATS:
+        raise UsageError(f"data.format {form!r}: there are {', '.join(FORMATS)}")
+    needed = {
+        "triples": ("path",),
+        "id-triples": ("path", "collection", "queries"),
+        "jsonl": ("path",),
+        "judged": ("collection", "queries", "qrels"),
+        "beir": ("path",),
+        "docstrings": (),
+    }[form]
+    for name in needed:
+        if getattr(options, name) is None:
+            raise UsageError(f"data.{name} must be given for the format {form}")
+    if options.choice not in ("random", "first", "hardest"):
+        raise UsageError(f"data.choice {options.choice!r}: there are random, first and hardest")
+    if options.positives not in ("each", "one"):
+        raise UsageError(f"data.positives {options.positives!r}: there are each and one")
+    if options.negatives < 0:
+        raise UsageError(f"data.negatives must be 0 or more, not {options.negatives}")
+    if options.max_rows is not None and options.max_rows < 1:
+        raise UsageError(f"data.max_rows must be 1 or more, not {options.max_rows}")
+    if form == "id-triples" and options.negatives > 1:
+        raise UsageError("data.negatives: id-triples hold one negative a line; set 1 or 0")
+    judged = form in ("judged", "beir")
+    if judged and options.negatives and not (options.hard_negatives or options.scores):
+        raise UsageError(
+            "data.negatives: name their file with hard_negatives or scores (`train mine` makes "
+            "one), or set negatives to 0, which leaves it to the other rows of a batch"
+        )
+    if form in ("triples", "docstrings") and options.scores:
+        raise UsageError(f"data.scores: the format {form} has no ids to find scores by")
+
+
+def _blocks(options: DataOptions, folder: Path, counts: DataCounts) -> Iterator[pa.RecordBatch]:
+    """The rows as Arrow blocks; tables that are needed on the way go into ``folder``."""
+    import pyarrow as pa
+
+    examples: Iterator[Example] = islice(_examples(options, folder, counts), options.max_rows)
+    first = next(examples, None)
+    if first is None:
+        told = "; ".join(counts.lines()) or "the files hold nothing"
+        raise BadInputError(f"not one row of training data could be made: {told}", options.place)
+    schema = _schema(options.negatives, labelled=first.scores is not None)
+    examples = chain([first], examples)
+    while block := list(islice(examples, BATCH_ROWS)):
+        for example in block:
+            if (example.scores is None) is not (first.scores is None):
+                held, other = ("no", first.place) if example.scores is None else ("", first.place)
+                raise BadInputError(
+                    f"{held or 'has'} teacher scores, unlike {other}: all rows have them, or none",
+                    example.place,
+                )
+        columns = [[e.query for e in block], [e.positive for e in block]]
+        columns += [[e.negatives[i] for e in block] for i in range(options.negatives)]
+        labels = [[e.scores for e in block]] if first.scores is not None else []
+        counts.rows += len(block)
+        yield pa.record_batch([*columns, *labels], schema=schema)
+
+
+def _schema(negatives: int, *, labelled: bool) -> pa.Schema:
+    import pyarrow as pa
+
+    names = ["query", "positive", *(f"negative_{i}" for i in range(1, negatives + 1))]
+    fields = [pa.field(name, pa.string()) for name in names]
+    return pa.schema([*fields, *([pa.field("label", pa.list_(pa.float32()))] if labelled else [])])
+
+
+def _examples(options: DataOptions, folder: Path, counts: DataCounts) -> Iterator[Example]:
+    maker = RowMaker(
+        RowOptions(options.negatives, options.choice, options.positives, options.seed), counts
+    )
+    if options.format == "docstrings":
+        from splade_bridge.training.docstrings import docstring_groups
+
+        return maker.rows(
+            docstring_groups(options.path, options.packages, options.variants, options.seed, counts)
+        )
+    if options.format == "beir" and options.path:
+        beir = options.path
+        options = replace(
+            options,
+            collection=options.collection or str(beir),
+            queries=options.queries or str(beir),
+            qrels=options.qrels or beir / "qrels" / f"{options.split}.tsv",
+        )
+    if options.queries:
+        maker.queries = {t.id: t.text for t in read_texts(options.queries, "queries")}
+    if options.collection:
+        maker.table = _text_table(options.collection, folder)
+    return maker.rows(_groups(options, maker, counts))
+
+
+def _groups(options: DataOptions, maker: RowMaker, counts: DataCounts) -> Iterator[Group]:
+    path = options.path
+    found: Iterator[Group] | None = None
+    if options.format == "triples" and path:
+        return text_triples(path)
+    if options.scores and (options.hard_negatives or not options.qrels):
+        scored = read_scores(options.scores, options.score_name)
+        pairs = ((s.query_id, d, value) for s in scored for d, value in s.scores.items())
+        maker.teacher = PairScores(pairs, str(options.scores))
+    if options.format == "id-triples" and path:
+        return id_triples(path)
+    if options.format == "jsonl" and path:
+        return json_groups(path)
+    if options.hard_negatives:
+        found = candidates(options.hard_negatives)
+    elif options.scores:
+        found = scored_candidates(options.scores, options.score_name)
+    assert options.qrels  # checked above
+    return judged_groups(any_qrels(options.qrels), found, options.min_grade, counts)
+
+
+def _text_table(collection: str, folder: Path) -> TextTable:
+    """The texts of ``collection``, from ``folder`` if they were put there before."""
+    files = corpus_files(collection)
+    stamp = json.dumps([collection, [_stamp(f) for f in files]])
+    place = folder / f"texts-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}"
+    if not place.exists():
+        with staged_folder(place, overwrite=False) as staging:
+            TextTable.build(read_texts(collection), staging)
+    return TextTable(place)
+
+
+def _cached(options: DataOptions, cache: Path) -> tuple[Path, DataCounts]:
+    """The rows as an Arrow stream in ``cache``, made there if they are not there yet."""
+    import pyarrow as pa
+
+    key = json.dumps(
+        [FORMAT_VERSION, asdict(replace(options, cache=None)), options.stamps()], default=str
+    )
+    place = cache / f"rows-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    rows, account = "rows.arrow", "counts.json"
+    if options.format == "docstrings" or not place.exists():  # packages may have changed
+        with staged_folder(place, overwrite=True) as staging:
+            counts = DataCounts()
+            blocks = _blocks(options, cache, counts)
+            first = next(blocks)
+            with (
+                pa.OSFile(str(staging / rows), "wb") as sink,
+                pa.ipc.new_stream(sink, first.schema) as writer,
+            ):
+                for block in chain([first], blocks):
+                    writer.write_batch(block)
+            (staging / account).write_text(json.dumps(asdict(counts)))
+    return place / rows, DataCounts(**json.loads((place / account).read_text()))
+
+
+def _stamp(path: Path) -> tuple[str, int, int]:
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise BadInputError(f"cannot be read ({error.strerror})", str(path)) from error
+    return str(path.resolve()), found.st_size, found.st_mtime_ns

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import random
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -45,19 +45,25 @@ class Candidate(NamedTuple):
     rank_score: float | None = None
 
 
+def generator(seed: int, *names: str) -> random.Random:
+    """A generator that depends on ``seed`` and ``names`` alone, not on what was read before."""
+    return random.Random(json.dumps([seed, *names]))
+
+
 def choose(
-    candidates: Sequence[Candidate], count: int, choice: Choice, seed: str
+    candidates: Sequence[Candidate], count: int, choice: Choice, rng: random.Random
 ) -> list[str] | None:
     """The keys of ``count`` candidates, or None if there are fewer.
 
     Args:
-        choice: ``random`` draws without replacement, the same for the same ``seed``; ``first``
-            keeps the order of the file; ``hardest`` takes the highest scores, ties by key.
+        choice: ``random`` draws with ``rng``, without replacement; ``first`` keeps the order of
+            the file; ``hardest`` takes the highest scores, ties by key, and is ``first`` where
+            the file has no scores.
     """
     if len(candidates) < count:
         return None
     if choice == "random":
-        return [c.key for c in random.Random(seed).sample(candidates, count)]
+        return [c.key for c in rng.sample(candidates, count)]
     if choice == "hardest" and all(c.rank_score is not None for c in candidates):
         candidates = sorted(candidates, key=lambda c: (-(c.rank_score or 0.0), c.key))
     return [c.key for c in candidates[:count]]
@@ -74,12 +80,12 @@ class DataCounts:
     """
 
     rows: int = 0
-    left_out: Counter[str] = field(default_factory=Counter)
+    left_out: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     def leave_out(self, reason: str, place: str, count: int = 1) -> None:
         """Count ``count`` things that were left out for ``reason``, at ``place``."""
-        self.left_out[reason] += count
+        self.left_out[reason] = self.left_out.get(reason, 0) + count
         shown = self.examples.setdefault(reason, [])
         if len(shown) < SHOWN:
             shown.append(place)

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from splade_bridge.corpora import JSON_SUFFIXES, DuplicateGuard, json_object, unique_keys
+from splade_bridge.corpora import DuplicateGuard, json_object, unique_keys
 from splade_bridge.errors import BadInputError
 from splade_bridge.files import numbered_lines, open_reader, plain_suffix
 from splade_bridge.runs import read_run
@@ -149,22 +149,17 @@ def _json_lines(path: Path, name: str | None) -> Iterator[QueryScores]:
             yield from _from_mapping(record, place, name)
         else:
             query_id = checked_id(record[key], place)
-            held = next((k for k in ("scores", "negatives") if k in record), None)
-            if held is None:
-                raise BadInputError(f"query {query_id}: no field scores or negatives", place)
-            yield _checked(query_id, record[held], place, name)
+            if "scores" not in record:
+                raise BadInputError(f"query {query_id}: no field scores", place)
+            yield _checked(query_id, record["scores"], place, name)
 
 
-def _from_mapping(
-    found: Mapping[Any, Any], place: str, name: str | None
-) -> Iterator[QueryScores]:
+def _from_mapping(found: Mapping[Any, Any], place: str, name: str | None) -> Iterator[QueryScores]:
     for query_id, scores in found.items():
-        yield _checked(_plain_id(query_id, place), scores, place, name)
+        yield _checked(checked_id(query_id, place), scores, place, name)
 
 
 def _checked(query_id: str, scores: object, place: str, name: str | None) -> QueryScores:
-    if isinstance(scores, list):  # ids without scores: the order is the ranking
-        scores = {doc_id: -float(rank) for rank, doc_id in enumerate(scores, start=1)}
     if not isinstance(scores, dict):
         raise BadInputError(
             f"query {query_id}: {type(scores).__name__}, not an object {{document: score}}", place
@@ -181,7 +176,8 @@ def _checked(query_id: str, scores: object, place: str, name: str | None) -> Que
             if name not in score:
                 continue
             score = score[name]
-        checked[_plain_id(doc_id, place)] = finite(score, f"query {query_id}, document {doc_id}", place)
+        what = f"query {query_id}, document {doc_id}"
+        checked[checked_id(doc_id, place)] = finite(score, what, place)
     return QueryScores(query_id, checked, place)
 
 
@@ -190,10 +186,6 @@ def finite(value: object, what: str, place: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise BadInputError(f"{what}: score {value!r} is not a finite number", place)
     return float(value)
-
-
-def _plain_id(value: object, place: str) -> str:
-    return checked_id(str(value) if type(value) is int else value, place)
 
 
 def _parquet(path: Path) -> Iterator[QueryScores]:
@@ -220,7 +212,7 @@ def _parquet(path: Path) -> Iterator[QueryScores]:
                 for query, document, value in zip(*held, strict=True):
                     row += 1
                     place = f"{path}:row {row}"
-                    query, document = _plain_id(query, place), _plain_id(document, place)
+                    query, document = checked_id(query, place), checked_id(document, place)
                     if query != query_id:
                         if query_id is not None:
                             yield QueryScores(query_id, scores, place)

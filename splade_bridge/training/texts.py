@@ -77,14 +77,21 @@ class TextTable:
         row = self._row(text_id)
         if row is None:
             raise KeyError(text_id)
-        start, stop = int(self._offsets[row]), int(self._offsets[row + 1])
-        return bytes(self._blob[start:stop]).decode("utf-8", "replace")
+        return self._at(row)
+
+    def size(self, text_id: str) -> int | None:
+        """Bytes of the text of ``text_id``, or None for an id that is not there."""
+        row = self._row(text_id)
+        return None if row is None else int(self._offsets[row + 1] - self._offsets[row])
 
     def __iter__(self) -> Iterator[str]:
         """All texts in the order of the collection."""
         for row in range(len(self)):
-            start, stop = int(self._offsets[row]), int(self._offsets[row + 1])
-            yield bytes(self._blob[start:stop]).decode("utf-8", "replace")
+            yield self._at(row)
+
+    def _at(self, row: int) -> str:
+        start, stop = int(self._offsets[row]), int(self._offsets[row + 1])
+        return bytes(self._blob[start:stop]).decode("utf-8", "replace")
 
     def _row(self, text_id: str) -> int | None:
         key = np.uint64(id_key(text_id))

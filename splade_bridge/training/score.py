@@ -1,0 +1,418 @@
+"""Teacher scores: what a better model says of each query with its positives and negatives.
+
+The lines of the input (:mod:`splade_bridge.training.groups`) come back with ``scores``, by id or,
+where the lines hold texts, as a list. The work is done in parts, each of which appears whole in
+``OUT.parts/``; the same command goes on after an interruption and writes the same bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import orjson
+
+from splade_bridge.corpora import Text, read_texts
+from splade_bridge.errors import BadInputError, MismatchError, MissingToolError, UsageError
+from splade_bridge.files import atomic_writer, folder_lock, refuse_existing, sha256_file
+from splade_bridge.manifest import FILE_NAME, base_tools
+from splade_bridge.runs import read_run
+from splade_bridge.training.groups import Group, json_groups
+from splade_bridge.training.texts import TextTable
+
+log = logging.getLogger(__name__)
+
+Teacher = Literal["cross-encoder", "dense", "sparse", "run"]
+TEACHERS: tuple[Teacher, ...] = ("cross-encoder", "dense", "sparse", "run")
+
+PLAN = "plan.json"
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """One to one with the flags of ``splade-bridge train score``.
+
+    Attributes:
+        pairs: JSON lines of queries with positives and negatives, as ``mine`` writes them.
+        out: JSON lines, compressed by its suffix.
+        teacher: ``cross-encoder`` and ``dense`` are models of sentence-transformers (the logit of
+            one; the similarity that the other was trained with), ``sparse`` one that ``encode``
+            takes (dot product of float weights), ``run`` a TREC run in which scores are looked up.
+        model: of the teacher, a folder or a hub name.
+        run: the file of the teacher ``run``.
+        collection: texts of document ids; without it the lines hold texts.
+        queries: texts of query ids, where the lines lack them.
+        batch_size: pairs or texts at once.
+        max_length: of a text, or of query and document of a cross-encoder together, in tokens;
+            the model's own if None.
+        dtype: of the model's weights.
+        device: ``cpu``, ``cuda``, ``cuda:1``; None takes a GPU if there is one.
+        part_queries: lines of a part.
+        allow_missing: write lines without the scores that a run lacks, instead of refusing.
+        overwrite: replace ``out``, and parts that another command left.
+    """
+
+    pairs: Path
+    out: Path
+    teacher: Teacher = "cross-encoder"
+    model: str | None = None
+    run: Path | None = None
+    collection: str | None = None
+    queries: str | None = None
+    batch_size: int = 64
+    max_length: int | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: str | None = None
+    part_queries: int = 1000
+    allow_missing: bool = False
+    overwrite: bool = False
+
+
+@dataclass
+class ScoreSummary:
+    """What was scored.
+
+    Attributes:
+        queries: lines.
+        pairs: with a score.
+        missing: without one, where that is allowed.
+        missing_examples: some of these, as ``query document``.
+        parts_kept: of an earlier, interrupted call.
+    """
+
+    queries: int = 0
+    pairs: int = 0
+    missing: int = 0
+    missing_examples: list[str] = field(default_factory=list)
+    parts_kept: int = 0
+
+
+class Pair(NamedTuple):
+    """A query and a document with their ids (None where there are none) and texts."""
+
+    query_id: str | None
+    key: str
+    query: str
+    document: str
+
+
+Scorer = Callable[[Sequence[Pair]], "Sequence[float | None]"]
+
+
+def score(options: ScoreOptions) -> ScoreSummary:
+    """Write the lines of ``pairs`` with a teacher's scores.
+
+    Raises:
+        UsageError: options that do not go together, or ``out`` exists.
+        BadInputError: broken input, an id without a text, a model that cannot be loaded, or a score
+            that is not finite.
+        MismatchError: a run lacks a pair, and that is not allowed.
+        MissingToolError: the extra ``train`` is not installed.
+    """
+    _check(options)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    parts = options.out.with_name(f"{options.out.name}.parts")
+    summary = ScoreSummary()
+    with ExitStack() as stack:
+        stack.enter_context(folder_lock(parts.with_name(f".{parts.name}.lock"), options.out))
+        _prepare(parts, options)
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.out.parent)))
+        texts = _Texts(options, work)
+        scorer: Scorer | None = None
+        done = []
+        lines = json_groups(options.pairs)
+        for number in range(1 << 62):
+            groups = list(islice(lines, options.part_queries))
+            if not groups:
+                break
+            part = parts / f"part-{number:05d}.jsonl"
+            done.append(part)
+            if part.exists():
+                summary.parts_kept += 1
+                continue
+            scorer = scorer or _scorer(options)
+            with atomic_writer(part) as out:
+                for line in _scored(groups, texts, scorer):
+                    out.write(orjson.dumps(line) + b"\n")
+        if not done:
+            raise BadInputError("holds no queries", str(options.pairs))
+        _join(done, options, summary)
+        _write_manifest(options, summary)
+        shutil.rmtree(parts)
+    return summary
+
+
+def _check(options: ScoreOptions) -> None:
+    if options.teacher not in TEACHERS:
+        raise UsageError(f"--teacher {options.teacher}: there are {', '.join(TEACHERS)}")
+    wanted, other = ("run", "model") if options.teacher == "run" else ("model", "run")
+    if getattr(options, wanted) is None or getattr(options, other) is not None:
+        raise UsageError(f"--teacher {options.teacher} takes --{wanted} and no --{other}")
+    if options.batch_size < 1 or options.part_queries < 1:
+        raise UsageError("--batch-size and --part-queries must be 1 or more")
+    if options.allow_missing and options.teacher != "run":
+        raise UsageError("--allow-missing is for --teacher run: a model scores every pair")
+    refuse_existing(options.out, overwrite=options.overwrite)
+
+
+def _prepare(parts: Path, options: ScoreOptions) -> None:
+    """A folder of parts of this very job: what another left there is refused, or removed."""
+    named = {k: v for k, v in asdict(options).items() if k not in ("overwrite", "device")}
+    if not options.pairs.is_file():
+        raise BadInputError("no such file", str(options.pairs))
+    plan = orjson.dumps(
+        {**named, "sha256": sha256_file(options.pairs)},
+        default=str,
+        option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS,
+    )
+    if parts.exists():
+        held = parts / PLAN
+        if held.is_file() and held.read_bytes() == plan:
+            return
+        if not options.overwrite:
+            raise UsageError(
+                f"{parts}: holds parts of a job with other options or other pairs; pass --overwrite"
+                " to begin again"
+            )
+        shutil.rmtree(parts)
+    parts.mkdir(parents=True)
+    with atomic_writer(parts / PLAN) as out:
+        out.write(plan)
+
+
+class _Texts:
+    """Looks up the texts of lines that hold ids."""
+
+    def __init__(self, options: ScoreOptions, work: Path) -> None:
+        self._by_id = options.collection is not None
+        self._needed = options.teacher != "run"
+        self._table: TextTable | None = None
+        self._queries: dict[str, str] = {}
+        if self._needed and options.collection is not None:
+            self._table = TextTable.build(read_texts(options.collection), work)
+        if self._needed and options.queries is not None:
+            self._queries = {t.id: t.text for t in read_texts(options.queries, "queries")}
+
+    def pairs(self, group: Group) -> list[Pair]:
+        """The pairs of a line, its positives first."""
+        keys = [*group.positives, *(c.key for c in group.negatives)]
+        query_id = group.query_id
+        if not self._needed:
+            if query_id is None:
+                raise BadInputError("no query_id, by which a run could be asked", group.place)
+            return [Pair(query_id, key, "", "") for key in keys]
+        query = group.query or self._queries.get(query_id or "")
+        if query is None:
+            raise BadInputError(
+                f"no text for query {query_id}: name their file with --queries", group.place
+            )
+        if self._table is None:
+            return [Pair(query_id, key, query, key) for key in keys]
+        lost = [key for key in keys if key not in self._table]
+        if lost:
+            raise BadInputError(
+                f"the collection has no text for document {lost[0]} of query {query_id}"
+                + (f" and {len(lost) - 1} others" if len(lost) > 1 else ""),
+                group.place,
+            )
+        return [Pair(query_id, key, query, self._table[key]) for key in keys]
+
+
+def _scored(groups: Sequence[Group], texts: _Texts, scorer: Scorer) -> Iterator[dict[str, Any]]:
+    pairs = [texts.pairs(group) for group in groups]
+    found = iter(scorer([pair for row in pairs for pair in row]))
+    for group, row in zip(groups, pairs, strict=True):
+        scores = {p.key: next(found) for p in row}
+        for key, value in scores.items():
+            if value is not None and not np.isfinite(value):
+                raise BadInputError(
+                    f"the teacher's score for {key[:60]!r} is {value}; use another --dtype",
+                    group.place,
+                )
+        named = {"query_id": group.query_id, "query": group.query}
+        yield {
+            **{k: v for k, v in named.items() if v is not None},
+            "positives": group.positives,
+            "negatives": _negatives(group),
+            "scores": {k: v for k, v in scores.items() if v is not None},
+            "missing": [k for k, v in scores.items() if v is None],
+        }
+
+
+def _negatives(group: Group) -> Any:
+    """As they were: with the scores by which they were mined, or without."""
+    if group.negatives and all(c.rank_score is not None for c in group.negatives):
+        return {c.key: c.rank_score for c in group.negatives}
+    return [c.key for c in group.negatives]
+
+
+def _join(parts: Sequence[Path], options: ScoreOptions, summary: ScoreSummary) -> None:
+    """One file of all parts, counted; refused where scores are missing and must not be."""
+    for line in _lines(parts):
+        record = orjson.loads(line)
+        missing = record["missing"]
+        summary.queries += 1
+        summary.pairs += len(record["scores"])
+        summary.missing += len(missing)
+        for key in missing[: SHOWN - len(summary.missing_examples)]:
+            summary.missing_examples.append(f"{record['query_id']} {key}")
+    if summary.missing and not options.allow_missing:
+        shutil.rmtree(parts[0].parent)
+        raise MismatchError(
+            f"{options.run}: lacks {summary.missing:,} of {summary.missing + summary.pairs:,} "
+            f"pairs of {options.pairs}, as {', '.join(summary.missing_examples)}; search deeper, "
+            "or pass --allow-missing, which leaves them without a score"
+        )
+    if not summary.pairs:
+        shutil.rmtree(parts[0].parent)
+        raise BadInputError("not one pair got a score", str(options.pairs))
+    with atomic_writer(options.out) as out:
+        for line in _lines(parts):
+            record = orjson.loads(line)
+            del record["missing"]
+            out.write(orjson.dumps(record) + b"\n")
+
+
+def _lines(parts: Iterable[Path]) -> Iterator[bytes]:
+    for part in parts:
+        with open(part, "rb") as stream:
+            yield from stream
+
+
+def _write_manifest(options: ScoreOptions, summary: ScoreSummary) -> None:
+    told = {
+        "kind": "teacher-scores",
+        "options": {k: v for k, v in asdict(options).items() if k != "overwrite"},
+        "summary": {k: v for k, v in asdict(summary).items() if k != "parts_kept"},
+        "sha256": sha256_file(options.out),
+        "tools": base_tools(),
+    }
+    with atomic_writer(options.out.with_name(f"{options.out.name}.{FILE_NAME}")) as out:
+        out.write(orjson.dumps(told, default=str, option=orjson.OPT_INDENT_2) + b"\n")
+
+
+# --- teachers --------------------------------------------------------------------------------
+
+
+def _scorer(options: ScoreOptions) -> Scorer:
+    if options.run is not None:
+        run = read_run(options.run)
+        return lambda pairs: [run.get(p.query_id or "", {}).get(p.key) for p in pairs]
+    assert options.model
+    if options.teacher == "sparse":
+        return _sparse(options, options.model)
+    try:
+        import sentence_transformers  # noqa: F401
+    except ImportError as error:
+        raise MissingToolError(f"{error}: pip install 'splade-bridge[train]'") from error
+    make = _cross_encoder if options.teacher == "cross-encoder" else _dense
+    try:
+        return make(options, options.model)
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInputError(
+            f"cannot be loaded as a {options.teacher} ({str(error).splitlines()[0]})", options.model
+        ) from error
+
+
+def _model_kwargs(options: ScoreOptions) -> dict[str, Any]:
+    import torch
+
+    return {"dtype": getattr(torch, options.dtype)}
+
+
+def _cross_encoder(options: ScoreOptions, model: str) -> Scorer:
+    """The logit of query and document, before any activation: what margins are taken of."""
+    import torch
+    from sentence_transformers import CrossEncoder
+
+    encoder = CrossEncoder(
+        model,
+        device=options.device,
+        max_length=options.max_length,
+        model_kwargs=_model_kwargs(options),
+    )
+    labels = encoder.model.config.num_labels
+    if labels != 1:
+        raise BadInputError(f"a classifier of {labels} classes, not one score", model)
+
+    def run(pairs: Sequence[Pair]) -> Sequence[float | None]:
+        asked = [(p.query, p.document) for p in pairs]
+        found = encoder.predict(  # it sorts by length itself
+            asked,
+            batch_size=options.batch_size,
+            activation_fn=torch.nn.Identity(),
+            show_progress_bar=False,
+        )
+        return list(map(float, found))
+
+    return run
+
+
+def _dense(options: ScoreOptions, model: str) -> Scorer:
+    """The similarity of the two vectors, as the model's own settings define it."""
+    from sentence_transformers import SentenceTransformer
+
+    encoder = SentenceTransformer(model, device=options.device, model_kwargs=_model_kwargs(options))
+    if options.max_length is not None:
+        encoder.max_seq_length = options.max_length
+
+    def run(pairs: Sequence[Pair]) -> Sequence[float | None]:
+        settings = {"batch_size": options.batch_size, "show_progress_bar": False}
+        queries, query_rows = _distinct(p.query for p in pairs)
+        documents, document_rows = _distinct(p.document for p in pairs)
+        left = encoder.encode_query(queries, **settings)
+        right = encoder.encode_document(documents, **settings)
+        found = encoder.similarity_pairwise(left[query_rows], right[document_rows])
+        return list(map(float, found))
+
+    return run
+
+
+def _sparse(options: ScoreOptions, model: str) -> Scorer:
+    """The dot product of float weights, before any quantization."""
+    from splade_bridge.encode.encoder import EncodeOptions, load_encoder
+
+    settings = EncodeOptions(
+        max_length=options.max_length or 256, dtype=options.dtype, device=options.device or "auto"
+    )
+    query_side = load_encoder(model, "query", settings)
+    document_side = load_encoder(model, "document", settings)
+
+    def run(pairs: Sequence[Pair]) -> Sequence[float | None]:
+        queries, query_rows = _distinct(p.query for p in pairs)
+        documents, document_rows = _distinct(p.document for p in pairs)
+        left = query_side.encode_window(_numbered(queries))
+        right = document_side.encode_window(_numbered(documents))
+        vector = np.zeros(len(query_side.loaded.vocabulary), dtype=np.float64)
+        scores = np.zeros(len(pairs))
+        for row in range(len(queries)):
+            part = slice(int(left.indptr[row]), int(left.indptr[row + 1]))
+            vector[left.indices[part]] = left.weights[part]
+            for at in np.flatnonzero(query_rows == row).tolist():
+                document = int(document_rows[at])
+                held = slice(int(right.indptr[document]), int(right.indptr[document + 1]))
+                scores[at] = vector[right.indices[held]] @ right.weights[held]
+            vector[left.indices[part]] = 0.0
+        return list(map(float, scores))
+
+    return run
+
+
+def _numbered(texts: Sequence[str]) -> list[Text]:
+    return [Text(str(number), text, f"text {number}") for number, text in enumerate(texts)]
+
+
+def _distinct(texts: Iterable[str]) -> tuple[list[str], np.ndarray]:
+    """The different texts and, for each of ``texts``, its number among them."""
+    numbers: dict[str, int] = {}
+    rows = [numbers.setdefault(text, len(numbers)) for text in texts]
+    return list(numbers), np.array(rows, dtype=np.int64)
