@@ -1,0 +1,201 @@
+"""``splade-bridge train``: a recipe by default, and the stages before it as commands of their own.
+
+The commands of the stages are made from their dataclasses, so that flag and option cannot differ.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+from dataclasses import MISSING, asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import typer
+from typer.core import TyperGroup
+
+from splade_bridge.cli.options import Json, Overwrite, note, print_json
+from splade_bridge.errors import Interrupted, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NAME = "train"
+DEFAULT = "recipe"
+STAGES = {
+    "mine": ("mine", "MineOptions", "mine"),
+    "score": ("score", "ScoreOptions", "score"),
+    "mlm": ("mlm", "MlmOptions", "train_mlm"),
+}
+"""Command: module of splade_bridge.training, its options, its function."""
+
+
+class _Commands(TyperGroup):
+    """A group whose first command is meant where none is named, and which loads lazily."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        known = [*self.commands, *STAGES, *ctx.help_option_names]
+        if args and args[0] not in known:
+            args = [DEFAULT, *args]
+        return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [DEFAULT, *STAGES]
+
+    def get_command(self, ctx: Any, name: str) -> Any:
+        if name in STAGES and name not in self.commands:
+            self.commands[name] = _stage(name)
+        return super().get_command(ctx, name)
+
+
+app = typer.Typer(
+    name=NAME,
+    cls=_Commands,
+    help="Train a SPLADE model by a recipe: `train RECIPE -o CHECKPOINT`.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command(DEFAULT)
+def command(
+    recipe: Annotated[
+        str, typer.Argument(help="A TOML file, or the name of a recipe that comes with us: --list.")
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder of the checkpoint.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="SECTION.KEY=VALUE",
+            help="Change the recipe, as train.steps=1000; may be given again.",
+        ),
+    ] = None,
+    listed: Annotated[
+        bool, typer.Option("--list", help="Name the recipes that come with splade-bridge.")
+    ] = False,
+    show: Annotated[
+        bool, typer.Option("--show", help="Print the whole recipe as TOML, and do nothing.")
+    ] = False,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Train RECIPE, or go on with it where the same command was stopped.
+
+    While it trains, OUTPUT.training holds checkpoints, log.jsonl and a log for TensorBoard.
+    """
+    from splade_bridge.training.recipe import read_recipe, shipped_recipes, to_toml
+
+    if listed:
+        titles = {name: read_recipe(path).title for name, path in shipped_recipes().items()}
+        if json:
+            return print_json(titles)
+        for name, title in titles.items():
+            typer.echo(f"{name:24} {title}")
+        return None
+    if not recipe:
+        raise UsageError("name a recipe, or list those that come with splade-bridge: --list")
+    read = read_recipe(recipe, settings or ())
+    if show:
+        return typer.echo(to_toml(read), nl=False)
+    if out is None:
+        raise UsageError("--output is missing: name the folder of the checkpoint")
+    from splade_bridge.training.run import train
+
+    trained = train(read, out, overwrite=overwrite, say=note)
+    if os.environ.get("RANK", "0") != "0":  # one of several processes of torchrun
+        return None
+    if json:
+        return print_json(asdict(trained) | {"out": str(out)})
+    note(f"{out}: the model of step {trained.best_step:,} of {trained.steps:,}")
+    return None
+
+
+def _stage(name: str) -> Any:
+    """The command of a stage, whose flags are the attributes of its options."""
+    from importlib import import_module
+
+    module_name, options_name, function_name = STAGES[name]
+    module = import_module(f"splade_bridge.training.{module_name}")
+    options, function = getattr(module, options_name), getattr(module, function_name)
+
+    said = {"say": note} if "say" in inspect.signature(function).parameters else {}
+
+    def run(**given: Any) -> None:
+        json = given.pop("json")
+        try:
+            summary = function(options(**_as_options(options, given)), **said)
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted; nothing half-written is left") from None
+        content = asdict(summary)
+        if json:
+            return print_json(content)
+        for key, value in content.items():
+            note(f"{key}: {value}")
+        return None
+
+    run.__doc__ = (inspect.getdoc(function) or "").partition("\n\nRaises:")[0]
+    _give_flags(run, options)
+    stage = typer.Typer(rich_markup_mode=None, add_completion=False)
+    stage.command(name, context_settings={"help_option_names": ["-h", "--help"]})(run)
+    return typer.main.get_command(stage)
+
+
+def _give_flags(run: Callable[..., None], options: Any) -> None:
+    told = _attributes(inspect.getdoc(options) or "")
+    hints = get_type_hints(options)
+    parameters = []
+    for field in fields(options):
+        default = field.default
+        if default is MISSING and field.default_factory is not MISSING:
+            default = field.default_factory()
+        flag = {"out": ["--output", "-o"]}.get(field.name, [f"--{field.name.replace('_', '-')}"])
+        if hints[field.name] is bool and default is True:
+            flag = [f"--{flag[0][2:]}/--no-{flag[0][2:]}"]
+        option = typer.Option(*flag, help=told.get(field.name, ""))
+        kind = _flag_type(hints[field.name])
+        if get_origin(kind) is list:
+            default = list(default) if isinstance(default, tuple) else default
+        parameters.append(
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if default is MISSING else default,
+                annotation=Annotated[kind, option],
+            )
+        )
+    parameters.append(
+        inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json)
+    )
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+
+
+def _flag_type(kind: Any) -> Any:
+    """The type that Typer is told: texts for choices, lists for tuples."""
+    if get_origin(kind) is Literal:
+        return str
+    if get_origin(kind) is tuple:
+        return list[get_args(kind)[0]]  # type: ignore[misc]
+    return kind
+
+
+def _as_options(options: Any, given: dict[str, Any]) -> dict[str, Any]:
+    hints = get_type_hints(options)
+    for name, value in given.items():
+        kind = hints[name]
+        if get_origin(kind) is Literal and value not in get_args(kind):
+            choices = ", ".join(map(str, get_args(kind)))
+            raise UsageError(f"--{name.replace('_', '-')} is {value!r}; it can be {choices}")
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+
+
+def _attributes(doc: str) -> dict[str, str]:
+    """Name and description of the attributes that a docstring tells of."""
+    listed = doc.partition("Attributes:\n")[2]
+    found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", listed, re.MULTILINE)
+    return {name: " ".join(text.replace("``", "").split()) for name, text in found}

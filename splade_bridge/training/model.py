@@ -1,0 +1,233 @@
+"""The model that a recipe asks for, as a SparseEncoder of sentence-transformers."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from splade_bridge.encode.masked_lm import first_line, load_masked_lm, quiet
+from splade_bridge.encode.snapshot import find_snapshot
+from splade_bridge.errors import BadInputError
+from splade_bridge.training.options import LoraOptions, ModelOptions
+
+if TYPE_CHECKING:
+    from sentence_transformers import SparseEncoder
+
+log = logging.getLogger(__name__)
+
+TOKENIZED_AT_ONCE = 1000
+
+
+def build_model(options: ModelOptions, documents: Iterable[str], work: Path) -> SparseEncoder:
+    """A model before its training.
+
+    Args:
+        documents: texts over which inverse document frequencies are counted, if they are needed.
+        work: folder that keeps a new network's first weights.
+
+    Raises:
+        BadInputError: a base that is not a masked language model, a configuration that gives no
+            network, a tokenizer that does not fit, or a JSON of weights that is not one.
+    """
+    from sentence_transformers import SparseEncoder
+    from sentence_transformers.sparse_encoder.modules import Router
+
+    base = _base(options.base, options.config, options.tokenizer, work / "new")
+    document = _encoder(options, base)
+    if options.query == "shared":
+        return SparseEncoder(modules=document, similarity_fn_name="dot")
+    if options.query == "separate":
+        other = base
+        if options.query_base or options.query_config:
+            other = _base(
+                options.query_base,
+                options.query_config,
+                options.tokenizer,
+                work / "new-query",
+            )
+        query = _encoder(options, other)
+        _same_terms(document[0], query[0])
+    else:
+        _trim_head(document[0])
+        query = [_static(options, document[0].tokenizer, documents)]
+    router = Router.for_query_document(query_modules=query, document_modules=document)
+    return SparseEncoder(modules=[router], similarity_fn_name="dot")
+
+
+def add_lora(model: SparseEncoder, options: LoraOptions) -> None:
+    """Freeze the networks of ``model`` and give them adapters."""
+    from peft import LoraConfig
+
+    for transformer in transformers_of(model):
+        transformer.model.add_adapter(
+            LoraConfig(
+                r=options.rank,
+                lora_alpha=options.alpha,
+                lora_dropout=options.dropout,
+                target_modules=list(options.target_modules) or None,
+                modules_to_save=list(options.train_whole) or None,
+            )
+        )
+
+
+def merge_lora(model: SparseEncoder) -> None:
+    """Add the adapters of ``model`` to its weights, so that the plain network remains."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils import ModulesToSaveWrapper
+
+    for transformer in transformers_of(model):
+        network = transformer.model
+        for name, layer in list(network.named_modules()):
+            parent, _, leaf = name.rpartition(".")
+            if isinstance(layer, BaseTunerLayer):
+                layer.merge()
+                setattr(network.get_submodule(parent), leaf, layer.get_base_layer())
+            elif isinstance(layer, ModulesToSaveWrapper):
+                trained = layer.modules_to_save[layer.active_adapters[0]]
+                setattr(network.get_submodule(parent), leaf, trained)
+        network._hf_peft_config_loaded = False
+        del network.peft_config
+
+
+def transformers_of(model: SparseEncoder) -> list[Any]:
+    """The Transformer modules of ``model``: one, or those of both sides."""
+    from sentence_transformers.base.modules import Transformer
+
+    return [module for module in model.modules() if isinstance(module, Transformer)]
+
+
+def document_frequencies(texts: Iterable[str], tokenizer: Any) -> tuple[np.ndarray, int]:
+    """int64[len(tokenizer)] texts that hold each token, and how many texts there are."""
+    counts, total, held = np.zeros(len(tokenizer), dtype=np.int64), 0, list[str]()
+
+    def count() -> None:
+        for ids in tokenizer(held, add_special_tokens=False, truncation=False)["input_ids"]:
+            counts[np.unique(ids).astype(np.int64)] += 1
+        held.clear()
+
+    for text in texts:
+        held.append(text)
+        total += 1
+        if len(held) == TOKENIZED_AT_ONCE:
+            count()
+    if held:
+        count()
+    return counts, total
+
+
+def inverse_frequencies(counts: np.ndarray, total: int) -> np.ndarray:
+    """float32: log(1 + (N - n + 0.5) / (n + 0.5)) for n of N texts, BM25's as Lucene has it."""
+    idf: np.ndarray = np.log1p((total - counts + 0.5) / (counts + 0.5)).astype(np.float32)
+    return idf
+
+
+def _encoder(options: ModelOptions, base: Path) -> list[Any]:
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sparse_encoder.modules import SpladePooling
+
+    try:
+        with quiet():
+            transformer = Transformer(
+                str(base),
+                transformer_task="fill-mask",
+                # A checkpoint kept in 16 bits is trained in 32.
+                model_kwargs={"dtype": torch.float32},
+                query_length=options.query_length,
+                document_length=options.document_length,
+            )
+    except (OSError, ValueError, ImportError) as error:
+        raise BadInputError(f"cannot be trained ({first_line(error)})", str(base)) from error
+    tokenizer = transformer.tokenizer
+    if len(tokenizer) > transformer.model.config.vocab_size:
+        raise BadInputError(
+            f"its tokenizer has {len(tokenizer):,} tokens, its network only "
+            f"{transformer.model.config.vocab_size:,}",
+            str(base),
+        )
+    return [transformer, SpladePooling(options.pooling, options.activation)]
+
+
+def _base(name: str, config: dict[str, Any], tokenizer: str, new: Path) -> Path:
+    """The folder of a masked language model: one that is there, or a new one."""
+    if name:
+        folder = find_snapshot(name).folder
+        load_masked_lm(folder)  # refuses one without a head, whose terms would be random
+        return folder.resolve()
+    if not (new / "config.json").is_file():
+        _new_network(config, tokenizer, new)
+    return new.resolve()
+
+
+def _new_network(config: dict[str, Any], tokenizer_name: str, new: Path) -> None:
+    from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer
+
+    found = find_snapshot(tokenizer_name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(found.folder)
+        settings: dict[str, Any] = {"vocab_size": len(tokenizer)}
+        if tokenizer.pad_token_id is not None:
+            settings["pad_token_id"] = tokenizer.pad_token_id
+        made = AutoConfig.for_model(**(settings | config))
+        network = AutoModelForMaskedLM.from_config(made)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInputError(f"model.config gives no network: {first_line(error)}") from error
+    tokenizer.save_pretrained(new)
+    network.save_pretrained(new)
+
+
+def _same_terms(document: Any, query: Any) -> None:
+    if document.tokenizer.get_vocab() != query.tokenizer.get_vocab():
+        raise BadInputError(
+            "the query encoder's tokenizer has other tokens than the document encoder's: their "
+            "terms could not meet"
+        )
+    if document.model.config.vocab_size != query.model.config.vocab_size:
+        _trim_head(document)
+        _trim_head(query)
+
+
+def _trim_head(transformer: Any) -> None:
+    """Drop columns that have no term, where the head is wider than the tokenizer's vocabulary."""
+    if transformer.model.config.vocab_size > len(transformer.tokenizer):
+        transformer.model.resize_token_embeddings(len(transformer.tokenizer))
+
+
+def _static(options: ModelOptions, tokenizer: Any, documents: Iterable[str]) -> Any:
+    from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding
+
+    weights = np.ones(len(tokenizer), dtype=np.float32)
+    if options.query == "idf" and options.idf:
+        weights = _read_idf(Path(options.idf), tokenizer)
+    elif options.query == "idf":
+        weights = inverse_frequencies(*document_frequencies(documents, tokenizer))
+    # Marks of where a text begins, ends and is padded say nothing of it.
+    for name in ("cls", "sep", "bos", "eos", "pad"):
+        token = getattr(tokenizer, f"{name}_token_id", None)
+        if token is not None:
+            weights[token] = 0
+    static = SparseStaticEmbedding(tokenizer, torch.from_numpy(weights), frozen=True)
+    static.tokenizer.model_max_length = min(options.query_length, tokenizer.model_max_length)
+    return static
+
+
+def _read_idf(path: Path, tokenizer: Any) -> np.ndarray:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        weights = np.zeros(len(tokenizer), dtype=np.float32)
+        ids = tokenizer.get_vocab()
+        for token, weight in found.items():
+            if token in ids:
+                weights[ids[token]] = float(weight)
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise BadInputError(f"not a JSON object {{token: weight}} ({error})", str(path)) from error
+    if not weights.any():
+        raise BadInputError("not one of its tokens is the tokenizer's", str(path))
+    if not (np.isfinite(weights).all() and weights.min() >= 0):
+        raise BadInputError("weights must be finite and not below 0", str(path))
+    return weights

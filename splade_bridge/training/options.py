@@ -1,0 +1,194 @@
+"""The sections of a recipe that are about the training itself; see :mod:`.recipe`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+QueryEncoder = Literal["shared", "separate", "bow", "idf"]
+Penalty = Literal["flops", "l1", "none"]
+Precision = Literal["auto", "bf16", "fp16", "fp32"]
+
+
+@dataclass(frozen=True)
+class LoraOptions:
+    """Low-rank adapters instead of training all weights (arXiv:2106.09685), through PEFT.
+
+    Attributes:
+        rank: r of the paper; 0 trains all weights.
+        alpha: the update is scaled by alpha / rank.
+        dropout: on what goes into an adapter.
+        target_modules: names of layers; PEFT's choice for the architecture if empty.
+        train_whole: names of layers that are trained as they are, as the MLM head's transform.
+    """
+
+    rank: int = 0
+    alpha: int = 32
+    dropout: float = 0.0
+    target_modules: tuple[str, ...] = ()
+    train_whole: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """The ``[model]`` section: what is trained.
+
+    Attributes:
+        base: masked language model to start from, a folder or a hub name; of documents, where
+            queries have another. Empty for a new network of ``config``.
+        config: settings of a new network, ``model_type`` among them, as transformers has them.
+        tokenizer: folder or hub name, for a new network.
+        query: ``shared``: the same encoder; ``separate``: an own one (arXiv:2207.03834); ``bow``:
+            each token of the query with weight 1 (SPLADE-doc, arXiv:2109.10086); ``idf``: each
+            token with its inverse document frequency (arXiv:2411.04403).
+        query_base: masked language model of a separate query encoder; ``base`` if empty.
+        query_config: settings of a new network for queries.
+        idf: JSON ``{token: weight}``; if empty, counted over the training documents.
+        pooling: over positions; ``max`` since SPLADE v2, ``sum`` in v1.
+        activation: ``relu`` is log(1 + relu(x)); ``log1p_relu`` takes the logarithm once more
+            (arXiv:2504.14839).
+        query_length: tokens of a query that are read.
+        document_length: tokens of a document that are read.
+        save_dtype: of the finished checkpoint's weights; training has its own precision.
+        lora: adapters.
+    """
+
+    base: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    tokenizer: str = ""
+    query: QueryEncoder = "shared"
+    query_base: str = ""
+    query_config: dict[str, Any] = field(default_factory=dict)
+    idf: str = ""
+    pooling: Literal["max", "sum"] = "max"
+    activation: Literal["relu", "log1p_relu"] = "relu"
+    query_length: int = 256
+    document_length: int = 256
+    save_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    lora: LoraOptions = LoraOptions()
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """The ``[loss]`` section: weights of what is added up; see :mod:`.losses`.
+
+    Attributes:
+        contrastive: cross-entropy of the positive among all documents of the batch.
+        pairwise: softmax of the positive against each of its own negatives.
+        margin_mse: squared error of the margins to the teacher's.
+        kl: divergence from the teacher's distribution over the documents of a row.
+        anti_zero: against vectors that lose all their terms.
+        kl_temperature: of teacher and student.
+        gather: contrastive over the documents of all GPUs.
+    """
+
+    contrastive: float = 0.0
+    pairwise: float = 0.0
+    margin_mse: float = 0.0
+    kl: float = 0.0
+    anti_zero: float = 0.0
+    kl_temperature: float = 1.0
+    gather: bool = True
+
+
+@dataclass(frozen=True)
+class SideRegularizer:
+    """How one side is kept sparse.
+
+    Attributes:
+        penalty: ``flops`` (arXiv:2004.05665), ``l1`` or ``none``.
+        weight: lambda; where to begin, with ``target_terms``.
+        target_terms: steer lambda so that a text has about this many terms; None keeps lambda.
+        threshold: texts with no more terms than this are spared (arXiv:2504.14839).
+    """
+
+    penalty: Penalty = "none"
+    weight: float = 1e-3
+    target_terms: float | None = None
+    threshold: int | None = None
+
+
+@dataclass(frozen=True)
+class RegularizerOptions:
+    """The ``[regularizer]`` section.
+
+    Attributes:
+        ramp_steps: T in lambda_t = lambda min(1, t / T)^2; with ``target_terms`` the number of
+            terms is led to the target in this time.
+        query: of queries.
+        document: of documents.
+    """
+
+    ramp_steps: int = 0
+    query: SideRegularizer = SideRegularizer()
+    document: SideRegularizer = SideRegularizer()
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """The ``[train]`` section.
+
+    Attributes:
+        steps: updates of the weights; 0 where ``epochs`` says how long.
+        epochs: passes over the data.
+        batch_size: rows (a query with its documents) on each device and in each forward pass.
+        gradient_accumulation: batches of one update.
+        mini_batch: texts encoded at once, with their gradients cached (arXiv:2101.06983): batches
+            far beyond the memory of a GPU. 0 encodes the whole batch.
+        learning_rate: highest; linear from 0 and to 0.
+        warmup_steps: until the highest.
+        weight_decay: of AdamW.
+        max_grad_norm: gradients are cut to this norm.
+        precision: ``auto`` is bf16 on a GPU that has it, else fp32.
+        no_duplicates: no text twice in a batch, where it would be a negative of itself.
+        gradient_checkpointing: less memory, more time.
+        workers: processes that tokenize.
+        seed: of everything drawn.
+        log_every: steps between two lines of the log.
+        save_every: steps between two checkpoints to resume from, where no validation says when.
+    """
+
+    steps: int = 0
+    epochs: float = 0.0
+    batch_size: int = 32
+    gradient_accumulation: int = 1
+    mini_batch: int = 0
+    learning_rate: float = 2e-5
+    warmup_steps: int = 0
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    precision: Precision = "auto"
+    no_duplicates: bool = True
+    gradient_checkpointing: bool = False
+    workers: int = 0
+    seed: int = 42
+    log_every: int = 100
+    save_every: int = 1000
+
+
+@dataclass(frozen=True)
+class ValidationOptions:
+    """The ``[validation]`` section: retrieval over a sample, while the training runs.
+
+    Attributes:
+        corpus: documents, whatever ``encode`` takes.
+        queries: their texts.
+        qrels: judgements, TREC or BEIR.
+        every: steps between two measurements; a checkpoint is saved each time.
+        max_documents: of the sample; the judged ones are always in it. 0 takes all.
+        max_queries: of the sample; 0 takes all.
+        metric: that the best checkpoint has most of: nDCG@10 or RR@10.
+        patience: stop after so many measurements without a better one; 0 never.
+        batch_size: texts encoded at once.
+    """
+
+    corpus: str
+    queries: str
+    qrels: Path
+    every: int = 1000
+    max_documents: int = 20_000
+    max_queries: int = 500
+    metric: Literal["nDCG@10", "RR@10"] = "RR@10"
+    patience: int = 0
+    batch_size: int = 64

@@ -1,0 +1,340 @@
+"""Recipes: TOML files that say all of how a model is trained.
+
+A recipe is read into frozen dataclasses; a key that they do not have is an error that names the
+file and the key. ``extends = "name"`` starts from another recipe and changes what stands in this
+one; a ``[data]`` section with a format of its own replaces the other's. ``section.key=value``
+overrides from the command line come last. The result is what is saved as ``recipe.toml`` in the
+checkpoint; reading that again gives the same recipe.
+
+``{work}`` in any path or text stands for the folder in which the training keeps what it needs
+while it runs, so that one stage can use what another left there.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+import math
+import tomllib
+import types
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from splade_bridge.assets import asset
+from splade_bridge.errors import BadInputError, MissingToolError, UsageError
+from splade_bridge.training.data import DataOptions
+from splade_bridge.training.mine import MineOptions
+from splade_bridge.training.mlm import MlmOptions
+from splade_bridge.training.options import (
+    LossOptions,
+    ModelOptions,
+    RegularizerOptions,
+    SideRegularizer,
+    TrainOptions,
+    ValidationOptions,
+)
+from splade_bridge.training.score import ScoreOptions
+
+WORK = "{work}"
+FOLDER = "training"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All of a training.
+
+    Attributes:
+        title: what comes out.
+        source: whose settings these are.
+        cost: hardware and time.
+        expected: figures that it should reach.
+        mlm: a stage before all others: a masked language model to start from.
+        mine: the stage after that: hard negatives.
+        score: the stage after that: teacher scores.
+    """
+
+    title: str
+    data: DataOptions
+    source: str = ""
+    cost: str = ""
+    expected: str = ""
+    model: ModelOptions = ModelOptions()
+    loss: LossOptions = LossOptions()
+    regularizer: RegularizerOptions = RegularizerOptions()
+    train: TrainOptions = TrainOptions()
+    validation: ValidationOptions | None = None
+    mlm: MlmOptions | None = None
+    mine: MineOptions | None = None
+    score: ScoreOptions | None = None
+
+
+def recipe_file(name: str | Path) -> Path:
+    """The file ``name``, or the recipe of that name that comes with splade-bridge.
+
+    Raises:
+        BadInputError: there is neither.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    if path.suffix not in ("", ".toml") or len(path.parts) > 1:
+        raise BadInputError("no such recipe file", str(name))
+    known = shipped_recipes()
+    if path.stem not in known:
+        raise BadInputError(
+            f"neither a file nor a recipe that comes with splade-bridge: {', '.join(known)}",
+            str(name),
+        )
+    return known[path.stem]
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Name and file of the recipes that come with splade-bridge."""
+    try:
+        return {path.stem: path for path in sorted(asset(FOLDER).glob("*.toml"))}
+    except MissingToolError:
+        return {}
+
+
+def read_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+    """The recipe in file ``name`` (or of that name), changed by ``section.key=value`` overrides.
+
+    Raises:
+        BadInputError: not TOML, an unknown key, a value of the wrong type, or settings that do
+            not go together; names file and key.
+        UsageError: an override that is not ``section.key=value``.
+    """
+    file = recipe_file(name)
+    tree = _read_tree(file, ())
+    for override in overrides:
+        _override(tree, override)
+    recipe = _build(Recipe, tree, "", str(file))
+    _check(recipe, str(file))
+    return recipe
+
+
+def in_work_folder(recipe: Recipe, work: Path) -> Recipe:
+    """``recipe`` with ``{work}`` replaced in all its texts and paths."""
+    placed: Recipe = _placed(recipe, str(work))
+    return placed
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The recipe as TOML that reads back equal; nothing is left to a default."""
+    return "\n".join(_sections(recipe, ())) + "\n"
+
+
+def differing_keys(one: Recipe, other: Recipe) -> list[str]:
+    """The keys in which two recipes differ, as ``train.steps``."""
+    a, b = (dict(_leaves(r, ())) for r in (one, other))
+    return sorted(".".join(k) for k in a.keys() | b.keys() if a.get(k) != b.get(k))
+
+
+# --- reading ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Typed:
+    """The text of an override, whose type the key decides."""
+
+    text: str
+
+
+def _read_tree(file: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    if file in seen:
+        raise BadInputError("extends itself", str(file))
+    try:
+        tree = tomllib.loads(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadInputError(f"cannot be read as TOML ({error})", str(file)) from error
+    parent = tree.pop("extends", None)
+    if parent is None:
+        return tree
+    if not isinstance(parent, str):
+        raise BadInputError("extends must be the name of a recipe", str(file))
+    beside = file.parent / (parent if parent.endswith(".toml") else f"{parent}.toml")
+    base = _read_tree(beside if beside.is_file() else recipe_file(parent), (*seen, file))
+    if "format" in tree.get("data", {}):
+        base.pop("data", None)  # its other keys are of its own format
+    return _merged(base, tree)
+
+
+def _merged(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        both = isinstance(value, dict) and isinstance(below, dict)
+        merged[key] = _merged(below, value) if both and isinstance(below, dict) else value
+    return merged
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not equals or not all(parts):
+        raise UsageError(f"--set {override!r}: must be section.key=value, as train.steps=1000")
+    *sections, leaf = parts
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise UsageError(f"--set {override!r}: {section} is a value and has no keys")
+    tree[leaf] = _Typed(text.strip())
+
+
+T = TypeVar("T")
+
+
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _build(kind: type[T], tree: Mapping[str, Any], prefix: str, place: str) -> T:
+    hints = _hints(kind)  # type: ignore[arg-type]
+    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    for key in tree:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+            raise BadInputError(f"unknown key {prefix}{key}; {hint}", place)
+    for name, known_field in known.items():
+        if name not in tree and known_field.default is known_field.default_factory is MISSING:
+            raise BadInputError(f"lacks the key {prefix}{name}", place)
+    return kind(**{k: _value(hints[k], v, prefix + k, place) for k, v in tree.items()})
+
+
+def _value(kind: Any, value: Any, key: str, place: str) -> Any:
+    if get_origin(kind) in (Union, types.UnionType):
+        if isinstance(value, _Typed) and value.text.lower() == "none":
+            return None
+        kind = next(k for k in get_args(kind) if k is not type(None))
+    if isinstance(value, _Typed):
+        value = _parsed(value.text, kind)
+    if is_dataclass(kind) and isinstance(kind, type):
+        if not isinstance(value, dict):
+            raise BadInputError(f"{key} must be a section, not {value!r}", place)
+        return _build(kind, value, f"{key}.", place)
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            choices = ", ".join(map(str, get_args(kind)))
+            raise BadInputError(f"{key} is {value!r}; it can be {choices}", place)
+        return value
+    if get_origin(kind) is tuple and isinstance(value, list):
+        inner = get_args(kind)[0]
+        return tuple(_value(inner, v, f"{key}[{i}]", place) for i, v in enumerate(value))
+    if get_origin(kind) is dict and isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind in (str, int, float, bool) and type(value) is kind:
+        if kind is float and not math.isfinite(value):
+            raise BadInputError(f"{key} is {value}, not a finite number", place)
+        return value
+    wanted = getattr(kind, "__name__", None) if not get_args(kind) else str(kind)
+    raise BadInputError(f"{key} is {value!r}, but must be of type {wanted}", place)
+
+
+def _plain(value: Any) -> Any:
+    return _parsed(value.text, Any) if isinstance(value, _Typed) else value
+
+
+def _parsed(text: str, kind: Any) -> Any:
+    """The value of an override: TOML where that is what the key wants, else the text itself."""
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    return value if isinstance(value, str) or kind not in (str, Path) else text
+
+
+def _check(recipe: Recipe, place: str) -> None:
+    """What no type can say.
+
+    Raises:
+        BadInputError: settings that do not go together.
+    """
+
+    def refuse(problem: str) -> None:
+        raise BadInputError(problem, place)
+
+    model, loss, train, data = recipe.model, recipe.loss, recipe.train, recipe.data
+    if bool(model.base) == bool(model.config):
+        refuse("model.base or model.config must say what to train, one of them")
+    if model.config and not model.tokenizer:
+        refuse("model.config needs model.tokenizer")
+    if (model.query_base or model.query_config) and model.query != "separate":
+        refuse('model.query_base and model.query_config need model.query = "separate"')
+    if model.lora.rank and (model.config or model.query_config):
+        refuse("model.lora is for a model that is trained already, not for a new network")
+    ranking = (loss.contrastive, loss.pairwise, loss.margin_mse, loss.kl)
+    if min(*ranking, loss.anti_zero) < 0 or not max(ranking):
+        refuse("loss: a weight of contrastive, pairwise, margin_mse or kl must be above 0")
+    if not data.negatives and (loss.pairwise or loss.margin_mse or loss.kl):
+        refuse("loss.pairwise, margin_mse and kl need data.negatives of 1 or more")
+    if (train.steps > 0) == (train.epochs > 0):
+        refuse("train.steps or train.epochs must be above 0, one of them")
+    if min(train.batch_size, train.gradient_accumulation, train.log_every, train.save_every) < 1:
+        refuse("train: batch_size, gradient_accumulation, log_every and save_every are 1 or more")
+    for side in ("query", "document"):
+        options: SideRegularizer = getattr(recipe.regularizer, side)
+        if options.penalty != "none" and options.weight < 0:
+            refuse(f"regularizer.{side}.weight must not be below 0")
+        if options.target_terms is not None and (
+            options.penalty == "none" or min(options.target_terms, options.weight) <= 0
+        ):
+            refuse(f"regularizer.{side}.target_terms needs a penalty, and values above 0")
+    if model.query in ("bow", "idf") and recipe.regularizer.query.penalty != "none":
+        refuse(f"regularizer.query: queries of model.query = {model.query!r} are not trained")
+
+
+# --- writing ---------------------------------------------------------------------------------
+
+
+def _placed(value: Any, work: str) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        changed = {f.name: _placed(getattr(value, f.name), work) for f in fields(value)}
+        return replace(value, **changed)
+    if isinstance(value, Path):
+        return Path(str(value).replace(WORK, work))
+    if isinstance(value, str):
+        return value.replace(WORK, work)
+    return value
+
+
+def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for f in fields(value):
+        inner = getattr(value, f.name)
+        if is_dataclass(inner):
+            yield from _leaves(inner, (*path, f.name))
+        else:
+            yield (*path, f.name), inner
+
+
+def _sections(value: Any, path: tuple[str, ...]) -> Iterator[str]:
+    inner = {f.name: getattr(value, f.name) for f in fields(value)}
+    if path:
+        yield f"\n[{'.'.join(path)}]"
+    for name, leaf in inner.items():
+        if not is_dataclass(leaf) and leaf is not None:
+            yield f"{name} = {_toml(leaf)}"
+    for name, section in inner.items():
+        if is_dataclass(section):
+            yield from _sections(section, (*path, name))
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_toml(k)} = {_toml(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    # JSON's escapes are TOML's, but TOML knows no surrogate pairs and wants DEL escaped.
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

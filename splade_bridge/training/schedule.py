@@ -1,0 +1,138 @@
+"""How much the regularisers weigh at each step: a ramp, or a wanted number of terms."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from sentence_transformers.sparse_encoder.callbacks.splade_callbacks import (
+    SpladeRegularizerWeightSchedulerCallback,
+)
+
+from splade_bridge.training.options import RegularizerOptions
+
+Side = Literal["query", "document"]
+SIDES: tuple[Side, ...] = ("query", "document")
+
+SMOOTHING = 0.8
+PROPORTIONAL, INTEGRAL = 1.0, 0.05
+LARGEST_CHANGE = 0.1
+LOWEST, HIGHEST = 1e-9, 1e9
+
+
+def ramp(step: int, ramp_steps: int) -> float:
+    """min(1, t / T)^2, the factor of lambda at step t (SPLADE v2, arXiv:2109.10086)."""
+    return min(1.0, step / ramp_steps) ** 2 if ramp_steps else 1.0
+
+
+@dataclass
+class TermsController:
+    """Steers lambda so that texts have about ``target`` terms.
+
+    A lambda that is right for one batch size, loss or vocabulary is wrong for the next; the number
+    of terms is what people want to choose. The wanted number goes from the first one measured to
+    the target along an exponential curve in ``ramp_steps`` steps. With e, the logarithm of the
+    measured (smoothed) over the wanted number, each step changes log lambda by
+    PROPORTIONAL x (e - e of the step before) + INTEGRAL x e, at most by LARGEST_CHANGE: a
+    proportional-integral controller in velocity form, which has no integral to wind up. The first
+    part holds lambda back while the terms already fall.
+
+    Attributes:
+        target: terms wanted in the end.
+        weight: lambda now.
+        ramp_steps: until then the wanted number is on its way.
+        first: terms at the start; None before the first step.
+        smoothed: running mean of the terms.
+        error: e of the last step.
+    """
+
+    target: float
+    weight: float
+    ramp_steps: int
+    first: float | None = None
+    smoothed: float = 0.0
+    error: float = 0.0
+
+    def wanted(self, step: int) -> float:
+        """The terms that a text should have at ``step``."""
+        assert self.first is not None
+        share = min(1.0, step / self.ramp_steps) if self.ramp_steps else 1.0
+        return math.exp((1 - share) * math.log(self.first) + share * math.log(self.target))
+
+    def update(self, step: int, terms: float) -> None:
+        """Take note that texts had ``terms`` terms in ``step``, and set :attr:`weight`."""
+        terms = max(terms, 0.5)  # no logarithm of 0
+        if self.first is None:
+            self.first = self.smoothed = terms
+        self.smoothed = SMOOTHING * self.smoothed + (1 - SMOOTHING) * terms
+        error = math.log(self.smoothed / self.wanted(step))
+        change = PROPORTIONAL * (error - self.error) + INTEGRAL * error
+        self.error = error
+        change = max(-LARGEST_CHANGE, min(LARGEST_CHANGE, change))
+        self.weight = max(LOWEST, min(HIGHEST, self.weight * math.exp(change)))
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed training needs."""
+        return {name: getattr(self, name) for name in ("weight", "first", "smoothed", "error")}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state`."""
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+class RegularizerSchedule(SpladeRegularizerWeightSchedulerCallback):  # type: ignore[misc]
+    """sentence-transformers' quadratic ramp, with T in steps, and controllers beside it."""
+
+    def __init__(self, loss: Any, options: RegularizerOptions) -> None:
+        super().__init__(loss, "quadratic")
+        self.ramp_steps = options.ramp_steps
+        self.controllers = {
+            side: TermsController(side_options.target_terms, side_options.weight, self.ramp_steps)
+            for side in SIDES
+            if (side_options := getattr(options, side)).target_terms is not None
+        }
+
+    def weight(self, side: Side, step: int) -> float:
+        """Lambda of ``side`` at ``step``."""
+        if side in self.controllers:
+            return self.controllers[side].weight
+        return float(getattr(self, f"max_{side}_regularizer_weight")) * ramp(step, self.ramp_steps)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Nothing to find out: T is given in steps, not as a share of all."""
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Set the weights for the step that begins."""
+        for side in SIDES:
+            weight = self.weight(side, state.global_step)
+            setattr(self.loss, f"{side}_regularizer_weight", weight)
+            setattr(self, f"_current_{side}_regularizer_weight", weight)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Tell the controllers what the step has shown."""
+        for side in SIDES:
+            terms = getattr(self.loss, f"{side}_regularizer").take_terms()
+            if side in self.controllers and terms is not None:
+                self.controllers[side].update(state.global_step, _mean_of_processes(terms))
+
+    def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Nothing: the trainer logs the weights with everything else."""
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed training needs."""
+        return {side: controller.state() for side, controller in self.controllers.items()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state`."""
+        for side, controller in self.controllers.items():
+            controller.load_state(state[side])
+
+
+def _mean_of_processes(value: torch.Tensor) -> float:
+    """The same figure in every process: they would otherwise drift apart."""
+    from accelerate.utils import reduce
+
+    return float(reduce(value, "mean"))

@@ -1,0 +1,218 @@
+"""Quality of a model in training: retrieval with the exact engine over a sampled collection."""
+
+from __future__ import annotations
+
+import logging
+import random
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from sentence_transformers.base.evaluation import BaseEvaluator
+
+from splade_bridge.corpora import read_texts
+from splade_bridge.encode.tokens import terms_of
+from splade_bridge.engines.base import BuildOptions
+from splade_bridge.engines.exact import ExactEngine
+from splade_bridge.errors import BadInputError
+from splade_bridge.evaluate import evaluate
+from splade_bridge.formats.base import ImpactSource
+from splade_bridge.invert import DEFAULT_MEMORY
+from splade_bridge.qrels import Qrels, read_qrels
+from splade_bridge.quantize import QuantizeOptions, Quantizer
+from splade_bridge.training.model import transformers_of
+from splade_bridge.training.options import ValidationOptions
+from splade_bridge.vectors import ImpactBatch, SparseBatch, row_pointers
+from splade_bridge.vocab import Vocabulary
+
+if TYPE_CHECKING:
+    from sentence_transformers import SparseEncoder
+
+log = logging.getLogger(__name__)
+
+MEASURES = ("nDCG@10", "RR@10")
+DEPTH = 10
+ENCODED_AT_ONCE = 1000
+
+
+@dataclass(frozen=True)
+class ValidationSet:
+    """Judged queries with a collection that holds all of their judged documents.
+
+    Attributes:
+        documents: id -> text.
+        queries: id -> text.
+        qrels: of these queries.
+    """
+
+    documents: dict[str, str]
+    queries: dict[str, str]
+    qrels: Qrels
+
+
+def load_validation(options: ValidationOptions, seed: int) -> ValidationSet:
+    """Read the collection once and draw the sample, the same for the same seed.
+
+    Raises:
+        BadInputError: no judged query has a text, or a relevant document is not in the corpus.
+    """
+    qrels = read_qrels(options.qrels)
+    queries = {q.id: q.text for q in read_texts(options.queries, "queries") if q.id in qrels}
+    queries = {q: text for q, text in queries.items() if any(g > 0 for g in qrels[q].values())}
+    if not queries:
+        raise BadInputError("none of its queries has a relevant document", options.queries)
+    rng = random.Random(seed)
+    if 0 < options.max_queries < len(queries):
+        chosen = set(rng.sample(sorted(queries), options.max_queries))
+        queries = {q: text for q, text in queries.items() if q in chosen}
+    qrels = {q: qrels[q] for q in queries}
+    judged = {doc_id for grades in qrels.values() for doc_id in grades}
+    kept: dict[str, str] = {}
+    pool: list[tuple[str, str]] = []
+    room = max(0, options.max_documents - len(judged)) if options.max_documents else None
+    seen = 0
+    for text in read_texts(options.corpus):
+        if text.id in judged:
+            kept[text.id] = text.text
+            continue
+        seen += 1
+        if room is None or len(pool) < room:
+            pool.append((text.id, text.text))
+        elif (place := rng.randrange(seen)) < room:  # reservoir sampling: one pass, any corpus
+            pool[place] = (text.id, text.text)
+    missing = [d for g in qrels.values() for d, grade in g.items() if grade > 0 and d not in kept]
+    if missing:
+        raise BadInputError(
+            f"lacks {len(missing):,} documents that the judgements call relevant, as {missing[0]}",
+            options.corpus,
+        )
+    return ValidationSet(kept | dict(pool), queries, qrels)
+
+
+class RetrievalEvaluator(BaseEvaluator):  # type: ignore[misc]
+    """Encodes the set, searches it with the exact engine, and measures with ``evaluate``.
+
+    Besides nDCG@10 and RR@10 it gives ``document_terms`` and ``query_terms`` (mean number of
+    impacts) and ``flops``: sum over terms of P(term in a query) x P(term in a document), the
+    additions of an average query and document (Paria et al., arXiv:2004.05665). All of them are
+    of impacts at scale 100, as an index would hold them.
+    """
+
+    def __init__(
+        self, validation: ValidationSet, batch_size: int, dtype: torch.dtype | None
+    ) -> None:
+        super().__init__()
+        self._set = validation
+        self._batch_size = batch_size
+        self._dtype = dtype
+
+    def __call__(
+        self,
+        model: SparseEncoder,
+        output_path: str | None = None,
+        epoch: float = -1,
+        steps: int = -1,
+    ) -> dict[str, float]:
+        """Names and values of the measures."""
+        tokenizer = transformers_of(model)[-1].tokenizer
+        width = model.get_embedding_dimension() or len(tokenizer)
+        vocabulary, columns = terms_of(tokenizer, width, "the tokenizer")
+        encoder = _Impacts(model, self._batch_size, self._dtype, columns, width)
+        documents = list(encoder(self._set.documents, "document"))
+        queries = _joined(list(encoder(self._set.queries, "query")))
+        figures = _sizes(documents, queries, len(vocabulary))
+        if not figures["document_terms"] or not figures["query_terms"]:
+            log.warning("at step %d no text has a term any more", steps)
+            return dict.fromkeys(MEASURES, 0.0) | figures
+        with tempfile.TemporaryDirectory() as folder:
+            index = Path(folder) / "index"
+            engine = ExactEngine()
+            manifest = engine.build(_Memory(documents, vocabulary), index, BuildOptions())
+            with engine.open(index, manifest, memory=DEFAULT_MEMORY) as searcher:
+                run = {
+                    hits.query_id: dict(zip(hits.doc_ids, hits.scores.tolist(), strict=True))
+                    for hits in searcher.search(queries, DEPTH)
+                }
+        return {**evaluate(self._set.qrels, run, MEASURES).means, **figures}
+
+
+class _Impacts:
+    """Encodes texts as the model stands, and quantizes them."""
+
+    def __init__(
+        self,
+        model: SparseEncoder,
+        batch_size: int,
+        dtype: torch.dtype | None,
+        columns: np.ndarray,
+        width: int,
+    ) -> None:
+        self._model, self._batch_size, self._dtype = model, batch_size, dtype
+        self._places = np.full(width, -1, dtype=np.int64)
+        self._places[columns] = np.arange(len(columns))
+
+    def __call__(self, texts: dict[str, str], side: str) -> Iterator[ImpactBatch]:
+        quantizer = Quantizer(QuantizeOptions())
+        encode = getattr(self._model, f"encode_{side}")
+        ids = list(texts)
+        for start in range(0, len(ids), ENCODED_AT_ONCE):
+            part = ids[start : start + ENCODED_AT_ONCE]
+            with torch.autocast(
+                self._model.device.type, self._dtype, enabled=self._dtype is not None
+            ):
+                found = encode(
+                    [texts[i] for i in part],
+                    batch_size=self._batch_size,
+                    show_progress_bar=False,
+                    convert_to_sparse_tensor=True,
+                    save_to_cpu=True,
+                )
+            yield quantizer(self._batch(part, found.coalesce()))
+
+    def _batch(self, ids: list[str], found: Any) -> SparseBatch:
+        rows, terms = found.indices().numpy()
+        places, weights = self._places[terms], found.values().float().numpy()
+        keep = (places >= 0) & (weights > 0)
+        # Terms are numbered in the order of their tokens, so rows stay sorted.
+        return SparseBatch(
+            ids,
+            row_pointers(np.bincount(rows[keep], minlength=len(ids))),
+            places[keep].astype(np.int32),
+            weights[keep].astype(np.float32),
+        )
+
+
+class _Memory(ImpactSource):
+    """Batches that are there already."""
+
+    def __init__(self, held: Sequence[ImpactBatch], vocabulary: Vocabulary) -> None:
+        super().__init__(Path("validation"), vocabulary, None)
+        self._held = held
+
+    def _read(self) -> Iterator[ImpactBatch]:
+        yield from self._held
+
+
+def _joined(batches: Sequence[ImpactBatch]) -> ImpactBatch:
+    lengths = np.concatenate([np.diff(b.indptr) for b in batches])
+    return ImpactBatch(
+        [i for b in batches for i in b.ids],
+        row_pointers(lengths),
+        np.concatenate([b.indices for b in batches]),
+        np.concatenate([b.impacts for b in batches]),
+    )
+
+
+def _sizes(documents: Sequence[ImpactBatch], queries: ImpactBatch, width: int) -> dict[str, float]:
+    in_documents = sum(np.bincount(b.indices, minlength=width) for b in documents)
+    in_queries = np.bincount(queries.indices, minlength=width)
+    total = sum(map(len, documents))
+    return {
+        "document_terms": float(np.sum(in_documents)) / total,
+        "query_terms": float(in_queries.sum()) / len(queries),
+        "flops": float(np.dot(in_documents / total, in_queries / len(queries))),
+    }
