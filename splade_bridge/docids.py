@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from splade_bridge.errors import BadInputError
+from splade_bridge.files import mapped
 from splade_bridge.vectors import Int64Array
 
 BLOB = "doc_ids.bin"
@@ -41,8 +42,8 @@ class DocIds:
     """The ids of an index, as written by :class:`DocIdWriter`."""
 
     def __init__(self, folder: Path) -> None:
+        self._offsets = mapped(folder / OFFSETS)
         try:
-            self._offsets = np.load(folder / OFFSETS, mmap_mode="r")
             self._blob = np.memmap(folder / BLOB, dtype=np.uint8, mode="r")
         except (OSError, ValueError) as error:
             raise BadInputError(

@@ -4,6 +4,7 @@
 
     OUT/jsonvector/part-00000.jsonl   a folder of its own: Anserini reads every file in it
     OUT/index.ciff[.gz]
+    OUT/forward/                      a forward store, for two-step search
     OUT/topics.tsv[.gz]
     OUT/manifest.json
 """
@@ -20,13 +21,14 @@ from splade_bridge.files import atomic_writer, staged_folder
 from splade_bridge.formats.base import ImpactSource
 from splade_bridge.formats.ciff import write_ciff
 from splade_bridge.formats.detect import JSONVECTOR_FOLDER
+from splade_bridge.formats.forward import FORWARD_FOLDER, write_forward
 from splade_bridge.formats.jsonvector import JsonVectorWriter
 from splade_bridge.invert import DEFAULT_MEMORY
 from splade_bridge.manifest import Manifest
 from splade_bridge.topics import write_repeated_tokens
 from splade_bridge.vectors import Counts
 
-FORMATS = ("jsonvector", "ciff", "topics")
+FORMATS = ("jsonvector", "ciff", "forward", "topics")
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,10 @@ def _write(
             source.vocabulary,
             description=f"splade-bridge export of {source.path.name}",
             memory=options.memory,
+            expected=source.expected_postings,
         )
+    if name == "forward":
+        return write_forward(folder / FORWARD_FOLDER, source, options.memory)
     with atomic_writer(folder / f"topics.tsv{gz}") as out:
         for line in write_repeated_tokens(source.batches(), source.vocabulary):
             out.write(line)

@@ -14,8 +14,10 @@ import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
+import numpy as np
+import numpy.typing as npt
 import zstandard
 
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
@@ -224,3 +226,16 @@ def write_error(error: OSError, path: Path) -> ExternalProgramError:
         errno.EDQUOT: "; your quota is used up",
     }.get(error.errno or 0, "")
     return ExternalProgramError(f"{path}: cannot be written ({error.strerror or error}){hint}")
+
+
+def mapped(path: Path) -> npt.NDArray[Any]:
+    """The array of a ``.npy`` file, mapped and not read.
+
+    Raises:
+        BadInputError: it is missing or damaged.
+    """
+    try:
+        # A plain array: a slice of a memmap costs ten times as much.
+        return np.asarray(np.load(path, mmap_mode="r"))
+    except Exception as error:  # numpy parses the header as Python, which may fail in many ways
+        raise BadInputError(f"missing or damaged ({error}): make it again", str(path)) from error

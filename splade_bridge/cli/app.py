@@ -13,6 +13,9 @@ import typer
 
 from splade_bridge import __version__
 from splade_bridge.cli import (
+    bench,
+    bm25,
+    compare,
     demo,
     doctor,
     encode,
@@ -22,7 +25,10 @@ from splade_bridge.cli import (
     index,
     inspect,
     merge,
+    prune,
+    quantize_study,
     search,
+    train,
     verify,
 )
 from splade_bridge.errors import ExternalProgramError, Interrupted, SpladeBridgeError
@@ -61,13 +67,19 @@ for module in (
     search,
     evaluate,
     verify,
+    bench,
+    compare,
     explain,
     inspect,
     merge,
+    prune,
+    quantize_study,
+    bm25,
     doctor,
     demo,
 ):
     app.command(module.NAME)(_interruptible(module.command))
+app.add_typer(train.app)
 
 
 def _version(value: bool) -> None:
@@ -89,6 +101,8 @@ def _options(
         stream=sys.stderr,
         force=True,
     )
+    # The space that sorting takes is stated before it is taken.
+    logging.getLogger("splade_bridge.invert").setLevel(logging.INFO)
     logging.addLevelName(logging.WARNING, "warning")
     logging.addLevelName(logging.INFO, "info")
 

@@ -37,7 +37,8 @@ def command(
         typer.Option(
             "--format",
             "-f",
-            help="jsonvector (Anserini), ciff, topics (TSV of repeated tokens); repeatable.",
+            help="jsonvector (Anserini), ciff, forward (for two-step search), topics (TSV of "
+            "repeated tokens); repeatable.",
             show_default="jsonvector; topics with --queries",
         ),
     ] = None,
@@ -52,7 +53,7 @@ def command(
     ] = False,
     source_format: Annotated[
         str | None,
-        typer.Option("--from", help="vectors, jsonvector or ciff, where it cannot be seen."),
+        typer.Option("--from", help="vectors, jsonvector, ciff or forward, where unclear."),
     ] = None,
     scale: Scale = None,
     rounding: RoundingOption = "nearest",

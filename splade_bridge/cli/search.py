@@ -39,7 +39,8 @@ def command(
         typer.Option(
             "--algorithm",
             help="pisa: block_max_wand (default), block_max_maxscore, maxscore, wand, ranked_or. "
-            "lucene: exhaustive (default), block_max_maxscore. All are exact.",
+            "lucene: exhaustive (default), block_max_maxscore. auto: the fastest, measured once "
+            "and remembered in the index. All are exact.",
             show_default=False,
         ),
     ] = None,
@@ -59,6 +60,47 @@ def command(
             help="Rank documents by their best passage: ids lose their last #number.",
         ),
     ] = False,
+    two_step: Annotated[
+        Path | None,
+        typer.Option(
+            "--two-step",
+            metavar="FORWARD",
+            help="Score what INDEX (pruned) finds from these full vectors (export --format "
+            "forward).",
+        ),
+    ] = None,
+    first_query_terms: Annotated[
+        int | None,
+        typer.Option(
+            "--first-query-terms",
+            min=1,
+            help="With --two-step: query terms, the heaviest, that INDEX is searched with.",
+            show_default="all",
+        ),
+    ] = None,
+    candidates: Annotated[
+        int | None,
+        typer.Option(
+            "--candidates",
+            min=1,
+            help="With --two-step: documents a query to be scored, at least -k.",
+            show_default="1000, or -k if that is more",
+        ),
+    ] = None,
+    exact_run: Annotated[
+        Path | None,
+        typer.Option(
+            "--exact-run", metavar="RUN", help="Tell which share of this run's top was found."
+        ),
+    ] = None,
+    check_against: Annotated[
+        Path | None,
+        typer.Option(
+            "--check-against",
+            metavar="INDEX",
+            help="The same, but search this index (of the full vectors) to compare with.",
+        ),
+    ] = None,
     latencies: Annotated[
         Path | None,
         typer.Option("--latencies", help="Write query id and milliseconds as TSV."),
@@ -76,6 +118,7 @@ def command(
     from splade_bridge.errors import UsageError
     from splade_bridge.files import STDIO, refuse_existing
     from splade_bridge.search import SearchOptions, search_to_run
+    from splade_bridge.two_step import DEFAULT_CANDIDATES
 
     if output_format not in ("trec", "msmarco"):
         raise UsageError(f"--output-format is trec or msmarco, not {output_format!r}")
@@ -86,6 +129,10 @@ def command(
     for target in (out, latencies):
         if target is not None:
             refuse_existing(target, overwrite=overwrite)
+    if two_step is None and (first_query_terms is not None or candidates is not None):
+        raise UsageError("--first-query-terms and --candidates need --two-step FORWARD")
+    if exact_run is not None and check_against is not None:
+        raise UsageError("--exact-run and --check-against: one of them")
     options = SearchOptions(
         k=k,
         algorithm=algorithm,
@@ -94,6 +141,9 @@ def command(
         tag=tag,
         remove_query=remove_query,
         max_passage=max_passage,
+        two_step=two_step,
+        first_query_terms=first_query_terms,
+        candidates=max(DEFAULT_CANDIDATES, k) if candidates is None else candidates,
     )
     loaded = load_queries(queries, model, quantize_options(scale, rounding, clip), max_length)
     summary = search_to_run(
@@ -102,6 +152,8 @@ def command(
         out,
         options,
         latencies=latencies,
+        exact_run=exact_run,
+        check_against=check_against,
         watch=lambda hits: progress(hits, "searching", len(loaded.batch)),
     )
     if json:
@@ -109,5 +161,8 @@ def command(
         return
     note(
         f"{out}: {summary.queries:,} queries, {summary.results:,} results; "
-        f"{summary.mean_ms:.2f} ms a query on average"
+        f"{summary.mean_ms:.2f} ms a query on average with {summary.algorithm}"
     )
+    if summary.kept:
+        told = (f"{share:.2%} of the top {cut}" for cut, share in summary.kept.share.items())
+        note(f"of the exact results of {summary.kept.queries:,} queries: {', '.join(told)}")

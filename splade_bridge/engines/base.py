@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, NamedTuple
 
+from splade_bridge.engines.auto import AUTO, best_algorithm
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
 from splade_bridge.files import staged_folder
 from splade_bridge.formats.base import ImpactSource
@@ -38,7 +39,10 @@ class BuildOptions:
         lucene_route: ``helper``, or ``anserini`` for Anserini's own IndexCollection.
         pisa_encoding: posting list compression of PISA.
         pisa_block_size: postings a block of PISA's wand data.
+        pisa_algorithms: (k, algorithm) with rising k: what a search takes unless told otherwise.
         pisa_bin: folder of the user's own PISA programs; the wheel's library if None.
+        pisa_reorder: number documents by recursive graph bisection (Dhulipala et al., KDD 2016),
+            which makes lists smaller and pruning better; needs ``pisa_bin``.
     """
 
     threads: int = 1
@@ -46,7 +50,9 @@ class BuildOptions:
     lucene_route: str = "helper"
     pisa_encoding: str = "block_simdbp"
     pisa_block_size: int = 64
+    pisa_algorithms: tuple[tuple[int, str], ...] = ((1000, "block_max_wand"),)
     pisa_bin: Path | None = None
+    pisa_reorder: bool = False
 
 
 class ReadBack(NamedTuple):
@@ -65,12 +71,14 @@ class Hits(NamedTuple):
         doc_ids: at most k, best first.
         scores: int64[len(doc_ids)].
         nanoseconds: time of the retrieval itself, without reading queries or writing runs.
+        scored: postings that were scored, where the engine tells.
     """
 
     query_id: str
     doc_ids: list[str]
     scores: Int64Array
     nanoseconds: int
+    scored: int | None = None
 
 
 class Searcher(abc.ABC):
@@ -83,7 +91,7 @@ class Searcher(abc.ABC):
         algorithms: names that :meth:`search` takes, the default first.
     """
 
-    algorithms: ClassVar[tuple[str, ...]]
+    algorithms: tuple[str, ...]
 
     def __init__(self, path: Path, manifest: Manifest | None, vocabulary: Vocabulary) -> None:
         self.path = path
@@ -97,6 +105,7 @@ class Searcher(abc.ABC):
 
         Args:
             queries: in the ids of :attr:`vocabulary`; a query without terms has no hits.
+            algorithm: one of :attr:`algorithms`; None for the first, ``auto`` for the fastest.
 
         Raises:
             UsageError: ``algorithm`` is unknown here, or ``k`` below 1.
@@ -104,13 +113,29 @@ class Searcher(abc.ABC):
         """
         if k < 1:
             raise UsageError(f"k must be 1 or more, not {k}")
-        chosen = algorithm or self.algorithms[0]
+        return self._search(queries, k, threads, self.algorithm_for(queries, k, algorithm))
+
+    def default_algorithm(self, k: int) -> str:
+        """What is used for ``k`` where no algorithm is named."""
+        return self.algorithms[0]
+
+    def algorithm_for(self, queries: ImpactBatch, k: int, algorithm: str | None) -> str:
+        """The algorithm that :meth:`search` uses for these arguments.
+
+        ``auto`` is measured once for an index and a k; see :mod:`splade_bridge.engines.auto`.
+
+        Raises:
+            UsageError: ``algorithm`` is unknown here.
+        """
+        if algorithm == AUTO:
+            return best_algorithm(self, queries, k)
+        chosen = algorithm or self.default_algorithm(k)
         if chosen not in self.algorithms:
             raise UsageError(
                 f"{self.path}: algorithm {chosen!r} is unknown to this engine; it has "
-                f"{', '.join(self.algorithms)}"
+                f"{', '.join(self.algorithms)}, and {AUTO}"
             )
-        return self._search(queries, k, threads, chosen)
+        return chosen
 
     @abc.abstractmethod
     def _search(
@@ -123,6 +148,23 @@ class Searcher(abc.ABC):
 
         None if the index has no such document.
         """
+
+    def document_frequencies(self) -> Int64Array | None:
+        """int64[len(vocabulary)]: the documents that hold each term, None where not told."""
+        return None
+
+    def matching_terms(self, queries: ImpactBatch) -> float | None:
+        """QD-FLOPS: how many terms a query and a document are expected to share.
+
+        sum_j p_q(j) p_d(j), where p(j) is the share of queries or documents that hold term j
+        (the FLOPS of Paria et al., arXiv 2004.05665, between two sides, as in arXiv 2207.03834).
+        None where the engine cannot tell its document frequencies, or there are no queries.
+        """
+        frequencies = self.document_frequencies()
+        if frequencies is None or self.manifest is None or not len(queries):
+            return None
+        matches = int(frequencies[queries.indices].sum())
+        return matches / len(queries) / self.manifest.counts.documents
 
     def close(self) -> None:  # noqa: B027 - most searchers hold nothing
         """End what the searcher holds."""

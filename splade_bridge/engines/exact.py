@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from splade_bridge.docids import DocIds, DocIdWriter
 from splade_bridge.engines.base import (
     VOCABULARY,
     BuildOptions,
@@ -20,12 +21,12 @@ from splade_bridge.engines.base import (
     Searcher,
     refuse_empty,
 )
-from splade_bridge.docids import DocIds, DocIdWriter
 from splade_bridge.errors import BadInputError
+from splade_bridge.files import mapped
 from splade_bridge.formats.base import ImpactSource
 from splade_bridge.invert import Transposer
 from splade_bridge.manifest import Manifest
-from splade_bridge.vectors import ImpactBatch, row_pointers
+from splade_bridge.vectors import ImpactBatch, Int64Array, row_pointers
 from splade_bridge.vocab import Vocabulary
 
 INDPTR, DOCS, IMPACTS = "indptr.npy", "docs.bin", "impacts.bin"
@@ -41,7 +42,7 @@ class ExactEngine(Engine):
 
     def _write(self, source: ImpactSource, folder: Path, options: BuildOptions) -> ReadBack:
         ids = DocIdWriter(folder)
-        with Transposer(options.memory, folder.parent) as transposer:
+        with Transposer(options.memory, folder.parent, source.expected_postings) as transposer:
             for batch in source.batches():
                 transposer.add(batch.indptr, batch.indices, batch.impacts)
                 ids.add(batch.ids)
@@ -69,8 +70,8 @@ class ExactSearcher(Searcher):
     def __init__(self, path: Path, manifest: Manifest | None) -> None:
         super().__init__(path, manifest, Vocabulary.load(path / VOCABULARY))
         self._ids = DocIds(path)
+        self._indptr = mapped(path / INDPTR)
         try:
-            self._indptr = np.load(path / INDPTR)
             self._docs = np.memmap(path / DOCS, dtype=np.int32, mode="r")
             self._impacts = np.memmap(path / IMPACTS, dtype=np.int32, mode="r")
         except (OSError, ValueError) as error:
@@ -81,15 +82,21 @@ class ExactSearcher(Searcher):
         for number, query_id in enumerate(queries.ids):
             started = time.perf_counter_ns()
             scores[:] = 0
+            scored = 0
             for term, weight in zip(*queries.row(number), strict=True):
                 part = slice(int(self._indptr[term]), int(self._indptr[term + 1]))
+                scored += part.stop - part.start
                 scores[self._docs[part]] += self._impacts[part] * np.int64(weight)
             found = np.flatnonzero(scores)
             if len(found) > k:
                 worst = np.partition(scores[found], len(found) - k)[len(found) - k]
                 found = found[scores[found] >= worst]
             doc_ids, best = self._ids.rank(found, scores[found], k)
-            yield Hits(query_id, doc_ids, best, time.perf_counter_ns() - started)
+            yield Hits(query_id, doc_ids, best, time.perf_counter_ns() - started, scored)
+
+    def document_frequencies(self) -> Int64Array:
+        """See :class:`Searcher`."""
+        return np.asarray(np.diff(self._indptr))
 
     def impacts(self, doc_id: str, term_ids: Sequence[int]) -> list[int] | None:
         """See :class:`Searcher`."""

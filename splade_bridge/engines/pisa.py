@@ -35,18 +35,20 @@ from splade_bridge.engines.pisa_profile import (
     checked,
 )
 from splade_bridge.engines.pisa_worker import Answer, library
-from splade_bridge.errors import BadInputError, ExternalProgramError, MissingToolError, UsageError
+from splade_bridge.errors import ExternalProgramError, MissingToolError, UsageError
+from splade_bridge.files import mapped
 from splade_bridge.formats.base import ImpactSource
 from splade_bridge.formats.pisa import RAW_FILES, number_name, write_canonical
 from splade_bridge.invert import Transposer
 from splade_bridge.manifest import Manifest
-from splade_bridge.vectors import ImpactBatch, Int32Array
+from splade_bridge.vectors import ImpactBatch, Int32Array, Int64Array
 from splade_bridge.vocab import Vocabulary
 
 log = logging.getLogger(__name__)
 
 INSTALL = "pip install 'splade-bridge[pisa]' (Linux x86-64 only)"
 LISTS = "lists.npy"
+FREQUENCIES = "frequencies.npy"
 MOST_TERMS_AHEAD = 500
 """Some 12 kB as a pickle; pipes hold 16 kB (macOS) or more."""
 
@@ -95,6 +97,7 @@ class PisaEngine(Engine):
             used = write_canonical(folder, transposer, width, np.concatenate(lengths))
             document_frequencies = transposer.column_counts(width)[used]
         np.save(folder / LISTS, used)
+        np.save(folder / FREQUENCIES, document_frequencies)
         if options.pisa_bin is not None:
             if options.pisa_reorder:
                 pisa_programs.reorder(options.pisa_bin, folder)
@@ -159,16 +162,22 @@ class _PisaIndex(Searcher):
         by_k = manifest.options.get("pisa_algorithms") or [(1000, ALGORITHMS[0])]
         self._by_k = tuple((int(k), str(name)) for k, name in by_k)
         self.doc_ids = DocIds(path)
-        try:
-            used = np.load(path / LISTS)
-        except (OSError, ValueError) as error:
-            raise BadInputError(f"damaged ({error}): build it again", str(path)) from error
+        used = mapped(path / LISTS)
         self._list_of: Int32Array = np.full(len(self.vocabulary), -1, dtype=np.int32)
         self._list_of[used] = np.arange(len(used), dtype=np.int32)
 
     def default_algorithm(self, k: int) -> str:
         """What the profile that the index was built with says."""
         return algorithm_for(k, self._by_k)
+
+    def document_frequencies(self) -> Int64Array | None:
+        """As counted when the index was built; None for one of an older version."""
+        if not (self.path / FREQUENCIES).is_file():
+            return None
+        frequencies = np.zeros(len(self.vocabulary), dtype=np.int64)
+        there = self._list_of >= 0
+        frequencies[there] = mapped(self.path / FREQUENCIES)[self._list_of[there]]
+        return frequencies
 
     def query_lists(self, queries: ImpactBatch, number: int) -> dict[int, int]:
         """List number -> weight of one query; terms without postings are left out."""

@@ -10,14 +10,15 @@ from splade_bridge.errors import BadInputError
 from splade_bridge.files import plain_suffix
 from splade_bridge.formats.base import ImpactSource, StoreSource, export_manifest
 from splade_bridge.formats.ciff import CiffSource
+from splade_bridge.formats.forward import FORWARD_FOLDER, ForwardSource, is_forward
 from splade_bridge.formats.jsonvector import JsonVectorSource
 from splade_bridge.invert import DEFAULT_MEMORY
 from splade_bridge.manifest import FILE_NAME, Manifest
 from splade_bridge.quantize import QuantizeOptions
 from splade_bridge.store import SHARD
 
-SourceFormat = Literal["vectors", "jsonvector", "ciff"]
-SOURCE_FORMATS = ("vectors", "jsonvector", "ciff")
+SourceFormat = Literal["vectors", "jsonvector", "ciff", "forward"]
+SOURCE_FORMATS = ("vectors", "jsonvector", "ciff", "forward")
 
 JSONVECTOR_FOLDER = "jsonvector"
 CIFF_NAMES = ("index.ciff", "index.ciff.gz")
@@ -31,7 +32,7 @@ def open_source(
     memory: int = DEFAULT_MEMORY,
     temporary: Path | None = None,
 ) -> ImpactSource:
-    """The impacts at ``path``: a vector store, an export folder, a JsonVectorCollection or CIFF.
+    """The impacts at ``path``: a vector store, an export, a JsonVectorCollection, CIFF or forward.
 
     Args:
         quantize: for float weights; a vector store takes the defaults if None.
@@ -47,36 +48,39 @@ def open_source(
     manifest = Manifest.load(path) if is_ours else export_manifest(path)
     kind = manifest.kind if manifest else None
     if is_ours and kind == "export":
-        path = _exported(path, source_format)
-        kind = "jsonvector" if path.name == JSONVECTOR_FOLDER else "ciff"
+        path, kind = _exported(path, source_format)
     if kind is None or kind == "export":
         kind = source_format or _recognise(path)
     if kind == "vectors":
         return StoreSource(path, quantize or QuantizeOptions())
     if kind == "jsonvector":
         return JsonVectorSource(path, quantize, manifest)
-    if kind == "ciff":
+    if kind in ("ciff", "forward"):
         if quantize:
-            raise BadInputError("CIFF holds integers already: leave --scale out", str(path))
+            raise BadInputError(f"{kind} holds integers already: leave --scale out", str(path))
+        if kind == "forward":
+            return ForwardSource(path)
         return CiffSource(path, memory, manifest, temporary)
     hint = "; splade-bridge merge puts shards together" if kind == SHARD else ""
     raise BadInputError(f"this is {kind}, not a source of vectors{hint}", str(path))
 
 
-def _exported(path: Path, wanted: str | None) -> Path:
-    candidates = [path / JSONVECTOR_FOLDER, *(path / name for name in CIFF_NAMES)]
-    if wanted:
-        candidates = [
-            c for c in candidates if (c.name == JSONVECTOR_FOLDER) == (wanted == "jsonvector")
-        ]
-    for candidate in candidates:
-        if candidate.exists():
-            return candidate
+def _exported(path: Path, wanted: str | None) -> tuple[Path, SourceFormat]:
+    candidates: list[tuple[Path, SourceFormat]] = [
+        (path / JSONVECTOR_FOLDER, "jsonvector"),
+        *((path / name, "ciff") for name in CIFF_NAMES),
+        (path / FORWARD_FOLDER, "forward"),
+    ]
+    for candidate, kind in candidates:
+        if candidate.exists() and wanted in (None, kind):
+            return candidate, kind
     raise BadInputError("this export holds no document vectors in that format", str(path))
 
 
 def _recognise(path: Path) -> SourceFormat:
     if path.is_dir():
+        if is_forward(path):
+            return "forward"
         if any(plain_suffix(p) in JSON_SUFFIXES for p in path.rglob("*")):
             return "jsonvector"
         raise BadInputError(
@@ -90,5 +94,5 @@ def _recognise(path: Path) -> SourceFormat:
     if suffix == ".ciff":
         return "ciff"
     raise BadInputError(
-        "cannot tell what this is; say --from vectors, jsonvector or ciff", str(path)
+        "cannot tell what this is; say --from " + ", ".join(SOURCE_FORMATS), str(path)
     )

@@ -1,0 +1,177 @@
+"""``splade-bridge bench``."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from splade_bridge.cli.options import (
+    Clip,
+    Json,
+    MaxLength,
+    Model,
+    Overwrite,
+    QueriesOption,
+    RoundingOption,
+    Scale,
+    load_queries,
+    note,
+    print_json,
+    quantize_options,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from splade_bridge.bench import BenchRow, Latency
+
+NAME = "bench"
+
+
+def command(
+    indexes: Annotated[list[Path], typer.Argument(help="One or more indexes.")],
+    queries: QueriesOption,
+    model: Model = None,
+    max_length: MaxLength = 256,
+    ks: Annotated[
+        list[int] | None,
+        typer.Option(
+            "-k", "--hits", min=1, help="Documents a query; repeatable.", show_default="10 1000"
+        ),
+    ] = None,
+    algorithms: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--algorithm",
+            help="As for search, auto or all; repeatable.",
+            show_default="the engine's default",
+        ),
+    ] = None,
+    repeat: Annotated[
+        int, typer.Option("--repeat", min=1, help="Timed passes, after an untimed one.")
+    ] = 3,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            "--threads",
+            min=1,
+            help="Measure queries/s too, with so many; latencies are always those of one thread.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the figures as CSV.")
+    ] = None,
+    scale: Scale = None,
+    rounding: RoundingOption = "nearest",
+    clip: Clip = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Measure latency and throughput of indexes: one thread, warm, repeated in turns.
+
+    Milliseconds a query. Encoding text with --model is timed apart, one query a time. If medians of
+    the repeats differ by more than 10 %, the machine is too noisy to tell.
+    """
+    from splade_bridge.bench import TOO_NOISY, BenchOptions, bench, time_encoding
+    from splade_bridge.engines import open_index
+    from splade_bridge.files import atomic_writer, refuse_existing
+
+    if out is not None:
+        refuse_existing(out, overwrite=overwrite)
+    options = BenchOptions(tuple(ks or (10, 1000)), tuple(algorithms or ()), repeat, threads)
+    quantize = quantize_options(scale, rounding, clip)
+    encoding = None
+    with contextlib.ExitStack() as stack:
+        searchers = [stack.enter_context(open_index(path)) for path in indexes]
+        if model is None:
+            loaded = load_queries(queries, None, quantize, max_length)
+        else:
+            loaded, encoding = time_encoding(queries, model, quantize, max_length)
+        rows = bench(searchers, loaded, options)
+    if out is not None:
+        with atomic_writer(out) as stream:
+            stream.write(_csv(rows, encoding).encode())
+    noisy = [row for row in rows if row.timing.noisy]
+    if json:
+        print_json({"encoding": encoding, "noisy": bool(noisy), "rows": rows})
+    else:
+        typer.echo(_table(rows))
+        if encoding:
+            typer.echo(
+                f"encoding a query: mean {encoding.mean:.2f} ms, p50 {encoding.p50:.2f}, "
+                f"p95 {encoding.p95:.2f}, p99 {encoding.p99:.2f}"
+            )
+    if noisy:
+        worst = max(noisy, key=lambda row: row.timing.spread)
+        note(
+            f"too noisy to tell: medians of repeats differ by more than {TOO_NOISY:.0%} in "
+            f"{len(noisy)} of {len(rows)} rows, by {worst.timing.spread:.0%} in {worst.index} "
+            f"({worst.algorithm}, k = {worst.k}); free the machine, or repeat more often"
+        )
+
+
+def _flat(row: BenchRow) -> dict[str, Any]:
+    """One level of names, for CSV."""
+    timing = row.timing
+    return {
+        "index": row.index,
+        "forward": row.forward,
+        "engine": row.engine,
+        "algorithm": row.algorithm,
+        "k": row.k,
+        "queries": row.queries,
+        "mean_ms": round(timing.latency.mean, 6),
+        "p50_ms": round(timing.latency.p50, 6),
+        "p95_ms": round(timing.latency.p95, 6),
+        "p99_ms": round(timing.latency.p99, 6),
+        "repeats": len(timing.medians),
+        "spread": round(timing.spread, 4),
+        "noisy": timing.noisy,
+        "queries_per_second": timing.queries_per_second and round(timing.queries_per_second, 2),
+        "threads": timing.threads,
+        "bytes": row.bytes,
+        "qd_flops": row.qd_flops,
+        "scored_share": row.scored_share,
+    }
+
+
+def _csv(rows: Sequence[BenchRow], encoding: Latency | None) -> str:
+    import csv
+    import io
+
+    text = io.StringIO()
+    encode_ms = {"encoding_mean_ms": round(encoding.mean, 6)} if encoding else {}
+    flat = [_flat(row) | encode_ms for row in rows]
+    writer = csv.DictWriter(text, list(flat[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return text.getvalue()
+
+
+def _table(rows: Sequence[BenchRow]) -> str:
+    head = ("index", "engine", "algorithm", "k", "mean", "p50", "p95", "p99", "spread",
+            "queries/s", "MB", "QD-FLOPS", "scored")  # fmt: skip
+    lines = [head]
+    for row in rows:
+        timing, latency = row.timing, row.timing.latency
+        lines.append((
+            row.index, row.engine, row.algorithm, f"{row.k}",
+            f"{latency.mean:.3f}", f"{latency.p50:.3f}", f"{latency.p95:.3f}",
+            f"{latency.p99:.3f}", f"{timing.spread:.0%}",
+            f"{timing.queries_per_second:,.0f}" if timing.queries_per_second else "-",
+            f"{row.bytes / 1e6:,.1f}",
+            "not told" if row.qd_flops is None else f"{row.qd_flops:.2f}",
+            "not told" if row.scored_share is None else f"{row.scored_share:.0%}",
+        ))  # fmt: skip
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i < 3 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )

@@ -1,0 +1,103 @@
+"""``splade-bridge compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from splade_bridge.cli.options import Json, note, print_json
+
+if TYPE_CHECKING:
+    from splade_bridge.report.results import Results
+
+NAME = "compare"
+
+
+def command(
+    spec: Annotated[Path, typer.Argument(help="SPEC.toml; docs/compare.md describes it.")],
+    out: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the results and of all work.")
+    ],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="Folder that paths in the SPEC start from.",
+            show_default="data.root, else the SPEC's folder",
+        ),
+    ] = None,
+    rebench: Annotated[
+        bool, typer.Option("--rebench", help="Measure all latencies again, together.")
+    ] = False,
+    drop_indexes: Annotated[
+        bool, typer.Option("--drop-indexes", help="Delete the indexes at the end.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Compare variants: quality, latency and size, measured the same way for each.
+
+    Variants (models, scales, prunings) x engines x algorithms x k. Writes results.json,
+    results.csv, charts and report.html, one page that needs nothing else. What is finished is not
+    done again: change the SPEC, or stop it, and give the same command.
+    """
+    from splade_bridge.compare.run import REPORT, compare
+    from splade_bridge.compare.spec import load_spec
+    from splade_bridge.errors import Interrupted
+
+    loaded = load_spec(spec, data)
+    try:
+        outcome = compare(loaded, out, say=note, rebench=rebench, drop_indexes=drop_indexes)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"interrupted; finished steps are kept in {out}, and the same command goes on"
+        ) from None
+    if json:
+        print_json({"report": str(out / REPORT), "done": outcome.done, "kept": outcome.kept,
+                    "results": outcome.results})  # fmt: skip
+        return
+    _show(outcome.results)
+    freed = f"; {outcome.freed / 1e6:,.1f} MB of indexes deleted" if outcome.freed else ""
+    note(
+        f"{sum(outcome.done.values()):,} steps done, {sum(outcome.kept.values()):,} were there"
+        f"{freed}; the report is {out / REPORT}"
+    )
+
+
+def _show(results: Results) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from splade_bridge.report import text
+    from splade_bridge.report.page import findings
+
+    measure = results.main
+    table = Table(
+        title=results.title,
+        caption=f"p: difference in {measure} from {results.baseline}, corrected for all variants. "
+        "ms: mean of a query, fastest algorithm.",
+    )
+    table.add_column("variant")
+    for name in (measure, "p", f"overlap@{10}", "postings"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for engine in results.engines:
+        table.add_column(f"{engine} MB", justify="right")
+        for k in results.ks:
+            table.add_column(f"ms@{k}", justify="right")
+    for v in results.variants:
+        test = v.tests.get(measure)
+        cells = [
+            text.measured(v.means[measure]), text.p_value(test.corrected) if test else "",
+            text.measured(v.overlap[10]) if 10 in v.overlap else "", f"{v.postings:,}",
+        ]  # fmt: skip
+        for engine in results.engines:
+            cells.append(f"{v.index(engine).bytes / 1e6:.1f}")
+            for k in results.ks:
+                timed = v.fastest(engine, k)
+                cells.append(text.milliseconds(timed.mean) if timed else "")
+        table.add_row(v.name, *cells)
+    console = Console()
+    console.print(table)
+    for sentence in findings(results):
+        console.print(sentence, markup=False, highlight=False)

@@ -1,0 +1,158 @@
+"""``--algorithm auto``: which algorithm is fastest here is measured, and remembered in the index.
+
+What the literature reports for one collection does not hold for the next: on learned weights
+dynamic pruning skips less than on BM25 (Mackenzie, Trotman and Lin, arXiv 2110.11540), and how much
+less depends on index, k and queries. All algorithms give the same results; only time is at stake.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import orjson
+
+from splade_bridge.errors import ExternalProgramError
+from splade_bridge.files import atomic_writer
+from splade_bridge.vectors import ImpactBatch, Int64Array, row_pointers
+
+if TYPE_CHECKING:
+    from splade_bridge.engines.base import Searcher
+
+log = logging.getLogger(__name__)
+
+AUTO = "auto"
+FILE_NAME = "algorithms.json"
+"""Not a part of the artefact: it appears later, and the manifest does not list it."""
+
+SECONDS = 3.0
+ROUNDS = 3
+PASSES = 2
+"""Over the sample in each round: a search of Lucene is a new JVM, which must get warm."""
+FIRST_LOOK = 4
+"""Queries that tell how long the sample may be, and which algorithms are out of the race."""
+HOPELESS = 3.0
+MOST_QUERIES = 64
+OTHER_LENGTH = 1.5
+"""A choice holds for queries up to so many times as long or short as those it was measured on."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The outcome of one race.
+
+    Attributes:
+        k: documents a query.
+        terms: mean terms a query of the sample.
+        algorithm: the fastest.
+        milliseconds: mean of the sample's best times, by algorithm; those that were hopeless are
+            timed on a few queries only.
+        queries: size of the sample.
+    """
+
+    k: int
+    terms: float
+    algorithm: str
+    milliseconds: dict[str, float]
+    queries: int
+
+
+def best_algorithm(searcher: Searcher, queries: ImpactBatch, k: int) -> str:
+    """The fastest algorithm for an index, a ``k`` and queries like these.
+
+    Measured on a sample of ``queries`` in some seconds, or remembered from an earlier time.
+    """
+    if len(searcher.algorithms) == 1:
+        return searcher.algorithms[0]
+    there = np.flatnonzero(np.diff(queries.indptr))
+    if not len(there):
+        return searcher.algorithms[0]
+    sample = _rows(queries, there[:: max(1, len(there) // MOST_QUERIES)][:MOST_QUERIES])
+    terms = len(sample.indices) / len(sample)
+    known = _remembered(searcher.path)
+    for choice in known:
+        if choice.algorithm in searcher.algorithms and _holds(choice, k, terms):
+            log.info("%s: %s at k = %d, as measured before", searcher.path, choice.algorithm, k)
+            return choice.algorithm
+    choice = measure(searcher, sample, k)
+    log.info("%s: %s at k = %d: %s", searcher.path, choice.algorithm, k, choice.milliseconds)
+    if searcher.manifest is None:
+        log.warning("%s: not ours, so its best algorithm is not remembered in it", searcher.path)
+    else:
+        _remember(searcher.path, [*(c for c in known if not _holds(c, k, terms)), choice])
+    return choice.algorithm
+
+
+def measure(searcher: Searcher, sample: ImpactBatch, k: int) -> Choice:
+    """Race all algorithms on ``sample``, in turns.
+
+    The best of a query's times counts, so neither a cold start nor a busy moment decides.
+    """
+    first = _race(searcher, _rows(sample, range(min(FIRST_LOOK, len(sample)))), k, 1)
+    # Medians: a busy moment must not put the fastest out of the race.
+    means = {name: float(np.median(times)) for name, times in first.items()}
+    fastest = min(means.values())
+    racing = [name for name in means if means[name] <= HOPELESS * fastest]
+    a_query = sum(means[name] for name in racing) * ROUNDS * PASSES / 1e9
+    size = max(FIRST_LOOK, min(len(sample), int(SECONDS / a_query)))
+    chosen = _rows(sample, np.linspace(0, len(sample) - 1, min(size, len(sample))).astype(int))
+    for name, times in _race(searcher, chosen, k, ROUNDS, racing).items():
+        means[name] = float(times.mean())
+    winner = min(racing, key=means.__getitem__)
+    milliseconds = {name: round(mean / 1e6, 4) for name, mean in means.items()}
+    return Choice(k, round(len(sample.indices) / len(sample), 2), winner, milliseconds, len(chosen))
+
+
+def _race(
+    searcher: Searcher,
+    sample: ImpactBatch,
+    k: int,
+    rounds: int,
+    algorithms: Sequence[str] | None = None,
+) -> dict[str, Int64Array]:
+    """The least nanoseconds of each query, by algorithm."""
+    names = algorithms or searcher.algorithms
+    passes = _rows(sample, [*range(len(sample))] * PASSES)
+    best = {name: np.full(len(sample), np.iinfo(np.int64).max) for name in names}
+    for _ in range(rounds):
+        for name in names:
+            hits = searcher.search(passes, k, algorithm=name)
+            times = np.array([h.nanoseconds for h in hits]).reshape(PASSES, len(sample))
+            best[name] = np.minimum(best[name], times.min(axis=0))
+    return best
+
+
+def _holds(choice: Choice, k: int, terms: float) -> bool:
+    shorter, longer = sorted((terms, choice.terms))
+    return choice.k == k and longer <= OTHER_LENGTH * shorter
+
+
+def _remembered(index: Path) -> list[Choice]:
+    try:
+        choices = [Choice(**c) for c in orjson.loads((index / FILE_NAME).read_bytes())["choices"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []  # none yet, or damaged: it is measured again
+    return [c for c in choices if isinstance(c.k, int) and isinstance(c.terms, int | float)]
+
+
+def _remember(index: Path, choices: list[Choice]) -> None:
+    content = {"choices": [asdict(c) for c in sorted(choices, key=lambda c: (c.k, c.terms))]}
+    try:
+        with atomic_writer(index / FILE_NAME) as out:
+            out.write(orjson.dumps(content, option=orjson.OPT_INDENT_2))
+    except ExternalProgramError as error:
+        log.warning("the best algorithm is not remembered: %s", error)
+
+
+def _rows(batch: ImpactBatch, numbers: Sequence[int] | Int64Array) -> ImpactBatch:
+    rows = [batch.row(int(i)) for i in numbers]
+    return ImpactBatch(
+        [batch.ids[int(i)] for i in numbers],
+        row_pointers([len(indices) for indices, _ in rows]),
+        np.concatenate([indices for indices, _ in rows]),
+        np.concatenate([impacts for _, impacts in rows]),
+    )
