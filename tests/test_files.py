@@ -252,18 +252,22 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, kind: str) -> N
 
 
 WRITER = """
-import sys, os, time
+import os, select, sys
 from pathlib import Path
 from splade_bridge.files import atomic_writer, staged_folder
+def wait():
+    print("writing", flush=True)
+    while not select.select([sys.stdin], [], [], 0.01)[0]:
+        pass
 what, path = sys.argv[1], Path(sys.argv[2])
 if what == "file":
     with atomic_writer(path) as out:
         out.write(os.urandom(1 << 20)); out.flush()
-        print("writing", flush=True); sys.stdin.readline()
+        wait()
 else:
     with staged_folder(path, overwrite=True) as folder:
         (folder / "part").write_bytes(b"1" * 1000)
-        print("writing", flush=True); sys.stdin.readline()
+        wait()
 """
 
 
@@ -283,6 +287,7 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path: Path, sign: signal.Signal
     path.write_bytes(b"old")
     process = start_writer("file", path)
     process.send_signal(sign)
+    process.wait()
     process.communicate()
     assert path.read_bytes() == b"old"
     if sign == signal.SIGINT:
