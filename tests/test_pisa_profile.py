@@ -103,7 +103,5 @@ def test_an_index_with_reordered_documents_is_exact(tmp_path: Path) -> None:
         pytest.skip("PISA_BIN is not set: reordering needs PISA's own programs")
     programs = Path(os.environ["PISA_BIN"])
     source = MemorySource(DOCUMENTS, IDS, TERMS)
-    engine("pisa").build(
-        source, tmp_path / "i", BuildOptions(pisa_reorder=True, pisa_bin=programs)
-    )
+    engine("pisa").build(source, tmp_path / "i", BuildOptions(pisa_reorder=True, pisa_bin=programs))
     check_exact(tmp_path / "i")

@@ -73,31 +73,37 @@ def _show(results: Results) -> None:
     from splade_bridge.report.page import findings
 
     measure = results.main
-    table = Table(
+    quality = Table(
         title=results.title,
-        caption=f"p: difference in {measure} from {results.baseline}, corrected for all variants. "
-        "ms: mean of a query, fastest algorithm.",
+        caption=f"p: difference in {measure} from {results.baseline}, corrected for all variants",
     )
-    table.add_column("variant")
-    for name in (measure, "p", f"overlap@{10}", "postings"):
-        table.add_column(name, justify="right", no_wrap=True)
+    cost = Table(caption="milliseconds: mean of a query, one thread, fastest algorithm")
+    for table in (quality, cost):
+        table.add_column("variant")
+    for name in (measure, "p", "overlap@10", "RBO", "postings"):
+        quality.add_column(name, justify="right", no_wrap=True)
     for engine in results.engines:
-        table.add_column(f"{engine} MB", justify="right")
+        cost.add_column(f"{engine} MB", justify="right")
         for k in results.ks:
-            table.add_column(f"ms@{k}", justify="right")
+            cost.add_column(f"ms, k = {k}", justify="right")
     for v in results.variants:
-        test = v.tests.get(measure)
-        cells = [
-            text.measured(v.means[measure]), text.p_value(test.corrected) if test else "",
-            text.measured(v.overlap[10]) if 10 in v.overlap else "", f"{v.postings:,}",
-        ]  # fmt: skip
+        test, rbo = v.tests.get(measure), v.rbo
+        quality.add_row(
+            v.name, text.measured(v.means[measure]), text.p_value(test.corrected) if test else "",
+            text.measured(v.overlap[10]) if 10 in v.overlap else "",
+            "" if rbo is None else text.measured(rbo), f"{v.postings:,}",
+        )  # fmt: skip
+        cells = []
         for engine in results.engines:
             cells.append(f"{v.index(engine).bytes / 1e6:.1f}")
             for k in results.ks:
                 timed = v.fastest(engine, k)
                 cells.append(text.milliseconds(timed.mean) if timed else "")
-        table.add_row(v.name, *cells)
+        cost.add_row(v.name, *cells)
     console = Console()
-    console.print(table)
+    if not console.is_terminal:  # a file has room
+        console = Console(width=160)
+    console.print(quality)
+    console.print(cost)
     for sentence in findings(results):
         console.print(sentence, markup=False, highlight=False)

@@ -1,0 +1,1 @@
+"""Variants x engines x algorithms x k, from one specification to one report."""

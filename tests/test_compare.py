@@ -1,0 +1,373 @@
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from typer.testing import CliRunner
+
+from checkpoints import save_checkpoint
+from small import random_matrix
+from splade_bridge.agreement import agreement
+from splade_bridge.cli.app import app
+from splade_bridge.compare import make
+from splade_bridge.compare.run import Outcome, compare
+from splade_bridge.compare.spec import load_spec
+from splade_bridge.compare.steps import Steps
+from splade_bridge.compare.timing import sampled
+from splade_bridge.engines import engine
+from splade_bridge.engines.base import BuildOptions
+from splade_bridge.engines.exact import ExactEngine
+from splade_bridge.errors import MismatchError, MissingToolError
+from splade_bridge.evaluate import evaluate
+from splade_bridge.formats.jsonvector import JsonVectorSource
+from splade_bridge.manifest import Manifest
+from splade_bridge.prune.methods import policy
+from splade_bridge.prune.source import PrunedSource, pruned_queries
+from splade_bridge.qrels import read_qrels
+from splade_bridge.runs import read_run
+from splade_bridge.search import SearchOptions, search_to_run
+from splade_bridge.significance import compare_all
+from splade_bridge.topics import read_queries
+
+MEASURES = ["nDCG@10", "R@100"]
+SPEC = """
+title = "small"
+baseline = "full"
+[data]
+documents = "docs.jsonl"
+queries = "queries.tsv"
+qrels = "qrels.txt"
+measures = ["nDCG@10", "R@100"]
+depth = 100
+[engines]
+exact = []
+[bench]
+ks = [10]
+repeat = 1
+queries = 5
+[[variant]]
+name = "full"
+[[sweep]]
+method = "top-k"
+values = [2, 4]
+[[variant]]
+name = "short queries"
+prune_queries = [{ method = "top-k", value = 2 }]
+"""
+TIMES = {"latencies", "encoding_ms", "sessions", "seconds", "machine"}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A small collection, and a specification for it."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    documents = random_matrix(1, 120, 30, 0.3, 50)
+    queries = random_matrix(2, 12, 30, 0.2, 4)
+    rng = np.random.default_rng(3)
+    with open(folder / "docs.jsonl", "wb") as out:
+        for i, row in enumerate(documents):
+            vector = {f"t{j}": int(row[j]) for j in np.flatnonzero(row)}
+            out.write(orjson.dumps({"id": f"d{i}", "vector": vector}) + b"\n")
+    with open(folder / "queries.tsv", "w") as topics:
+        for i, row in enumerate(queries):
+            topics.write(f"q{i}\t{' '.join(f't{j}' for j in range(30) for _ in range(row[j]))}\n")
+    with open(folder / "qrels.txt", "w") as qrels:
+        for i in range(12):
+            for d in rng.choice(120, 15, replace=False):
+                qrels.write(f"q{i} 0 d{d} {int(rng.integers(0, 3))}\n")
+    (folder / "spec.toml").write_text(SPEC)
+    return folder
+
+
+def run(data: Path, out: Path, change: Callable[[str], str] = str, **options: bool) -> Outcome:
+    spec = data / "changed.toml"
+    spec.write_text(change(SPEC))
+    return compare(load_spec(spec), out, **options)
+
+
+def lasting(out: Path) -> Any:
+    """results.json without what depends on the machine."""
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: cut(v) for k, v in value.items() if k not in TIMES}
+        return [cut(v) for v in value] if isinstance(value, list) else value
+
+    return cut(json.loads((out / "results.json").read_text()))
+
+
+def test_numbers_are_those_of_direct_calls(data: Path, tmp_path: Path) -> None:
+    found = run(data, tmp_path / "out").results
+    queries, qrels = read_queries(data / "queries.tsv"), read_qrels(data / "qrels.txt")
+    runs = {}
+    for v in found.variants:
+        policies = [policy("top-k", int(v.label))] if v.group == "top-k" else []
+        source = PrunedSource(lambda: JsonVectorSource(data / "docs.jsonl"), policies)
+        manifest = ExactEngine().build(source, tmp_path / v.name, BuildOptions())
+        asked = queries
+        if v.name == "short queries":
+            asked = pruned_queries(queries, policy("top-k", 2))
+        written = tmp_path / f"{v.name}.run"
+        search_to_run(tmp_path / v.name, asked, written, SearchOptions(k=100))
+        runs[v.name] = read_run(written)
+        expected = evaluate(qrels, runs[v.name], MEASURES)
+        assert v.means == expected.means
+        assert v.per_query["nDCG@10"] == {q: m["nDCG@10"] for q, m in expected.per_query.items()}
+        assert v.postings == manifest.counts.postings and v.documents == 120
+        assert v.query_terms == pytest.approx(np.diff(asked.batch.indptr).mean())
+        agreed = agreement(runs["full"], runs[v.name], [10]).means
+        if v.name != "full":
+            assert (v.overlap[10], v.rbo) == (agreed["overlap@10"], agreed["RBO"])
+    assert len({v.means["nDCG@10"] for v in found.variants}) > 2
+    values = {v.name: v.per_query["R@100"] for v in found.variants}
+    for test in compare_all(values, "full"):
+        assert next(v for v in found.variants if v.name == test.second).tests["R@100"] == test
+
+
+def test_what_is_finished_is_not_done_again(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = run(data, out)
+    assert first.done == {
+        "agreement": 3, "evaluation": 4, "index": 3, "latency": 4, "run": 4,
+    }  # fmt: skip
+    written = lasting(out)
+    again = run(data, out)
+    assert again.done == {} and again.kept == first.done
+    assert lasting(out) == written
+    timed = [v.latencies for v in first.results.variants]
+    assert [v.latencies for v in again.results.variants] == timed
+
+
+def test_one_changed_variant_redoes_only_its_steps(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    before = run(data, out).results
+    changed = run(data, out, lambda spec: spec.replace("[2, 4]", "[2, 5]"))
+    assert changed.done == {
+        "agreement": 1, "evaluation": 1, "index": 1, "latency": 1, "run": 1,
+    }  # fmt: skip
+    after = {v.name: v for v in changed.results.variants}
+    assert after["full"].latencies == before.base.latencies
+    assert [s.cases for s in changed.results.sessions] == [4, 1]
+    assert after["top-k 5"].latencies[0].session == 1
+    back = run(data, out)
+    assert back.done == {}
+    measured = run(data, out, rebench=True)
+    assert measured.done == {"latency": 4} and len(measured.results.sessions) == 1
+
+
+def test_changed_inputs_are_noticed(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(data, out)
+    with open(data / "qrels.txt", "a") as qrels:
+        qrels.write("q0 0 new 1\n")
+    assert run(data, out).done == {"evaluation": 4}
+    with open(data / "docs.jsonl", "a") as docs:
+        docs.write('{"id": "new", "vector": {"t1": 3}}\n')
+    again = run(data, out)
+    assert again.done["index"] == 3 and again.results.base.documents == 121
+
+
+@pytest.mark.parametrize("steps", [1, 6, 9])
+def test_a_killed_comparison_goes_on(data: Path, tmp_path: Path, steps: int) -> None:
+    run(data, tmp_path / "whole")
+    out = tmp_path / "killed"
+    program = [sys.executable, str(Path(__file__).with_name("compare_killed.py"))]
+    done = subprocess.run([*program, str(data / "spec.toml"), str(out), str(steps)])
+    assert done.returncode == -signal.SIGKILL
+    assert not (out / "results.json").exists()
+    went_on = run(data, out)
+    kept, total = sum(went_on.kept.values()), 18
+    assert kept + sum(went_on.done.values()) == total
+    # Steps that were finished: all that were begun before the last, and all latencies at once.
+    assert kept == (steps - 1 if steps <= 8 else steps + 2)
+    assert lasting(out) == lasting(tmp_path / "whole")
+    assert not [p for p in out.rglob("*") if "partial" in p.name]
+
+
+def test_dropped_indexes_are_built_again_where_needed(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = run(data, out, drop_indexes=True)
+    assert first.freed > 0 and not list(out.glob("work/index/*/index"))
+    again = run(data, out)
+    assert again.done == {} and lasting(out)
+    deeper = run(data, out, lambda spec: spec.replace("ks = [10]", "ks = [10, 20]"))
+    assert deeper.done["latency"] == 4 and deeper.done["index"] == 3
+
+
+def test_engines_and_algorithms_stand_beside_each_other(data: Path, tmp_path: Path) -> None:
+    try:
+        engine("pisa").check_installed(BuildOptions())
+    except MissingToolError as error:
+        pytest.skip(str(error))
+    engines = 'exact = []\npisa = ["maxscore", "block_max_wand"]'
+    found = run(data, tmp_path / "out", lambda spec: spec.replace("exact = []", engines)).results
+    for v in found.variants:
+        assert v.engines_agree
+        assert [(t.engine, t.algorithm) for t in v.latencies] == [
+            ("exact", "exhaustive"), ("pisa", "maxscore"), ("pisa", "block_max_wand"),
+        ]  # fmt: skip
+        assert all(0 < t.p50 <= t.p95 <= t.p99 for t in v.latencies)
+        assert all(t.queries == 5 and t.mean > 0 for t in v.latencies)
+    with open(tmp_path / "out" / "results.csv") as lines:
+        rows = list(csv.DictReader(lines))
+    assert len(rows) == 3 * len(found.variants)
+    assert {float(r["nDCG@10"]) for r in rows} == {v.means["nDCG@10"] for v in found.variants}
+
+
+def test_two_steps_tell_what_they_keep(data: Path, tmp_path: Path) -> None:
+    two = """
+    [[variant]]
+    name = "two steps"
+    two_step = { prune_documents = [{ method = "top-k", value = 2 }], candidates = 100 }
+    """
+    found = run(data, tmp_path / "out", lambda spec: spec + two).results
+    by_name = {v.name: v for v in found.variants}
+    steps = by_name["two steps"]
+    assert 0 < steps.kept_exact[100] < 1 and steps.bytes["forward"] > 0
+    assert steps.postings == by_name["top-k 2"].postings + by_name["full"].postings
+    # Rescored with all terms, so what both find stands in the same order as in the full ranking.
+    assert (steps.rbo or 0) > (by_name["top-k 2"].rbo or 0)
+
+
+def test_all_variants_are_asked_the_same_judged_queries(data: Path, tmp_path: Path) -> None:
+    lines = (data / "queries.tsv").read_text().splitlines(keepends=True)
+    other = data / "other.tsv"
+    more = '[[variant]]\nname = "other"\nqueries = "other.tsv"\n'
+    other.write_text("".join(["unjudged\tt1\n", *reversed(lines)]))
+    found = run(data, tmp_path / "out", lambda spec: spec + more)
+    assert found.results.queries == 12
+    full, same = (v for v in found.results.variants if v.name in ("full", "other"))
+    assert same.per_query == full.per_query and same.rbo == 1
+    assert found.kept == {} and found.done["run"] == 4  # the other is the same search
+    other.write_text("".join(lines[:7] + lines[8:]))
+    with pytest.raises(MismatchError, match=r"other\.tsv: has no query q7"):
+        run(data, tmp_path / "out", lambda spec: spec + more)
+
+
+def test_models_are_variants(data: Path, tmp_path: Path) -> None:
+    texts = ["the", "of and", "this was not", "he is in a", "by his", "it was that", "x", "on or"]
+    with open(data / "corpus.jsonl", "wb") as corpus:
+        for i in range(120):
+            text = f"{texts[i % 8]} {texts[i % 7]}"
+            corpus.write(orjson.dumps({"id": f"d{i}", "contents": text}) + b"\n")
+    topics = [f"q{i}\t{texts[i % 8]}\n" for i in range(12)]
+    (data / "topics.tsv").write_text("".join([*topics, "unjudged\ta\n"]))
+    save_checkpoint(data / "model")
+    model = """
+    [[variant]]
+    name = "model"
+    model = "model"
+    max_length = 32
+    [[sweep]]
+    key = "scale"
+    values = [5]
+    of = "model"
+    """
+
+    def spec(text: str) -> str:
+        named = '[data]\ncorpus = "corpus.jsonl"\ntopics = "topics.tsv"'
+        return text.replace("[data]", named) + model
+
+    found = run(data, tmp_path / "out", spec)
+    assert found.done["encode"] == 2 and found.done["query-encoding"] == 1
+    encoded = {v.name: v for v in found.results.variants}
+    whole, coarse = encoded["model"], encoded["scale 5"]
+    assert whole.encoding_ms and whole.steps[:1] == ["documents by model"]
+    assert coarse.postings < whole.postings and coarse.max_impact < whole.max_impact
+    manifest = Manifest.load(next((tmp_path / "out" / "work" / "encode").glob("*/vectors")))
+    assert manifest.counts.documents in (12, 120)
+    assert run(data, tmp_path / "out", spec).done == {}
+    again = run(data, tmp_path / "out", lambda text: spec(text).replace("[5]", "[7]"))
+    assert "encode" not in again.done and again.done["index"] == 1
+
+
+def test_bm25_is_a_variant(data: Path, tmp_path: Path, lucene: None) -> None:
+    rng = np.random.default_rng(4)
+    with open(data / "corpus.jsonl", "wb") as corpus:
+        for i in range(120):
+            text = " ".join(f"word{j}" for j in rng.integers(0, 25, 4 + i % 9))
+            corpus.write(orjson.dumps({"id": f"d{i}", "contents": text}) + b"\n")
+    (data / "topics.tsv").write_text("".join(f"q{i}\tword{i % 6} word1\n" for i in range(12)))
+    named = '[data]\ncorpus = "corpus.jsonl"\ntopics = "topics.tsv"'
+    more = '[[variant]]\nname = "BM25"\nbm25 = {}\n'
+    found = run(data, tmp_path / "out", lambda s: s.replace("[data]", named) + more)
+    made = next((tmp_path / "out" / "work" / "bm25").glob("*/bm25"))
+    ours = next(v for v in found.results.variants if v.name == "BM25")
+    theirs = evaluate(read_qrels(data / "qrels.txt"), read_run(made / "run.trec"), MEASURES)
+    assert ours.means["R@100"] == pytest.approx(theirs.means["R@100"], abs=0.01)
+    assert ours.means["nDCG@10"] == pytest.approx(theirs.means["nDCG@10"], abs=0.05)
+    assert ours.query_terms == pytest.approx(np.mean([2 - (i % 6 == 1) for i in range(12)]))
+    assert ours.bytes["bm25"] > 0
+
+
+def test_queries_are_sampled_alike(data: Path) -> None:
+    queries = read_queries(data / "queries.tsv")
+    some = sampled(queries, 5, seed=0)
+    assert some.batch.ids == sampled(queries, 5, seed=0).batch.ids
+    assert len(set(some.batch.ids)) == 5
+    for i, query_id in enumerate(some.batch.ids):
+        there = queries.batch.ids.index(query_id)
+        for ours, theirs in zip(some.batch.row(i), queries.batch.row(there), strict=True):
+            assert ours.tolist() == theirs.tolist()
+    assert sampled(queries, 50, seed=0) is queries
+    assert make.queries_digest(some) != make.queries_digest(queries)
+
+
+def test_the_hash_of_queries_is_that_of_their_terms(data: Path) -> None:
+    queries = read_queries(data / "queries.tsv")
+    batch = queries.batch
+    heavier = replace(queries, batch=replace(batch, impacts=batch.impacts + 1))
+    assert make.queries_digest(heavier) != make.queries_digest(queries)
+    assert make.queries_digest(read_queries(data / "queries.tsv")) == make.queries_digest(queries)
+
+
+def test_a_failed_step_is_not_remembered(tmp_path: Path) -> None:
+    steps = Steps(tmp_path, lambda _: None)
+
+    def fail(folder: Path) -> dict[str, Any]:
+        (folder / "half").touch()
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        steps.run("kind", "what", {"a": 1}, fail)
+    assert steps.known("kind", {"a": 1}) is None
+    assert steps.run("kind", "what", {"a": 1}, lambda _: {"x": 1}).outcome == {"x": 1}
+    assert steps.done == {"kind": 1} and steps.kept == {}
+    assert steps.known("kind", {"a": 2}) is None
+
+
+def test_the_command_shows_a_table_and_writes_all_files(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ["compare", str(data / "spec.toml"), "-o", str(out)]
+    done = CliRunner().invoke(app, command, env={"COLUMNS": "140"}, catch_exceptions=False)
+    assert done.exit_code == 0
+    for name in ("full", "top-k 2", "top-k 4", "short queries"):
+        assert name in done.stdout
+    assert "steps done" in done.stderr and "steps done" not in done.stdout
+    for name in ("results.json", "results.csv", "report.html", "charts/postings.svg"):
+        assert (out / name).stat().st_size > 500
+    told = CliRunner().invoke(app, [*command, "--json"], catch_exceptions=False)
+    assert json.loads(told.stdout)["done"] == {}
+
+
+def test_a_wrong_specification_ends_with_its_exit_code(data: Path, tmp_path: Path) -> None:
+    path = data / "spec.toml"
+    path.write_text(SPEC.replace("values =", "valeus ="))
+    done = subprocess.run(
+        [sys.executable, "-m", "splade_bridge", "compare", str(path), "-o", str(tmp_path / "o")],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 4
+    assert "[[sweep]] 1: unknown key 'valeus'; did you mean values?" in done.stderr
+    assert "Traceback" not in done.stderr and not (tmp_path / "o").exists()
