@@ -31,7 +31,7 @@ from splade_bridge.runs import read_run
 from splade_bridge.search import SearchOptions, search_to_run
 from splade_bridge.topics import Queries, concatenate, read_queries
 
-INDEX, RUN, VECTORS, BM25 = "index", "run.trec", "vectors", "bm25"
+INDEX, RUN, VECTORS, BM25 = "index", "run.trec.zst", "vectors", "bm25"
 
 
 @dataclass(frozen=True)
