@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -67,3 +68,8 @@ def brute_force(
 def as_pairs(hits: Hits) -> list[tuple[str, int]]:
     """(id, score) of a result."""
     return list(zip(hits.doc_ids, hits.scores.tolist(), strict=True))
+
+
+def hear_sigint() -> None:
+    """For a new process: what a shell starts in the background ignores Ctrl-C, and so we would."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

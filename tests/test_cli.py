@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from checkpoints import VOCABULARY, save_checkpoint
+from small import hear_sigint
 from splade_bridge.cli.app import main
 
 DOCS = (
@@ -225,6 +226,7 @@ def test_ctrl_c_is_exit_code_130_and_leaves_nothing(work: Path) -> None:
              "--overwrite"],
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=hear_sigint,
         )  # fmt: skip
         while process.poll() is None and not (work / ".i.partial").exists():
             pass

@@ -20,6 +20,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from small import hear_sigint
 from splade_bridge import files
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
 from splade_bridge.files import (
@@ -276,6 +277,7 @@ def start_writer(what: str, path: Path) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
         [sys.executable, "-c", WRITER, what, str(path)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=hear_sigint,
     )  # fmt: skip
     assert process.stdout is not None and process.stdout.readline() == b"writing\n"
     return process
