@@ -14,11 +14,11 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import IO, NamedTuple
 
 import numpy as np
 
+from splade_bridge.closing import Closing
 from splade_bridge.errors import ExternalProgramError
 from splade_bridge.vectors import Int32Array, Int64Array, row_pointers
 
@@ -52,7 +52,7 @@ class _Run(NamedTuple):
     values: Int32Array
 
 
-class Transposer:
+class Transposer(Closing):
     """Takes rows, gives columns; a context manager that removes its temporary files.
 
     Args:
@@ -83,15 +83,8 @@ class Transposer:
         self._width = 0
         self.row_count = 0
 
-    def __enter__(self) -> Transposer:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Remove what is on disk."""
         self._runs.clear()
         if self._disk:
             self._disk.close()

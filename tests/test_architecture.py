@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "splade_bridge"
 
 LAYERS = [
     {"errors"},
-    {"assets", "docstrings"},
+    {"closing", "assets", "docstrings"},
     {"files", "vectors"},
     {"vocab", "docids"},
     {"manifest"},

@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from checkpoints import VOCABULARY, save_checkpoint
+from command_line import run
 from small import MemorySource, queries_of, random_matrix
 from splade_bridge import bench as bench_module
 from splade_bridge.bench import (
@@ -24,7 +25,6 @@ from splade_bridge.bench import (
     size_on_disk,
     time_encoding,
 )
-from splade_bridge.cli.app import main
 from splade_bridge.engines import NAMES, engine, open_index
 from splade_bridge.engines.base import BuildOptions, Hits, Searcher
 from splade_bridge.errors import MissingToolError, UsageError
@@ -196,19 +196,6 @@ def test_two_steps_are_measured_as_one_search(tmp_path: Path, indexes: dict[str,
     assert row.scored_share is None
 
 
-def run(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object
-) -> tuple[int, str, str]:
-    monkeypatch.setattr("sys.argv", ["splade-bridge", "bench", *map(str, arguments)])
-    try:
-        main()
-        status = 0
-    except SystemExit as stopped:
-        status = int(stopped.code or 0)
-    said = capfd.readouterr()
-    return status, said.out, said.err
-
-
 @pytest.fixture
 def topics(tmp_path: Path) -> Path:
     path = tmp_path / "topics.tsv"
@@ -218,12 +205,12 @@ def topics(tmp_path: Path) -> Path:
 
 def test_the_command_line(
     tmp_path: Path, indexes: dict[str, Path], topics: Path,
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     paths = [indexes[name] for name in ("exact", "pisa") if name in indexes]
     out = tmp_path / "figures.csv"
     arguments = (*paths, "-q", topics, "-k", 5, "-k", 10, "--repeat", 2)
-    status, said, err = run(capfd, monkeypatch, *arguments, "--json", "-o", out)
+    status, said, err = run(capfd, "bench", *arguments, "--json", "-o", out)
     assert status == 0, err
     told = orjson.loads(said)
     assert [(r["index"], r["k"]) for r in told["rows"]] == [
@@ -241,7 +228,7 @@ def test_the_command_line(
         assert float(line["mean_ms"]) == pytest.approx(row["timing"]["latency"]["mean"], abs=1e-6)
         assert float(line["p50_ms"]) <= float(line["p95_ms"]) <= float(line["p99_ms"])
         assert int(line["bytes"]) == row["bytes"]
-    status, said, _ = run(capfd, monkeypatch, *arguments, "--threads", 2)
+    status, said, _ = run(capfd, "bench", *arguments, "--threads", 2)
     assert status == 0
     head, *body = said.splitlines()
     assert head.split()[:4] == ["index", "engine", "algorithm", "k"]
@@ -254,12 +241,12 @@ def test_the_command_line(
         ([tmp_path / "none"], 4, "no such folder"),
         (["--model", tmp_path / "none"], 4, "none"),
     ]:
-        status, _, err = run(capfd, monkeypatch, *arguments, *more)
+        status, _, err = run(capfd, "bench", *arguments, *more)
         assert (status, message in err) == (expected, True), (more, err)
 
 
 def test_text_queries_are_encoded_one_at_a_time_and_timed_apart(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     model = save_checkpoint(tmp_path / "model")
     texts = tmp_path / "queries.tsv"
@@ -275,7 +262,7 @@ def test_text_queries_are_encoded_one_at_a_time_and_timed_apart(
         MemorySource(documents, [f"d{i}" for i in range(20)], terms), index, BuildOptions()
     )
     status, said, err = run(
-        capfd, monkeypatch, index, "-q", texts, "-m", model, "-k", 5, "--repeat", 1, "--json"
+        capfd, "bench", index, "-q", texts, "-m", model, "-k", 5, "--repeat", 1, "--json"
     )
     assert status == 0, err
     told = orjson.loads(said)

@@ -12,9 +12,9 @@ from pathlib import Path
 import orjson
 import pytest
 
+import command_line
 from checkpoints import VOCABULARY, save_checkpoint
 from small import hear_sigint
-from splade_bridge.cli.app import main
 
 DOCS = (
     '{"id":"d1","vector":{"cat":3,"##s":2}}\n'
@@ -34,18 +34,8 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    """Exit status, stdout and stderr of one command line, run in this process."""
-    before = sys.argv
-    sys.argv = ["splade-bridge", *arguments]
-    try:
-        main()
-        status: object = 0
-    except SystemExit as end:
-        status = end.code or 0
-    finally:
-        sys.argv = before
-    out, err = capfd.readouterr()
-    assert isinstance(status, int)
+    """Exit status, stdout and stderr; whatever goes wrong, people see no traceback."""
+    status, out, err = command_line.run(capfd, *arguments)
     assert "Traceback" not in err
     return status, out, err
 

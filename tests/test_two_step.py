@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from command_line import run
 from small import MemorySource, as_pairs, batch_of, brute_force, queries_of, random_matrix
-from splade_bridge.cli.app import main
 from splade_bridge.engines import engine, open_index
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
@@ -253,19 +252,6 @@ def test_own_document_and_depth(tmp_path: Path, exact_index: Path, forward: Path
     lines = [line.split() for line in (tmp_path / "run").read_text().splitlines()]
     assert all(query != document for query, _, document, *_ in lines)
     assert max(int(line[3]) for line in lines) == 30
-
-
-def run(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    """Exit status, stdout and stderr of one command line, run in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["splade-bridge", *map(str, arguments)])
-        try:
-            main()
-            status = 0
-        except SystemExit as stopped:
-            status = int(stopped.code or 0)
-    said = capfd.readouterr()
-    return status, said.out, said.err
 
 
 @pytest.fixture

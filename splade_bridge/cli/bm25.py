@@ -9,10 +9,13 @@ from typing import Annotated
 import typer
 
 from splade_bridge.cli.options import (
+    IdField,
     Json,
     Memory,
     Overwrite,
+    TextField,
     Threads,
+    TitleField,
     note,
     parse_size,
     print_json,
@@ -41,17 +44,9 @@ def command(
         bool,
         typer.Option("--remove-query", help="Leave out the document whose id is the query's."),
     ] = False,
-    id_field: Annotated[
-        str | None,
-        typer.Option("--id-field", help="Field of the id.", show_default="id, _id or docid"),
-    ] = None,
-    text_field: Annotated[
-        str | None,
-        typer.Option("--text-field", help="Field of the text.", show_default="contents or text"),
-    ] = None,
-    title_field: Annotated[
-        str, typer.Option("--title-field", help="Field put in front of the text, if there.")
-    ] = "title",
+    id_field: IdField = None,
+    text_field: TextField = None,
+    title_field: TitleField = "title",
     threads: Threads = 1,
     memory: Memory = "2G",
     overwrite: Overwrite = False,

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from splade_bridge.cli.options import Json, Overwrite, note, print_json
+from splade_bridge.cli.options import (
+    IdField,
+    Json,
+    Overwrite,
+    TextField,
+    TitleField,
+    note,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from splade_bridge.corpora import Role
@@ -130,17 +138,9 @@ def command(
             "--part-rows", min=1, help="Texts of a part: what a kill loses, and a worker takes."
         ),
     ] = 8192,
-    id_field: Annotated[
-        str | None,
-        typer.Option("--id-field", help="Field of the id.", show_default="id, _id or docid"),
-    ] = None,
-    text_field: Annotated[
-        str | None,
-        typer.Option("--text-field", help="Field of the text.", show_default="contents or text"),
-    ] = None,
-    title_field: Annotated[
-        str, typer.Option("--title-field", help="Field put in front of the text, if there.")
-    ] = "title",
+    id_field: IdField = None,
+    text_field: TextField = None,
+    title_field: TitleField = "title",
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:

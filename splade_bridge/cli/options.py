@@ -58,6 +58,17 @@ Model = Annotated[
         show_default=False,
     ),
 ]
+IdField = Annotated[
+    str | None,
+    typer.Option("--id-field", help="Field of the id.", show_default="id, _id or docid"),
+]
+TextField = Annotated[
+    str | None,
+    typer.Option("--text-field", help="Field of the text.", show_default="contents or text"),
+]
+TitleField = Annotated[
+    str, typer.Option("--title-field", help="Field put in front of the text, if there.")
+]
 MaxLength = Annotated[
     int, typer.Option("--max-length", min=3, help="Tokens of a query that are read.")
 ]

@@ -12,12 +12,12 @@ import sys
 import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection, Pipe, wait
-from types import TracebackType
 from typing import Any, NoReturn
 
 import torch
 
 from splade_bridge import errors
+from splade_bridge.closing import Closing
 from splade_bridge.encode.encoder import EncodeStats, Progress
 from splade_bridge.encode.parts import CorpusEnd, CorpusWalk, PartStore
 from splade_bridge.encode.run import Provenance, ReadAhead
@@ -78,7 +78,7 @@ def parse_devices(wanted: str) -> list[str]:
     return found
 
 
-class DeviceRunner:
+class DeviceRunner(Closing):
     """Encodes in one process a device; a context manager, whose end is that of the processes.
 
     Args:
@@ -176,17 +176,6 @@ class DeviceRunner:
             worker.kill()
         for worker in self._workers:
             worker.join()
-
-    def __enter__(self) -> DeviceRunner:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class _Worker:

@@ -19,9 +19,9 @@ import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from splade_bridge.closing import Closing
 from splade_bridge.encode.encoder import EncodeStats, Progress
 from splade_bridge.encode.parts import (
     CorpusEnd,
@@ -67,7 +67,7 @@ class Encoded:
     computed_tokens: int
 
 
-class RayRunner:
+class RayRunner(Closing):
     """Encodes on a Ray cluster; a context manager that connects to it.
 
     Args:
@@ -200,17 +200,6 @@ class RayRunner:
         """Leave the cluster, which ends the job; a local one ends with it."""
         if self._ours:
             self._ray.shutdown()
-
-    def __enter__(self) -> RayRunner:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class _Actor:

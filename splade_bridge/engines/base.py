@@ -12,9 +12,9 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ClassVar, NamedTuple
 
+from splade_bridge.closing import Closing
 from splade_bridge.engines.auto import AUTO, best_algorithm
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
 from splade_bridge.files import staged_folder
@@ -81,7 +81,7 @@ class Hits(NamedTuple):
     scored: int | None = None
 
 
-class Searcher(abc.ABC):
+class Searcher(Closing, abc.ABC):
     """An open index. A context manager; closing ends its processes.
 
     Attributes:
@@ -165,20 +165,6 @@ class Searcher(abc.ABC):
             return None
         matches = int(frequencies[queries.indices].sum())
         return matches / len(queries) / self.manifest.counts.documents
-
-    def close(self) -> None:  # noqa: B027 - most searchers hold nothing
-        """End what the searcher holds."""
-
-    def __enter__(self) -> Searcher:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class Engine(abc.ABC):

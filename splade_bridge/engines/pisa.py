@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
+from splade_bridge.closing import Closing
 from splade_bridge.docids import DocIds, DocIdWriter
 from splade_bridge.engines import pisa_programs
 from splade_bridge.engines.base import (
@@ -303,7 +304,7 @@ class PisaProgramSearcher(_PisaIndex):
         return [int(a.scores[a.documents == number].sum()) for a in answers]
 
 
-class Worker:
+class Worker(Closing):
     """One process with one open index.
 
     Raises:
@@ -348,12 +349,6 @@ class Worker:
         self._process.kill()
         self._process.wait()
         self._log.close()
-
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _death(self) -> ExternalProgramError:
         status = self._process.wait()
