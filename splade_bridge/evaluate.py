@@ -53,9 +53,11 @@ def evaluate(
 
     Raises:
         UsageError: a measure is unknown.
-        BadInputError: run and judgements have no query in common.
+        BadInputError: the run is empty, or run and judgements have no query in common.
     """
     parsed = {name: _parse(name) for name in measures}
+    if not run:
+        raise BadInputError("the run is empty: no query has found anything")
     judged = [q for q in qrels if q in run]
     if not judged:
         raise BadInputError(

@@ -67,6 +67,8 @@ class SearchSummary:
     Attributes:
         without_results: ids of the queries that found nothing.
         algorithm: the one that was used.
+        qd_flops: expected number of terms that a query shares with a document (of the first of
+            two steps), where the engine tells its document frequencies.
         kept: the share of the exact ranking that was found, where that was asked for.
     """
 
@@ -75,6 +77,7 @@ class SearchSummary:
     without_results: list[str]
     mean_ms: float
     algorithm: str
+    qd_flops: float | None = None
     kept: Kept | None = None
 
 
@@ -133,7 +136,7 @@ def search_to_run(
             exact = _from_run(exact_run, queries.batch.ids)
         elif check_against is not None:
             exact = _from_index(check_against, queries, options)
-        algorithm, stream = _ranked(searcher, queries, options, options.algorithm)
+        algorithm, qd_flops, stream = _ranked(searcher, queries, options, options.algorithm)
         run = stack.enter_context(atomic_writer(out))
         times = stack.enter_context(atomic_writer(latencies)) if latencies else None
         for query_id, hits in zip(queries.batch.ids, watch(stream), strict=True):
@@ -155,14 +158,15 @@ def search_to_run(
         without,
         total_ns / 1e6 / max(1, answered),
         algorithm,
+        qd_flops,
         share.result() if exact else None,
     )
 
 
 def _ranked(
     searcher: Searcher, queries: Queries, options: SearchOptions, algorithm: str | None
-) -> tuple[str, Iterator[Hits]]:
-    """The algorithm, and the final ranking of every query."""
+) -> tuple[str, float | None, Iterator[Hits]]:
+    """The algorithm, QD-FLOPS, and the final ranking of every query."""
     check_fit(searcher.manifest, queries.manifest, str(searcher.path))
     if searcher.manifest:
         warn_if_inexact(queries.batch, searcher.manifest.counts.max_impact, str(searcher.path))
@@ -181,7 +185,7 @@ def _ranked(
         stream = ask(batch, depth)
     if options.remove_query:
         stream = (without_document(hits, hits.query_id, options.k) for hits in stream)
-    return chosen, stream
+    return chosen, searcher.matching_terms(batch), stream
 
 
 def _from_run(path: Path, query_ids: list[str]) -> list[list[str]]:
@@ -197,5 +201,5 @@ def _from_index(path: Path, queries: Queries, options: SearchOptions) -> list[li
     """The documents of each query, as the index says."""
     once: dict[str, str] = {}  # a document's id is held once, however many queries find it
     with open_index(path) as searcher:
-        _, stream = _ranked(searcher, queries, options, None)
+        *_, stream = _ranked(searcher, queries, options, None)
         return [[once.setdefault(d, d) for d in hits.doc_ids] for hits in stream]

@@ -56,7 +56,7 @@ class Queries:
             example = self.vocabulary[int(batch.indices[0])]
             raise MismatchError(
                 f"{self.path}: no term of any query (as {example!r}) is in {index}: they were made "
-                "with different vocabularies"
+                "with different vocabularies, or by a model that gives documents other terms"
             )
         lengths = np.diff(batch.indptr)
         rows = np.repeat(np.arange(len(batch)), lengths)

@@ -75,9 +75,25 @@ def test_only_encode_and_training_know_torch(path: Path) -> None:
     assert not heavy
 
 
-def test_help_loads_nothing_heavy() -> None:
+HEAVY = {
+    "torch", "transformers", "sentence_transformers", "datasets", "huggingface_hub", "pyarrow",
+    "scipy", "pandas", "jnius", "pyserini", "ir_measures", "google",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told", "heavy"),
+    [
+        ("--help", "Usage", {"numpy"}),
+        ("train --help", "mlm", set()),
+        ("train mlm --help", "--vocab-size", set()),
+        ("train --list", "splade-max", set()),
+        ("train splade-max --show", "learning_rate = 2e-05", set()),
+    ],
+)
+def test_what_only_tells_loads_nothing_heavy(arguments: str, told: str, heavy: set[str]) -> None:
     code = (
-        "import sys; sys.argv = ['splade-bridge', '--help']\n"
+        f"import sys; sys.argv = ['splade-bridge', *{arguments.split()}]\n"
         "from splade_bridge.cli.app import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
@@ -85,7 +101,5 @@ def test_help_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stderr.split())
-    assert "Usage" in done.stdout
-    assert not loaded & {
-        "torch", "transformers", "jnius", "pyserini", "pyarrow", "numpy", "ir_measures", "google",
-    }  # fmt: skip
+    assert told in done.stdout
+    assert not loaded & (HEAVY | heavy)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from sentence_transformers import SparseEncoder
 from typer.testing import CliRunner
 
 from checkpoints import save_checkpoint
@@ -20,14 +21,14 @@ from small import random_matrix
 from splade_bridge.agreement import agreement
 from splade_bridge.cli.app import app
 from splade_bridge.compare import make
+from splade_bridge.compare.read_spec import load_spec
 from splade_bridge.compare.run import Outcome, compare
-from splade_bridge.compare.spec import load_spec
 from splade_bridge.compare.steps import Steps
 from splade_bridge.compare.timing import sampled
 from splade_bridge.engines import engine
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.exact import ExactEngine
-from splade_bridge.errors import MismatchError, MissingToolError
+from splade_bridge.errors import BadInputError, MismatchError, MissingToolError
 from splade_bridge.evaluate import evaluate
 from splade_bridge.formats.jsonvector import JsonVectorSource
 from splade_bridge.manifest import Manifest
@@ -38,6 +39,8 @@ from splade_bridge.runs import read_run
 from splade_bridge.search import SearchOptions, search_to_run
 from splade_bridge.significance import compare_all
 from splade_bridge.topics import read_queries
+from splade_bridge.training.run import train_recipe
+from tiny_training import World
 
 MEASURES = ["nDCG@10", "R@100"]
 SPEC = """
@@ -290,6 +293,74 @@ def test_models_are_variants(data: Path, tmp_path: Path) -> None:
     assert run(data, tmp_path / "out", spec).done == {}
     again = run(data, tmp_path / "out", lambda text: spec(text).replace("[5]", "[7]"))
     assert "encode" not in again.done and again.done["index"] == 1
+
+
+def test_recipes_are_variants(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    recipe = world.recipe()
+    spec = tmp_path / "spec.toml"
+    spec.write_text(
+        """
+        [data]
+        corpus = "corpus.jsonl"
+        topics = "queries.jsonl"
+        qrels = "qrels.tsv"
+        depth = 20
+        measures = ["nDCG@10"]
+        [engines]
+        exact = []
+        [bench]
+        ks = [10]
+        repeat = 1
+        queries = 5
+        [[variant]]
+        name = "trained"
+        recipe = "tiny.toml"
+        [[variant]]
+        name = "more"
+        recipe = "tiny.toml"
+        set = ["train.steps=16"]
+        """
+    )
+    out = tmp_path / "out"
+    found = compare(load_spec(spec), out)
+    assert found.done["train"] == 2 and found.done["encode"] == 4
+    trained, more = found.results.variants
+    assert trained.means != more.means or trained.postings != more.postings
+    assert trained.seconds["train"] > 0 and trained.encoding_ms
+    # The vectors are those of the same recipe trained by hand: on a CPU weights are the same.
+    by_hand = train_recipe(recipe, tmp_path / "by-hand")
+    model = SparseEncoder(str(by_hand), device="cpu")
+    asked = [world.queries[query_id] for query_id in world.qrels]
+    documents = model.encode_document([*world.documents.values()], convert_to_sparse_tensor=False)
+    queries = model.encode_query(asked, convert_to_sparse_tensor=False)
+    held, wanted = (np.rint(weights.numpy() * 100) > 0 for weights in (documents, queries))
+    expected = float(held.mean(axis=0) @ wanted.mean(axis=0))
+    assert trained.qd_flops == pytest.approx(expected, rel=1e-3)
+    assert trained.postings == pytest.approx(int(held.sum()), rel=1e-3)
+    assert compare(load_spec(spec), out).done == {}
+    # Other training data make another model; the recipe's text is the same.
+    lines = (tmp_path / "train.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "train.jsonl").write_text("".join(lines[:-8]))
+    assert compare(load_spec(spec), out).done["train"] == 2
+
+
+def test_a_wrong_recipe_is_named_before_any_work(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.recipe()
+    spec = tmp_path / "spec.toml"
+    for wrong, message in (
+        ('recipe = "tiny.toml"\nset = ["train.stesp=1"]', "unknown key train.stesp; did you mean"),
+        ('recipe = "nowhere.toml"', "neither a file nor a recipe"),
+    ):
+        spec.write_text(
+            '[data]\ncorpus = "corpus.jsonl"\ntopics = "queries.jsonl"\nqrels = "qrels.tsv"\n'
+            f'[engines]\nexact = []\n[[variant]]\nname = "trained"\n{wrong}\n'
+        )
+        with pytest.raises(BadInputError, match=r"variant 'trained'.*") as raised:
+            compare(load_spec(spec), tmp_path / "out")
+        assert message in str(raised.value)
+        assert not (tmp_path / "out").exists()
 
 
 def test_bm25_is_a_variant(data: Path, tmp_path: Path, lucene: None) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from splade_bridge.compare.check import check
-from splade_bridge.compare.spec import Encoded, Spec, Vectors, load_spec
+from splade_bridge.compare.read_spec import load_spec
+from splade_bridge.compare.spec import Encoded, Spec, ToTrain, Vectors
 from splade_bridge.errors import BadInputError, SpladeBridgeError
 from splade_bridge.quantize import QuantizeOptions
 
@@ -102,6 +103,35 @@ def test_a_model_reads_the_text(tmp_path: Path) -> None:
     assert mixed.queries == Encoded("topics.tsv", "someone/theirs")
 
 
+def test_a_recipe_is_trained_for_both_sides(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").touch()
+    text = DATA.replace("[data]", '[data]\ncorpus = "corpus.jsonl"\ntopics = "topics.tsv"')
+    recipes = """
+    [[variant]]
+    name = "trained"
+    recipe = "mine.toml"
+    set = ["data.path={data}/beir"]
+    [[variant]]
+    name = "shipped"
+    recipe = "splade-max"
+    [[sweep]]
+    of = "trained"
+    set = "regularizer.document.weight"
+    values = [0.1, 1]
+    name = "lambda {value}"
+    """
+    _, trained, shipped, *swept = loaded(tmp_path, text + ENGINES + FULL + recipes).variants
+    path = f"data.path={tmp_path}/beir"
+    model = ToTrain(str(tmp_path / "mine.toml"), (path,))
+    assert trained.documents == Encoded("corpus.jsonl", model)
+    assert trained.queries == Encoded("topics.tsv", model)
+    assert trained.steps()[0] == f"documents by recipe mine with {path}"
+    assert shipped.documents == Encoded("corpus.jsonl", ToTrain("splade-max"))
+    weights = [f"regularizer.document.weight={value}" for value in ("0.1", "1")]
+    assert [v.documents.model.overrides for v in swept] == [(path, w) for w in weights]  # type: ignore[union-attr]
+    assert [v.name for v in swept] == ["lambda 0.1", "lambda 1"]
+
+
 SWEEP = '[[sweep]]\nmethod = "top-k"\nvalues = [8]\n'
 WRONG = [
     ("measurse = []\n" + DATA + ENGINES + FULL, "unknown key 'measurse'"),
@@ -146,7 +176,16 @@ WRONG = [
     (DATA + ENGINES + FULL + SWEEP.replace("[8]", "[0]"), "[[sweep]] 1 value: top-k: must be"),
     (DATA + ENGINES + FULL + SWEEP.replace("[8]", "[8, 8]"), "two variants are called 'top-k 8'"),
     (DATA + ENGINES + FULL + SWEEP + "side = 'left'\n", "side: is document or query"),
-    (DATA + ENGINES + FULL + SWEEP + "key = 'scale'\n", "needs either method"),
+    (DATA + ENGINES + FULL + SWEEP + "key = 'scale'\n", "needs one of method"),
+    (
+        DATA + ENGINES + FULL + "[[sweep]]\nset = 'train.steps'\nvalues = [1]\n",
+        "[[sweep]] 1 of: 'train.steps 1' is not made from a variant with a recipe",
+    ),
+    (DATA + ENGINES + FULL + "set = ['train.steps=1']\n", "set: needs a recipe"),
+    (
+        DATA + ENGINES + FULL + "recipe = 'r'\nmodel = 'm'\n",
+        "model: cannot be together with recipe",
+    ),
     (
         DATA + ENGINES + FULL + "[[sweep]]\nkey = 'scale'\nvalues = ['big']\n",
         "[[sweep]] 1 values: must be a number, not 'big'",

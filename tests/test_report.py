@@ -41,6 +41,7 @@ def results(names: tuple[str, ...] = ("base", '<b>&"x"', "half 0.5")) -> Results
             postings=1000 * (n + 1),
             max_impact=300,
             query_terms=5.0,
+            qd_flops=1.5 if n else None,
             means={"nDCG@10": sum(per_query[name].values()) / 40},
             per_query={"nDCG@10": per_query[name]},
             engines_agree=True,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,15 +16,19 @@ pytest.importorskip("accelerate")
 
 from checkpoints import one_thread  # noqa: F401
 from splade_bridge.cli.app import app
-from splade_bridge.errors import SpladeBridgeError, UsageError
+from splade_bridge.errors import BadInputError, SpladeBridgeError, UsageError
 from splade_bridge.training.recipe import read_recipe, shipped_recipes
 from tiny_training import World
 
 run = CliRunner().invoke
 
 
-def test_a_recipe_is_the_default_command(tmp_path: Path) -> None:
-    world = World(tmp_path)
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("world"))
+
+
+def test_a_recipe_is_the_default_command(world: World, tmp_path: Path) -> None:
     recipe, out = world.recipe(), tmp_path / "out"
     told = run(app, ["train", str(recipe), "-o", str(out), "--set", "train.steps=1", "--json"])
     assert told.exit_code == 0, told.output
@@ -72,3 +79,61 @@ def test_mistakes_are_told_in_a_line(
     assert isinstance(error, SpladeBridgeError) and error.exit_code == status
     assert told in str(error)
     assert not list(tmp_path.iterdir())
+
+
+HUB = "no-such-owner/no-such-model"
+SCRATCH = ["model.base=", "model.config={model_type='bert'}"]
+MINED = ["mine.queries=q", "mine.qrels=q", "mine.corpus=c", "mine.out=mined.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("command", "key"),
+    [
+        ([], "model.base"),
+        (["model.query=separate"], "model.query_base"),
+        (SCRATCH, "model.tokenizer"),
+        (["mlm.out=mlm", "mlm.docstrings=true", "model.base=mlm"], "mlm.base"),
+        (["mlm.out=mlm", "mlm.docstrings=true", "model.base=mlm"], "mlm.tokenizer"),
+        (MINED, "mine.model"),
+        (["score.pairs=p", "score.out=scored.jsonl"], "score.model"),
+        ("mlm --docstrings", "--base"),
+        ("mlm --docstrings", "--tokenizer"),
+        ("mine --queries q --qrels q --corpus c", "--model"),
+        ("score --pairs p --teacher cross-encoder", "--model"),
+        ("score --pairs p --teacher dense", "--model"),
+        ("score --pairs p --teacher sparse", "--model"),
+    ],
+)
+def test_a_model_that_cannot_be_had_is_named_before_anything_is_done(
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: list[str] | str,
+    key: str,
+) -> None:
+    """``command`` is one of a stage, or the settings of a recipe."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    if isinstance(command, str):
+        arguments = [*command.split(), key, HUB]
+    else:
+        arguments = [str(world.recipe())]
+        for setting in (*command, f"{key}={HUB}"):
+            arguments += ["--set", setting]
+    error = run(app, ["train", *arguments, "-o", "out"]).exception
+    assert isinstance(error, BadInputError), error
+    assert str(error).startswith(f"{key}: {HUB}: neither a folder nor")
+    assert "hf download" in str(error)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_network_is_no_reason_to_wait(tmp_path: Path) -> None:
+    """transformers, given a name, would ask again for the better part of a minute."""
+    closed = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path)}
+    command = ["train", "mlm", "--docstrings", "--base", HUB, "-o", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-m", "splade_bridge", *command],
+        capture_output=True, text=True, check=False, timeout=30, env={**os.environ, **closed},
+    )  # fmt: skip
+    assert done.returncode == BadInputError.exit_code
+    assert done.stderr.startswith(f"error: --base: {HUB}") and "Traceback" not in done.stderr

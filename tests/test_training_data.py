@@ -21,6 +21,7 @@ from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.qrels import read_qrels
 from splade_bridge.training.data import DataOptions, load_training_data, read_training_data
 from splade_bridge.training.docstrings import (
+    PairCounts,
     TestSet,
     _library,
     contents,
@@ -480,7 +481,7 @@ def test_nothing_of_the_demo_is_in_the_training_data() -> None:
     assert len(answers) == len(judged)
     forbidden = {" ".join(words_of(p.text)) for p in answers}
     counts = DataCounts()
-    groups = list(docstring_groups(None, (), 1, 0, counts))
+    groups = list(docstring_groups(None, (), PairCounts(1), 0, counts))
     seen = {group.query for group in groups}
     texts = {text for g in groups for text in (*g.positives, *(c.key for c in g.negatives))}
     known = list(documentation())
@@ -535,8 +536,27 @@ def test_packages_are_parsed_and_not_imported(tmp_path: Path, monkeypatch: Any) 
     assert counts.left_out == {"packages that are not installed": 1}
 
 
+def test_pairs_are_made_as_often_as_wanted(tmp_path: Path, monkeypatch: Any) -> None:
+    names = [f"def name_{i}():\n    'Does thing {i}. Then it is done, {i}.'" for i in range(200)]
+    (tmp_path / "many_names.py").write_text("\n".join(names))
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def made(pairs: PairCounts) -> tuple[int, int, int]:
+        groups = list(docstring_groups(None, ("many_names",), pairs, 0, DataCounts()))
+        package = sum("many_names" in g.place for g in groups)
+        written = sum("training_questions" in g.place for g in groups)
+        return len(groups) - package - written, package, written
+
+    library, package, written = made(PairCounts(1, 0.5, 1))
+    assert 70 < package < 130 and written > 500
+    twice, whole, thrice = made(PairCounts(2, 1, 3))
+    assert whole == 200 and thrice == 3 * written and 1.5 * library < twice <= 2 * library
+
+
 def test_docstrings_as_a_data_format(shared: Path) -> None:
-    options = DataOptions("docstrings", shared / "openstax", negatives=2, variants=1, max_rows=3000)
+    options = DataOptions(
+        "docstrings", shared / "openstax", negatives=2, library_pairs=1, max_rows=3000
+    )
     found, again = rows(options), rows(options)
     assert found == again and len(found) == 3000
     assert all(r["positive"] not in (r["negative_1"], r["negative_2"]) for r in found)

@@ -382,8 +382,11 @@ def test_scoring_refuses(texts: Path, pairs: Path, model: Path, tmp_path: Path) 
     out = tmp_path / "o.jsonl"
     with pytest.raises(UsageError, match="takes --model"):
         score(ScoreOptions(pairs, out))
-    with pytest.raises(BadInputError, match="cannot be loaded"):
+    with pytest.raises(BadInputError, match=r"--model: .*/no: neither a folder"):
         score(ScoreOptions(pairs, out, model=str(tmp_path / "no"), collection=str(texts)))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadInputError, match="cannot be loaded"):
+        score(ScoreOptions(pairs, out, model=str(tmp_path / "empty"), collection=str(texts)))
     corpus = tmp_path / "corpus.tsv"
     corpus.write_text("d0\tonly one\n")
     with pytest.raises(BadInputError, match=r"mined.jsonl:1: the collection has no text for"):

@@ -18,7 +18,10 @@ from hypothesis import strategies as st
 from checkpoints import one_thread, wordpiece_tokenizer  # noqa: F401
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.training import mlm as module
-from splade_bridge.training.mlm import MlmOptions, flops, splade_weights, train_mlm
+from splade_bridge.training.mlm import train_mlm
+from splade_bridge.training.mlm_data import Masking, Rows, token_blocks
+from splade_bridge.training.mlm_trainer import flops, splade_weights
+from splade_bridge.training.options import MlmOptions
 from splade_bridge.training.wordpiece import SPECIAL, train_wordpiece
 
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "while", "tokenization", "of", "NamedThing"]
@@ -75,14 +78,14 @@ def test_the_loss_is_the_formula(tmp_path: Path, text: Path, accumulation: int) 
     tokenizer = AutoTokenizer.from_pretrained(options.out)
     work = tmp_path / "again"
     work.mkdir()
-    blocks = module._blocks(options, tokenizer, work)
-    rows = module._Rows(blocks, options, 1)
+    blocks = token_blocks(options, tokenizer, work)
+    rows = Rows(blocks, options, 1)
     assert (len(rows), len(blocks)) == (4 * accumulation, summary.blocks)
     set_seed(options.seed)
     network = module._network(options, tokenizer).eval()
     parts: dict[str, list[float]] = {"mlm": [], "activated": [], "flops": [], "terms": []}
     for start in range(0, len(rows), 4):
-        batch = module._Masking(tokenizer, options)([rows[start + i] for i in range(4)])
+        batch = Masking(tokenizer, options)([rows[start + i] for i in range(4)])
         with torch.no_grad():
             output = network(batch["input_ids"], attention_mask=batch["attention_mask"])
         logits = output.logits.numpy().astype(np.float64)
@@ -205,7 +208,7 @@ def test_blocks_hold_every_token_once(tmp_path: Path) -> None:
     path = tmp_path / "t.txt"
     path.write_text("\n".join(texts))
     options = tiny(tmp_path / "m", path, block=10)
-    blocks = module._blocks(options, tokenizer, tmp_path)
+    blocks = token_blocks(options, tokenizer, tmp_path)
     held = [blocks.block(i)["input_ids"] for i in range(len(blocks))]
     cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
     assert all(b[0] == cls and b[-1] == sep for b in held)
@@ -220,8 +223,8 @@ def test_blocks_hold_every_token_once(tmp_path: Path) -> None:
 def test_masks(tmp_path: Path, text: Path, whole_words: bool) -> None:
     tokenizer = wordpiece_tokenizer()  # most words here are single letters and ##letters
     options = tiny(tmp_path / "m", text, whole_words=whole_words, mask=0.3, steps=50)
-    rows = module._Rows(module._blocks(options, tokenizer, tmp_path), options, 1)
-    masking = module._Masking(tokenizer, options)
+    rows = Rows(token_blocks(options, tokenizer, tmp_path), options, 1)
+    masking = Masking(tokenizer, options)
     masked = total = 0
     for start in range(0, len(rows), 4):
         batch = masking([rows[start + i] for i in range(4)])
@@ -229,7 +232,7 @@ def test_masks(tmp_path: Path, text: Path, whole_words: bool) -> None:
         ids = np.where(chosen, batch["labels"].numpy(), batch["input_ids"].numpy())
         special = np.isin(ids, tokenizer.all_special_ids) & (ids != tokenizer.unk_token_id)
         assert not (chosen & special).any()
-        again = module._Masking(tokenizer, options)([rows[start + i] for i in range(4)])
+        again = Masking(tokenizer, options)([rows[start + i] for i in range(4)])
         assert torch.equal(batch["input_ids"], again["input_ids"])
         if whole_words:
             pieces = tokenizer.convert_ids_to_tokens(ids.ravel().tolist())
@@ -246,8 +249,8 @@ def test_masks(tmp_path: Path, text: Path, whole_words: bool) -> None:
 def test_a_pass_is_a_permutation(tmp_path: Path, text: Path) -> None:
     tokenizer = wordpiece_tokenizer()
     options = tiny(tmp_path / "m", text, steps=300)
-    blocks = module._blocks(options, tokenizer, tmp_path)
-    rows = module._Rows(blocks, options, 1)
+    blocks = token_blocks(options, tokenizer, tmp_path)
+    rows = Rows(blocks, options, 1)
     count = len(blocks)
     assert len(rows) > 2 * count
     every = sorted(blocks.block(i)["input_ids"] for i in range(count))
@@ -322,5 +325,5 @@ def test_files_that_cannot_be_read(tmp_path: Path, text: Path) -> None:
     broken.write_bytes("fine\nköln\n".encode("latin-1"))
     with pytest.raises(BadInputError, match=r"latin.txt:2: not UTF-8"):
         train_mlm(tiny(tmp_path / "m", broken))
-    with pytest.raises(BadInputError, match="no tokenizer"):
+    with pytest.raises(BadInputError, match=r"--base: .*/nothing: neither a folder"):
         train_mlm(tiny(tmp_path / "n", text, base=str(tmp_path / "nothing")))

@@ -62,7 +62,16 @@ STEERED = [
 ]
 
 
-@pytest.mark.parametrize("overrides", [[], STEERED], ids=["ramp", "steered"])
+LORA = [
+    "model.query=separate",
+    "model.lora.rank=2",
+    "model.lora.dropout=0.1",
+    "model.lora.target_modules=['query', 'value']",
+    "model.lora.train_whole=['transform']",
+]
+
+
+@pytest.mark.parametrize("overrides", [[], STEERED, LORA], ids=["ramp", "steered", "lora"])
 def test_a_killed_run_goes_on_to_the_same_weights(
     world: World, tmp_path: Path, overrides: list[str]
 ) -> None:
@@ -131,12 +140,7 @@ VARIANTS: dict[str, list[str]] = {
     "bow": ["model.query=bow", *UNTRAINED],
     "idf": ["model.query=idf", "model.activation=log1p_relu", *UNTRAINED],
     "scratch": ["model.base=", f"model.config={NETWORK}", "model.tokenizer={tiny}"],
-    "lora": [
-        "model.query=separate",
-        "model.lora.rank=2",
-        "model.lora.target_modules=['query', 'value']",
-        "model.lora.train_whole=['transform']",
-    ],
+    "lora": LORA,
     "cached": ["train.mini_batch=3", "train.precision=bf16", "model.save_dtype=float16"],
 }
 

@@ -17,6 +17,15 @@ def command(
     out: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for everything the demo makes.")
     ] = Path("splade-bridge-demo"),
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Checkpoint of both sides: a folder or a hub name.",
+            show_default="the built-in model",
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
@@ -24,20 +33,29 @@ def command(
 
     The collection is read from this interpreter, the model is built in; nothing is downloaded.
     """
+    import contextlib
     import shutil
+    import sys
 
-    from splade_bridge.demo.run import DemoResult, run_demo
+    from splade_bridge.demo.collection import model_path
+    from splade_bridge.demo.run import DemoResult, check_model, run_demo
+    from splade_bridge.errors import UsageError
     from splade_bridge.files import refuse_existing
 
     def run(arguments: Sequence[str]) -> None:
         from splade_bridge.cli.app import app
 
-        app(list(arguments), standalone_mode=False)
+        with contextlib.redirect_stdout(sys.stderr):  # stdout belongs to the demo's own result
+            app(list(arguments), standalone_mode=False)
 
     refuse_existing(out, overwrite=overwrite)
+    chosen = str(model_path()) if model is None else model
+    if Path(chosen).expanduser().resolve().is_relative_to(out.resolve()):
+        raise UsageError(f"{chosen}: lies in {out}, which the demo empties; name another --output")
+    check_model(chosen)
     if out.exists():
         shutil.rmtree(out)
-    result: DemoResult = run_demo(out, run, note)
+    result: DemoResult = run_demo(out, chosen, run, note)
     if json:
         print_json(result)
     else:
@@ -53,7 +71,7 @@ def _show(result: object, out: Path) -> None:
     assert isinstance(result, DemoResult)
     console = Console()
     table = Table(
-        title=f"{result.documents:,} passages, {result.questions} questions, one small model",
+        title=f"{result.documents:,} passages, {result.questions} questions, one model",
         caption="1.0 is perfect. All engines must show the same quality: they scored the same "
         "integers, which verify has compared rank by rank.",
     )

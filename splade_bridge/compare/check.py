@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NoReturn
 
-from splade_bridge.compare.spec import Bm25, Encoded, Spec, Variant, Vectors
+from splade_bridge.compare.spec import Bm25, Encoded, Spec, ToTrain, Variant, Vectors
 from splade_bridge.corpora import Role, read_texts
 from splade_bridge.engines import engine
 from splade_bridge.engines.auto import AUTO
@@ -107,7 +107,12 @@ def _check_text(corpus: str, role: Role) -> None:
         raise BadInputError(f"holds no {role}", corpus)
 
 
-def _check_model(model: str) -> None:
+def _check_model(model: str | ToTrain) -> None:
+    if isinstance(model, ToTrain):
+        from splade_bridge.training.recipe import read_recipe
+
+        read_recipe(model.recipe, model.overrides)
+        return
     from splade_bridge.encode.snapshot import find_snapshot
 
     find_snapshot(model)

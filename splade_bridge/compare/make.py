@@ -12,7 +12,7 @@ from typing import Any
 from splade_bridge.agreement import agreement, rankings
 from splade_bridge.bench import size_on_disk, time_encoding
 from splade_bridge.compare.check import Checked
-from splade_bridge.compare.spec import Bm25, Encoded, Source, Spec, Variant, Vectors
+from splade_bridge.compare.spec import Bm25, Encoded, Source, Spec, ToTrain, Variant, Vectors
 from splade_bridge.compare.steps import Hashes, Step, Steps, digest
 from splade_bridge.corpora import Role, Text, corpus_files, read_texts
 from splade_bridge.engines import engine
@@ -31,7 +31,7 @@ from splade_bridge.runs import read_run
 from splade_bridge.search import SearchOptions, search_to_run
 from splade_bridge.topics import Queries, concatenate, read_queries
 
-INDEX, RUN, VECTORS, BM25 = "index", "run.trec.zst", "vectors", "bm25"
+INDEX, RUN, VECTORS, BM25, CHECKPOINT = "index", "run.trec.zst", "vectors", "bm25", "checkpoint"
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,9 @@ class Maker:
         sides = [("document", variant.documents), ("query", variant.queries)]
         for side, source in sides:
             if isinstance(source, Encoded):
+                if isinstance(source.model, ToTrain):
+                    step = self._trained(source.model)
+                    found[step.key] = step
                 step = self._encoded(source, side)
                 found[step.key] = step
             elif isinstance(source, Bm25):
@@ -224,6 +227,7 @@ class Maker:
                 "sha256": sha256_file(out),
                 "queries": found.queries,
                 "without_results": len(found.without_results),
+                "qd_flops": found.qd_flops,
                 "kept": found.kept.share if found.kept else {},
             }
 
@@ -242,11 +246,11 @@ class Maker:
             return None
 
         def make(folder: Path) -> dict[str, Any]:
-            _, latency = time_encoding(source.corpus, source.model, None, source.max_length)
+            _, latency = time_encoding(source.corpus, self._model(source), None, source.max_length)
             return asdict(latency)
 
         inputs = {"encoded": self._encoded(source, "query").key}
-        what = f"latency of encoding queries by {Path(source.model).name}"
+        what = f"latency of encoding queries by {source.encoder}"
         return self.steps.run("query-encoding", what, inputs, make)
 
     def evaluation(self, run: Step) -> Step:
@@ -302,7 +306,8 @@ class Maker:
     def _encoded(self, source: Encoded, side: Side) -> Step:
         from splade_bridge.encode.snapshot import files_sha256, find_snapshot
 
-        model = find_snapshot(source.model).folder
+        name = self._model(source)
+        model = find_snapshot(name).folder
         files = [p for p in model.rglob("*") if p.is_file()]
         role: Role = "documents" if side == "document" else "queries"
         inputs = {
@@ -319,9 +324,7 @@ class Maker:
             from splade_bridge.encode.run import encode_to_store
 
             options = EncodeOptions(max_length=source.max_length)
-            encoder = load_encoder(
-                source.model, "query" if side == "query" else "document", options
-            )
+            encoder = load_encoder(name, "query" if side == "query" else "document", options)
             out = folder / VECTORS
             manifest = encode_to_store(
                 self._read(source.corpus, role), encoder, out, corpus=source.corpus,
@@ -329,8 +332,31 @@ class Maker:
             )  # fmt: skip
             return {"documents": manifest.counts.documents, "bytes": size_on_disk(out)}
 
-        what = f"{role} encoded by {Path(source.model).name}"
+        what = f"{role} encoded by {source.encoder}"
         return self.steps.run("encode", what, inputs, make)
+
+    def _model(self, source: Encoded) -> str:
+        """Folder or hub name of the model, which is trained first if it is to be."""
+        if isinstance(source.model, str):
+            return source.model
+        return str(self._trained(source.model).folder / CHECKPOINT)
+
+    def _trained(self, model: ToTrain) -> Step:
+        from splade_bridge.training.recipe import input_files, read_recipe, to_toml
+
+        recipe = read_recipe(model.recipe, model.overrides)
+        hashes = {str(path): self.hashes.of(path) for path in input_files(recipe)}
+
+        def make(folder: Path) -> dict[str, Any]:
+            from splade_bridge.training.run import train
+
+            # A training that was interrupted goes on from its last checkpoint.
+            trained = train(recipe, folder / CHECKPOINT, overwrite=True, say=self.steps.say)
+            told = {"steps": trained.steps, "best_step": trained.best_step}
+            return {**told, "figures": trained.figures, "bytes": size_on_disk(trained.out)}
+
+        inputs = {"recipe": to_toml(recipe), "files": hashes}
+        return self.steps.run("train", f"training by {model}", inputs, make)
 
     def _bm25(self, source: Bm25) -> Step:
         inputs = {

@@ -153,6 +153,7 @@ def _variant(
         postings=counts["postings"] + (forward.outcome["postings"] if forward else 0),
         max_impact=counts["max_impact"],
         query_terms=float(np.diff(queries.indptr).mean()),
+        qd_flops=next((f for run in mine if (f := run.outcome["qd_flops"]) is not None), None),
         means=evaluation["means"],
         per_query=evaluation["per_query"],
         engines_agree=len({run.outcome["sha256"] for run in mine}) == 1,
@@ -209,16 +210,17 @@ def as_csv(results: Results) -> str:
     timed = ["mean_ms", "p50_ms", "p95_ms", "p99_ms"]
     writer.writerow(
         ["variant", "engine", "algorithm", "k", *measures, *tested, "postings", "documents",
-         "index_bytes", *timed, "rbo"]
+         "query_terms", "qd_flops", "index_bytes", *timed, "rbo"]
     )  # fmt: skip
     for v in results.variants:
         means = [v.means[m] for m in measures]
         p_values = [v.tests[m].corrected if m in v.tests else "" for m in measures]
+        sizes = [v.postings, v.documents, v.query_terms, "" if v.qd_flops is None else v.qd_flops]
         for t in v.latencies:
             size = v.index(t.engine).bytes
             rbo = "" if v.rbo is None else v.rbo
             writer.writerow(
-                [v.name, t.engine, t.algorithm, t.k, *means, *p_values, v.postings, v.documents,
+                [v.name, t.engine, t.algorithm, t.k, *means, *p_values, *sizes,
                  size, t.mean, t.p50, t.p95, t.p99, rbo]
             )  # fmt: skip
     return text.getvalue()

@@ -24,7 +24,7 @@ from splade_bridge.files import atomic_writer, sha256_file
 from splade_bridge.manifest import FILE_NAME
 
 NOTE = "step.json"
-FORMAT = 1
+FORMAT = 2
 """Part of every hash: raise it when a step's result means something else than before."""
 
 

@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from splade_bridge.demo import collection
 from splade_bridge.engines import NAMES, engine
 from splade_bridge.engines.base import BuildOptions
-from splade_bridge.errors import MissingToolError
+from splade_bridge.errors import MismatchError, MissingToolError
 from splade_bridge.evaluate import Evaluation, evaluate
+from splade_bridge.manifest import Side
 from splade_bridge.qrels import read_qrels
 from splade_bridge.runs import Run, read_run
 
@@ -53,12 +55,33 @@ class DemoResult:
     seconds: dict[str, float]
 
 
+def check_model(model: str) -> None:
+    """Load both sides of ``model``, so that a wrong one is refused before anything is made.
+
+    Raises:
+        BadInputError: no such model, or not one that gives sparse term weights.
+        MismatchError: the terms of its two sides differ.
+    """
+    from splade_bridge.encode.side import load_side
+
+    document, query = (load_side(model, side).vocabulary for side in get_args(Side))
+    if document.sha256() != query.sha256():
+        raise MismatchError(
+            f"{model}: its documents have other terms ({len(document):,}) than its queries "
+            f"({len(query):,}): both sides must share a tokenizer"
+        )
+
+
 def run_demo(
-    folder: Path, command: Callable[[Sequence[str]], None], say: Callable[[str], None]
+    folder: Path,
+    model: str,
+    command: Callable[[Sequence[str]], None],
+    say: Callable[[str], None],
 ) -> DemoResult:
     """Run all steps in ``folder``.
 
     Args:
+        model: checkpoint of both sides, a folder or a hub name; see :func:`check_model`.
         command: runs one ``splade-bridge`` command line, given without the program's name.
         say: shows a line to the user.
 
@@ -81,7 +104,6 @@ def run_demo(
     shutil.copyfile(collection.queries_path(), folder / "queries.jsonl")
     shutil.copyfile(collection.qrels_path(), folder / "qrels.tsv")
     say(f"{documents:,} documentation strings of this Python's standard library are in {folder}")
-    model = str(collection.model_path())
     names, skipped = _installed()
 
     corpus, vectors, questions = at("corpus.jsonl"), at("vectors"), at("query-vectors")

@@ -144,7 +144,7 @@ def _warnings(results: Results) -> list[str]:
 
 def _variants(results: Results) -> str:
     head = ["variant", *results.measures, "postings", "share", "terms a document"]
-    head += ["terms a query", *(f"{e} size" for e in results.engines)]
+    head += ["terms a query", "QD-FLOPS", *(f"{e} size" for e in results.engines)]
     encoded = any(v.encoding_ms is not None for v in results.variants)
     head += ["ms to encode a query"] * encoded + ["made by"]
     rows = []
@@ -154,6 +154,7 @@ def _variants(results: Results) -> str:
                 v.name, *(text.measured(v.means[m]) for m in results.measures), f"{v.postings:,}",
                 text.share(v.postings / results.base.postings),
                 f"{v.postings / max(1, v.documents):.1f}", f"{v.query_terms:.1f}",
+                "not told" if v.qd_flops is None else f"{v.qd_flops:.2f}",
                 *(text.size(v.index(e).bytes) for e in results.engines),
                 *([text.milliseconds(v.encoding_ms) if v.encoding_ms else ""] * encoded),
                 _words("; ".join(v.steps) or "as it is"),

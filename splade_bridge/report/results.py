@@ -74,6 +74,8 @@ class VariantResult:
         postings: of the documents, in both steps if there are two; ``documents`` and ``empty``
             count those.
         query_terms: mean terms of a query as it is searched.
+        qd_flops: expected number of terms that a query shares with a document (in the first of
+            two steps); None if no engine tells its document frequencies.
         means: measure -> mean; ``per_query``: measure -> query id -> value.
         engines_agree: whether all engines wrote the same run, byte for byte.
         encoding_ms: mean time in which one thread encodes a query; None if queries were vectors.
@@ -93,6 +95,7 @@ class VariantResult:
     postings: int
     max_impact: int
     query_terms: float
+    qd_flops: float | None
     means: dict[str, float]
     per_query: dict[str, dict[str, float]]
     engines_agree: bool

@@ -84,7 +84,9 @@ class DataOptions:
             held in memory.
         score_name: the teacher of ``scores``, where the file has scores of several.
         packages: of ``docstrings``: installed packages to read besides the standard library.
-        variants: of ``docstrings``: pairs that are drawn of each documented name.
+        library_pairs: of ``docstrings``: pairs made of each documented name of Python's library.
+        package_pairs: of each name of ``packages``; below 1, of that share of them.
+        written_pairs: of each question that people wrote.
     """
 
     format: DataFormat
@@ -104,7 +106,9 @@ class DataOptions:
     cache: Path | None = None
     score_name: str | None = None
     packages: tuple[str, ...] = ()
-    variants: int = 2
+    library_pairs: int = 2
+    package_pairs: float = 2.0
+    written_pairs: int = 1
 
     @property
     def place(self) -> str:
@@ -234,10 +238,11 @@ def _examples(options: DataOptions, folder: Path, counts: DataCounts) -> Iterato
         RowOptions(options.negatives, options.choice, options.positives, options.seed), counts
     )
     if options.format == "docstrings":
-        from splade_bridge.training.docstrings import docstring_groups
+        from splade_bridge.training.docstrings import PairCounts, docstring_groups
 
+        pairs = PairCounts(options.library_pairs, options.package_pairs, options.written_pairs)
         return maker.rows(
-            docstring_groups(options.path, options.packages, options.variants, options.seed, counts)
+            docstring_groups(options.path, options.packages, pairs, options.seed, counts)
         )
     if options.format == "beir" and options.path:
         beir = options.path

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 from splade_bridge.corpora import json_object, read_texts
 from splade_bridge.docstrings import Passage, passages
@@ -77,18 +78,29 @@ def _library() -> tuple[Passage, ...]:
 def package_passages(packages: Sequence[str], counts: DataCounts) -> Iterator[Passage]:
     """The documented modules, classes and functions of installed packages, tests left out."""
     for package in packages:
-        found = importlib.util.find_spec(package) if package.isidentifier() else None
-        if found is None or not (found.submodule_search_locations or found.origin):
+        found = _of_package(package)
+        if found is None:
             counts.leave_out("packages that are not installed", package)
-            continue
-        roots = [Path(place) for place in found.submodule_search_locations or ()]
-        files = [(root, path) for root in roots for path in sorted(root.rglob("*.py*"))]
-        if not roots and found.origin:
-            files = [(Path(found.origin), Path(found.origin))]
-        for root, path in files:
-            parts = path.relative_to(root.parent).with_suffix("").parts
-            if path.suffix in (".py", ".pyi") and not {"tests", "testing", "test"} & set(parts):
-                yield from _documented(path, ".".join(parts).removesuffix(".__init__"))
+        else:
+            yield from found
+
+
+@cache
+def _of_package(package: str) -> tuple[Passage, ...] | None:
+    """The passages of one package; None where it is not installed."""
+    found = importlib.util.find_spec(package) if package.isidentifier() else None
+    if found is None or not (found.submodule_search_locations or found.origin):
+        return None
+    roots = [Path(place) for place in found.submodule_search_locations or ()]
+    files = [(root, path) for root in roots for path in sorted(root.rglob("*.py*"))]
+    if not roots and found.origin:
+        files = [(Path(found.origin), Path(found.origin))]
+    held: list[Passage] = []
+    for root, path in files:
+        parts = path.relative_to(root.parent).with_suffix("").parts
+        if path.suffix in (".py", ".pyi") and not {"tests", "testing", "test"} & set(parts):
+            held += _documented(path, ".".join(parts).removesuffix(".__init__"))
+    return tuple(held)
 
 
 def _documented(path: Path, module: str) -> Iterator[Passage]:
@@ -167,10 +179,24 @@ def _test_set() -> TestSet:
 # --- pairs -----------------------------------------------------------------------------------
 
 
+class PairCounts(NamedTuple):
+    """How many pairs are made.
+
+    Attributes:
+        library: of each documented name of the standard library.
+        packages: of each name of the packages; below 1, of that share of them.
+        written: of each written question.
+    """
+
+    library: int = 2
+    packages: float = 2.0
+    written: int = 1
+
+
 def docstring_groups(
     openstax: Path | None,
     packages: Sequence[str],
-    variants: int,
+    pairs: PairCounts,
     seed: int,
     counts: DataCounts,
 ) -> Iterator[Group]:
@@ -178,16 +204,19 @@ def docstring_groups(
 
     Args:
         openstax: folder with ``glossary-pairs.jsonl.gz``.
-        variants: pairs that are drawn of each documented name.
+        pairs: how many are made of what.
 
     Raises:
         BadInputError: the glossaries are not there or broken.
     """
     known = list(documentation(packages, counts))
     texts = [contents(passage) for passage in known]
-    groups = [
-        *_written(known, texts, counts),
-        *(g for at in range(len(known)) for g in _made(known[at], texts, at, variants, seed)),
+    library = {passage.id for passage in _library()}
+    groups = [g for time in range(pairs.written) for g in _written(known, texts, time, counts)]
+    for at, passage in enumerate(known):
+        wanted = pairs.library if passage.id in library else pairs.packages
+        groups += _made(passage, texts, at, wanted, seed)
+    groups += [
         *(_defined(openstax / GLOSSARY, counts) if openstax else ()),
     ]
     allowed = []
@@ -200,8 +229,14 @@ def docstring_groups(
     yield from allowed
 
 
-def _written(known: Sequence[Passage], texts: Sequence[str], counts: DataCounts) -> Iterator[Group]:
-    """The questions that people wrote, with those of their answers that are in ``known``."""
+def _written(
+    known: Sequence[Passage], texts: Sequence[str], time: int, counts: DataCounts
+) -> Iterator[Group]:
+    """The questions that people wrote, with those of their answers that are in ``known``.
+
+    Args:
+        time: number of the repetition; other negatives come first in each.
+    """
     places = {passage.id: number for number, passage in enumerate(known)}
     path = DEMO / "model" / "training_questions.tsv"
     for number, line in numbered_lines(path):
@@ -209,19 +244,24 @@ def _written(known: Sequence[Passage], texts: Sequence[str], counts: DataCounts)
         place = f"{path}:{number}"
         at = [places[name] for name in names.split() if name in places]
         if not at:
-            counts.leave_out("written questions without a passage here", place)
+            if not time:
+                counts.leave_out("written questions without a passage here", place)
             continue
         positives = [texts[i] for i in at]
         near = {i: None for here in at for i in _neighbours(len(known), here) if i not in at}
         negatives = [Candidate(texts[i]) for i in near]
+        turn = time % max(1, len(negatives))
+        negatives = negatives[turn:] + negatives[:turn]
         yield Group(None, question, positives, negatives, None, place)
 
 
 def _made(
-    passage: Passage, texts: Sequence[str], here: int, variants: int, seed: int
+    passage: Passage, texts: Sequence[str], here: int, wanted: float, seed: int
 ) -> Iterator[Group]:
+    whole, share = divmod(wanted, 1)
+    more = generator(seed, passage.id).random() < share
     asked = set()
-    for variant in range(variants):
+    for variant in range(int(whole) + more):
         rng = generator(seed, passage.id, str(variant))
         query, positive = made_question(passage, rng)
         if not query or not positive or query in asked:

@@ -32,6 +32,7 @@ from splade_bridge.manifest import FILE_NAME, base_tools, check_fit
 from splade_bridge.runs import read_run
 from splade_bridge.topics import Queries, concatenate, encode_queries, read_queries
 from splade_bridge.training.examples import Candidate, choose, generator
+from splade_bridge.training.hub import model_folder
 from splade_bridge.training.judged import any_qrels
 from splade_bridge.vectors import ImpactBatch
 
@@ -198,6 +199,8 @@ def _check(options: MineOptions) -> None:
     if options.margin is not None and options.margin <= 0:
         raise UsageError(f"--margin {options.margin}: must be above 0, usually 0.95")
     refuse_existing(options.out, overwrite=options.overwrite)
+    if options.run is None and options.model is not None:
+        model_folder(options.model, "--model")  # before anything that takes time
 
 
 def _chosen(

@@ -6,14 +6,14 @@ import json
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 
-from splade_bridge.encode.masked_lm import first_line, load_masked_lm, quiet
-from splade_bridge.encode.snapshot import find_snapshot
+from splade_bridge.encode.masked_lm import first_line, load_masked_lm, position_limit, quiet
 from splade_bridge.errors import BadInputError
+from splade_bridge.training.hub import model_folder
 from splade_bridge.training.options import LoraOptions, ModelOptions
 
 if TYPE_CHECKING:
@@ -38,19 +38,14 @@ def build_model(options: ModelOptions, documents: Iterable[str], work: Path) -> 
     from sentence_transformers import SparseEncoder
     from sentence_transformers.sparse_encoder.modules import Router
 
-    base = _base(options.base, options.config, options.tokenizer, work / "new")
+    base = _base(options, "", work / "new")
     document = _encoder(options, base)
     if options.query == "shared":
         return SparseEncoder(modules=document, similarity_fn_name="dot")
     if options.query == "separate":
         other = base
         if options.query_base or options.query_config:
-            other = _base(
-                options.query_base,
-                options.query_config,
-                options.tokenizer,
-                work / "new-query",
-            )
+            other = _base(options, "query_", work / "new-query")
         query = _encoder(options, other)
         _same_terms(document[0], query[0])
     else:
@@ -138,8 +133,6 @@ def _encoder(options: ModelOptions, base: Path) -> list[Any]:
                 transformer_task="fill-mask",
                 # A checkpoint kept in 16 bits is trained in 32.
                 model_kwargs={"dtype": torch.float32},
-                query_length=options.query_length,
-                document_length=options.document_length,
             )
     except (OSError, ValueError, ImportError) as error:
         raise BadInputError(f"cannot be trained ({first_line(error)})", str(base)) from error
@@ -150,26 +143,31 @@ def _encoder(options: ModelOptions, base: Path) -> list[Any]:
             f"{transformer.model.config.vocab_size:,}",
             str(base),
         )
+    # Given to it above, lengths would hold beyond what the network has positions for.
+    limit = min(tokenizer.model_max_length, position_limit(transformer.model) or 1 << 30)
+    transformer.query_length = min(options.query_length, limit)
+    transformer.document_length = min(options.document_length, limit)
     return [transformer, SpladePooling(options.pooling, options.activation)]
 
 
-def _base(name: str, config: dict[str, Any], tokenizer: str, new: Path) -> Path:
+def _base(options: ModelOptions, side: Literal["", "query_"], new: Path) -> Path:
     """The folder of a masked language model: one that is there, or a new one."""
-    if name:
-        folder = find_snapshot(name).folder
+    key = f"{side}base"
+    if name := getattr(options, key):
+        folder = model_folder(name, f"model.{key}")
         load_masked_lm(folder)  # refuses one without a head, whose terms would be random
         return folder.resolve()
     if not (new / "config.json").is_file():
-        _new_network(config, tokenizer, new)
+        _new_network(getattr(options, f"{side}config"), options.tokenizer, new)
     return new.resolve()
 
 
 def _new_network(config: dict[str, Any], tokenizer_name: str, new: Path) -> None:
     from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer
 
-    found = find_snapshot(tokenizer_name)
+    folder = model_folder(tokenizer_name, "model.tokenizer")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(found.folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
         settings: dict[str, Any] = {"vocab_size": len(tokenizer)}
         if tokenizer.pad_token_id is not None:
             settings["pad_token_id"] = tokenizer.pad_token_id

@@ -1,4 +1,7 @@
-"""The sections of a recipe that are about the training itself; see :mod:`.recipe`."""
+"""The sections of a recipe that are about models and their training; see :mod:`.recipe`.
+
+This module loads no library, so that a recipe can be read without any.
+"""
 
 from __future__ import annotations
 
@@ -192,3 +195,79 @@ class ValidationOptions:
     metric: Literal["nDCG@10", "RR@10"] = "RR@10"
     patience: int = 0
     batch_size: int = 64
+
+
+@dataclass(frozen=True)
+class MlmOptions:
+    """The ``[mlm]`` section of a recipe, and the flags of ``splade-bridge train mlm``.
+
+    Attributes:
+        out: folder of the trained checkpoint. ``OUT.work`` is what a killed run goes on from.
+        texts: plain text files, a text a line.
+        corpora: collections, whatever ``encode`` takes.
+        docstrings: documentation strings of Python and of ``packages``.
+        packages: installed packages to read besides.
+        base: checkpoint to start from; empty for a new network.
+        tokenizer: of a new network, a folder or hub name; empty learns one from the texts.
+        vocab_size: of a tokenizer that is learnt.
+        split_names: whether that tokenizer splits names at a change to upper case.
+        layers: of a new BERT.
+        hidden: its width.
+        heads: of its attention.
+        intermediate: width of its feed-forward layers.
+        dropout: of a new network.
+        word_vectors: whether its embeddings start from counts of the texts; see
+            :mod:`.word_vectors`.
+        block: tokens of a block, special ones included.
+        steps: updates of the weights.
+        batch_size: blocks on each device.
+        gradient_accumulation: batches of an update.
+        learning_rate: highest; linear from 0 and to 0.
+        warmup_steps: until the highest.
+        weight_decay: of AdamW.
+        mask: share of the tokens that are masked.
+        whole_words: mask all pieces of a word.
+        mlm: weight of the loss over the logits.
+        activated: weight of the loss over the SPLADE weights.
+        flops: lambda.
+        flops_ramp: T, in steps.
+        precision: ``bf16`` computes in bfloat16; the weights stay float32.
+        seed: of initialisation, order, masks and dropout.
+        log_every: steps between two lines of ``log.jsonl``.
+        save_every: steps between two checkpoints to go on from.
+        overwrite: replace ``out``, and the work of a run with other options.
+    """
+
+    out: Path
+    texts: tuple[Path, ...] = ()
+    corpora: tuple[str, ...] = ()
+    docstrings: bool = False
+    packages: tuple[str, ...] = ()
+    base: str = ""
+    tokenizer: str = ""
+    vocab_size: int = 30522
+    split_names: bool = False
+    layers: int = 6
+    hidden: int = 768
+    heads: int = 12
+    intermediate: int = 3072
+    dropout: float = 0.1
+    word_vectors: bool = False
+    block: int = 256
+    steps: int = 10_000
+    batch_size: int = 32
+    gradient_accumulation: int = 1
+    learning_rate: float = 1e-4
+    warmup_steps: int = 500
+    weight_decay: float = 0.01
+    mask: float = 0.15
+    whole_words: bool = False
+    mlm: float = 1.0
+    activated: float = 0.0
+    flops: float = 0.0
+    flops_ramp: int = 0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    seed: int = 42
+    log_every: int = 50
+    save_every: int = 500
+    overwrite: bool = False

@@ -27,9 +27,9 @@ from splade_bridge.assets import asset
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
 from splade_bridge.training.data import DataOptions
 from splade_bridge.training.mine import MineOptions
-from splade_bridge.training.mlm import MlmOptions
 from splade_bridge.training.options import (
     LossOptions,
+    MlmOptions,
     ModelOptions,
     RegularizerOptions,
     SideRegularizer,
@@ -40,6 +40,11 @@ from splade_bridge.training.score import ScoreOptions
 
 WORK = "{work}"
 FOLDER = "training"
+READ = {
+    "base", "query_base", "tokenizer", "idf", "collection", "queries", "corpus", "corpora", "model",
+}  # fmt: skip
+"""Keys of texts that may name a file; keys of paths do so anyway."""
+WRITTEN = {"out", "cache"}
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,21 @@ def differing_keys(one: Recipe, other: Recipe) -> list[str]:
     """The keys in which two recipes differ, as ``train.steps``."""
     a, b = (dict(_leaves(r, ())) for r in (one, other))
     return sorted(".".join(k) for k in a.keys() | b.keys() if a.get(k) != b.get(k))
+
+
+def input_files(recipe: Recipe) -> list[Path]:
+    """The files and folders on this disk that ``recipe`` reads: texts, judgements, models.
+
+    What its own stages write, and caches, are none.
+    """
+    leaves = {key: value for key, value in _leaves(recipe, ()) if value}
+    written = {Path(value) for key, value in leaves.items() if key[-1] in WRITTEN}
+    paths: dict[Path, None] = {}
+    for key, value in leaves.items():
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, Path) or key[-1] in READ:
+                paths[Path(one)] = None
+    return [path for path in paths if path not in written and path.exists()]
 
 
 # --- reading ---------------------------------------------------------------------------------

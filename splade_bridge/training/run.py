@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from splade_bridge.errors import Interrupted, MissingToolError, UsageError
 from splade_bridge.files import folder_lock, refuse_existing, staged_folder
 from splade_bridge.training.checkpoints import checkpoints, step_of
+from splade_bridge.training.hub import model_folder
 from splade_bridge.training.recipe import (
     Recipe,
     differing_keys,
@@ -43,6 +44,13 @@ LAST = "last"
 TENSORBOARD = "tensorboard"
 QUICKLY_MADE = {RECIPE_FILE, TENSORBOARD, "log.jsonl", "new", "new-query"}
 """What a work folder holds before there is anything to lose."""
+MODELS = {
+    "model": ("base", "query_base", "tokenizer"),
+    "mlm": ("base", "tokenizer"),
+    "mine": ("model",),
+    "score": ("model",),
+}
+"""Keys of a recipe that name models, by section."""
 TIMES = ("_runtime", "_per_second")
 INSTALL = 'pip install "splade-bridge[train]"'
 
@@ -124,6 +132,7 @@ def train(
     with contextlib.ExitStack() as stack:
         if processes.is_main_process:
             refuse_existing(out, overwrite=overwrite)
+            _find_models(in_work_folder(recipe, work))
             work.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(folder_lock(out.with_name(f".{out.name}.training.lock"), out))
             _open_work(work, recipe, overwrite=overwrite)
@@ -328,6 +337,19 @@ def _callbacks(recipe: Recipe, work: Path, say: Callable[[str], None]) -> list[A
         metric, patience = f"eval_{recipe.validation.metric}", recipe.validation.patience
         callbacks += [MeasureAtTheEnd(), EarlyStopping(metric, patience)]
     return callbacks
+
+
+def _find_models(recipe: Recipe) -> None:
+    """Raise BadInputError for a model that cannot be had, before hours are spent on a stage."""
+    made = recipe.mlm.out if recipe.mlm else None
+    for section, keys in MODELS.items():
+        options = getattr(recipe, section)
+        if options is None or (section != "model" and options.out.exists()):
+            continue
+        for key in keys:
+            name = getattr(options, key)
+            if name and Path(name) != made:
+                model_folder(name, f"{section}.{key}")
 
 
 def _open_work(work: Path, recipe: Recipe, *, overwrite: bool) -> None:

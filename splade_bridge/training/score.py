@@ -26,6 +26,7 @@ from splade_bridge.files import atomic_writer, folder_lock, refuse_existing, sha
 from splade_bridge.manifest import FILE_NAME, base_tools
 from splade_bridge.runs import read_run
 from splade_bridge.training.groups import Group, json_groups
+from splade_bridge.training.hub import model_folder
 from splade_bridge.training.texts import TextTable
 
 log = logging.getLogger(__name__)
@@ -162,6 +163,8 @@ def _check(options: ScoreOptions) -> None:
     if options.allow_missing and options.teacher != "run":
         raise UsageError("--allow-missing is for --teacher run: a model scores every pair")
     refuse_existing(options.out, overwrite=options.overwrite)
+    if options.model is not None:
+        model_folder(options.model, "--model")  # before the hours that the rest may take
 
 
 def _prepare(parts: Path, options: ScoreOptions) -> None:
@@ -316,7 +319,7 @@ def _scorer(options: ScoreOptions) -> Scorer:
         raise MissingToolError(f"{error}: pip install 'splade-bridge[train]'") from error
     make = _cross_encoder if options.teacher == "cross-encoder" else _dense
     try:
-        return make(options, options.model)
+        return make(options, str(model_folder(options.model, "--model")))
     except (OSError, ValueError, KeyError) as error:
         raise BadInputError(
             f"cannot be loaded as a {options.teacher} ({str(error).splitlines()[0]})", options.model
