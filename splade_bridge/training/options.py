@@ -54,6 +54,9 @@ class ModelOptions:
         query_length: tokens of a query that are read.
         document_length: tokens of a document that are read.
         save_dtype: of the finished checkpoint's weights; training has its own precision.
+        calibrate: so many texts of the training data decide how the biases of all terms are
+            shifted at the start, so that each is active in about as many texts as hold it; for
+            networks that begin with thousands of active terms. 0 leaves the network as it is.
         lora: adapters.
     """
 
@@ -69,6 +72,7 @@ class ModelOptions:
     query_length: int = 256
     document_length: int = 256
     save_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    calibrate: int = 0
     lora: LoraOptions = LoraOptions()
 
 

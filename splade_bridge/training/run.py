@@ -155,8 +155,10 @@ def train(
 def _train(recipe: Recipe, work: Path, processes: Any, say: Callable[[str], None]) -> _Ended:
     from transformers import PrinterCallback, set_seed
 
+    from splade_bridge.training.calibrate import calibrate
     from splade_bridge.training.data import load_training_data
     from splade_bridge.training.losses import build_loss
+    from splade_bridge.training.max_first import take_maximum_first
     from splade_bridge.training.model import add_lora, build_model
     from splade_bridge.training.schedule import RegularizerSchedule
     from splade_bridge.training.trainer import REGULARIZER_STATE, BridgeTrainer
@@ -173,6 +175,10 @@ def _train(recipe: Recipe, work: Path, processes: Any, say: Callable[[str], None
         model = build_model(recipe.model, _documents(dataset), work)
     if recipe.model.lora.rank:
         add_lora(model, recipe.model.lora)
+    take_maximum_first(model)
+    kept = checkpoints(work)
+    if recipe.model.calibrate and not kept:
+        calibrate(model, *_sample(dataset, recipe.model.calibrate))
     loss = build_loss(model, recipe.loss, recipe.regularizer, recipe.train.mini_batch)
     schedule = RegularizerSchedule(loss, recipe.regularizer)
     trainer = BridgeTrainer(
@@ -185,7 +191,6 @@ def _train(recipe: Recipe, work: Path, processes: Any, say: Callable[[str], None
     )
     trainer.schedule, trainer.adapters = schedule, recipe.model.lora.rank > 0
     trainer.remove_callback(PrinterCallback)
-    kept = checkpoints(work)
     if kept:
         schedule.load_state(json.loads((kept[-1] / REGULARIZER_STATE).read_text("utf-8")))
         say(f"going on from step {step_of(kept[-1]):,}")
@@ -289,6 +294,12 @@ def check_columns(dataset: Dataset, recipe: Recipe) -> list[str]:
             "in data.scores, or make one with `splade-bridge train score`"
         )
     return columns
+
+
+def _sample(dataset: Dataset, size: int) -> tuple[list[str], list[str]]:
+    """Positives and queries of ``size`` rows, evenly over the data."""
+    rows = dataset.select(range(0, len(dataset), max(1, len(dataset) // size)))
+    return list(rows["positive"]), list(rows["query"])
 
 
 def _documents(dataset: Dataset) -> Iterator[str]:
