@@ -14,6 +14,7 @@ import torch
 from checkpoints import VOCABULARY, one_thread, save_checkpoint, wordpiece_tokenizer  # noqa: F401
 from splade_bridge.corpora import Text
 from splade_bridge.encode.encoder import EncodeOptions, load_encoder
+from splade_bridge.encode.snapshot import find_snapshot
 from splade_bridge.errors import BadInputError
 from test_encode import dense
 
@@ -159,3 +160,32 @@ def test_without_sentence_transformers(
     save(tmp_path, [transformer(plain), parts().SpladePooling()])
     monkeypatch.setitem(__import__("sys").modules, "sentence_transformers", None)
     assert load_encoder(str(tmp_path), "document").loaded.network is not None
+
+
+def test_old_weights_are_fetched_where_there_are_no_safe_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what is downloaded is made up here; what is asked for goes through the hub's filter."""
+    import huggingface_hub
+    from huggingface_hub.utils import filter_repo_objects
+
+    there = [
+        "config.json", "model.safetensors", "pytorch_model.bin", "tokenizer.json", "README.md",
+        "1_Pooling/config.json", "2_Dense/config.json", "2_Dense/pytorch_model.bin",
+        "onnx/model.onnx", "3_Other/config.json", "3_Other/model.safetensors",
+        "3_Other/pytorch_model.bin",
+    ]  # fmt: skip
+    folder = tmp_path / "snapshot"
+
+    def download(name: str, allow_patterns: list[str], **_: Any) -> str:
+        assert name == "someone/model"
+        for wanted in filter_repo_objects(there, allow_patterns=allow_patterns):
+            (folder / wanted).parent.mkdir(parents=True, exist_ok=True)
+            (folder / wanted).touch()
+        return str(folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    found = find_snapshot("someone/model").folder
+    got = {p.relative_to(found).as_posix() for p in found.rglob("*") if p.is_file()}
+    left = {"pytorch_model.bin", "README.md", "onnx/model.onnx", "3_Other/pytorch_model.bin"}
+    assert got == set(there) - left

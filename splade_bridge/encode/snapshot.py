@@ -59,14 +59,17 @@ def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     def fetch(*patterns: str) -> Path:
-        # Modules of sentence-transformers lie in folders of their own; "*" also matches "/".
-        wanted = [p for pattern in patterns for p in (pattern, f"*/{pattern}")]
+        wanted = list(patterns)
         return Path(snapshot_download(name, allow_patterns=wanted, etag_timeout=CONNECT_SECONDS))
 
-    folder = fetch(*SMALL_FILES, *SAFE_WEIGHTS)
-    if not any(folder.rglob("*.safetensors")):
-        folder = fetch(*SMALL_FILES, *PICKLED_WEIGHTS)
-    return folder
+    # Modules of sentence-transformers lie in folders of their own; "*" also matches "/".
+    everywhere = [f"*/{pattern}" for pattern in (*SMALL_FILES, *SAFE_WEIGHTS)]
+    found = fetch(*SMALL_FILES, *SAFE_WEIGHTS, *everywhere)
+    modules = sorted({file.parent for file in found.rglob("config.json")})
+    lacking = [m.relative_to(found) for m in modules if not any(m.glob("*.safetensors"))]
+    if lacking:  # pooling has no weights at all
+        fetch(*((m / pattern).as_posix() for m in lacking for pattern in PICKLED_WEIGHTS))
+    return found
 
 
 def weight_files(folder: Path) -> list[Path]:
