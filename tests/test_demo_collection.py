@@ -105,7 +105,7 @@ def test_no_question_is_copied_from_the_collection(
 def test_no_question_of_the_demo_was_used_in_training(
     queries: dict[str, str], qrels: dict[str, dict[str, int]]
 ) -> None:
-    path = collection.model_path() / "training_questions.tsv"
+    path = collection.training_questions_path()
     rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
     assert not {question for question, _ in rows} & set(queries.values())
     judged = {passage for answers in qrels.values() for passage in answers}

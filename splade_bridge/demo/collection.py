@@ -26,8 +26,13 @@ def qrels_path() -> Path:
     return _DATA / "qrels.tsv"
 
 
+def training_questions_path() -> Path:
+    """Questions to train on, a line each: the question, a tab, the ids of its answers."""
+    return _DATA / "training_questions.tsv"
+
+
 def model_path() -> Path:
-    """The folder of the demo model, in the layout of `transformers`."""
+    """The folder of the demo model, as `splade-bridge train demo` writes it."""
     return _DATA / "model"
 
 

@@ -3,9 +3,9 @@
 The text is that of the standard library (:mod:`splade_bridge.docstrings`) and of installed
 packages, which are parsed and not imported. A pair is made of a documented name: its summary or its
 name becomes the query, the rest the positive, so that a model has to supply words that the passage
-does not hold. Written questions (``training_questions.tsv`` beside the demo's model) and, if their
-folder is given, glossaries of OpenStax textbooks (CC BY 4.0) come on top. Negatives are neighbours
-of the positive: members of the same class or module, terms of the same chapter.
+does not hold. Written questions (``demo/training_questions.tsv``) and, if their folder is given,
+glossaries of OpenStax textbooks (CC BY 4.0) come on top. Negatives are neighbours of the positive:
+members of the same class or module, terms of the same chapter.
 
 No question and no answer of the demo's test set takes part: a text that has 12 words in a row in
 common with an answer (a shorter answer: all of it) is left out, as query, positive, negative and as
@@ -238,7 +238,7 @@ def _written(
         time: number of the repetition; other negatives come first in each.
     """
     places = {passage.id: number for number, passage in enumerate(known)}
-    path = DEMO / "model" / "training_questions.tsv"
+    path = DEMO / "training_questions.tsv"
     for number, line in numbered_lines(path):
         question, _, names = line.decode().strip().partition("\t")
         place = f"{path}:{number}"
