@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from checkpoints import save_checkpoint
 from small import random_matrix
 from splade_bridge.agreement import agreement
+from splade_bridge.bench import size_on_disk
 from splade_bridge.cli.app import app
 from splade_bridge.compare import make
 from splade_bridge.compare.read_spec import load_spec
@@ -328,6 +329,9 @@ def test_recipes_are_variants(tmp_path: Path) -> None:
     trained, more = found.results.variants
     assert trained.means != more.means or trained.postings != more.postings
     assert trained.seconds["train"] > 0 and trained.encoding_ms
+    # Documents and queries are encoded in a step each; both count.
+    encoded = [size_on_disk(vectors) for vectors in (out / "work" / "encode").glob("*/vectors")]
+    assert trained.bytes["encode"] + more.bytes["encode"] == sum(encoded)
     # The vectors are those of the same recipe trained by hand: on a CPU weights are the same.
     by_hand = train_recipe(recipe, tmp_path / "by-hand")
     model = SparseEncoder(str(by_hand), device="cpu")

@@ -16,6 +16,7 @@ documents = "docs.jsonl"
 queries = "queries.tsv"
 qrels = "qrels.txt"
 """
+TEXT = DATA.replace("[data]", '[data]\ncorpus = "corpus.jsonl"\ntopics = "topics.tsv"')
 ENGINES = "[engines]\nexact = []\n"
 FULL = '[[variant]]\nname = "full"\n'
 
@@ -84,7 +85,6 @@ def test_sweeps_become_variants(tmp_path: Path) -> None:
 
 def test_a_model_reads_the_text(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
-    text = DATA.replace("[data]", '[data]\ncorpus = "corpus.jsonl"\ntopics = "topics.tsv"')
     (tmp_path / "corpus.jsonl").touch()
     models = """
     [[variant]]
@@ -95,7 +95,7 @@ def test_a_model_reads_the_text(tmp_path: Path) -> None:
     name = "mixed"
     query_model = "someone/theirs"
     """
-    ours, mixed = loaded(tmp_path, text + ENGINES + models).variants
+    ours, mixed = loaded(tmp_path, TEXT + ENGINES + models).variants
     model = str(tmp_path / "model")
     assert ours.documents == Encoded(str(tmp_path / "corpus.jsonl"), model, 64)
     assert ours.queries == Encoded("topics.tsv", model, 64)
@@ -105,7 +105,6 @@ def test_a_model_reads_the_text(tmp_path: Path) -> None:
 
 def test_a_recipe_is_trained_for_both_sides(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").touch()
-    text = DATA.replace("[data]", '[data]\ncorpus = "corpus.jsonl"\ntopics = "topics.tsv"')
     recipes = """
     [[variant]]
     name = "trained"
@@ -119,8 +118,13 @@ def test_a_recipe_is_trained_for_both_sides(tmp_path: Path) -> None:
     set = "regularizer.document.weight"
     values = [0.1, 1]
     name = "lambda {value}"
+    [[sweep]]
+    of = "trained"
+    set = "data.path"
+    values = ["{data}/other"]
+    name = "other"
     """
-    _, trained, shipped, *swept = loaded(tmp_path, text + ENGINES + FULL + recipes).variants
+    _, trained, shipped, *swept, other = loaded(tmp_path, TEXT + ENGINES + FULL + recipes).variants
     path = f"data.path={tmp_path}/beir"
     model = ToTrain(str(tmp_path / "mine.toml"), (path,))
     assert trained.documents == Encoded("corpus.jsonl", model)
@@ -130,6 +134,7 @@ def test_a_recipe_is_trained_for_both_sides(tmp_path: Path) -> None:
     weights = [f"regularizer.document.weight={value}" for value in ("0.1", "1")]
     assert [v.documents.model.overrides for v in swept] == [(path, w) for w in weights]  # type: ignore[union-attr]
     assert [v.name for v in swept] == ["lambda 0.1", "lambda 1"]
+    assert other.documents.model.overrides == (path, f"data.path={tmp_path}/other")  # type: ignore[union-attr]
 
 
 SWEEP = '[[sweep]]\nmethod = "top-k"\nvalues = [8]\n'
@@ -185,6 +190,24 @@ WRONG = [
     (
         DATA + ENGINES + FULL + "recipe = 'r'\nmodel = 'm'\n",
         "model: cannot be together with recipe",
+    ),
+    (
+        DATA + ENGINES + FULL + "recipe = 'r'\ndocuments = 'd'\nqueries = 'q'\n",
+        "variant 'full' recipe: encodes neither side",
+    ),
+    (
+        TEXT + ENGINES + FULL + "model = 'm'\ndocument_model = 'd'\nquery_model = 'q'\n",
+        "variant 'full' model: encodes neither side",
+    ),
+    (DATA + ENGINES + FULL + "max_length = 64\n", "variant 'full' max_length: is for text"),
+    (
+        TEXT + ENGINES + FULL + "max_length = 64\nbm25 = {}\n",
+        "variant 'full' max_length: cannot be together with bm25",
+    ),
+    (
+        TEXT + ENGINES + FULL + "recipe = 'r'\n"
+        "[[sweep]]\nset = 'train.steps'\nvalues = [1]\nside = 'query'\n",
+        "[[sweep]] 1 side: cannot be together with set",
     ),
     (
         DATA + ENGINES + FULL + "[[sweep]]\nkey = 'scale'\nvalues = ['big']\n",

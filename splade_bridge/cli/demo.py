@@ -31,7 +31,8 @@ def command(
 ) -> None:
     """Run the whole chain on Python's own documentation: encode, export, index, search, evaluate.
 
-    The collection is read from this interpreter, the model is built in; nothing is downloaded.
+    The collection is read from this interpreter. Nothing is downloaded, but for a --model that has
+    a hub name.
     """
     import contextlib
     import shutil

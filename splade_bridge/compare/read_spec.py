@@ -32,7 +32,7 @@ from splade_bridge.two_step import DEFAULT_CANDIDATES, TwoStepOptions
 
 QUANTIZE_KEYS = ("scale", "rounding", "clip")
 DATA = "{data}"
-"""In ``set``: the folder that paths start from."""
+"""In ``set``, of a variant or a sweep: the folder that paths start from."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def _sources(table: Table, defaults: _Defaults) -> tuple[Source, Source]:
     limits = _positive(table, "max_length", MAX_LENGTH)
     if table.has("bm25"):
         others = ("documents", "queries", "model", "recipe", "document_model", "query_model")
-        for other in others:
+        for other in (*others, "max_length"):
             if table.has(other):
                 table.fail("cannot be together with bm25", other)
         options = table.table("bm25")
@@ -177,6 +177,12 @@ def _sources(table: Table, defaults: _Defaults) -> tuple[Source, Source]:
             sources.append(Vectors(defaults.root / (path or default or "")))
         else:
             table.fail(f"neither {key} nor a model is given, here or in [data]")
+    encoded = [source.model for source in sources if isinstance(source, Encoded)]
+    if model is not None and model not in encoded:
+        key = "recipe" if isinstance(model, ToTrain) else "model"
+        table.fail("encodes neither side: both have vectors or a model of their own", key)
+    if table.has("max_length") and not encoded:
+        table.fail("is for text that a model encodes, and both sides are vectors", "max_length")
     return sources[0], sources[1]
 
 
@@ -198,8 +204,12 @@ def _given_model(table: Table, defaults: _Defaults) -> str | ToTrain | None:
     if name is not None:
         table.fail("cannot be together with recipe", "model")
     file = defaults.folder / recipe
-    placed = tuple(o.replace(DATA, str(defaults.root)) for o in overrides)
+    placed = tuple(_placed(override, defaults) for override in overrides)
     return ToTrain(str(file) if file.is_file() else recipe, placed)
+
+
+def _placed(override: str, defaults: _Defaults) -> str:
+    return override.replace(DATA, str(defaults.root))
 
 
 def _model(name: str, defaults: _Defaults) -> str:
@@ -284,6 +294,8 @@ def _sweep(
             "needs one of method (a way to prune), key (scale, rounding, clip) and set (a key of "
             "a recipe)"
         )
+    if setting is not None and table.has("side"):
+        table.fail("cannot be together with set: a recipe trains for both sides", "side")
     what = given[0]
     side = table.take("side", str, "document")
     if side not in ("document", "query"):
@@ -309,7 +321,7 @@ def _sweep(
         )
         if setting is not None:
             text = str(value).lower() if isinstance(value, bool) else value
-            yield _trained_with(made, table, f"{setting}={text}")
+            yield _trained_with(made, table, _placed(f"{setting}={text}", defaults))
         else:
             yield _swept(made, table, method, key, value, side, defaults)
 

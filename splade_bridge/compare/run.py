@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
@@ -33,6 +33,7 @@ from splade_bridge.report.results import IndexResult, Results, VariantResult
 from splade_bridge.report.svg import standalone
 from splade_bridge.significance import Comparison, compare_all
 
+N = TypeVar("N", int, float)
 JSON, CSV, REPORT, CHARTS, WORK = "results.json", "results.csv", "report.html", "charts", "work"
 
 
@@ -171,10 +172,19 @@ def _variant(
         published=published(v.published, spec.collection, spec.measures)
         if v.published and spec.collection
         else [],
-        seconds={step.folder.parent.name: step.seconds for step in made},
-        bytes={step.folder.parent.name: step.outcome["bytes"] for step in made},
+        seconds=_by_kind(made, lambda step: step.seconds),
+        bytes=_by_kind(made, lambda step: step.outcome["bytes"]),
         kept_exact={int(k): share for k, share in mine[0].outcome["kept"].items()},
     )
+
+
+def _by_kind(made: list[Step], figure: Callable[[Step], N]) -> dict[str, N]:
+    """Sums of a figure: documents and queries are encoded in a step each."""
+    sums: dict[str, N] = {}
+    for step in made:
+        kind, value = step.folder.parent.name, figure(step)
+        sums[kind] = sums[kind] + value if kind in sums else value
+    return sums
 
 
 def charts(results: Results) -> list[Chart]:
