@@ -59,8 +59,12 @@ def test_a_recipe_starts_sparse(tmp_path: Path) -> None:
     assert sparse.figures["document_terms"] < usual.figures["document_terms"] / 2
 
 
-def test_sum_pooling_cannot_be_calibrated(tmp_path: Path) -> None:
+def test_what_cannot_be_calibrated(tmp_path: Path) -> None:
     base = save_checkpoint(tmp_path / "base")
+    usual = build_model(ModelOptions(str(base)), [], tmp_path / "work")
+    take_maximum_first(usual)
+    with pytest.raises(UsageError, match="12 texts are too few"):
+        calibrate(usual, texts(1)[:12], texts(2)[:12])
     model = build_model(ModelOptions(str(base), pooling="sum"), [], tmp_path / "work")
     take_maximum_first(model)
     with pytest.raises(UsageError, match=r"model\.calibrate needs max pooling"):

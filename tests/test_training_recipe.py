@@ -166,3 +166,26 @@ def test_work_stands_for_the_folder_of_the_training(file: Path) -> None:
 def test_a_name_that_is_nothing_lists_what_there_is() -> None:
     with pytest.raises(SpladeBridgeError, match="splade-max"):
         read_recipe("splade-maximum")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "regularizer.ramp_steps=-1", "model.query_length=0", "model.document_length=2",
+        "train.mini_batch=-1", "train.workers=-1", "train.warmup_steps=-1", "model.calibrate=-3",
+        "train.learning_rate=-0.1", "loss.kl_temperature=0.0",
+    ],
+)  # fmt: skip
+def test_numbers_that_cannot_be_meant(override: str) -> None:
+    with pytest.raises(BadInputError, match=override.partition("=")[0].replace(".", r"\.")):
+        read_recipe("tiny", [override])
+
+
+def test_extends_in_a_circle_or_from_what_is_no_section(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text('extends = "b"\n')
+    (tmp_path / "b.toml").write_text(f'extends = "../{tmp_path.name}/a"\n')
+    with pytest.raises(BadInputError, match="extends itself"):
+        read_recipe(tmp_path / "a.toml")
+    (tmp_path / "c.toml").write_text('extends = "tiny"\ndata = 3\n')
+    with pytest.raises(BadInputError, match="data must be a section"):
+        read_recipe(tmp_path / "c.toml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM
 
-from splade_bridge.errors import UsageError
+from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.training import word_vectors as module
 from splade_bridge.training.mlm import train_mlm
 from splade_bridge.training.options import MlmOptions
@@ -98,5 +99,13 @@ def test_mlm_training_starts_from_them(tmp_path: Path) -> None:
     ids = tokenizer.convert_tokens_to_ids
     near, far = (float(vectors[ids("red")] @ vectors[ids(w)]) for w in ("blue", "two"))
     assert near > far + 0.1
+    with pytest.raises(UsageError, match="terms are too few for hidden 256"):
+        train_mlm(replace(usual, out=tmp_path / "wide", hidden=256))
+    (tmp_path / "alone.txt").write_text("red\ngreen\n")
+    with pytest.raises(BadInputError, match="no two terms beside each other"):
+        train_mlm(
+            replace(usual, out=tmp_path / "alone", texts=(tmp_path / "alone.txt",),
+                    tokenizer=str(tmp_path / "out"))
+        )  # fmt: skip
     with pytest.raises(UsageError, match="word_vectors are for a new network"):
         train_mlm(MlmOptions(tmp_path / "x", (tmp_path / "text.txt",), base="b", word_vectors=True))

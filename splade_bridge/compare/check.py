@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 from splade_bridge.compare.spec import Bm25, Encoded, Spec, ToTrain, Variant, Vectors
@@ -109,9 +110,10 @@ def _check_text(corpus: str, role: Role) -> None:
 
 def _check_model(model: str | ToTrain) -> None:
     if isinstance(model, ToTrain):
+        from splade_bridge.training.ready import check_ready
         from splade_bridge.training.recipe import read_recipe
 
-        read_recipe(model.recipe, model.overrides)
+        check_ready(read_recipe(model.recipe, model.overrides), Path("{work}"))
         return
     from splade_bridge.encode.snapshot import find_snapshot
 

@@ -39,6 +39,8 @@ def calibrate(model: Any, documents: Sequence[str], queries: Sequence[str]) -> N
     found = encoders_with_decoder(model)
     if not found:
         raise UsageError("model.calibrate needs max pooling over a linear head")
+    if len(documents) * MOST < 2:
+        raise UsageError(f"model.calibrate: {len(documents)} texts are too few, 100 are needed")
     for transformer, decoder in found:
         if decoder.bias is None:
             raise UsageError("model.calibrate needs a head with a bias for each term")

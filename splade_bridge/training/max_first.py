@@ -46,7 +46,7 @@ class HeadMaximum(torch.autograd.Function):
         return best
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, Tensor, None]:
         """Products with the sparse matrix of the gradients at the highest logits."""
         hidden, weight, places = ctx.saved_tensors
         (gradient,) = gradients
@@ -58,10 +58,11 @@ class HeadMaximum(torch.autograd.Function):
         where = torch.stack([place, term])
         sparse = torch.sparse_coo_tensor(where, values, size, check_invariants=False).coalesce()
         for_hidden = torch.sparse.mm(sparse, weight.float()).view(texts, positions, width)
-        flat = hidden.reshape(-1, width).float()
-        for_weight = torch.sparse.mm(sparse.t().coalesce(), flat)
-        for_bias = gradient.float().sum(dim=0)
-        return for_hidden.to(hidden.dtype), for_weight.to(weight.dtype), for_bias, None
+        for_weight = None
+        if ctx.needs_input_grad[1]:  # not so where adapters are trained
+            flat = hidden.reshape(-1, width).float()
+            for_weight = torch.sparse.mm(sparse.t().coalesce(), flat).to(weight.dtype)
+        return for_hidden.to(hidden.dtype), for_weight, gradient.float().sum(dim=0), None
 
 
 def take_maximum_first(model: nn.Module) -> None:

@@ -95,6 +95,11 @@ def train_mlm(options: MlmOptions, say: Callable[[str], None] = log.info) -> Mlm
         kept = checkpoints(work)
         if options.word_vectors and not kept:
             say("word vectors")
+            if options.hidden >= len(tokenizer):
+                raise UsageError(
+                    f"word_vectors: {len(tokenizer):,} terms are too few for hidden "
+                    f"{options.hidden}"
+                )
             vectors = blocks.word_vectors(len(tokenizer), options.hidden, options.seed)
             start_from(model, vectors)
         arguments = _arguments(options, work)
@@ -250,7 +255,7 @@ def _arguments(options: MlmOptions, work: Path) -> TrainingArguments:
     import torch
     from transformers import TrainingArguments
 
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(work),
         max_steps=options.steps,
         per_device_train_batch_size=options.batch_size,
@@ -271,3 +276,5 @@ def _arguments(options: MlmOptions, work: Path) -> TrainingArguments:
         remove_unused_columns=False,
         use_cpu=not torch.cuda.is_available(),
     )
+    arguments._n_gpu = 1  # never DataParallel, whose batches Rows does not count
+    return arguments

@@ -21,7 +21,7 @@ from transformers import DataCollatorForLanguageModeling
 
 from splade_bridge.corpora import read_texts
 from splade_bridge.errors import BadInputError
-from splade_bridge.files import numbered_lines
+from splade_bridge.files import atomic_writer, numbered_lines
 from splade_bridge.training.options import MlmOptions
 from splade_bridge.training.word_vectors import word_vectors
 
@@ -60,7 +60,8 @@ def token_blocks(options: MlmOptions, tokenizer: Any, work: Path) -> Blocks:
         texts, tokens = _write_tokens(texts_of(options), tokenizer, work)
         if not tokens:
             raise BadInputError("the texts hold no tokens", str(options.out))
-        told.write_text(json.dumps({"texts": texts, "tokens": tokens}), "utf-8")
+        with atomic_writer(told) as file:
+            file.write(json.dumps({"texts": texts, "tokens": tokens}).encode())
     return Blocks(work, options.block, tokenizer.cls_token_id, tokenizer.sep_token_id)
 
 

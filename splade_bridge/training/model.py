@@ -13,6 +13,7 @@ import torch
 
 from splade_bridge.encode.masked_lm import first_line, load_masked_lm, position_limit, quiet
 from splade_bridge.errors import BadInputError
+from splade_bridge.files import staged_folder
 from splade_bridge.training.hub import model_folder
 from splade_bridge.training.options import LoraOptions, ModelOptions
 
@@ -175,8 +176,9 @@ def _new_network(config: dict[str, Any], tokenizer_name: str, new: Path) -> None
         network = AutoModelForMaskedLM.from_config(made)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInputError(f"model.config gives no network: {first_line(error)}") from error
-    tokenizer.save_pretrained(new)
-    network.save_pretrained(new)
+    with staged_folder(new, overwrite=True) as folder:
+        tokenizer.save_pretrained(folder)
+        network.save_pretrained(folder)
 
 
 def _same_terms(document: Any, query: Any) -> None:

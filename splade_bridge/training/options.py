@@ -230,7 +230,7 @@ class MlmOptions:
         warmup_steps: until the highest.
         weight_decay: of AdamW.
         mask: share of the tokens that are masked.
-        whole_words: mask all pieces of a word.
+        whole_words: mask all pieces of a word; every masked token is then [MASK], none another.
         mlm: weight of the loss over the logits.
         activated: weight of the loss over the SPLADE weights.
         flops: lambda.

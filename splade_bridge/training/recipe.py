@@ -45,6 +45,14 @@ READ = {
 }  # fmt: skip
 """Keys of texts that may name a file; keys of paths do so anyway."""
 WRITTEN = {"out", "cache"}
+LEAST = {
+    "train.batch_size": 1, "train.gradient_accumulation": 1, "train.log_every": 1,
+    "train.save_every": 1, "train.mini_batch": 0, "train.workers": 0, "train.warmup_steps": 0,
+    "regularizer.ramp_steps": 0, "model.query_length": 3, "model.document_length": 3,
+    "model.calibrate": 0, "data.negatives": 0, "validation.every": 1, "validation.batch_size": 1,
+    "validation.patience": 0,
+}  # fmt: skip
+"""The least that a number can be meant as; two tokens of a text are its marks."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +142,7 @@ def to_toml(recipe: Recipe) -> str:
 
 def differing_keys(one: Recipe, other: Recipe) -> list[str]:
     """The keys in which two recipes differ, as ``train.steps``."""
-    a, b = (dict(_leaves(r, ())) for r in (one, other))
+    a, b = (dict(leaves(r)) for r in (one, other))
     return sorted(".".join(k) for k in a.keys() | b.keys() if a.get(k) != b.get(k))
 
 
@@ -143,10 +151,10 @@ def input_files(recipe: Recipe) -> list[Path]:
 
     What its own stages write, and caches, are none.
     """
-    leaves = {key: value for key, value in _leaves(recipe, ()) if value}
-    written = {Path(value) for key, value in leaves.items() if key[-1] in WRITTEN}
+    given = {key: value for key, value in leaves(recipe) if value}
+    written = {Path(value) for key, value in given.items() if key[-1] in WRITTEN}
     paths: dict[Path, None] = {}
-    for key, value in leaves.items():
+    for key, value in given.items():
         for one in value if isinstance(value, tuple) else (value,):
             if isinstance(one, Path) or key[-1] in READ:
                 paths[Path(one)] = None
@@ -164,7 +172,7 @@ class _Typed:
 
 
 def _read_tree(file: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
-    if file in seen:
+    if file.resolve() in seen:
         raise BadInputError("extends itself", str(file))
     try:
         tree = tomllib.loads(file.read_text("utf-8"))
@@ -176,8 +184,9 @@ def _read_tree(file: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if not isinstance(parent, str):
         raise BadInputError("extends must be the name of a recipe", str(file))
     beside = file.parent / (parent if parent.endswith(".toml") else f"{parent}.toml")
-    base = _read_tree(beside if beside.is_file() else recipe_file(parent), (*seen, file))
-    if "format" in tree.get("data", {}):
+    base = _read_tree(beside if beside.is_file() else recipe_file(parent), (*seen, file.resolve()))
+    data = tree.get("data")
+    if isinstance(data, dict) and "format" in data:
         base.pop("data", None)  # its other keys are of its own format
     return _merged(base, tree)
 
@@ -298,14 +307,19 @@ def _check(recipe: Recipe, place: str) -> None:
         refuse("loss.pairwise, margin_mse and kl need data.negatives of 1 or more")
     if (train.steps > 0) == (train.epochs > 0):
         refuse("train.steps or train.epochs must be above 0, one of them")
-    if min(train.batch_size, train.gradient_accumulation, train.log_every, train.save_every) < 1:
-        refuse("train: batch_size, gradient_accumulation, log_every and save_every are 1 or more")
+    for key, least in LEAST.items():
+        section, _, name = key.partition(".")
+        options = getattr(recipe, section)
+        if options is not None and getattr(options, name) < least:
+            refuse(f"{key} is {getattr(options, name)}, but must be {least} or more")
+    if not (loss.kl_temperature > 0 and train.learning_rate >= 0):
+        refuse("loss.kl_temperature must be above 0, and train.learning_rate not below 0")
     for side in ("query", "document"):
-        options: SideRegularizer = getattr(recipe.regularizer, side)
-        if options.penalty != "none" and options.weight < 0:
+        sparse: SideRegularizer = getattr(recipe.regularizer, side)
+        if sparse.penalty != "none" and sparse.weight < 0:
             refuse(f"regularizer.{side}.weight must not be below 0")
-        if options.target_terms is not None and (
-            options.penalty == "none" or min(options.target_terms, options.weight) <= 0
+        if sparse.target_terms is not None and (
+            sparse.penalty == "none" or min(sparse.target_terms, sparse.weight) <= 0
         ):
             refuse(f"regularizer.{side}.target_terms needs a penalty, and values above 0")
     if model.query in ("bow", "idf") and recipe.regularizer.query.penalty != "none":
@@ -326,11 +340,12 @@ def _placed(value: Any, work: str) -> Any:
     return value
 
 
-def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Key and value of everything in a recipe, or in a section of it at ``path``."""
     for f in fields(value):
         inner = getattr(value, f.name)
         if is_dataclass(inner):
-            yield from _leaves(inner, (*path, f.name))
+            yield from leaves(inner, (*path, f.name))
         else:
             yield (*path, f.name), inner
 

@@ -18,13 +18,14 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from splade_bridge.errors import Interrupted, MissingToolError, UsageError
+from splade_bridge.errors import Interrupted, UsageError
 from splade_bridge.files import folder_lock, refuse_existing, staged_folder
 from splade_bridge.training.checkpoints import checkpoints, step_of
-from splade_bridge.training.hub import model_folder
+from splade_bridge.training.ready import check_ready
 from splade_bridge.training.recipe import (
     Recipe,
     differing_keys,
@@ -44,15 +45,7 @@ LAST = "last"
 TENSORBOARD = "tensorboard"
 QUICKLY_MADE = {RECIPE_FILE, TENSORBOARD, "log.jsonl", "new", "new-query"}
 """What a work folder holds before there is anything to lose."""
-MODELS = {
-    "model": ("base", "query_base", "tokenizer"),
-    "mlm": ("base", "tokenizer"),
-    "mine": ("model",),
-    "score": ("model",),
-}
-"""Keys of a recipe that name models, by section."""
 TIMES = ("_runtime", "_per_second")
-INSTALL = 'pip install "splade-bridge[train]"'
 
 
 @dataclass(frozen=True)
@@ -122,17 +115,17 @@ def train(
         Interrupted: Ctrl-C; the same command goes on.
         MissingToolError: the extra ``train`` is not installed.
     """
-    _check_installed()
+    out = out.resolve()
+    work = out.with_name(f"{out.name}.training")
+    check_ready(recipe, work)
     from accelerate import PartialState
 
     began = time.monotonic()
-    processes = PartialState(cpu=_on_cpu())
-    out = out.resolve()
-    work = out.with_name(f"{out.name}.training")
+    # Others wait for the main process as long as the stages and the data take.
+    processes = PartialState(cpu=_on_cpu(), timeout=timedelta(days=7))
     with contextlib.ExitStack() as stack:
         if processes.is_main_process:
             refuse_existing(out, overwrite=overwrite)
-            _find_models(in_work_folder(recipe, work))
             work.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(folder_lock(out.with_name(f".{out.name}.training.lock"), out))
             _open_work(work, recipe, overwrite=overwrite)
@@ -163,6 +156,8 @@ def _train(recipe: Recipe, work: Path, processes: Any, say: Callable[[str], None
     from splade_bridge.training.schedule import RegularizerSchedule
     from splade_bridge.training.trainer import REGULARIZER_STATE, BridgeTrainer
 
+    if recipe.train.precision == "fp16" and precision_of(recipe) == "fp32":
+        say("fp16 needs a GPU: training in fp32")
     if processes.is_main_process:
         _prepare(recipe, processes.num_processes, say)
     processes.wait_for_everyone()
@@ -187,7 +182,7 @@ def _train(recipe: Recipe, work: Path, processes: Any, say: Callable[[str], None
         train_dataset=dataset,
         loss=loss,
         evaluator=evaluator,
-        callbacks=[schedule, *_callbacks(recipe, work, say)],
+        callbacks=[schedule, *_callbacks(recipe, work, processes.is_main_process, say)],
     )
     trainer.schedule, trainer.adapters = schedule, recipe.model.lora.rank > 0
     trainer.remove_callback(PrinterCallback)
@@ -235,7 +230,7 @@ def training_arguments(recipe: Recipe, work: Path, columns: list[str]) -> Any:
     train, validation = recipe.train, recipe.validation
     every = validation.every if validation else train.save_every
     precision = precision_of(recipe)
-    return SparseEncoderTrainingArguments(
+    arguments = SparseEncoderTrainingArguments(
         output_dir=str(work),
         max_steps=train.steps or -1,
         num_train_epochs=train.epochs or 1.0,
@@ -249,7 +244,6 @@ def training_arguments(recipe: Recipe, work: Path, columns: list[str]) -> Any:
         fp16=precision == "fp16",
         seed=train.seed,
         dataloader_num_workers=train.workers,
-        dataloader_persistent_workers=train.workers > 0,
         batch_sampler=(
             BatchSamplers.NO_DUPLICATES if train.no_duplicates else BatchSamplers.BATCH_SAMPLER
         ),
@@ -270,15 +264,21 @@ def training_arguments(recipe: Recipe, work: Path, columns: list[str]) -> Any:
         ddp_find_unused_parameters=False,
         **({"gradient_checkpointing": True} if train.gradient_checkpointing else {}),
     )
+    arguments._n_gpu = 1  # one GPU a process, and never DataParallel: torchrun starts several
+    return arguments
 
 
 def precision_of(recipe: Recipe) -> str:
-    """``bf16``, ``fp16`` or ``fp32``: what ``auto`` is on this machine."""
+    """``bf16``, ``fp16`` or ``fp32``: what ``auto`` is here, and fp32 for fp16 on a CPU."""
     import torch
 
-    if recipe.train.precision != "auto":
-        return recipe.train.precision
-    return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
+    precision = recipe.train.precision
+    if precision == "fp16" and _on_cpu():
+        return "fp32"
+    if precision != "auto":
+        return precision
+    native = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if native else "fp32"
 
 
 def check_columns(dataset: Dataset, recipe: Recipe) -> list[str]:
@@ -297,8 +297,9 @@ def check_columns(dataset: Dataset, recipe: Recipe) -> list[str]:
 
 
 def _sample(dataset: Dataset, size: int) -> tuple[list[str], list[str]]:
-    """Positives and queries of ``size`` rows, evenly over the data."""
-    rows = dataset.select(range(0, len(dataset), max(1, len(dataset) // size)))
+    """Positives and queries of at most ``size`` rows, evenly over the data."""
+    size = min(size, len(dataset))
+    rows = dataset.select([i * len(dataset) // size for i in range(size)])
     return list(rows["positive"]), list(rows["query"])
 
 
@@ -327,7 +328,7 @@ def _evaluator(recipe: Recipe) -> Any:
     return RetrievalEvaluator(found, recipe.validation.batch_size, dtype)
 
 
-def _callbacks(recipe: Recipe, work: Path, say: Callable[[str], None]) -> list[Any]:
+def _callbacks(recipe: Recipe, work: Path, main: bool, say: Callable[[str], None]) -> list[Any]:
     from torch.utils.tensorboard import SummaryWriter
     from transformers.integrations import TensorBoardCallback
 
@@ -339,28 +340,17 @@ def _callbacks(recipe: Recipe, work: Path, say: Callable[[str], None]) -> list[A
         ProgressLine,
     )
 
-    kept = checkpoints(work)
-    board = SummaryWriter(
-        str(work / TENSORBOARD), purge_step=step_of(kept[-1]) + 1 if kept else None
-    )
-    callbacks = [JsonLog(work / LOG_FILE), ProgressLine(say), TensorBoardCallback(board)]
+    callbacks: list[Any] = [JsonLog(work / LOG_FILE), ProgressLine(say)]
+    if main:
+        kept = checkpoints(work)
+        board = SummaryWriter(
+            str(work / TENSORBOARD), purge_step=step_of(kept[-1]) + 1 if kept else None
+        )
+        callbacks.append(TensorBoardCallback(board))
     if recipe.validation:
         metric, patience = f"eval_{recipe.validation.metric}", recipe.validation.patience
         callbacks += [MeasureAtTheEnd(), EarlyStopping(metric, patience)]
     return callbacks
-
-
-def _find_models(recipe: Recipe) -> None:
-    """Raise BadInputError for a model that cannot be had, before hours are spent on a stage."""
-    made = recipe.mlm.out if recipe.mlm else None
-    for section, keys in MODELS.items():
-        options = getattr(recipe, section)
-        if options is None or (section != "model" and options.out.exists()):
-            continue
-        for key in keys:
-            name = getattr(options, key)
-            if name and Path(name) != made:
-                model_folder(name, f"{section}.{key}")
 
 
 def _open_work(work: Path, recipe: Recipe, *, overwrite: bool) -> None:
@@ -451,17 +441,6 @@ def _on_cpu() -> bool:
     return not (torch.cuda.is_available() or torch.backends.mps.is_available())
 
 
-def _check_installed() -> None:
-    try:
-        import accelerate  # noqa: F401
-        import datasets  # noqa: F401
-        import peft  # noqa: F401
-        import sentence_transformers  # noqa: F401
-        import tensorboard  # noqa: F401
-    except ImportError as error:
-        raise MissingToolError(f"training needs {error.name}: {INSTALL}") from error
-
-
 @contextlib.contextmanager
 def _plain_errors(work: Path) -> Iterator[None]:
     import torch
@@ -469,8 +448,9 @@ def _plain_errors(work: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        at = step_of(checkpoints(work)[-1]) if checkpoints(work) else 0
-        raise Interrupted(f"interrupted; the same command goes on from step {at:,}") from None
+        kept = checkpoints(work)
+        at = f"step {step_of(kept[-1]):,}" if kept else "what is finished"
+        raise Interrupted(f"interrupted; the same command goes on from {at}") from None
     except torch.OutOfMemoryError as error:
         raise UsageError(
             "the GPU's memory is not enough: lower train.batch_size, or set train.mini_batch "

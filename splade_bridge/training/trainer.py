@@ -131,14 +131,20 @@ class JsonLog(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Begin anew, or take back the lines that a killed run wrote after its checkpoint."""
         if state.is_world_process_zero:
-            lines = [json.dumps(entry) + "\n" for entry in state.log_history]
+            lines = [_line(entry) for entry in state.log_history]
             self._path.write_text("".join(lines), "utf-8")
 
     def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Write the newest entry."""
         if state.is_world_process_zero:
             with open(self._path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(state.log_history[-1]) + "\n")
+                file.write(_line(state.log_history[-1]))
+
+
+def _line(entry: Mapping[str, float]) -> str:
+    """``entry`` as JSON; what is no number (a gradient that fp16 skips) is null."""
+    numbers = {k: v if math.isfinite(v) else None for k, v in entry.items()}
+    return json.dumps(numbers) + "\n"
 
 
 class ProgressLine(TrainerCallback):  # type: ignore[misc]

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from splade_bridge.errors import BadInputError
+
 WINDOW = 5
 SMOOTHING = 0.75
 TOKENS_AT_ONCE = 2_000_000
@@ -34,10 +36,15 @@ def word_vectors(
         separator: id that stands between two texts; windows end there.
         width: at most ``vocabulary`` - 1.
         seed: of the factorisation's start.
+
+    Raises:
+        BadInputError: there is nothing to count.
     """
     from scipy.sparse.linalg import svds
 
     table = _ppmi(_counts(tokens, separator, vocabulary))
+    if not table.nnz:
+        raise BadInputError("the texts have no two terms beside each other: too few for vectors")
     start = np.random.default_rng(seed).standard_normal(vocabulary).astype(np.float32)
     left, singular, _ = svds(table, k=width, v0=start, return_singular_vectors="u")
     vectors = left * np.sqrt(singular)

@@ -1,0 +1,72 @@
+"""What a training needs and can be looked for before any work begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from splade_bridge.errors import BadInputError, MissingToolError
+from splade_bridge.training.hub import model_folder
+from splade_bridge.training.recipe import WRITTEN, Recipe, in_work_folder, leaves
+
+MODELS = {
+    "model": ("base", "query_base", "tokenizer"),
+    "mlm": ("base", "tokenizer"),
+    "mine": ("model",),
+    "score": ("model",),
+}
+"""Keys of a recipe that name models, by section."""
+INSTALL = 'pip install "splade-bridge[train]"'
+
+
+def check_ready(recipe: Recipe, work: Path) -> None:
+    """Look for the libraries, the models and the files that ``recipe`` names.
+
+    Args:
+        work: what ``{work}`` stands for; what lies in it is made by the training itself.
+
+    Raises:
+        MissingToolError: the extra ``train`` is not installed.
+        BadInputError: a model that cannot be had, or a file that is not there.
+    """
+    _check_installed()
+    placed = in_work_folder(recipe, work)
+    _check_models(placed)
+    _check_files(placed, work)
+
+
+def _check_installed() -> None:
+    try:
+        import accelerate  # noqa: F401
+        import datasets  # noqa: F401
+        import peft  # noqa: F401
+        import sentence_transformers  # noqa: F401
+        import tensorboard  # noqa: F401
+    except ImportError as error:
+        raise MissingToolError(f"training needs {error.name}: {INSTALL}") from error
+
+
+def _check_models(recipe: Recipe) -> None:
+    made = recipe.mlm.out if recipe.mlm else None
+    for section, keys in MODELS.items():
+        options = getattr(recipe, section)
+        if options is None or (section != "model" and options.out.exists()):
+            continue
+        for key in keys:
+            name = getattr(options, key)
+            if name and Path(name) != made:
+                model_folder(name, f"{section}.{key}")
+
+
+def _check_files(recipe: Recipe, work: Path) -> None:
+    stages = [s for s in (recipe.mlm, recipe.mine, recipe.score) if s is not None]
+    made = {stage.out for stage in stages}
+    done = {name for name in ("mlm", "mine", "score")
+            if (stage := getattr(recipe, name)) and stage.out.exists()}  # fmt: skip
+    for key, value in leaves(recipe):
+        if key[-1] in WRITTEN or key[0] in done:
+            continue
+        for path in value if isinstance(value, tuple) else (value,):
+            if not isinstance(path, Path) or path in made or work in path.parents:
+                continue
+            if not path.exists():
+                raise BadInputError(f"{'.'.join(key)}: no such file or folder", str(path))
