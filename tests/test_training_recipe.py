@@ -13,6 +13,7 @@ from splade_bridge.training.recipe import (
     Recipe,
     differing_keys,
     in_work_folder,
+    input_files,
     read_recipe,
     shipped_recipes,
     to_toml,
@@ -189,3 +190,17 @@ def test_extends_in_a_circle_or_from_what_is_no_section(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text('extends = "tiny"\ndata = 3\n')
     with pytest.raises(BadInputError, match="data must be a section"):
         read_recipe(tmp_path / "c.toml")
+
+
+def test_input_files_are_what_is_read(tmp_path: Path) -> None:
+    data, base = tmp_path / "beir", tmp_path / "base"
+    (data / "cache").mkdir(parents=True)
+    base.mkdir()
+    for file in (data / "corpus.jsonl", data / "cache" / "rows", base / "config.json"):
+        file.touch()
+    overrides = ["validation=none", f"model.base={base}", f"data.path={data}"]
+    assert input_files(read_recipe("tiny", overrides)) == [base, data]
+    overrides.append(f"data.cache={data / 'cache'}")
+    assert input_files(read_recipe("tiny", overrides)) == [base, data / "corpus.jsonl"]
+    overrides[1] = "model.base=someone/model"
+    assert input_files(read_recipe("tiny", overrides)) == [data / "corpus.jsonl"]

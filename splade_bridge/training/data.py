@@ -120,6 +120,7 @@ class DataOptions:
         named = (self.path, self.collection, self.queries, self.qrels)
         found = [Path(p) for p in (*named, self.hard_negatives, self.scores) if p is not None]
         files = [f for p in found if p.is_dir() for f in sorted(p.rglob("*")) if f.is_file()]
+        files = [f for f in files if self.cache not in f.parents]
         return [_stamp(f) for f in [*files, *(p for p in found if p.is_file())]]
 
 

@@ -158,7 +158,15 @@ def input_files(recipe: Recipe) -> list[Path]:
         for one in value if isinstance(value, tuple) else (value,):
             if isinstance(one, Path) or key[-1] in READ:
                 paths[Path(one)] = None
-    return [path for path in paths if path not in written and path.exists()]
+    there = [path for path in paths if path not in written and path.exists()]
+    files: list[Path] = []
+    for path in there:
+        if any(path in other.parents for other in written):  # a cache beside the data
+            inside = (f for f in sorted(path.rglob("*")) if f.is_file())
+            files += [f for f in inside if written.isdisjoint(f.parents)]
+        else:
+            files.append(path)
+    return files
 
 
 # --- reading ---------------------------------------------------------------------------------
