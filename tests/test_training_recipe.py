@@ -199,8 +199,8 @@ def test_input_files_are_what_is_read(tmp_path: Path) -> None:
     for file in (data / "corpus.jsonl", data / "cache" / "rows", base / "config.json"):
         file.touch()
     overrides = ["validation=none", f"model.base={base}", f"data.path={data}"]
-    assert input_files(read_recipe("tiny", overrides)) == [base, data]
+    assert input_files(read_recipe("tiny", overrides)) == [data, base]
     overrides.append(f"data.cache={data / 'cache'}")
-    assert input_files(read_recipe("tiny", overrides)) == [base, data / "corpus.jsonl"]
+    assert input_files(read_recipe("tiny", overrides)) == [data / "corpus.jsonl", base]
     overrides[1] = "model.base=someone/model"
     assert input_files(read_recipe("tiny", overrides)) == [data / "corpus.jsonl"]
