@@ -3,9 +3,9 @@
     .venv/bin/python benchmarks/lambdas.py --openstax openstax --work lambdas
 
 Trains the recipe `tiny` on OpenStax (training queries, other documents of the batch as negatives)
-for each of three lambdas and a wanted number of terms, from one masked language model, that of the
-recipe `demo`, and compares them on the test queries with `splade-bridge compare`. Searched are the
-judged documents and a sample of the others. A run that is stopped goes on.
+for each of three lambdas and two wanted numbers of terms, from one masked language model, that of
+the recipe `demo`, and compares them on the test queries with `splade-bridge compare`. The judged
+documents and a sample of the others are searched. A run that is stopped goes on.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from splade_bridge.training.mlm import train_mlm
 from splade_bridge.training.recipe import read_recipe
 
 LAMBDAS = ("0.001", "0.01", "0.1")
-WANTED = ("120",)
+WANTED = ("40", "120")
 SPEC = """
 title = "Lambda on OpenStax"
 baseline = "lambda 0.001"

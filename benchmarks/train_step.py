@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import resource
 import subprocess
 import sys
 import tempfile
@@ -78,6 +77,11 @@ def step(model: torch.nn.Module, bf16: bool) -> float:
     return float(loss.document_regularizer.take_terms())
 
 
+def memory_kb(field: str) -> int:
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith(f"{field}:"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--texts", type=int, default=32)
@@ -95,9 +99,10 @@ def main() -> None:
         if arguments.one:
             if arguments.one == KINDS[1]:
                 take_maximum_first(plain)
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+            before = memory_kb("VmRSS")
             step(plain, arguments.bf16)
-            print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+            print((memory_kb("VmHWM") - before) // 1024)
             return
         ours = copy.deepcopy(plain)
         take_maximum_first(ours)
