@@ -140,7 +140,7 @@ def test_bad_vectors_name_the_line_and_leave_nothing(
         (["encode", "array.jsonl", "-m", "model", "-o", "v"], 4, "array.jsonl:2"),
         (["encode", "twice.jsonl", "-m", "model", "-o", "v"], 4, "twice.jsonl:2"),
         (["evaluate", "queries.tsv", "docs.jsonl"], 4, "queries.tsv:1"),
-        (["evaluate", "qrels", "empty", "-m", "nDCG@10"], 4, "none of the 0 queries"),
+        (["evaluate", "qrels", "empty", "-m", "nDCG@10"], 4, "empty by qrels: the run is empty"),
         (["evaluate", "qrels", "run", "-m", "speed"], 2, "nDCG@10"),
         (["verify", "good", "-q", "queries.tsv"], 2, "two"),
         (["verify", "good", "other", "-q", "queries.tsv"], 7, "query q1, rank 1"),

@@ -37,7 +37,7 @@ def command(
     json: Json = False,
 ) -> None:
     """Measure a run against judgements, with trec_eval's rules for ties."""
-    from splade_bridge.errors import UsageError
+    from splade_bridge.errors import BadInputError, UsageError
     from splade_bridge.evaluate import DEFAULT_MEASURES
     from splade_bridge.evaluate import evaluate as evaluate_run
     from splade_bridge.qrels import read_qrels
@@ -45,12 +45,16 @@ def command(
 
     if missing not in ("zero", "skip"):
         raise UsageError(f"--missing is zero or skip, not {missing!r}")
-    result = evaluate_run(
-        read_qrels(qrels),
-        read_run(run),
-        measures or DEFAULT_MEASURES,
-        missing="zero" if missing == "zero" else "skip",
-    )
+    judgements, found = read_qrels(qrels), read_run(run)
+    try:
+        result = evaluate_run(
+            judgements,
+            found,
+            measures or DEFAULT_MEASURES,
+            missing="zero" if missing == "zero" else "skip",
+        )
+    except BadInputError as error:
+        raise BadInputError(str(error), f"{run} by {qrels}") from error
     if json:
         summary = {
             "measures": result.means,
