@@ -233,7 +233,8 @@ def test_the_demo_refuses_a_model_before_it_touches_anything(
 
     (out / "model").mkdir(parents=True)
     (out / "kept").write_text("of another demo")
-    for wrong, code in ((half, 4), (out / "model", 2), (out, 2)):
+    (out / "link").symlink_to(half)
+    for wrong, code in ((half, 4), (out / "model", 2), (out / "link", 2), (out, 2)):
         status, _, err = command_line.run(capfd, "demo", "-m", wrong, "-o", out, "--overwrite")
         assert status == code and str(wrong) in err
         assert (out / "model").is_dir() and (out / "kept").read_text() == "of another demo"

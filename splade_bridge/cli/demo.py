@@ -51,7 +51,8 @@ def command(
 
     refuse_existing(out, overwrite=overwrite)
     chosen = str(model_path()) if model is None else model
-    if Path(chosen).expanduser().resolve().is_relative_to(out.resolve()):
+    place = Path(chosen).expanduser()
+    if any(p.is_relative_to(out.resolve()) for p in (place.resolve(), place.parent.resolve())):
         raise UsageError(f"{chosen}: lies in {out}, which the demo empties; name another --output")
     check_model(chosen)
     if out.exists():
