@@ -225,7 +225,9 @@ def test_ctrl_c_is_exit_code_130_and_leaves_nothing(work: Path) -> None:
         if process.returncode:
             break
         shutil.rmtree(work / "i")
-    assert process.returncode == 130, err
+    # Where Ctrl-C met Python code that an extension runs (an import, say), Python ends itself with
+    # the signal after our message and our exit code; a shell calls that 130, too.
+    assert process.returncode in (130, -signal.SIGINT), err
     assert "interrupted" in err and "Traceback" not in err
     assert set(work.iterdir()) == before
 
