@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from pathlib import Path
 
 
@@ -15,6 +16,12 @@ def checkpoints(work: Path) -> list[Path]:
             json.loads(state.read_text("utf-8"))
             found.append(state.parent)
     return sorted(found, key=step_of)
+
+
+def remove_unfinished(work: Path) -> None:
+    """Remove what a kill in the middle of saving left in ``work``."""
+    for folder in set(work.glob("checkpoint-*")) - set(checkpoints(work)):
+        shutil.rmtree(folder)
 
 
 def step_of(checkpoint: Path) -> int:

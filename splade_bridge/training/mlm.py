@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files import folder_lock, refuse_existing, staged_folder
-from splade_bridge.training.checkpoints import checkpoints, step_of
+from splade_bridge.training.checkpoints import checkpoints, remove_unfinished, step_of
 from splade_bridge.training.hub import model_folder
 from splade_bridge.training.options import MlmOptions
 from splade_bridge.training.wordpiece import train_wordpiece
@@ -167,9 +167,7 @@ def _open_work(work: Path, options: MlmOptions) -> None:
     plan = json.dumps(_recorded(options), indent=2)
     held = work / PLAN
     if held.is_file() and held.read_text("utf-8") == plan:
-        whole = set(checkpoints(work))
-        for folder in set(work.glob("checkpoint-*")) - whole:
-            shutil.rmtree(folder)
+        remove_unfinished(work)
         return
     if work.exists():
         if held.is_file() and not options.overwrite:

@@ -58,10 +58,10 @@ def _check_models(recipe: Recipe) -> None:
 
 
 def _check_files(recipe: Recipe, work: Path) -> None:
-    stages = [s for s in (recipe.mlm, recipe.mine, recipe.score) if s is not None]
-    made = {stage.out for stage in stages}
-    done = {name for name in ("mlm", "mine", "score")
-            if (stage := getattr(recipe, name)) and stage.out.exists()}  # fmt: skip
+    stages = {"mlm": recipe.mlm, "mine": recipe.mine, "score": recipe.score}
+    outputs = {name: stage.out for name, stage in stages.items() if stage}
+    made = set(outputs.values())
+    done = {name for name, out in outputs.items() if out.exists()}
     for key, value in leaves(recipe):
         if key[-1] in WRITTEN or key[0] in done:
             continue

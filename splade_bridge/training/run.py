@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from splade_bridge.errors import Interrupted, UsageError
 from splade_bridge.files import folder_lock, refuse_existing, staged_folder
-from splade_bridge.training.checkpoints import checkpoints, step_of
+from splade_bridge.training.checkpoints import checkpoints, remove_unfinished, step_of
 from splade_bridge.training.ready import check_ready
 from splade_bridge.training.recipe import (
     Recipe,
@@ -364,9 +364,7 @@ def _open_work(work: Path, recipe: Recipe, *, overwrite: bool) -> None:
                 f"recipe ({file}), choose another output, or throw it away with --overwrite"
             )
         if not differing:
-            whole = set(checkpoints(work))
-            for folder in set(work.glob("checkpoint-*")) - whole:
-                shutil.rmtree(folder)
+            remove_unfinished(work)
             return
     if work.exists():
         shutil.rmtree(work)
