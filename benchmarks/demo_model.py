@@ -11,8 +11,8 @@ import argparse
 from pathlib import Path
 
 from machine import describe
-from splade_bridge.compare.read_spec import load_spec
-from splade_bridge.compare.run import compare
+from splade_bridge.comparison.compare import compare
+from splade_bridge.comparison.read_spec import load_spec
 from splade_bridge.demo import collection
 
 SPEC = """

@@ -27,12 +27,12 @@ import numpy as np
 import torch
 
 from machine import describe
-from splade_bridge.corpora import Text, read_texts
-from splade_bridge.encode import prepacked
-from splade_bridge.encode.encoder import EncodeOptions, load_encoder
-from splade_bridge.encode.masked_lm import quiet
-from splade_bridge.quantize import QuantizeOptions, Quantizer
-from splade_bridge.vectors import SparseBatch
+from splade_bridge.data.quantize import QuantizeOptions, Quantizer
+from splade_bridge.data.vectors import SparseBatch
+from splade_bridge.encoding import prepacked
+from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
+from splade_bridge.encoding.masked_lm import quiet
+from splade_bridge.text.corpora import Text, read_texts
 
 SHARED = Path(__file__).resolve().parents[2] / "shared/data"
 CORPUS = SHARED / "msmarco-dl1920/corpus.jsonl.gz"

@@ -22,12 +22,12 @@ import torch
 
 from encode import BFLOAT16, flops, make_checkpoint, passages_of
 from machine import describe
-from splade_bridge.corpora import Text
-from splade_bridge.encode import fused
-from splade_bridge.encode.encoder import EncodeOptions, load_encoder
-from splade_bridge.encode.head import LinearHead
-from splade_bridge.encode.masked_lm import quiet
-from splade_bridge.encode.run import encode_to_store
+from splade_bridge.encoding import fused
+from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
+from splade_bridge.encoding.head import LinearHead
+from splade_bridge.encoding.masked_lm import quiet
+from splade_bridge.encoding.runner import encode_to_store
+from splade_bridge.text.corpora import Text
 
 MSMARCO_PASSAGES = 8_841_823
 HIDDEN, TERMS = 768, 30522

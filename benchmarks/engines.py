@@ -25,6 +25,8 @@ from typing import Any
 import numpy as np
 
 from machine import describe
+from splade_bridge.data.invert import Transposer
+from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.engines import engine, open_index
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.java import java_command
@@ -34,9 +36,7 @@ from splade_bridge.formats.base import ImpactSource
 from splade_bridge.formats.ciff import write_ciff
 from splade_bridge.formats.jsonvector import JsonVectorWriter
 from splade_bridge.formats.pisa import number_name
-from splade_bridge.invert import Transposer
-from splade_bridge.topics import Queries, read_queries, write_repeated_tokens
-from splade_bridge.vectors import ImpactBatch
+from splade_bridge.formats.queries import Queries, read_queries, write_repeated_tokens
 from synth import SyntheticSource
 
 QUERIES = (

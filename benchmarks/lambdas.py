@@ -18,9 +18,9 @@ from functools import partial
 from pathlib import Path
 
 from machine import describe
-from splade_bridge.compare.read_spec import load_spec
-from splade_bridge.compare.run import compare
-from splade_bridge.qrels import read_qrels
+from splade_bridge.comparison.compare import compare
+from splade_bridge.comparison.read_spec import load_spec
+from splade_bridge.evaluation.qrels import read_qrels
 from splade_bridge.report.results import VariantResult
 from splade_bridge.training.mlm import train_mlm
 from splade_bridge.training.recipe import read_recipe

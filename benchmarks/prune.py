@@ -19,12 +19,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from machine import describe
-from splade_bridge.prune.methods import policy
-from splade_bridge.prune.policy import PruneOptions
-from splade_bridge.prune.pruning import Pruning
-from splade_bridge.prune.rows import Unit
-from splade_bridge.vectors import ImpactBatch, SparseBatch
-from splade_bridge.vocab import Vocabulary
+from splade_bridge.data.vectors import ImpactBatch, SparseBatch
+from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.pruning.methods import policy
+from splade_bridge.pruning.policy import PruneOptions
+from splade_bridge.pruning.pruning import Pruning
+from splade_bridge.pruning.rows import Unit
 from synth import SyntheticSource
 
 STEPS = {

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
+from splade_bridge.data.vectors import ImpactBatch, row_pointers
+from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.formats.base import ImpactSource
 from splade_bridge.formats.detect import open_source
 from splade_bridge.formats.jsonvector import JsonVectorWriter
-from splade_bridge.topics import concatenate
-from splade_bridge.vectors import ImpactBatch, row_pointers
-from splade_bridge.vocab import Vocabulary
+from splade_bridge.formats.queries import concatenate
 
 REAL = Path(__file__).resolve().parents[2] / "shared/data/splade-v3-nfcorpus/docs.jsonl.gz"
 TERMS_A_DOCUMENT = 170

@@ -23,7 +23,7 @@ from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
 
 from machine import describe
 from splade_bridge.demo import collection
-from splade_bridge.docstrings import passages
+from splade_bridge.demo.docstrings import passages
 from splade_bridge.training.losses import build_loss
 from splade_bridge.training.max_first import take_maximum_first
 from splade_bridge.training.model import build_model

@@ -20,16 +20,16 @@ import numpy as np
 
 from engines import QUERIES
 from machine import describe
-from splade_bridge.bench import Case, measure
+from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.engines import engine, open_index
 from splade_bridge.engines.base import BuildOptions, Searcher
-from splade_bridge.export import ExportOptions, export
+from splade_bridge.evaluation.bench import Case, measure
+from splade_bridge.formats.export import ExportOptions, export
 from splade_bridge.formats.forward import ForwardStore
-from splade_bridge.prune.methods import policy
-from splade_bridge.prune.source import PrunedSource
-from splade_bridge.topics import Queries, concatenate, read_queries
-from splade_bridge.two_step import KeptShare, TwoStepOptions, TwoStepSearcher
-from splade_bridge.vectors import ImpactBatch
+from splade_bridge.formats.queries import Queries, concatenate, read_queries
+from splade_bridge.pruning.methods import policy
+from splade_bridge.pruning.source import PrunedSource
+from splade_bridge.retrieval.two_step import KeptShare, TwoStepOptions, TwoStepSearcher
 from synth import SyntheticSource
 
 K = 1000

@@ -7,11 +7,9 @@ import errno
 import fcntl
 import gzip
 import hashlib
-import io
 import os
 import shutil
 import sys
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -21,82 +19,7 @@ import numpy.typing as npt
 import zstandard
 
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
-
-COMPRESSED = (".gz", ".zst")
-STDIO = Path("-")
-
-
-def plain_suffix(path: Path) -> str:
-    """The last suffix below a compression suffix, lower-cased: ``a.jsonl.gz`` -> ``.jsonl``."""
-    suffixes = [s.lower() for s in path.suffixes]
-    if suffixes and suffixes[-1] in COMPRESSED:
-        suffixes.pop()
-    return suffixes[-1] if suffixes else ""
-
-
-@contextlib.contextmanager
-def open_reader(path: Path) -> Iterator[BinaryIO]:
-    """The bytes of ``path``, decompressed by its suffix; ``-`` is stdin.
-
-    Raises:
-        BadInputError: the file cannot be opened, or its compressed stream is damaged or cut.
-    """
-    with contextlib.ExitStack() as stack:
-        try:
-            if path == STDIO:
-                stream = cast(BinaryIO, sys.stdin.buffer)
-            else:
-                stream = stack.enter_context(open(path, "rb"))
-        except OSError as error:
-            raise BadInputError(f"cannot be read ({error.strerror})", str(path)) from error
-        if path.suffix.lower() == ".gz":
-            stream = cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=stream)))
-        elif path.suffix.lower() == ".zst":
-            stream = cast(BinaryIO, io.BufferedReader(_ZstdReader(stream), 1 << 20))
-        try:
-            yield stream
-        except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
-            raise BadInputError(
-                f"the compressed file is cut off or damaged ({error})", str(path)
-            ) from error
-
-
-class _ZstdReader(io.RawIOBase):
-    """Concatenated zstd frames; zstandard's own reader ends a cut-off one without a word."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._frame: zstandard.ZstdDecompressionObj | None = None
-        self._compressed = b""
-        self._plain = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        while not self._plain:
-            self._compressed = self._compressed or self._stream.read(1 << 15)
-            if not self._compressed:
-                if self._frame:
-                    raise EOFError("it ends inside a zstd frame")
-                return 0
-            frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
-            self._plain = memoryview(frame.decompress(self._compressed))
-            self._compressed = frame.unused_data
-            self._frame = None if frame.eof else frame
-        size = min(len(buffer), len(self._plain))
-        buffer[:size] = self._plain[:size]
-        self._plain = self._plain[size:]
-        return size
-
-
-def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Lines of ``path`` with their numbers from 1; a UTF-8 byte order mark is dropped."""
-    with open_reader(path) as stream:
-        for number, line in enumerate(stream, start=1):
-            if number == 1 and line.startswith(b"\xef\xbb\xbf"):
-                line = line[3:]
-            yield number, line
+from splade_bridge.reading import STDIO
 
 
 @contextlib.contextmanager

@@ -7,8 +7,8 @@ import signal
 import sys
 from pathlib import Path
 
-from splade_bridge.compare.read_spec import load_spec
-from splade_bridge.compare.run import compare
+from splade_bridge.comparison.compare import compare
+from splade_bridge.comparison.read_spec import load_spec
 
 
 def main() -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 import pyarrow.parquet  # noqa: F401
 from transformers import AutoTokenizer, BertForMaskedLM  # noqa: F401
 
-from splade_bridge.corpora import read_texts
-from splade_bridge.encode.encoder import EncodeOptions, load_encoder
-from splade_bridge.encode.run import encode_to_store
+from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
+from splade_bridge.encoding.runner import encode_to_store
+from splade_bridge.text.corpora import read_texts
 
 MOMENTS = ("plan.json", "part-00000.parquet", "part-00003.parquet", "part-00006.parquet", None)
 

@@ -18,10 +18,10 @@ from pathlib import Path
 import pyarrow.parquet  # noqa: F401
 import torch
 
-from splade_bridge.corpora import corpus_files, read_texts
-from splade_bridge.encode.encoder import EncodeOptions, load_encoder
-from splade_bridge.encode.run import encode_to_store
-from splade_bridge.store import part_files, read_part
+from splade_bridge.data.store import part_files, read_part
+from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
+from splade_bridge.encoding.runner import encode_to_store
+from splade_bridge.text.corpora import corpus_files, read_texts
 
 model, corpus, folder, seed, kills = sys.argv[1:]
 torch.set_num_threads(1)

@@ -8,8 +8,8 @@ from pathlib import Path
 from transformers import AutoModelForMaskedLM
 
 from checkpoints import VOCABULARY, config, wordpiece_tokenizer
-from splade_bridge.corpora import Text
-from splade_bridge.encode.encoder import EncodeOptions, load_encoder
+from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
+from splade_bridge.text.corpora import Text
 
 folder = Path(sys.argv[1])
 vocabulary = [*VOCABULARY, *(f"word{i}" for i in range(30522 - len(VOCABULARY)))]

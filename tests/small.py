@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from splade_bridge.engines.base import Hits
+from splade_bridge.data.hits import Hits
+from splade_bridge.data.vectors import ImpactBatch, row_pointers
+from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.formats.base import ImpactSource
-from splade_bridge.topics import Queries
-from splade_bridge.vectors import ImpactBatch, row_pointers
-from splade_bridge.vocab import Vocabulary
+from splade_bridge.formats.queries import Queries
 
 
 class MemorySource(ImpactSource):

@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from splade_bridge.vectors import ImpactBatch, SparseBatch, row_pointers
-from splade_bridge.vocab import Vocabulary
+from splade_bridge.data.vectors import ImpactBatch, SparseBatch, row_pointers
+from splade_bridge.data.vocabulary import Vocabulary
 
 MAX_IMPACT = 2**31 - 1
 

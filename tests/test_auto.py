@@ -11,15 +11,16 @@ import pytest
 
 from small import MemorySource, as_pairs, brute_force, queries_of, random_matrix
 from splade_bridge.cli.app import main
+from splade_bridge.data.hits import Hits
+from splade_bridge.data.manifest import Manifest
+from splade_bridge.data.vectors import ImpactBatch
+from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines import auto, engine, open_index
 from splade_bridge.engines.auto import AUTO, FILE_NAME, best_algorithm
-from splade_bridge.engines.base import BuildOptions, Hits, Searcher
+from splade_bridge.engines.base import BuildOptions, Searcher
 from splade_bridge.errors import UsageError
 from splade_bridge.formats.forward import ForwardStore
-from splade_bridge.manifest import Manifest
-from splade_bridge.two_step import TwoStepOptions, TwoStepSearcher
-from splade_bridge.vectors import ImpactBatch
-from splade_bridge.vocab import Vocabulary
+from splade_bridge.retrieval.two_step import TwoStepOptions, TwoStepSearcher
 
 TERMS = [f"t{i}" for i in range(30)]
 DOCUMENTS = random_matrix(1, 120, 30, 0.4, 9)
@@ -183,7 +184,7 @@ def test_an_unknown_algorithm_is_told_what_there_is(index: Path) -> None:
 def test_two_steps_choose_for_the_queries_and_depth_of_the_first(
     tmp_path: Path, manifest: Manifest
 ) -> None:
-    from splade_bridge.export import ExportOptions, export
+    from splade_bridge.formats.export import ExportOptions, export
 
     export(
         lambda: MemorySource(DOCUMENTS, IDS, TERMS), tmp_path / "fwd", ExportOptions(("forward",))

@@ -15,8 +15,15 @@ import pytest
 from checkpoints import VOCABULARY, save_checkpoint
 from command_line import run
 from small import MemorySource, queries_of, random_matrix
-from splade_bridge import bench as bench_module
-from splade_bridge.bench import (
+from splade_bridge.data.hits import Hits
+from splade_bridge.data.manifest import Manifest
+from splade_bridge.data.vectors import ImpactBatch
+from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.engines import NAMES, engine, open_index
+from splade_bridge.engines.base import BuildOptions, Searcher
+from splade_bridge.errors import MissingToolError, UsageError
+from splade_bridge.evaluation import bench as bench_module
+from splade_bridge.evaluation.bench import (
     BenchOptions,
     Case,
     Latency,
@@ -25,16 +32,10 @@ from splade_bridge.bench import (
     size_on_disk,
     time_encoding,
 )
-from splade_bridge.engines import NAMES, engine, open_index
-from splade_bridge.engines.base import BuildOptions, Hits, Searcher
-from splade_bridge.errors import MissingToolError, UsageError
-from splade_bridge.export import ExportOptions, export
+from splade_bridge.formats.export import ExportOptions, export
 from splade_bridge.formats.forward import ForwardStore
-from splade_bridge.manifest import Manifest
-from splade_bridge.topics import read_queries
-from splade_bridge.two_step import TwoStepOptions, TwoStepSearcher
-from splade_bridge.vectors import ImpactBatch
-from splade_bridge.vocab import Vocabulary
+from splade_bridge.formats.queries import read_queries
+from splade_bridge.retrieval.two_step import TwoStepOptions, TwoStepSearcher
 
 TERMS = [f"t{i}" for i in range(30)]
 DOCUMENTS = random_matrix(1, 150, 30, 0.4, 9)

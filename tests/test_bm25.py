@@ -12,7 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from splade_bridge.bm25 import (
+from splade_bridge.cli.app import main
+from splade_bridge.data.quantize import QuantizeOptions
+from splade_bridge.data.store import VectorStore, concatenated
+from splade_bridge.data.vectors import SparseBatch, row_pointers
+from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.engines import engine, open_index
+from splade_bridge.engines.base import BuildOptions
+from splade_bridge.engines.bm25 import (
     Bm25Options,
     Bm25Summary,
     Statistics,
@@ -21,20 +28,13 @@ from splade_bridge.bm25 import (
     build_bm25,
     stored_lengths,
 )
-from splade_bridge.cli.app import main
-from splade_bridge.corpora import Text, read_texts
-from splade_bridge.engines import engine, open_index
-from splade_bridge.engines.base import BuildOptions
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
-from splade_bridge.evaluate import evaluate
+from splade_bridge.evaluation.evaluate import evaluate
+from splade_bridge.evaluation.qrels import read_qrels
 from splade_bridge.formats.base import StoreSource
-from splade_bridge.qrels import read_qrels
-from splade_bridge.quantize import QuantizeOptions
-from splade_bridge.runs import Run, read_run
-from splade_bridge.store import VectorStore, concatenated
-from splade_bridge.topics import read_queries
-from splade_bridge.vectors import SparseBatch, row_pointers
-from splade_bridge.vocab import Vocabulary
+from splade_bridge.formats.queries import read_queries
+from splade_bridge.retrieval.runs import Run, read_run
+from splade_bridge.text.corpora import Text, read_texts
 
 WORDS = ["running", "runs", "cats", "Cat's", "naïve", "漢字", "the", "of", "3.14", "U.S.A.", "a_b"]
 

@@ -13,6 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from splade_bridge.data.vectors import ImpactBatch, row_pointers
+from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, SpladeBridgeError
 from splade_bridge.formats.ciff import (
     CiffSource,
@@ -22,9 +24,7 @@ from splade_bridge.formats.ciff import (
     write_ciff,
 )
 from splade_bridge.formats.jsonvector import JsonVectorSource
-from splade_bridge.topics import concatenate
-from splade_bridge.vectors import ImpactBatch, row_pointers
-from splade_bridge.vocab import Vocabulary
+from splade_bridge.formats.queries import concatenate
 from strategies import MAX_IMPACT, Collection, as_dictionaries, collections, impacts, quick
 
 MEMORY = 1 << 20

@@ -18,29 +18,29 @@ from typer.testing import CliRunner
 
 from checkpoints import save_checkpoint
 from small import random_matrix
-from splade_bridge.agreement import agreement
-from splade_bridge.bench import size_on_disk
 from splade_bridge.cli.app import app
-from splade_bridge.compare import make
-from splade_bridge.compare.read_spec import load_spec
-from splade_bridge.compare.run import Outcome, compare
-from splade_bridge.compare.steps import Steps
-from splade_bridge.compare.timing import sampled
+from splade_bridge.comparison import make
+from splade_bridge.comparison.compare import Outcome, compare
+from splade_bridge.comparison.read_spec import load_spec
+from splade_bridge.comparison.steps import Steps
+from splade_bridge.comparison.timing import sampled
+from splade_bridge.data.manifest import Manifest
 from splade_bridge.engines import engine
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.exact import ExactEngine
 from splade_bridge.errors import BadInputError, MismatchError, MissingToolError
-from splade_bridge.evaluate import evaluate
+from splade_bridge.evaluation.agreement import agreement
+from splade_bridge.evaluation.bench import size_on_disk
+from splade_bridge.evaluation.evaluate import evaluate
+from splade_bridge.evaluation.qrels import read_qrels
+from splade_bridge.evaluation.significance import compare_all
 from splade_bridge.formats.jsonvector import JsonVectorSource
-from splade_bridge.manifest import Manifest
-from splade_bridge.prune.methods import policy
-from splade_bridge.prune.source import PrunedSource, pruned_queries
-from splade_bridge.qrels import read_qrels
-from splade_bridge.runs import read_run
-from splade_bridge.search import SearchOptions, search_to_run
-from splade_bridge.significance import compare_all
-from splade_bridge.topics import read_queries
-from splade_bridge.training.run import train_recipe
+from splade_bridge.formats.queries import read_queries
+from splade_bridge.pruning.methods import policy
+from splade_bridge.pruning.source import PrunedSource, pruned_queries
+from splade_bridge.retrieval.runs import read_run
+from splade_bridge.retrieval.search import SearchOptions, search_to_run
+from splade_bridge.training.train import train_recipe
 from tiny_training import World
 
 MEASURES = ["nDCG@10", "R@100"]

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from splade_bridge.compare.check import check
-from splade_bridge.compare.read_spec import load_spec
-from splade_bridge.compare.spec import Encoded, Spec, ToTrain, Vectors
+from splade_bridge.comparison.check import check
+from splade_bridge.comparison.read_spec import load_spec
+from splade_bridge.comparison.spec import Encoded, Spec, ToTrain, Vectors
+from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.errors import BadInputError, SpladeBridgeError
-from splade_bridge.quantize import QuantizeOptions
 
 DATA = """
 [data]

@@ -18,8 +18,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splade_bridge.corpora import CorpusOptions, read_texts
 from splade_bridge.errors import BadInputError, SpladeBridgeError
+from splade_bridge.text.corpora import CorpusOptions, read_texts
 from strategies import ids, quick
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {

@@ -25,21 +25,21 @@ from checkpoints import (  # noqa: F401
     save_checkpoint,
     wordpiece_tokenizer,
 )
-from splade_bridge.corpora import Text
-from splade_bridge.encode.encoder import (
+from splade_bridge.data.vectors import SparseBatch
+from splade_bridge.encoding.encoder import (
     DTYPES,
     EncodeOptions,
     Encoder,
     load_encoder,
     pick_device,
 )
-from splade_bridge.encode.head import ChunkedHead, LinearHead, activate_
-from splade_bridge.encode.masked_lm import split_model
-from splade_bridge.encode.prepacked import PrepackedLinear, available, prepack
-from splade_bridge.encode.progress import known_count, progress_bar
-from splade_bridge.encode.tokens import without_surrogates
+from splade_bridge.encoding.head import ChunkedHead, LinearHead, activate_
+from splade_bridge.encoding.masked_lm import split_model
+from splade_bridge.encoding.prepacked import PrepackedLinear, available, prepack
+from splade_bridge.encoding.progress import known_count, progress_bar
+from splade_bridge.encoding.tokens import without_surrogates
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
-from splade_bridge.vectors import SparseBatch
+from splade_bridge.text.corpora import Text
 
 KINDS = ("bert", "distilbert", "roberta", "modernbert", "electra", "deberta")
 WIDER = 7
@@ -221,7 +221,7 @@ def test_the_head_equals_the_plain_formula(
 ) -> None:
     """The way of a CPU and the way of a GPU without a fused kernel, several tiles each."""
     if not prepacked:
-        monkeypatch.setattr("splade_bridge.encode.head.available", lambda dtype: False)
+        monkeypatch.setattr("splade_bridge.encoding.head.available", lambda dtype: False)
     torch.manual_seed(0)
     weight, bias = torch.randn(9000, 16), torch.randn(9000)
     lengths = [11, 11, 7, 3, 1]
@@ -244,7 +244,7 @@ def test_the_head_in_bfloat16(
 ) -> None:
     """Nearly all maxima are negative before their bias: bit patterns must not deceive."""
     if not prepacked:
-        monkeypatch.setattr("splade_bridge.encode.head.available", lambda dtype: False)
+        monkeypatch.setattr("splade_bridge.encoding.head.available", lambda dtype: False)
     torch.manual_seed(0)
     weight, bias = torch.randn(3000, 64).bfloat16() / 8, torch.randn(3000) - 3
     lengths = [9, 9, 4, 1]
@@ -311,7 +311,7 @@ def cpu_out_of_memory() -> None:
 def test_out_of_memory_halves_the_budget(
     bert: Encoder, fail: Callable[[], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", logger="splade_bridge.encode.budget")
+    caplog.set_level("INFO", logger="splade_bridge.encoding.budget")
     texts = [*TEXTS, "the of and to"] * 4
     wanted = encode(bert, texts)
     encoder = no_room_beyond(bert, 150, fail)

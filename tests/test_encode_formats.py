@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from checkpoints import VOCABULARY, one_thread, save_checkpoint, wordpiece_tokenizer  # noqa: F401
-from splade_bridge.corpora import Text
-from splade_bridge.encode.encoder import EncodeOptions, load_encoder
-from splade_bridge.encode.snapshot import find_snapshot
+from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
+from splade_bridge.encoding.snapshot import find_snapshot
 from splade_bridge.errors import BadInputError
+from splade_bridge.text.corpora import Text
 from test_encode import dense
 
 pytest.importorskip("sentence_transformers")

@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from checkpoints import one_thread, save_checkpoint  # noqa: F401
-from splade_bridge.corpora import Text
-from splade_bridge.encode.encoder import EncodeOptions, Encoder, load_encoder
-from splade_bridge.encode.head import ChunkedHead, LinearHead, linear_head
+from splade_bridge.encoding.encoder import EncodeOptions, Encoder, load_encoder
+from splade_bridge.encoding.head import ChunkedHead, LinearHead, linear_head
 from splade_bridge.errors import BadInputError
+from splade_bridge.text.corpora import Text
 from test_encode import KINDS, TEXTS, as_texts, encode
 
 ROOT = Path(__file__).parents[1]
@@ -27,8 +27,8 @@ no_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA devic
 
 INTERPRETED = """
 import torch
-from splade_bridge.encode.fused import FusedHead, largest_logits
-from splade_bridge.encode.head import LinearHead
+from splade_bridge.encoding.fused import FusedHead, largest_logits
+from splade_bridge.encoding.head import LinearHead
 
 torch.manual_seed(0)
 for dtype in (torch.float32, torch.float16):  # the interpreter does not know bfloat16
@@ -58,7 +58,7 @@ COMPILED = """
 from triton import compile
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from splade_bridge.encode.fused import _largest_logits
+from splade_bridge.encoding.fused import _largest_logits
 
 names = _largest_logits.arg_names
 for capability, blocks, warps in ((80, (128, 256, 64), 8), (86, (128, 128, 32), 4),

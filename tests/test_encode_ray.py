@@ -14,14 +14,14 @@ import pytest
 
 from checkpoints import one_thread, save_checkpoint  # noqa: F401
 from splade_bridge.cli.encode import command
-from splade_bridge.corpora import Corpus
-from splade_bridge.encode.encoder import EncodeOptions, load_encoder
-from splade_bridge.encode.parts import CorpusChangedError
-from splade_bridge.encode.ray_job import RayRunner
-from splade_bridge.encode.run import encode_to_store, fill_store
-from splade_bridge.encode.worker import EncoderSpec
+from splade_bridge.data.store import part_files
+from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
+from splade_bridge.encoding.parts import CorpusChangedError
+from splade_bridge.encoding.ray_job import RayRunner
+from splade_bridge.encoding.runner import encode_to_store, fill_store
+from splade_bridge.encoding.worker import EncoderSpec
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
-from splade_bridge.store import part_files
+from splade_bridge.text.corpora import Corpus
 from test_encode_resume import content, unfinished, write_corpus
 
 TEXTS, PART_ROWS = 600, 8

@@ -13,12 +13,12 @@ import pytest
 
 from checkpoints import one_thread, save_checkpoint  # noqa: F401
 from splade_bridge.cli.encode import command
-from splade_bridge.corpora import Text, read_texts
-from splade_bridge.encode.encoder import EncodeOptions, Encoder, load_encoder
-from splade_bridge.encode.run import encode_to_store
+from splade_bridge.data.manifest import FILE_NAME
+from splade_bridge.data.store import VectorStore
+from splade_bridge.encoding.encoder import EncodeOptions, Encoder, load_encoder
+from splade_bridge.encoding.runner import encode_to_store
 from splade_bridge.errors import BadInputError, Interrupted, UsageError
-from splade_bridge.manifest import FILE_NAME
-from splade_bridge.store import VectorStore
+from splade_bridge.text.corpora import Text, read_texts
 
 PART_ROWS = 16
 TEXTS = 150

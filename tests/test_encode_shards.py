@@ -19,12 +19,14 @@ import torch
 from checkpoints import one_thread, save_checkpoint  # noqa: F401
 from splade_bridge.cli.encode import command as encode_command
 from splade_bridge.cli.merge import command as merge_command
-from splade_bridge.corpora import Corpus
-from splade_bridge.encode.devices import START, DeviceRunner, parse_devices
-from splade_bridge.encode.encoder import EncodeOptions, Encoder, load_encoder
-from splade_bridge.encode.run import encode_to_store, fill_store
-from splade_bridge.encode.shards import Shard
-from splade_bridge.encode.worker import EncoderSpec
+from splade_bridge.data.manifest import FILE_NAME, Manifest
+from splade_bridge.data.store import VectorStore, part_files
+from splade_bridge.encoding.devices import START, DeviceRunner, parse_devices
+from splade_bridge.encoding.encoder import EncodeOptions, Encoder, load_encoder
+from splade_bridge.encoding.merge import merge_shards
+from splade_bridge.encoding.runner import encode_to_store, fill_store
+from splade_bridge.encoding.shards import Shard
+from splade_bridge.encoding.worker import EncoderSpec
 from splade_bridge.errors import (
     BadInputError,
     ExternalProgramError,
@@ -33,9 +35,7 @@ from splade_bridge.errors import (
     MissingToolError,
     UsageError,
 )
-from splade_bridge.manifest import FILE_NAME, Manifest
-from splade_bridge.merge import merge_shards
-from splade_bridge.store import VectorStore, part_files
+from splade_bridge.text.corpora import Corpus
 from test_encode_resume import PART_ROWS, TEXTS, content, unfinished, write_corpus
 
 OPTIONS = EncodeOptions(max_length=32, threads=1)

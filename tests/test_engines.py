@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from small import MemorySource, as_pairs, batch_of, brute_force, queries_of, random_matrix
+from splade_bridge.data.hits import Hits
 from splade_bridge.engines import engine, open_index
-from splade_bridge.engines.base import BuildOptions, Hits
+from splade_bridge.engines.base import BuildOptions
 from splade_bridge.errors import (
     BadInputError,
     ExternalProgramError,
@@ -22,8 +23,8 @@ from splade_bridge.errors import (
     SpladeBridgeError,
     UsageError,
 )
+from splade_bridge.evaluation.verify import first_difference, verify
 from splade_bridge.formats.base import ImpactSource
-from splade_bridge.verify import first_difference, verify
 
 ODD_TERMS = [
     "[CLS]", "##x", "U.S.", "A", "a", '"', "\\", "two words", "tab\there", "ü", "日本", "\u0085",

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splade_bridge.errors import BadInputError, UsageError
-from splade_bridge.evaluate import DEFAULT_MEASURES, evaluate
-from splade_bridge.qrels import Qrels, read_qrels
-from splade_bridge.runs import Run, read_run
+from splade_bridge.evaluation.evaluate import DEFAULT_MEASURES, evaluate
+from splade_bridge.evaluation.qrels import Qrels, read_qrels
+from splade_bridge.retrieval.runs import Run, read_run
 from strategies import quick
 
 UNKNOWN = {

@@ -23,14 +23,8 @@ from hypothesis import strategies as st
 from small import hear_sigint
 from splade_bridge import files
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
-from splade_bridge.files import (
-    atomic_writer,
-    folder_lock,
-    numbered_lines,
-    open_reader,
-    plain_suffix,
-    staged_folder,
-)
+from splade_bridge.files import atomic_writer, folder_lock, staged_folder
+from splade_bridge.reading import numbered_lines, open_reader, plain_suffix
 from strategies import quick
 
 SUFFIXES = ("", ".gz", ".zst")

@@ -10,19 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import splade_bridge.formats.id_table as id_table
+import splade_bridge.data.id_table as id_table
 from small import MemorySource, batch_of, random_matrix
-from splade_bridge.docids import DocIdWriter
+from splade_bridge.data.doc_ids import DocIdWriter
+from splade_bridge.data.id_table import IdTable, write_id_table
+from splade_bridge.data.vectors import ImpactBatch, row_pointers
+from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines import engine, open_index
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.errors import BadInputError
-from splade_bridge.export import ExportOptions, export
 from splade_bridge.formats.base import ImpactSource
 from splade_bridge.formats.detect import open_source
+from splade_bridge.formats.export import ExportOptions, export
 from splade_bridge.formats.forward import FORWARD_FOLDER, ForwardSource, ForwardStore
-from splade_bridge.formats.id_table import IdTable, write_id_table
-from splade_bridge.vectors import ImpactBatch, row_pointers
-from splade_bridge.vocab import Vocabulary
 from strategies import Collection, as_dictionaries, collections, ids
 
 
@@ -170,7 +170,7 @@ def test_an_index_of_it_is_that_of_its_source(store: Path, tmp_path: Path) -> No
 
 
 def test_scale_is_refused(store: Path) -> None:
-    from splade_bridge.quantize import QuantizeOptions
+    from splade_bridge.data.quantize import QuantizeOptions
 
     with pytest.raises(BadInputError, match="forward holds integers already"):
         open_source(store, quantize=QuantizeOptions())

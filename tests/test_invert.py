@@ -11,7 +11,7 @@ import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splade_bridge.invert import BYTES_WHILE_GATHERING, Transposer
+from splade_bridge.data.invert import BYTES_WHILE_GATHERING, Transposer
 from strategies import quick
 
 

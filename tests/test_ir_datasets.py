@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from splade_bridge.corpora import read_texts
 from splade_bridge.errors import BadInputError
+from splade_bridge.text.corpora import read_texts
 
 ir_datasets = pytest.importorskip("ir_datasets")
 

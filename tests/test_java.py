@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from splade_bridge.engines.impact_stream import MAGIC
 from splade_bridge.engines.java import java_command, java_version
 from splade_bridge.engines.lucene import MAIN
-from splade_bridge.formats.bulk import MAGIC
 
 ROOT = Path(__file__).parents[1]
 

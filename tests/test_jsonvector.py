@@ -14,12 +14,12 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from splade_bridge.data.quantize import QuantizeOptions, Quantizer
+from splade_bridge.data.vectors import ImpactBatch, row_pointers
+from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.formats import jsonvector
 from splade_bridge.formats.jsonvector import JsonVectorSource, JsonVectorWriter, read_vectors
-from splade_bridge.quantize import QuantizeOptions, Quantizer
-from splade_bridge.vectors import ImpactBatch, row_pointers
-from splade_bridge.vocab import Vocabulary
 from strategies import MAX_IMPACT, Collection, as_dictionaries, collections, quick, weights
 
 Rows = list[tuple[str, dict[str, int]]]

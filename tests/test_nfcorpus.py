@@ -16,14 +16,14 @@ import pytest
 from splade_bridge.engines import NAMES, engine, open_index
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.errors import MissingToolError
-from splade_bridge.evaluate import evaluate
-from splade_bridge.export import ExportOptions, export
+from splade_bridge.evaluation.evaluate import evaluate
+from splade_bridge.evaluation.qrels import read_qrels
+from splade_bridge.evaluation.verify import verify
 from splade_bridge.formats.detect import open_source
-from splade_bridge.qrels import read_qrels
-from splade_bridge.runs import read_run
-from splade_bridge.search import SearchOptions, search_to_run
-from splade_bridge.topics import read_queries
-from splade_bridge.verify import verify
+from splade_bridge.formats.export import ExportOptions, export
+from splade_bridge.formats.queries import read_queries
+from splade_bridge.retrieval.runs import read_run
+from splade_bridge.retrieval.search import SearchOptions, search_to_run
 
 pytestmark = pytest.mark.shared
 
@@ -168,7 +168,7 @@ import sys
 from splade_bridge.engines.pyserini import prepare
 prepare()
 from pyserini.search.lucene import LuceneImpactSearcher
-from splade_bridge.topics import read_queries
+from splade_bridge.formats.queries import read_queries
 from pathlib import Path
 
 class Encoder:

@@ -12,25 +12,26 @@ import pytest
 
 from checkpoints import one_thread, save_checkpoint, wordpiece_tokenizer  # noqa: F401
 from small import MemorySource, queries_of, random_matrix
-from splade_bridge import passages
 from splade_bridge.cli.encode import command as encode_command
 from splade_bridge.cli.index import command as index_command
 from splade_bridge.cli.search import command as search_command
-from splade_bridge.corpora import Text, read_texts
-from splade_bridge.encode.encoder import EncodeOptions, Encoder, load_encoder
-from splade_bridge.encode.passages import LongOptions, PartEncoder, joined
-from splade_bridge.encode.run import encode_to_store
-from splade_bridge.encode.tokens import TextTokenizer
+from splade_bridge.data.ids import MAX_TERM_BYTES
+from splade_bridge.data.manifest import Manifest
+from splade_bridge.data.quantize import QuantizeOptions, Quantizer
+from splade_bridge.data.store import VectorStore
+from splade_bridge.data.vectors import SparseBatch
+from splade_bridge.encoding.encoder import EncodeOptions, Encoder, load_encoder
+from splade_bridge.encoding.passages import LongOptions, PartEncoder, joined
+from splade_bridge.encoding.runner import encode_to_store
+from splade_bridge.encoding.tokens import TextTokenizer
 from splade_bridge.engines import engine
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.errors import BadInputError, UsageError
-from splade_bridge.manifest import Manifest
-from splade_bridge.passages import document_of
-from splade_bridge.quantize import QuantizeOptions, Quantizer
-from splade_bridge.runs import read_run
-from splade_bridge.search import SearchOptions, search_to_run
-from splade_bridge.store import VectorStore
-from splade_bridge.vectors import MAX_TERM_BYTES, SparseBatch
+from splade_bridge.retrieval import passages
+from splade_bridge.retrieval.passages import document_of
+from splade_bridge.retrieval.runs import read_run
+from splade_bridge.retrieval.search import SearchOptions, search_to_run
+from splade_bridge.text.corpora import Text, read_texts
 
 LIMIT, ROOM = 12, 10
 WORDS = ["the", "of", "and", "to", "in", "is", "that", "for", "it", "was", "é", "漢"]

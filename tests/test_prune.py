@@ -13,6 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from small import MemorySource, queries_of, random_matrix
+from splade_bridge.data.vectors import ImpactBatch, SparseBatch
+from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines import engine
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.errors import BadInputError, ExternalProgramError, MissingToolError, UsageError
@@ -20,15 +22,13 @@ from splade_bridge.formats import jsonvector
 from splade_bridge.formats.base import ImpactSource
 from splade_bridge.formats.detect import open_source
 from splade_bridge.formats.jsonvector import JsonVectorWriter
-from splade_bridge.prune.methods import METHODS, policy
-from splade_bridge.prune.policy import Policy, PruneOptions
-from splade_bridge.prune.pruning import Pruning
-from splade_bridge.prune.rows import Unit
-from splade_bridge.prune.size import packed_bytes
-from splade_bridge.prune.source import PrunedSource, pruned_queries
-from splade_bridge.prune.terms import BUILT_IN
-from splade_bridge.vectors import ImpactBatch, SparseBatch
-from splade_bridge.vocab import Vocabulary
+from splade_bridge.pruning.methods import METHODS, policy
+from splade_bridge.pruning.policy import Policy, PruneOptions
+from splade_bridge.pruning.pruning import Pruning
+from splade_bridge.pruning.rows import Unit
+from splade_bridge.pruning.size import packed_bytes
+from splade_bridge.pruning.source import PrunedSource, pruned_queries
+from splade_bridge.pruning.terms import BUILT_IN
 from strategies import Collection, as_dictionaries, collections, impacts, weights
 
 quick = settings(max_examples=60, deadline=None)

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from splade_bridge.errors import BadInputError
-from splade_bridge.quantize import (
+from splade_bridge.data.quantize import (
     EXACT_SCORES_BELOW,
     MAX_IMPACT,
     QuantizeOptions,
     Quantizer,
     warn_if_inexact,
 )
-from splade_bridge.vectors import ImpactBatch, SparseBatch, row_pointers
+from splade_bridge.data.vectors import ImpactBatch, SparseBatch, row_pointers
+from splade_bridge.errors import BadInputError
 from strategies import Collection, collections, quick, weights
 
 scales = st.sampled_from([100.0, 1.0, 64.0, 0.5, 1000.0, 255 / 5, 1e-3])

@@ -11,21 +11,21 @@ import numpy as np
 import pytest
 
 from small import random_matrix
-from splade_bridge import quantize_study as module
-from splade_bridge.agreement import overlap, rank_biased_overlap
 from splade_bridge.cli.app import main
+from splade_bridge.data.quantize import QuantizeOptions
+from splade_bridge.data.store import write_store
+from splade_bridge.data.vectors import SparseBatch, row_pointers
+from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines import engine, open_index
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
-from splade_bridge.evaluate import evaluate
+from splade_bridge.evaluation import quantize_study as module
+from splade_bridge.evaluation.agreement import overlap, rank_biased_overlap
+from splade_bridge.evaluation.evaluate import evaluate
+from splade_bridge.evaluation.quantize_study import Setting, StudyOptions, quantize_study, recommend
 from splade_bridge.formats.base import StoreSource
 from splade_bridge.formats.jsonvector import read_vectors
-from splade_bridge.quantize import QuantizeOptions
-from splade_bridge.quantize_study import Setting, StudyOptions, quantize_study, recommend
-from splade_bridge.store import write_store
-from splade_bridge.topics import read_queries
-from splade_bridge.vectors import SparseBatch, row_pointers
-from splade_bridge.vocab import Vocabulary
+from splade_bridge.formats.queries import read_queries
 
 DOCUMENTS, QUERIES, TERMS, K = 200, 12, 25, 20
 

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from splade_bridge.evaluation.significance import compare_all
 from splade_bridge.report import style, svg, text
 from splade_bridge.report.charts import difference_charts, latency_charts, size_charts
 from splade_bridge.report.page import findings, page
 from splade_bridge.report.pareto import pareto_front
 from splade_bridge.report.published import FIGURES, published
 from splade_bridge.report.results import IndexResult, Latency, Results, Session, VariantResult
-from splade_bridge.significance import compare_all
 from strategies import quick
 
 SVG = "{http://www.w3.org/2000/svg}"

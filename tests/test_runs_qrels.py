@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splade_bridge.engines.base import Hits
+from splade_bridge.data.hits import Hits
 from splade_bridge.errors import BadInputError
-from splade_bridge.qrels import read_qrels
-from splade_bridge.runs import read_run, without_document, write_hits
+from splade_bridge.evaluation.qrels import read_qrels
+from splade_bridge.retrieval.runs import read_run, without_document, write_hits
 from strategies import ids, quick
 
 

@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
-from splade_bridge.significance import SignificanceOptions, compare_all, compare_pair, holm
+from splade_bridge.evaluation.significance import (
+    SignificanceOptions,
+    compare_all,
+    compare_pair,
+    holm,
+)
 
 values = st.integers(0, 20).map(lambda n: n / 20)
 pairs = st.lists(st.tuples(values, values), min_size=2, max_size=10)

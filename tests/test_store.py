@@ -17,11 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from splade_bridge.data.manifest import Manifest
+from splade_bridge.data.store import VectorStore, VectorStoreWriter, read_part, write_store
+from splade_bridge.data.vectors import SparseBatch, row_pointers
+from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
-from splade_bridge.manifest import Manifest
-from splade_bridge.store import VectorStore, VectorStoreWriter, read_part, write_store
-from splade_bridge.vectors import SparseBatch, row_pointers
-from splade_bridge.vocab import Vocabulary
 from strategies import Collection, collections, quick, weights
 
 TERMS = [f"t{i}" for i in range(40)]

@@ -14,12 +14,12 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from splade_bridge.data.quantize import QuantizeOptions
+from splade_bridge.data.store import write_store
+from splade_bridge.data.vectors import ImpactBatch, SparseBatch, row_pointers
+from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, MismatchError
-from splade_bridge.quantize import QuantizeOptions
-from splade_bridge.store import write_store
-from splade_bridge.topics import Queries, concatenate, read_queries, write_repeated_tokens
-from splade_bridge.vectors import ImpactBatch, SparseBatch, row_pointers
-from splade_bridge.vocab import Vocabulary
+from splade_bridge.formats.queries import Queries, concatenate, read_queries, write_repeated_tokens
 from strategies import Collection, as_dictionaries, collections, ids, quick
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {

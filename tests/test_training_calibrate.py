@@ -14,7 +14,7 @@ from splade_bridge.training.max_first import take_maximum_first
 from splade_bridge.training.model import build_model
 from splade_bridge.training.options import ModelOptions
 from splade_bridge.training.recipe import read_recipe
-from splade_bridge.training.run import train
+from splade_bridge.training.train import train
 from tiny_training import World
 
 TEXTS = 400

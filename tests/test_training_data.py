@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from splade_bridge.corpora import Text, read_texts
 from splade_bridge.errors import BadInputError, UsageError
-from splade_bridge.qrels import read_qrels
+from splade_bridge.evaluation.qrels import read_qrels
+from splade_bridge.text.corpora import Text, read_texts
 from splade_bridge.training.data import DataOptions, load_training_data, read_training_data
-from splade_bridge.training.docstrings import (
+from splade_bridge.training.documentation import (
     PairCounts,
     TestSet,
     _library,
@@ -499,7 +499,7 @@ def test_nothing_of_the_demo_is_in_the_training_data() -> None:
 
 def _parts(passage: Any) -> set[str]:
     """What a positive may be: with or without title and summary."""
-    from splade_bridge.training.docstrings import first_sentence
+    from splade_bridge.training.documentation import first_sentence
 
     rest = first_sentence(passage.text)[1]
     whole = {contents(passage), passage.text.strip(), f"{passage.title} {rest}".strip(), rest}

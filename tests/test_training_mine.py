@@ -12,11 +12,11 @@ import pytest
 
 from checkpoints import VOCABULARY, one_thread, save_checkpoint, wordpiece_tokenizer  # noqa: F401
 from small import MemorySource, brute_force, random_matrix
-from splade_bridge.corpora import read_texts
-from splade_bridge.encode.encoder import EncodeOptions, load_encoder
+from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
 from splade_bridge.engines import engine
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
+from splade_bridge.text.corpora import read_texts
 from splade_bridge.training.data import DataOptions, load_training_data
 from splade_bridge.training.mine import MineOptions, mine
 from splade_bridge.training.score import ScoreOptions, score

@@ -17,14 +17,14 @@ pytest.importorskip("sentence_transformers")
 pytest.importorskip("accelerate")
 
 from checkpoints import config, one_thread, save_checkpoint, wordpiece_tokenizer  # noqa: F401
-from splade_bridge.encode.side import load_side
+from splade_bridge.encoding.side import load_side
 from splade_bridge.errors import BadInputError, CheckFailedError, UsageError
-from splade_bridge.evaluate import evaluate
+from splade_bridge.evaluation.evaluate import evaluate
 from splade_bridge.training.checkpoints import checkpoints
 from splade_bridge.training.losses import build_loss
 from splade_bridge.training.model import build_model, inverse_frequencies
 from splade_bridge.training.recipe import Recipe, read_recipe, shipped_recipes
-from splade_bridge.training.run import Trained, train, train_recipe
+from splade_bridge.training.train import Trained, train, train_recipe
 from tiny_training import World
 
 

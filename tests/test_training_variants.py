@@ -18,15 +18,15 @@ pytest.importorskip("accelerate")
 import command_line
 from checkpoints import VOCABULARY, save_checkpoint, wordpiece_tokenizer
 from small import brute_force
-from splade_bridge.corpora import read_texts
-from splade_bridge.demo.run import SOURCES
+from splade_bridge.cli.demo_chain import SOURCES
+from splade_bridge.data.store import VectorStore
+from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines import NAMES, engine
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.errors import MissingToolError
-from splade_bridge.runs import read_run
-from splade_bridge.store import VectorStore
-from splade_bridge.training.run import train_recipe
-from splade_bridge.vocab import Vocabulary
+from splade_bridge.retrieval.runs import read_run
+from splade_bridge.text.corpora import read_texts
+from splade_bridge.training.train import train_recipe
 from tiny_training import World
 
 UNTRAINED = "regularizer.query.penalty=none"

@@ -16,11 +16,11 @@ from small import MemorySource, as_pairs, batch_of, brute_force, queries_of, ran
 from splade_bridge.engines import engine, open_index
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
-from splade_bridge.export import ExportOptions, export
+from splade_bridge.formats.export import ExportOptions, export
 from splade_bridge.formats.forward import ForwardStore
-from splade_bridge.search import SearchOptions, search_to_run
-from splade_bridge.topics import Queries
-from splade_bridge.two_step import KeptShare, TwoStepOptions, TwoStepSearcher
+from splade_bridge.formats.queries import Queries
+from splade_bridge.retrieval.search import SearchOptions, search_to_run
+from splade_bridge.retrieval.two_step import KeptShare, TwoStepOptions, TwoStepSearcher
 
 N, WIDTH = 300, 40
 TERMS = [f"t{i:02d}" for i in range(WIDTH)]

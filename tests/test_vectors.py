@@ -7,17 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splade_bridge.corpora import DuplicateGuard
+from splade_bridge.data.counts import Counts
+from splade_bridge.data.ids import MAX_TERM_BYTES, DuplicateGuard, checked_id
+from splade_bridge.data.vectors import ImpactBatch, SparseBatch, row_pointers
+from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
-from splade_bridge.vectors import (
-    MAX_TERM_BYTES,
-    Counts,
-    ImpactBatch,
-    SparseBatch,
-    checked_id,
-    row_pointers,
-)
-from splade_bridge.vocab import Vocabulary
 from strategies import Collection, collections, ids, quick, terms, weights
 
 

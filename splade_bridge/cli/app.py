@@ -102,7 +102,7 @@ def _options(
         force=True,
     )
     # The space that sorting takes is stated before it is taken.
-    logging.getLogger("splade_bridge.invert").setLevel(logging.INFO)
+    logging.getLogger("splade_bridge.data.invert").setLevel(logging.INFO)
     logging.addLevelName(logging.WARNING, "warning")
     logging.addLevelName(logging.INFO, "info")
 

@@ -26,7 +26,7 @@ from splade_bridge.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from splade_bridge.bench import BenchRow, Latency
+    from splade_bridge.evaluation.bench import BenchRow, Latency
 
 NAME = "bench"
 
@@ -76,8 +76,8 @@ def command(
     Milliseconds a query. Encoding text with --model is timed apart, one query a time. If medians of
     the repeats differ by more than 10 %, the machine is too noisy to tell.
     """
-    from splade_bridge.bench import TOO_NOISY, BenchOptions, bench, time_encoding
     from splade_bridge.engines import open_index
+    from splade_bridge.evaluation.bench import TOO_NOISY, BenchOptions, bench, time_encoding
     from splade_bridge.files import atomic_writer, refuse_existing
 
     if out is not None:

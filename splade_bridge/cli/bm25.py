@@ -57,9 +57,9 @@ def command(
     OUT/documents and OUT/queries are vector stores for every engine; queries count terms, so
     search them with --scale 1.
     """
-    from splade_bridge.bm25 import DOCUMENTS, INDEX, QUERIES, RUN, Bm25Options, build_bm25
-    from splade_bridge.corpora import CorpusOptions, read_texts
+    from splade_bridge.engines.bm25 import DOCUMENTS, INDEX, QUERIES, RUN, Bm25Options, build_bm25
     from splade_bridge.files import refuse_existing
+    from splade_bridge.text.corpora import CorpusOptions, read_texts
 
     refuse_existing(out, overwrite=overwrite)
     fields = CorpusOptions(id_field, text_field, title_field)

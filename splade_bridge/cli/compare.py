@@ -42,8 +42,8 @@ def command(
     results.csv, charts and report.html, one page that needs nothing else. What is finished is not
     done again: change the SPEC, or stop it, and give the same command.
     """
-    from splade_bridge.compare.read_spec import load_spec
-    from splade_bridge.compare.run import REPORT, compare
+    from splade_bridge.comparison.compare import REPORT, compare
+    from splade_bridge.comparison.read_spec import load_spec
     from splade_bridge.errors import Interrupted
 
     loaded = load_spec(spec, data)

@@ -38,8 +38,8 @@ def command(
     import shutil
     import sys
 
+    from splade_bridge.cli.demo_chain import DemoResult, check_model, run_demo
     from splade_bridge.demo.collection import model_path
-    from splade_bridge.demo.run import DemoResult, check_model, run_demo
     from splade_bridge.errors import UsageError
     from splade_bridge.files import refuse_existing
 
@@ -68,7 +68,7 @@ def _show(result: object, out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from splade_bridge.demo.run import MEASURES, DemoResult
+    from splade_bridge.cli.demo_chain import MEASURES, DemoResult
 
     assert isinstance(result, DemoResult)
     console = Console()

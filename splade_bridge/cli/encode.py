@@ -20,7 +20,7 @@ from splade_bridge.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from splade_bridge.corpora import Role
+    from splade_bridge.text.corpora import Role
 
 NAME = "encode"
 
@@ -148,12 +148,13 @@ def command(
 
     A run that was stopped goes on where it was when the same command is given again.
     """
-    from splade_bridge.corpora import Corpus, CorpusOptions, corpus_files
-    from splade_bridge.encode.shards import Shard
+    from splade_bridge.data.manifest import FILE_NAME
+    from splade_bridge.data.store import PLAN
+    from splade_bridge.encoding.shards import Shard
     from splade_bridge.errors import UsageError
-    from splade_bridge.files import STDIO, refuse_existing
-    from splade_bridge.manifest import FILE_NAME
-    from splade_bridge.store import PLAN
+    from splade_bridge.files import refuse_existing
+    from splade_bridge.reading import STDIO
+    from splade_bridge.text.corpora import Corpus, CorpusOptions, corpus_files
 
     if side not in ("document", "query"):
         raise UsageError(f"--side is document or query, not {side!r}")
@@ -174,15 +175,15 @@ def command(
     source = Corpus(corpus, role, CorpusOptions(id_field, text_field, title_field))
     files = corpus_files(corpus, role)
 
-    from splade_bridge.encode.devices import DeviceRunner, parse_devices
-    from splade_bridge.encode.encoder import DTYPES, EncodeOptions
-    from splade_bridge.encode.head import Pooling
-    from splade_bridge.encode.passages import LongMode, LongOptions
-    from splade_bridge.encode.progress import known_count, progress_bar
-    from splade_bridge.encode.ray_job import RayRunner
-    from splade_bridge.encode.run import LocalRunner, Runner, fill_store, not_empty
-    from splade_bridge.encode.side import QueryMode
-    from splade_bridge.encode.worker import EncoderSpec
+    from splade_bridge.encoding.devices import DeviceRunner, parse_devices
+    from splade_bridge.encoding.encoder import DTYPES, EncodeOptions
+    from splade_bridge.encoding.head import Pooling
+    from splade_bridge.encoding.passages import LongMode, LongOptions
+    from splade_bridge.encoding.progress import known_count, progress_bar
+    from splade_bridge.encoding.ray_job import RayRunner
+    from splade_bridge.encoding.runner import LocalRunner, Runner, fill_store, not_empty
+    from splade_bridge.encoding.side import QueryMode
+    from splade_bridge.encoding.worker import EncoderSpec
 
     for flag, value, known in (
         ("pooling", pooling, (None, *get_args(Pooling))),

@@ -38,10 +38,10 @@ def command(
 ) -> None:
     """Measure a run against judgements, with trec_eval's rules for ties."""
     from splade_bridge.errors import BadInputError, UsageError
-    from splade_bridge.evaluate import DEFAULT_MEASURES
-    from splade_bridge.evaluate import evaluate as evaluate_run
-    from splade_bridge.qrels import read_qrels
-    from splade_bridge.runs import read_run
+    from splade_bridge.evaluation.evaluate import DEFAULT_MEASURES
+    from splade_bridge.evaluation.evaluate import evaluate as evaluate_run
+    from splade_bridge.evaluation.qrels import read_qrels
+    from splade_bridge.retrieval.runs import read_run
 
     if missing not in ("zero", "skip"):
         raise UsageError(f"--missing is zero or skip, not {missing!r}")

@@ -40,7 +40,7 @@ def command(
 
     from splade_bridge.engines import open_index
     from splade_bridge.errors import BadInputError
-    from splade_bridge.explain import contributions
+    from splade_bridge.retrieval.explain import contributions
 
     loaded = load_queries(queries, model, quantize_options(scale, rounding, clip), max_length)
     if query_id not in loaded.batch.ids:

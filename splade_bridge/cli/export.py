@@ -77,12 +77,12 @@ def command(
     """Turn vectors into integer impacts and write them for other tools."""
     import tempfile
 
-    from splade_bridge.corpora import read_texts
-    from splade_bridge.export import ExportOptions
-    from splade_bridge.export import export as export_vectors
     from splade_bridge.files import refuse_existing
     from splade_bridge.formats.base import ImpactSource
     from splade_bridge.formats.detect import open_source
+    from splade_bridge.formats.export import ExportOptions
+    from splade_bridge.formats.export import export as export_vectors
+    from splade_bridge.text.corpora import read_texts
 
     refuse_existing(out, overwrite=overwrite)
     options = ExportOptions(
@@ -95,9 +95,9 @@ def command(
     with contextlib.ExitStack() as stack:
         vectors = Path(source)
         if model is not None:
-            from splade_bridge.encode.encoder import EncodeOptions, load_encoder
-            from splade_bridge.encode.progress import progress_bar
-            from splade_bridge.encode.run import encode_to_store
+            from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
+            from splade_bridge.encoding.progress import progress_bar
+            from splade_bridge.encoding.runner import encode_to_store
 
             out.parent.mkdir(parents=True, exist_ok=True)
             scratch = stack.enter_context(

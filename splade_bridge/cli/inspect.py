@@ -17,9 +17,9 @@ def command(
     json: Json = False,
 ) -> None:
     """Show what an artefact is and what it was made from, and check that its files are whole."""
+    from splade_bridge.data.manifest import Manifest
     from splade_bridge.errors import BadInputError
     from splade_bridge.files import sha256_file
-    from splade_bridge.manifest import Manifest
 
     manifest = Manifest.load(artefact)
     for file in manifest.files:

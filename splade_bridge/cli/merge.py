@@ -23,7 +23,7 @@ def command(
     The store is byte for byte the one that an encoding without --shard makes. Files are
     hard-linked where that is possible, and the shards stay.
     """
-    from splade_bridge.merge import merge_shards
+    from splade_bridge.encoding.merge import merge_shards
 
     manifest = merge_shards(shards, out, overwrite=overwrite)
     counts = manifest.counts

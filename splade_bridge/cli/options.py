@@ -13,8 +13,8 @@ from splade_bridge.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from splade_bridge.quantize import QuantizeOptions
-    from splade_bridge.topics import Queries
+    from splade_bridge.data.quantize import QuantizeOptions
+    from splade_bridge.formats.queries import Queries
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a finished output.")]
@@ -78,7 +78,7 @@ def quantize_options(
     scale: float | None, rounding: str, clip: int | None
 ) -> QuantizeOptions | None:
     """Options from flags; None if no flag was given, so that each source takes its default."""
-    from splade_bridge.quantize import DEFAULT_SCALE, QuantizeOptions
+    from splade_bridge.data.quantize import DEFAULT_SCALE, QuantizeOptions
 
     if rounding not in ("nearest", "down"):
         raise UsageError(f"--rounding is nearest or down, not {rounding!r}")
@@ -109,7 +109,7 @@ def load_queries(
     queries: str, model: str | None, quantize: QuantizeOptions | None, max_length: int
 ) -> Queries:
     """Queries from text with a model, or pre-encoded."""
-    from splade_bridge.topics import encode_queries, read_queries
+    from splade_bridge.formats.queries import encode_queries, read_queries
 
     if model is None:
         return read_queries(Path(queries), quantize)

@@ -21,9 +21,9 @@ from splade_bridge.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from splade_bridge.data.manifest import Manifest, Side
     from splade_bridge.formats.base import ImpactSource
-    from splade_bridge.manifest import Manifest, Side
-    from splade_bridge.prune.policy import PruneOptions
+    from splade_bridge.pruning.policy import PruneOptions
 
 NAME = "prune"
 
@@ -89,13 +89,13 @@ def command(
     they hold; --value is in the same unit. Ties are cut by the terms' strings, never by chance: see
     docs/pruning.md.
     """
+    from splade_bridge.data.manifest import FILE_NAME, Manifest
+    from splade_bridge.data.quantize import DEFAULT_SCALE
     from splade_bridge.errors import UsageError
     from splade_bridge.files import refuse_existing
     from splade_bridge.formats.detect import SOURCE_FORMATS
-    from splade_bridge.manifest import FILE_NAME, Manifest
-    from splade_bridge.prune.methods import policy
-    from splade_bridge.prune.policy import PruneOptions
-    from splade_bridge.quantize import DEFAULT_SCALE
+    from splade_bridge.pruning.methods import policy
+    from splade_bridge.pruning.policy import PruneOptions
 
     if len(methods) != len(values):
         raise UsageError(
@@ -116,7 +116,7 @@ def command(
         DEFAULT_SCALE if scale is None else scale,
     )
     if known and known.kind == "vectors":
-        from splade_bridge.prune.store import prune_store
+        from splade_bridge.pruning.store import prune_store
 
         rows = known.counts.documents
         manifest = prune_store(
@@ -124,8 +124,8 @@ def command(
             watch=lambda batches: progress(batches, "pruning", rows),
         )  # fmt: skip
     else:
-        from splade_bridge.export import ExportOptions, export
-        from splade_bridge.prune.source import PrunedSource
+        from splade_bridge.formats.export import ExportOptions, export
+        from splade_bridge.pruning.source import PrunedSource
 
         opened, formats = _files(source, wanted, source_format, scale, known, options)
         pruned = PrunedSource(
@@ -155,9 +155,9 @@ def command(
 
 
 def _side(side: str | None, source: Path, known: Manifest | None) -> Side:
-    from splade_bridge.corpora import TSV_SUFFIXES
     from splade_bridge.errors import MismatchError
-    from splade_bridge.files import plain_suffix
+    from splade_bridge.reading import plain_suffix
+    from splade_bridge.text.corpora import TSV_SUFFIXES
 
     said = known.encoding.side if known and known.encoding else None
     if side and said and side != said:
@@ -176,14 +176,14 @@ def _files(
     options: PruneOptions,
 ) -> tuple[Callable[[], ImpactSource], tuple[str, ...]]:
     """What opens ``source``, and the formats that it has and that are to be written."""
-    from splade_bridge.corpora import JSON_SUFFIXES
+    from splade_bridge.data.quantize import QuantizeOptions
     from splade_bridge.errors import BadInputError
-    from splade_bridge.files import plain_suffix
     from splade_bridge.formats.ciff import CiffSource
     from splade_bridge.formats.detect import open_source
-    from splade_bridge.prune.source import QuerySource
-    from splade_bridge.quantize import QuantizeOptions
-    from splade_bridge.topics import read_queries
+    from splade_bridge.formats.queries import read_queries
+    from splade_bridge.pruning.source import QuerySource
+    from splade_bridge.reading import plain_suffix
+    from splade_bridge.text.corpora import JSON_SUFFIXES
 
     quantize = None if scale is None else QuantizeOptions(scale)
     formats = tuple(known.options.get("formats", ())) if known else ()

@@ -13,7 +13,7 @@ import typer
 from splade_bridge.cli.options import Json, Overwrite, note, print_json, progress
 
 if TYPE_CHECKING:
-    from splade_bridge.quantize_study import Setting, Study
+    from splade_bridge.evaluation.quantize_study import Setting, Study
 
 NAME = "quantize-study"
 
@@ -62,9 +62,9 @@ def command(
     nDCG@10, lost mass, dropped postings, and how far scores stay below 2^24.
     """
     from splade_bridge.errors import UsageError
+    from splade_bridge.evaluation.qrels import read_qrels
+    from splade_bridge.evaluation.quantize_study import StudyOptions, quantize_study
     from splade_bridge.files import atomic_writer, refuse_existing
-    from splade_bridge.qrels import read_qrels
-    from splade_bridge.quantize_study import StudyOptions, quantize_study
 
     roundings = {"nearest": ("nearest",), "down": ("down",), "both": ("nearest", "down")}
     if rounding not in roundings:

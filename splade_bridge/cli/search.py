@@ -116,9 +116,10 @@ def command(
     Every query is answered; those that find nothing are named in a warning.
     """
     from splade_bridge.errors import UsageError
-    from splade_bridge.files import STDIO, refuse_existing
-    from splade_bridge.search import SearchOptions, search_to_run
-    from splade_bridge.two_step import DEFAULT_CANDIDATES
+    from splade_bridge.files import refuse_existing
+    from splade_bridge.reading import STDIO
+    from splade_bridge.retrieval.search import SearchOptions, search_to_run
+    from splade_bridge.retrieval.two_step import DEFAULT_CANDIDATES
 
     if output_format not in ("trec", "msmarco"):
         raise UsageError(f"--output-format is trec or msmarco, not {output_format!r}")

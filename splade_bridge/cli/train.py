@@ -104,7 +104,7 @@ def command(
         return typer.echo(to_toml(read), nl=False)
     if out is None:
         raise UsageError("--output is missing: name the folder of the checkpoint")
-    from splade_bridge.training.run import train
+    from splade_bridge.training.train import train
 
     trained = train(read, out, overwrite=overwrite, say=note)
     if os.environ.get("RANK", "0") != "0":  # one of several processes of torchrun

@@ -42,7 +42,7 @@ def command(
     """
     from splade_bridge.engines import open_index
     from splade_bridge.errors import CheckFailedError, UsageError
-    from splade_bridge.verify import verify
+    from splade_bridge.evaluation.verify import verify
 
     if len(indexes) < 2:
         raise UsageError("verify compares two or more indexes")

@@ -1,7 +1,7 @@
 """The demo's collection: documentation strings of Python, questions about them, and a model.
 
-The passages are those of :mod:`splade_bridge.docstrings`; questions, answers and model lie in this
-folder.
+The passages are those of :mod:`splade_bridge.demo.docstrings`; questions, answers and model lie in
+this folder.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from splade_bridge.docstrings import Passage, passages
+from splade_bridge.demo.docstrings import Passage, passages
 
 __all__ = ["Passage", "model_path", "passages", "qrels_path", "queries_path", "write_corpus"]
 

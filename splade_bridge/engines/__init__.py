@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from splade_bridge.data.invert import DEFAULT_MEMORY
+from splade_bridge.data.manifest import FILE_NAME, Manifest
 from splade_bridge.errors import BadInputError
-from splade_bridge.invert import DEFAULT_MEMORY
-from splade_bridge.manifest import FILE_NAME, Manifest
 
 if TYPE_CHECKING:
     from splade_bridge.engines.base import Engine, Searcher

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import orjson
 
+from splade_bridge.data.vectors import ImpactBatch, Int64Array, row_pointers
 from splade_bridge.errors import ExternalProgramError
 from splade_bridge.files import atomic_writer
-from splade_bridge.vectors import ImpactBatch, Int64Array, row_pointers
 
 if TYPE_CHECKING:
     from splade_bridge.engines.base import Searcher

@@ -14,15 +14,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from splade_bridge.closing import Closing
+from splade_bridge.data.closing import Closing
+from splade_bridge.data.counts import Counts
+from splade_bridge.data.hits import Hits
+from splade_bridge.data.invert import DEFAULT_MEMORY
+from splade_bridge.data.manifest import Manifest, base_tools
+from splade_bridge.data.vectors import ImpactBatch, Int64Array
+from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.auto import AUTO, best_algorithm
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
 from splade_bridge.files import staged_folder
 from splade_bridge.formats.base import ImpactSource
-from splade_bridge.invert import DEFAULT_MEMORY
-from splade_bridge.manifest import Manifest, base_tools
-from splade_bridge.vectors import Counts, ImpactBatch, Int64Array
-from splade_bridge.vocab import Vocabulary
 
 log = logging.getLogger(__name__)
 
@@ -61,24 +63,6 @@ class ReadBack(NamedTuple):
     documents: int
     postings: int
     impact_sum: int
-
-
-class Hits(NamedTuple):
-    """The ranked documents of one query.
-
-    Attributes:
-        query_id: the query.
-        doc_ids: at most k, best first.
-        scores: int64[len(doc_ids)].
-        nanoseconds: time of the retrieval itself, without reading queries or writing runs.
-        scored: postings that were scored, where the engine tells.
-    """
-
-    query_id: str
-    doc_ids: list[str]
-    scores: Int64Array
-    nanoseconds: int
-    scored: int | None = None
 
 
 class Searcher(Closing, abc.ABC):

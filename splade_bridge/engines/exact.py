@@ -11,12 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-from splade_bridge.docids import DocIds, DocIdWriter
+from splade_bridge.data.doc_ids import DocIds, DocIdWriter
+from splade_bridge.data.hits import Hits
+from splade_bridge.data.invert import Transposer
+from splade_bridge.data.manifest import Manifest
+from splade_bridge.data.vectors import ImpactBatch, Int64Array, row_pointers
+from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.base import (
     VOCABULARY,
     BuildOptions,
     Engine,
-    Hits,
     ReadBack,
     Searcher,
     refuse_empty,
@@ -24,10 +28,6 @@ from splade_bridge.engines.base import (
 from splade_bridge.errors import BadInputError
 from splade_bridge.files import mapped
 from splade_bridge.formats.base import ImpactSource
-from splade_bridge.invert import Transposer
-from splade_bridge.manifest import Manifest
-from splade_bridge.vectors import ImpactBatch, Int64Array, row_pointers
-from splade_bridge.vocab import Vocabulary
 
 INDPTR, DOCS, IMPACTS = "indptr.npy", "docs.bin", "impacts.bin"
 

@@ -20,23 +20,23 @@ from typing import BinaryIO, cast
 import numpy as np
 import orjson
 
+from splade_bridge.data.hits import Hits
+from splade_bridge.data.manifest import Manifest
+from splade_bridge.data.vectors import ImpactBatch, row_pointers
+from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.base import (
     VOCABULARY,
     BuildOptions,
     Engine,
-    Hits,
     ReadBack,
     Searcher,
     refuse_empty,
 )
+from splade_bridge.engines.impact_stream import write_stream
 from splade_bridge.engines.java import anserini_jar, java, java_command
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
 from splade_bridge.formats.base import ImpactSource
-from splade_bridge.formats.bulk import write_stream
 from splade_bridge.formats.jsonvector import JsonVectorWriter
-from splade_bridge.manifest import Manifest
-from splade_bridge.vectors import ImpactBatch, row_pointers
-from splade_bridge.vocab import Vocabulary
 
 log = logging.getLogger(__name__)
 

@@ -17,14 +17,18 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from splade_bridge.closing import Closing
-from splade_bridge.docids import DocIds, DocIdWriter
+from splade_bridge.data.closing import Closing
+from splade_bridge.data.doc_ids import DocIds, DocIdWriter
+from splade_bridge.data.hits import Hits
+from splade_bridge.data.invert import Transposer
+from splade_bridge.data.manifest import Manifest
+from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array
+from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines import pisa_programs
 from splade_bridge.engines.base import (
     VOCABULARY,
     BuildOptions,
     Engine,
-    Hits,
     ReadBack,
     Searcher,
     refuse_empty,
@@ -40,10 +44,6 @@ from splade_bridge.errors import ExternalProgramError, MissingToolError, UsageEr
 from splade_bridge.files import mapped
 from splade_bridge.formats.base import ImpactSource
 from splade_bridge.formats.pisa import RAW_FILES, number_name, write_canonical
-from splade_bridge.invert import Transposer
-from splade_bridge.manifest import Manifest
-from splade_bridge.vectors import ImpactBatch, Int32Array, Int64Array
-from splade_bridge.vocab import Vocabulary
 
 log = logging.getLogger(__name__)
 

@@ -7,18 +7,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from splade_bridge.corpora import DuplicateGuard
-from splade_bridge.manifest import (
+from splade_bridge.data.counts import Counts
+from splade_bridge.data.ids import DuplicateGuard
+from splade_bridge.data.manifest import (
     FILE_NAME,
     EncodingInfo,
     Manifest,
     QuantizationInfo,
     VocabularyInfo,
 )
-from splade_bridge.quantize import QuantizeOptions, Quantizer
-from splade_bridge.store import VectorStore
-from splade_bridge.vectors import Counts, ImpactBatch
-from splade_bridge.vocab import Vocabulary
+from splade_bridge.data.quantize import QuantizeOptions, Quantizer
+from splade_bridge.data.store import VectorStore
+from splade_bridge.data.vectors import ImpactBatch
+from splade_bridge.data.vocabulary import Vocabulary
 
 
 class ImpactSource(abc.ABC):

@@ -18,14 +18,16 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from splade_bridge.corpora import DuplicateGuard
+from splade_bridge.data.counts import Counts
+from splade_bridge.data.ids import DuplicateGuard, checked_id
+from splade_bridge.data.invert import Transposer
+from splade_bridge.data.manifest import Manifest
+from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array
+from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
-from splade_bridge.files import atomic_writer, open_reader
+from splade_bridge.files import atomic_writer
 from splade_bridge.formats.base import ImpactSource
-from splade_bridge.invert import Transposer
-from splade_bridge.manifest import Manifest
-from splade_bridge.vectors import Counts, ImpactBatch, Int32Array, Int64Array, checked_id
-from splade_bridge.vocab import Vocabulary
+from splade_bridge.reading import open_reader
 
 log = logging.getLogger(__name__)
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from splade_bridge.corpora import JSON_SUFFIXES
+from splade_bridge.data.invert import DEFAULT_MEMORY
+from splade_bridge.data.manifest import FILE_NAME, Manifest
+from splade_bridge.data.quantize import QuantizeOptions
+from splade_bridge.data.store import SHARD
 from splade_bridge.errors import BadInputError
-from splade_bridge.files import plain_suffix
 from splade_bridge.formats.base import ImpactSource, StoreSource, export_manifest
 from splade_bridge.formats.ciff import CiffSource
 from splade_bridge.formats.forward import FORWARD_FOLDER, ForwardSource, is_forward
 from splade_bridge.formats.jsonvector import JsonVectorSource
-from splade_bridge.invert import DEFAULT_MEMORY
-from splade_bridge.manifest import FILE_NAME, Manifest
-from splade_bridge.quantize import QuantizeOptions
-from splade_bridge.store import SHARD
+from splade_bridge.reading import plain_suffix
+from splade_bridge.text.corpora import JSON_SUFFIXES
 
 SourceFormat = Literal["vectors", "jsonvector", "ciff", "forward"]
 SOURCE_FORMATS = ("vectors", "jsonvector", "ciff", "forward")

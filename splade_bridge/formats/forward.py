@@ -21,16 +21,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from splade_bridge.corpora import DuplicateGuard
-from splade_bridge.docids import DocIdWriter
+from splade_bridge.data.counts import Counts
+from splade_bridge.data.doc_ids import DocIdWriter
+from splade_bridge.data.id_table import IdTable, write_id_table
+from splade_bridge.data.ids import DuplicateGuard
+from splade_bridge.data.invert import DEFAULT_MEMORY
+from splade_bridge.data.manifest import FILE_NAME, Manifest
+from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array, row_pointers
+from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.files import mapped, sha256_file
 from splade_bridge.formats.base import ImpactSource, export_manifest
-from splade_bridge.formats.id_table import IdTable, write_id_table
-from splade_bridge.invert import DEFAULT_MEMORY
-from splade_bridge.manifest import FILE_NAME, Manifest
-from splade_bridge.vectors import Counts, ImpactBatch, Int32Array, Int64Array, row_pointers
-from splade_bridge.vocab import Vocabulary
 
 FORWARD_FOLDER = "forward"
 INDPTR, TERMS, IMPACTS = "indptr.npy", "terms.npy", "impacts.npy"

@@ -18,26 +18,23 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 import orjson
 
-from splade_bridge.corpora import (
-    ID_FIELDS,
-    JSON_SUFFIXES,
-    DuplicateGuard,
+from splade_bridge.data.counts import Counts
+from splade_bridge.data.ids import DuplicateGuard, checked_id
+from splade_bridge.data.manifest import Manifest, QuantizationInfo
+from splade_bridge.data.quantize import MAX_IMPACT, QuantizeOptions, Quantizer
+from splade_bridge.data.vectors import ImpactBatch, SparseBatch, row_pointers
+from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.errors import BadInputError
+from splade_bridge.files import atomic_writer
+from splade_bridge.formats.base import ImpactSource
+from splade_bridge.reading import (
     json_object,
+    numbered_lines,
+    open_reader,
+    plain_suffix,
     unique_keys,
 )
-from splade_bridge.errors import BadInputError
-from splade_bridge.files import atomic_writer, numbered_lines, open_reader, plain_suffix
-from splade_bridge.formats.base import ImpactSource
-from splade_bridge.manifest import Manifest, QuantizationInfo
-from splade_bridge.quantize import MAX_IMPACT, QuantizeOptions, Quantizer
-from splade_bridge.vectors import (
-    Counts,
-    ImpactBatch,
-    SparseBatch,
-    checked_id,
-    row_pointers,
-)
-from splade_bridge.vocab import Vocabulary
+from splade_bridge.text.corpora import ID_FIELDS, JSON_SUFFIXES
 
 log = logging.getLogger(__name__)
 

@@ -21,9 +21,9 @@ from typing import BinaryIO
 
 import numpy as np
 
+from splade_bridge.data.invert import Columns, Transposer
+from splade_bridge.data.vectors import Int32Array, Int64Array
 from splade_bridge.errors import BadInputError
-from splade_bridge.invert import Columns, Transposer
-from splade_bridge.vectors import Int32Array, Int64Array
 
 NAME_DIGITS = 10
 BASENAME = "inv"

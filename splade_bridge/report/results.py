@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from splade_bridge.evaluation.significance import Comparison
 from splade_bridge.report.published import Published
-from splade_bridge.significance import Comparison
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,9 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from splade_bridge.corpora import corpus_files, read_texts
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
 from splade_bridge.files import staged_folder
+from splade_bridge.text.corpora import corpus_files, read_texts
 from splade_bridge.training.examples import Choice, DataCounts, Example
 from splade_bridge.training.groups import Group, id_triples, json_groups, text_triples
 from splade_bridge.training.judged import (
@@ -37,7 +37,7 @@ from splade_bridge.training.judged import (
     judged_groups,
     scored_candidates,
 )
-from splade_bridge.training.rows import RowMaker, RowOptions
+from splade_bridge.training.row_maker import RowMaker, RowOptions
 from splade_bridge.training.score_files import read_scores
 from splade_bridge.training.texts import PairScores, TextTable
 
@@ -239,7 +239,7 @@ def _examples(options: DataOptions, folder: Path, counts: DataCounts) -> Iterato
         RowOptions(options.negatives, options.choice, options.positives, options.seed), counts
     )
     if options.format == "docstrings":
-        from splade_bridge.training.docstrings import PairCounts, docstring_groups
+        from splade_bridge.training.documentation import PairCounts, docstring_groups
 
         pairs = PairCounts(options.library_pairs, options.package_pairs, options.written_pairs)
         return maker.rows(

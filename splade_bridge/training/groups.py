@@ -19,12 +19,11 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from splade_bridge.corpora import json_object
+from splade_bridge.data.ids import checked_id
 from splade_bridge.errors import BadInputError
-from splade_bridge.files import numbered_lines
+from splade_bridge.reading import json_object, numbered_lines
 from splade_bridge.training.examples import Candidate, checked_text
 from splade_bridge.training.score_files import QUERY_FIELDS, finite
-from splade_bridge.vectors import checked_id
 
 TEACHER_COLUMNS = 5
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from splade_bridge.encode.snapshot import find_snapshot
+from splade_bridge.encoding.snapshot import find_snapshot
 from splade_bridge.errors import BadInputError
 
 

@@ -22,19 +22,19 @@ from typing import Literal, NamedTuple
 
 import orjson
 
-from splade_bridge.corpora import read_texts
+from splade_bridge.data.manifest import FILE_NAME, base_tools, check_fit
+from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.engines import engine, open_index
 from splade_bridge.engines.base import BuildOptions, Searcher
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files import atomic_writer, refuse_existing, sha256_file
 from splade_bridge.formats.detect import open_source
-from splade_bridge.manifest import FILE_NAME, base_tools, check_fit
-from splade_bridge.runs import read_run
-from splade_bridge.topics import Queries, concatenate, encode_queries, read_queries
+from splade_bridge.formats.queries import Queries, concatenate, encode_queries, read_queries
+from splade_bridge.retrieval.runs import read_run
+from splade_bridge.text.corpora import read_texts
 from splade_bridge.training.examples import Candidate, choose, generator
 from splade_bridge.training.hub import model_folder
 from splade_bridge.training.judged import any_qrels
-from splade_bridge.vectors import ImpactBatch
 
 log = logging.getLogger(__name__)
 
@@ -329,8 +329,8 @@ def _index(options: MineOptions, temporary: Path) -> Path:
         return options.index
     documents = options.documents
     if options.corpus is not None and options.model is not None:
-        from splade_bridge.encode.encoder import EncodeOptions, load_encoder
-        from splade_bridge.encode.run import encode_to_store
+        from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
+        from splade_bridge.encoding.runner import encode_to_store
 
         documents = temporary / "vectors"
         encoder = load_encoder(

@@ -207,7 +207,7 @@ def _learnt(options: MlmOptions, work: Path) -> Path:
 def _tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
-    from splade_bridge.encode.masked_lm import first_line
+    from splade_bridge.encoding.masked_lm import first_line
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -223,7 +223,7 @@ def _pretrained(base: Path) -> Any:
     import torch
     from transformers import AutoModelForMaskedLM
 
-    from splade_bridge.encode.masked_lm import first_line
+    from splade_bridge.encoding.masked_lm import first_line
 
     try:
         return AutoModelForMaskedLM.from_pretrained(base, dtype=torch.float32)

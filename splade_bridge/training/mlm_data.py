@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 from transformers import DataCollatorForLanguageModeling
 
-from splade_bridge.corpora import read_texts
 from splade_bridge.errors import BadInputError
-from splade_bridge.files import atomic_writer, numbered_lines
+from splade_bridge.files import atomic_writer
+from splade_bridge.reading import numbered_lines
+from splade_bridge.text.corpora import read_texts
 from splade_bridge.training.options import MlmOptions
 from splade_bridge.training.word_vectors import word_vectors
 
@@ -44,7 +45,7 @@ def texts_of(options: MlmOptions) -> Iterator[str]:
     for corpus in options.corpora:
         yield from (text.text for text in read_texts(corpus))
     if options.docstrings:
-        from splade_bridge.training.docstrings import contents, documentation
+        from splade_bridge.training.documentation import contents, documentation
 
         yield from map(contents, documentation(options.packages))
 

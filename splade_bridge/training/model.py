@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from splade_bridge.encode.masked_lm import first_line, load_masked_lm, position_limit, quiet
+from splade_bridge.encoding.masked_lm import first_line, load_masked_lm, position_limit, quiet
 from splade_bridge.errors import BadInputError
 from splade_bridge.files import staged_folder
 from splade_bridge.training.hub import model_folder

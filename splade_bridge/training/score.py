@@ -20,11 +20,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import orjson
 
-from splade_bridge.corpora import Text, read_texts
+from splade_bridge.data.manifest import FILE_NAME, base_tools
 from splade_bridge.errors import BadInputError, MismatchError, MissingToolError, UsageError
 from splade_bridge.files import atomic_writer, folder_lock, refuse_existing, sha256_file
-from splade_bridge.manifest import FILE_NAME, base_tools
-from splade_bridge.runs import read_run
+from splade_bridge.retrieval.runs import read_run
+from splade_bridge.text.corpora import Text, read_texts
 from splade_bridge.training.groups import Group, json_groups
 from splade_bridge.training.hub import model_folder
 from splade_bridge.training.texts import TextTable
@@ -382,7 +382,7 @@ def _dense(options: ScoreOptions, model: str) -> Scorer:
 
 def _sparse(options: ScoreOptions, model: str) -> Scorer:
     """The dot product of float weights, before any quantization."""
-    from splade_bridge.encode.encoder import EncodeOptions, load_encoder
+    from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
 
     settings = EncodeOptions(
         max_length=options.max_length or 256, dtype=options.dtype, device=options.device or "auto"

@@ -21,11 +21,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from splade_bridge.corpora import DuplicateGuard, json_object, unique_keys
+from splade_bridge.data.ids import DuplicateGuard, checked_id
 from splade_bridge.errors import BadInputError
-from splade_bridge.files import numbered_lines, open_reader, plain_suffix
-from splade_bridge.runs import read_run
-from splade_bridge.vectors import checked_id
+from splade_bridge.reading import (
+    json_object,
+    numbered_lines,
+    open_reader,
+    plain_suffix,
+    unique_keys,
+)
+from splade_bridge.retrieval.runs import read_run
 
 QUERY_FIELDS = ("query_id", "qid", "_id")
 DOC_FIELDS = ("doc_id", "did", "docid", "corpus_id", "passage_id", "pid")

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from splade_bridge.corpora import Text
 from splade_bridge.errors import BadInputError
+from splade_bridge.text.corpora import Text
 
 TEXTS, OFFSETS, KEYS, ROWS = "texts.bin", "offsets.npy", "keys.npy", "rows.npy"
 
@@ -19,7 +19,8 @@ TEXTS, OFFSETS, KEYS, ROWS = "texts.bin", "offsets.npy", "keys.npy", "rows.npy"
 def id_key(text_id: str) -> int:
     """64 bits of BLAKE2b: what an id is found by.
 
-    :func:`splade_bridge.corpora.read_texts` refuses two ids of one collection with the same key.
+    :func:`~splade_bridge.text.corpora.read_texts` refuses two ids of one collection with the same
+    key.
     """
     return int.from_bytes(hashlib.blake2b(text_id.encode(), digest_size=8).digest(), "big")
 

@@ -14,20 +14,20 @@ import numpy as np
 import torch
 from sentence_transformers.base.evaluation import BaseEvaluator
 
-from splade_bridge.corpora import read_texts
-from splade_bridge.encode.tokens import terms_of
+from splade_bridge.data.invert import DEFAULT_MEMORY
+from splade_bridge.data.quantize import QuantizeOptions, Quantizer
+from splade_bridge.data.vectors import ImpactBatch, SparseBatch, row_pointers
+from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.encoding.tokens import terms_of
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.exact import ExactEngine
 from splade_bridge.errors import BadInputError
-from splade_bridge.evaluate import evaluate
+from splade_bridge.evaluation.evaluate import evaluate
+from splade_bridge.evaluation.qrels import Qrels, read_qrels
 from splade_bridge.formats.base import ImpactSource
-from splade_bridge.invert import DEFAULT_MEMORY
-from splade_bridge.qrels import Qrels, read_qrels
-from splade_bridge.quantize import QuantizeOptions, Quantizer
+from splade_bridge.text.corpora import read_texts
 from splade_bridge.training.model import transformers_of
 from splade_bridge.training.options import ValidationOptions
-from splade_bridge.vectors import ImpactBatch, SparseBatch, row_pointers
-from splade_bridge.vocab import Vocabulary
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder

@@ -1,0 +1,126 @@
+"""Everything that can be known to be wrong before any work starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from splade_bridge.comparison.spec import Bm25, Encoded, Spec, ToTrain, Variant, Vectors
+from splade_bridge.engines import engine
+from splade_bridge.engines.auto import AUTO
+from splade_bridge.engines.base import Searcher
+from splade_bridge.errors import BadInputError, SpladeBridgeError, UsageError
+from splade_bridge.evaluation.evaluate import evaluate
+from splade_bridge.evaluation.qrels import Qrels, read_qrels
+from splade_bridge.formats.detect import open_source
+from splade_bridge.text.corpora import Role, read_texts
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was read while checking.
+
+    Attributes:
+        algorithms: engine -> what is timed, none left empty; the first searches the runs.
+    """
+
+    qrels: Qrels
+    algorithms: dict[str, list[str]]
+
+
+def check(spec: Spec) -> Checked:
+    """Open every input and look for every tool.
+
+    Raises:
+        BadInputError: an input is missing or not what it should be; the message names the variant.
+        MissingToolError: an engine, Java or a model is not there.
+        UsageError: a measure or an algorithm is unknown.
+    """
+    try:
+        evaluate({"q": {"d": 1}}, {"q": {"d": 1.0}}, spec.measures)
+    except UsageError as error:
+        raise BadInputError(f"[data] measures: {error}", str(spec.file)) from error
+    algorithms = {}
+    for name, chosen in spec.algorithms.items():
+        engine(name).check_installed(spec.index)
+        known = algorithms_of(name)
+        for algorithm in chosen:
+            if algorithm not in (*known, AUTO):
+                raise BadInputError(
+                    f"[engines] {name}: no algorithm {algorithm!r}; there are "
+                    f"{', '.join((*known, AUTO))}",
+                    str(spec.file),
+                )
+        algorithms[name] = list(chosen or known[:1])
+    for variant in spec.variants:
+        try:
+            _check_documents(variant, spec)
+            _check_queries(variant)
+        except SpladeBridgeError as error:
+            _name(error, spec, variant)
+    return Checked(read_qrels(spec.qrels), algorithms)
+
+
+def algorithms_of(name: str) -> tuple[str, ...]:
+    """What an engine can be asked for, its default first."""
+    from splade_bridge.engines import exact, lucene, pisa
+
+    searchers: dict[str, type[Searcher]] = {
+        "exact": exact.ExactSearcher,
+        "lucene": lucene.LuceneSearcher,
+        "pisa": pisa.PisaSearcher,
+    }
+    return searchers[name].algorithms
+
+
+def _check_documents(variant: Variant, spec: Spec) -> None:
+    source = variant.documents
+    if isinstance(source, Vectors):
+        open_source(source.path, quantize=variant.quantize, memory=spec.index.memory)
+    elif isinstance(source, Encoded):
+        _check_text(source.corpus, "documents")
+        _check_model(source.model)
+    else:
+        _check_bm25(source)
+
+
+def _check_queries(variant: Variant) -> None:
+    source = variant.queries
+    if isinstance(source, Vectors) and not source.path.exists():
+        raise BadInputError("no such file or folder", str(source.path))
+    if isinstance(source, Encoded):
+        _check_text(source.corpus, "queries")
+        _check_model(source.model)
+
+
+def _check_bm25(source: Bm25) -> None:
+    from splade_bridge.engines.java import anserini_jar, java
+
+    _check_text(source.corpus, "documents")
+    _check_text(source.topics, "queries")
+    java()
+    anserini_jar()
+
+
+def _check_text(corpus: str, role: Role) -> None:
+    if next(iter(read_texts(corpus, role)), None) is None:
+        raise BadInputError(f"holds no {role}", corpus)
+
+
+def _check_model(model: str | ToTrain) -> None:
+    if isinstance(model, ToTrain):
+        from splade_bridge.training.ready import check_ready
+        from splade_bridge.training.recipe import read_recipe
+
+        check_ready(read_recipe(model.recipe, model.overrides), Path("{work}"))
+        return
+    from splade_bridge.encoding.snapshot import find_snapshot
+
+    find_snapshot(model)
+
+
+def _name(error: SpladeBridgeError, spec: Spec, variant: Variant) -> NoReturn:
+    """Raise ``error`` again, with the variant that it is about."""
+    error.args = (f"{spec.file}: variant {variant.name!r}: {error}",)
+    raise error

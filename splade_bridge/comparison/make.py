@@ -1,0 +1,432 @@
+"""The steps of a comparison: vectors, indexes, runs, measures, agreement; each is done once."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from splade_bridge.comparison.check import Checked
+from splade_bridge.comparison.spec import Bm25, Encoded, Source, Spec, ToTrain, Variant, Vectors
+from splade_bridge.comparison.steps import Hashes, Step, Steps, digest
+from splade_bridge.data.manifest import FILE_NAME, Side
+from splade_bridge.data.quantize import QuantizeOptions
+from splade_bridge.engines import engine
+from splade_bridge.engines.auto import AUTO
+from splade_bridge.errors import MismatchError
+from splade_bridge.evaluation.agreement import agreement, rankings
+from splade_bridge.evaluation.bench import size_on_disk, time_encoding
+from splade_bridge.evaluation.evaluate import evaluate
+from splade_bridge.files import sha256_file
+from splade_bridge.formats.base import ImpactSource
+from splade_bridge.formats.detect import open_source
+from splade_bridge.formats.forward import FORWARD_FOLDER, write_forward
+from splade_bridge.formats.queries import Queries, concatenate, read_queries
+from splade_bridge.pruning.policy import Policy
+from splade_bridge.pruning.source import PrunedSource, pruned_queries
+from splade_bridge.retrieval.runs import read_run
+from splade_bridge.retrieval.search import SearchOptions, search_to_run
+from splade_bridge.text.corpora import Role, Text, corpus_files, read_texts
+
+INDEX, RUN, VECTORS, BM25, CHECKPOINT = "index", "run.trec.zst", "vectors", "bm25", "checkpoint"
+
+
+@dataclass(frozen=True)
+class Documents:
+    """The documents of one index, ready to be read.
+
+    Attributes:
+        path: a vector store or an export.
+        inputs: what decides their impacts, for the hashes of steps.
+    """
+
+    path: Path
+    quantize: QuantizeOptions | None
+    policies: tuple[Policy, ...]
+    min_terms: int
+    inputs: dict[str, Any]
+
+    def open(self, memory: int, temporary: Path) -> ImpactSource:
+        """The impacts, quantized and pruned."""
+        plain = partial(
+            open_source, self.path, quantize=self.quantize, memory=memory, temporary=temporary
+        )
+        if not self.policies:
+            return plain()
+        return PrunedSource(
+            plain, self.policies, min_terms=self.min_terms, memory=memory, temporary=temporary
+        )
+
+
+class Maker:
+    """Makes what a comparison needs, and remembers it in ``steps``."""
+
+    def __init__(self, spec: Spec, checked: Checked, steps: Steps) -> None:
+        self.spec = spec
+        self.checked = checked
+        self.steps = steps
+        self.hashes = Hashes(steps.folder / "hashes.json")
+        self._queries: dict[str, tuple[Queries, str]] = {}
+
+    def sources(self, variant: Variant) -> list[Step]:
+        """The steps that made the variant's vectors; none for vectors that were given."""
+        found: dict[str, Step] = {}
+        sides: list[tuple[Side, Source]]
+        sides = [("document", variant.documents), ("query", variant.queries)]
+        for side, source in sides:
+            if isinstance(source, Encoded):
+                if isinstance(source.model, ToTrain):
+                    step = self._trained(source.model)
+                    found[step.key] = step
+                step = self._encoded(source, side)
+                found[step.key] = step
+            elif isinstance(source, Bm25):
+                step = self._bm25(source)
+                found[step.key] = step
+        return list(found.values())
+
+    def documents(self, variant: Variant, more: tuple[Policy, ...] = ()) -> Documents:
+        """What the variant indexes; ``more`` policies make it the first of two steps."""
+        path, inputs = self._vectors(variant.documents, "document")
+        policies = variant.documents_pruned + more
+        if policies:
+            inputs |= {"pruned": plain(policies), "min_terms": variant.min_terms}
+        if variant.quantize:
+            inputs["quantize"] = variant.quantize
+        return Documents(path, variant.quantize, policies, variant.min_terms, inputs)
+
+    def queries(self, variant: Variant) -> Queries:
+        """What the variant asks, quantized and pruned: the judged queries that the baseline has.
+
+        Every variant is asked the same in the same order. Queries without judgements would count
+        for nothing.
+
+        Raises:
+            MismatchError: the variant lacks a query that the baseline has.
+        """
+        return self._queries_and_digest(variant)[0]
+
+    def _queries_and_digest(self, variant: Variant) -> tuple[Queries, str]:
+        path, inputs = self._vectors(variant.queries, "query")
+        policies = variant.queries_pruned
+        inputs |= {"quantize": variant.query_quantize, "pruned": plain(policies)}
+        key = digest(inputs | {"min_terms": variant.min_terms})
+        if key not in self._queries:
+            found = chosen(read_queries(path, variant.query_quantize), self._asked(variant, path))
+            if policies:
+                found = pruned_queries(found, policies, min_terms=variant.min_terms)
+            self._queries[key] = found, queries_digest(found)
+        return self._queries[key]
+
+    def _asked(self, variant: Variant, path: Path) -> list[str]:
+        judged, baseline = self.checked.qrels, self.spec.baseline
+        if variant.name == baseline:
+            there = set(read_queries(path, variant.query_quantize).batch.ids)
+            if ids := [query_id for query_id in judged if query_id in there]:
+                return ids
+            raise MismatchError(f"{self.spec.qrels}: judges none of the queries in {path}")
+        first = next(v for v in self.spec.variants if v.name == baseline)
+        return self.queries(first).batch.ids
+
+    def index(self, variant: Variant, name: str, *, there: bool = False) -> Step:
+        """One engine's index; of its first step if it has two.
+
+        Args:
+            there: the index itself is needed and not only what is known of it, so that one that
+                was dropped is built again.
+        """
+        more = variant.two_step.documents if variant.two_step else ()
+        documents = self.documents(variant, more)
+        chosen = engine(name)
+        options = asdict(self.spec.index)
+        inputs = {
+            "documents": documents.inputs,
+            "engine": name,
+            "options": {k: v for k, v in options.items() if k.startswith(name)},
+            "tools": chosen.tools(),
+        }
+
+        def make(folder: Path) -> dict[str, Any]:
+            out = folder / INDEX
+            source = documents.open(self.spec.index.memory, folder)
+            manifest = chosen.build(source, out, self.spec.index, overwrite=True)
+            counts = asdict(manifest.counts)
+            return {
+                "counts": {k: v for k, v in counts.items() if k != "empty_ids"},
+                "pruning": manifest.pruning,
+                "bytes": size_on_disk(out),
+            }
+
+        known = self.steps.known("index", inputs)
+        if known and there and not (known.folder / INDEX / FILE_NAME).is_file():
+            self.steps.forget("index", inputs)
+        return self.steps.run("index", f"{variant.name}: index for {name}", inputs, make)
+
+    def index_path(self, variant: Variant, name: str) -> Path:
+        """The folder of the index."""
+        return self.index(variant, name, there=True).folder / INDEX
+
+    def forward(self, variant: Variant) -> Step | None:
+        """The full vectors that a variant with two steps rescores with."""
+        if variant.two_step is None:
+            return None
+        documents = self.documents(variant)
+
+        def make(folder: Path) -> dict[str, Any]:
+            out = folder / FORWARD_FOLDER
+            shutil.rmtree(out, ignore_errors=True)
+            memory = self.spec.index.memory
+            counts = write_forward(out, documents.open(memory, folder), memory)
+            return {"bytes": size_on_disk(out), "postings": counts.postings}
+
+        what = f"{variant.name}: full vectors for the second step"
+        return self.steps.run("forward", what, {"documents": documents.inputs}, make)
+
+    def asked(self, variant: Variant, name: str) -> dict[str, Any]:
+        """What decides the answers of one engine to a variant's queries."""
+        found: dict[str, Any] = {
+            "index": self.index(variant, name).key,
+            "queries": self._queries_and_digest(variant)[1],
+        }
+        if variant.two_step and (forward := self.forward(variant)):
+            found |= {"forward": forward.key, "two_step": variant.two_step.search}
+        return found
+
+    def options(self, variant: Variant, k: int, algorithm: str | None) -> SearchOptions:
+        """How the variant is searched."""
+        plain_options = SearchOptions(k, algorithm, remove_query=self.spec.remove_query)
+        forward = self.forward(variant)
+        if variant.two_step is None or forward is None:
+            return plain_options
+        return replace(
+            plain_options,
+            two_step=forward.folder / FORWARD_FOLDER,
+            first_query_terms=variant.two_step.search.first_query_terms,
+            candidates=variant.two_step.search.candidates,
+        )
+
+    def run(self, variant: Variant, name: str) -> Step:
+        """All queries searched to the depth that is evaluated."""
+        spec = self.spec
+        algorithm = next((a for a in self.checked.algorithms[name] if a != AUTO), None)
+        exact = self.run(replace(variant, two_step=None), name) if variant.two_step else None
+
+        def make(folder: Path) -> dict[str, Any]:
+            out = folder / RUN
+            found = search_to_run(
+                self.index_path(variant, name),
+                self.queries(variant),
+                out,
+                self.options(variant, spec.depth, algorithm),
+                exact_run=exact.folder / RUN if exact else None,
+            )
+            return {
+                "sha256": sha256_file(out),
+                "queries": found.queries,
+                "without_results": len(found.without_results),
+                "qd_flops": found.qd_flops,
+                "kept": found.kept.share if found.kept else {},
+            }
+
+        inputs = {
+            **self.asked(variant, name),
+            "depth": spec.depth,
+            "algorithm": algorithm,
+            "remove_query": spec.remove_query,
+        }
+        return self.steps.run("run", f"{variant.name}: search with {name}", inputs, make)
+
+    def query_encoding(self, variant: Variant) -> Step | None:
+        """Milliseconds in which one thread encodes a query; None where queries are vectors."""
+        source = variant.queries
+        if not isinstance(source, Encoded):
+            return None
+
+        def make(folder: Path) -> dict[str, Any]:
+            _, latency = time_encoding(source.corpus, self._model(source), None, source.max_length)
+            return asdict(latency)
+
+        inputs = {"encoded": self._encoded(source, "query").key}
+        what = f"latency of encoding queries by {source.encoder}"
+        return self.steps.run("query-encoding", what, inputs, make)
+
+    def evaluation(self, run: Step) -> Step:
+        """Means and per-query values of a run."""
+        inputs = {
+            "run": run.outcome["sha256"],
+            "qrels": self.hashes.of(self.spec.qrels),
+            "measures": list(self.spec.measures),
+        }
+
+        def make(folder: Path) -> dict[str, Any]:
+            found = evaluate(self.checked.qrels, read_run(run.folder / RUN), self.spec.measures)
+            per_query: dict[str, dict[str, float]] = {m: {} for m in self.spec.measures}
+            for query_id, values in found.per_query.items():
+                for measure, value in values.items():
+                    per_query[measure][query_id] = value
+            return {"means": found.means, "per_query": per_query}
+
+        return self.steps.run("evaluation", "measures of a run", inputs, make)
+
+    def agreement(self, run: Step, baseline: Step, depths: Sequence[int], p: float) -> Step:
+        """Overlap and RBO of a run with the baseline's."""
+        inputs = {
+            "runs": [baseline.outcome["sha256"], run.outcome["sha256"]],
+            "depths": list(depths),
+            "persistence": p,
+        }
+
+        def make(folder: Path) -> dict[str, Any]:
+            first, second = (rankings(read_run(s.folder / RUN)) for s in (baseline, run))
+            return agreement(first, second, depths, p).means
+
+        return self.steps.run("agreement", "agreement of two runs", inputs, make)
+
+    def drop_indexes(self) -> int:
+        """Delete all indexes, also of variants that are no more; the bytes that this freed."""
+        freed = 0
+        for folder in self.steps.folder.glob(f"index/*/{INDEX}"):
+            freed += size_on_disk(folder)
+            shutil.rmtree(folder)
+        return freed
+
+    def _vectors(self, source: Source, side: Side) -> tuple[Path, dict[str, Any]]:
+        if isinstance(source, Vectors):
+            return source.path, {"vectors": self.hashes.of(source.path)}
+        if isinstance(source, Encoded):
+            step = self._encoded(source, side)
+            return step.folder / VECTORS, {"encoded": step.key}
+        step = self._bm25(source)
+        name = "documents" if side == "document" else "queries"
+        return step.folder / BM25 / name, {"bm25": step.key}
+
+    def _encoded(self, source: Encoded, side: Side) -> Step:
+        from splade_bridge.encoding.snapshot import files_sha256, find_snapshot
+
+        name = self._model(source)
+        model = find_snapshot(name).folder
+        files = [p for p in model.rglob("*") if p.is_file()]
+        role: Role = "documents" if side == "document" else "queries"
+        inputs = {
+            "model": files_sha256(files, model),
+            "side": side,
+            "max_length": source.max_length,
+            **self._texts(source.corpus, role),
+        }
+        if role == "queries":
+            inputs["judged"] = sorted(self.checked.qrels)
+
+        def make(folder: Path) -> dict[str, Any]:
+            from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
+            from splade_bridge.encoding.runner import encode_to_store
+
+            options = EncodeOptions(max_length=source.max_length)
+            encoder = load_encoder(name, "query" if side == "query" else "document", options)
+            out = folder / VECTORS
+            manifest = encode_to_store(
+                self._read(source.corpus, role), encoder, out, corpus=source.corpus,
+                files=corpus_files(source.corpus, role), overwrite=(out / FILE_NAME).exists(),
+            )  # fmt: skip
+            return {"documents": manifest.counts.documents, "bytes": size_on_disk(out)}
+
+        what = f"{role} encoded by {source.encoder}"
+        return self.steps.run("encode", what, inputs, make)
+
+    def _model(self, source: Encoded) -> str:
+        """Folder or hub name of the model, which is trained first if it is to be."""
+        if isinstance(source.model, str):
+            return source.model
+        return str(self._trained(source.model).folder / CHECKPOINT)
+
+    def _trained(self, model: ToTrain) -> Step:
+        from splade_bridge.training.recipe import input_files, read_recipe, to_toml
+
+        recipe = read_recipe(model.recipe, model.overrides)
+        hashes = {str(path): self.hashes.of(path) for path in input_files(recipe)}
+
+        def make(folder: Path) -> dict[str, Any]:
+            from splade_bridge.training.train import train
+
+            out = folder / CHECKPOINT
+            if not out.exists():  # a training that was interrupted goes on from its checkpoint
+                train(recipe, out, say=self.steps.say)
+            return {"bytes": size_on_disk(out)}
+
+        inputs = {"recipe": to_toml(recipe), "files": hashes}
+        return self.steps.run("train", f"training by {model}", inputs, make)
+
+    def _bm25(self, source: Bm25) -> Step:
+        inputs = {
+            "k1": source.k1,
+            "b": source.b,
+            "documents": self._texts(source.corpus, "documents"),
+            "queries": self._texts(source.topics, "queries"),
+            "judged": sorted(self.checked.qrels),
+            "depth": self.spec.depth,
+            "remove_query": self.spec.remove_query,
+        }
+
+        def make(folder: Path) -> dict[str, Any]:
+            from splade_bridge.engines.bm25 import Bm25Options, build_bm25
+
+            options = Bm25Options(
+                source.k1, source.b, self.spec.depth, self.spec.remove_query,
+                self.spec.index.threads, self.spec.index.memory,
+            )  # fmt: skip
+            build_bm25(
+                self._read(source.corpus, "documents"), self._read(source.topics, "queries"),
+                folder / BM25, options, overwrite=True,
+            )  # fmt: skip
+            return {"bytes": size_on_disk(folder / BM25)}
+
+        return self.steps.run("bm25", "BM25 weights of the text", inputs, make)
+
+    def _read(self, corpus: str, role: Role) -> Iterator[Text]:
+        """The texts; of queries only those that are judged."""
+        texts = read_texts(corpus, role)
+        judged = self.checked.qrels
+        return texts if role == "documents" else (t for t in texts if t.id in judged)
+
+    def _texts(self, corpus: str, role: Role) -> dict[str, Any]:
+        files = corpus_files(corpus, role)
+        return {"text": [self.hashes.of(f) for f in files] or corpus}
+
+
+def plain(policies: Sequence[Policy]) -> list[dict[str, Any]]:
+    """Policies as JSON."""
+    return [
+        {"method": p.method, "value": p.value, "terms": sorted(getattr(p, "listed", ()))}
+        for p in policies
+    ]
+
+
+def chosen(queries: Queries, ids: Sequence[str]) -> Queries:
+    """Only the queries called ``ids``, in that order.
+
+    Raises:
+        MismatchError: one of them is not there.
+    """
+    batch = queries.batch
+    rows = {query_id: i for i, query_id in enumerate(batch.ids)}
+    for query_id in ids:
+        if query_id not in rows:
+            raise MismatchError(
+                f"{queries.path}: has no query {query_id}, which other variants are asked"
+            )
+    if list(ids) == batch.ids:
+        return queries
+    some = concatenate([batch.rows(rows[i], rows[i] + 1) for i in ids])
+    return replace(queries, batch=some)
+
+
+def queries_digest(queries: Queries) -> str:
+    """Of ids, terms and impacts, however they were stored."""
+    rows = []
+    for i, query_id in enumerate(queries.batch.ids):
+        terms, impacts = (column.tolist() for column in queries.batch.row(i))
+        named = zip([queries.vocabulary[t] for t in terms], impacts, strict=True)
+        rows.append([query_id, sorted(named)])
+    return digest(rows)

@@ -1,0 +1,432 @@
+"""Reading SPEC.toml, with every sweep written out; docs/compare.md describes the keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from splade_bridge.comparison.spec import (
+    MAX_LENGTH,
+    BenchOptions,
+    Bm25,
+    Encoded,
+    Source,
+    Spec,
+    ToTrain,
+    TwoStep,
+    Variant,
+    Vectors,
+)
+from splade_bridge.comparison.table import Table
+from splade_bridge.data.quantize import DEFAULT_SCALE, QuantizeOptions, Quantizer
+from splade_bridge.engines import NAMES
+from splade_bridge.engines.base import BuildOptions
+from splade_bridge.errors import SpladeBridgeError
+from splade_bridge.evaluation.evaluate import DEFAULT_MEASURES
+from splade_bridge.evaluation.significance import SignificanceOptions
+from splade_bridge.pruning.methods import METHODS, policy
+from splade_bridge.pruning.policy import Policy
+from splade_bridge.retrieval.two_step import DEFAULT_CANDIDATES, TwoStepOptions
+
+QUANTIZE_KEYS = ("scale", "rounding", "clip")
+DATA = "{data}"
+"""In ``set``, of a variant or a sweep: the folder that paths start from."""
+
+
+@dataclass(frozen=True)
+class _Defaults:
+    """What variants take from ``[data]``."""
+
+    folder: Path
+    root: Path
+    documents: str | None = None
+    queries: str | None = None
+    corpus: str | None = None
+    topics: str | None = None
+
+
+def load_spec(file: Path, data: Path | None = None) -> Spec:
+    """Read a specification; nothing that it names is opened but files of terms to drop.
+
+    Args:
+        data: replaces ``data.root``, the folder that paths in ``[data]`` and variants start from.
+
+    Raises:
+        BadInputError: not TOML, an unknown key, a wrong type or a value that cannot be meant; the
+            message names file, table and key.
+    """
+    top = Table.load(file)
+    given = top.table("data", "[data]")
+    root = file.parent / given.take("root", str, ".") if data is None else data
+    if data is not None:
+        given.take("root", str, None)
+    defaults = _Defaults(
+        file.parent,
+        root,
+        *(given.take(key, str, None) for key in ("documents", "queries", "corpus", "topics")),
+    )
+    qrels = root / given.take("qrels", str)
+    collection = given.take("collection", str, None)
+    measures = given.take_list("measures", str, DEFAULT_MEASURES)
+    remove_query = given.take("remove_query", bool, False)
+    depth = _positive(given, "depth", 1000)
+    given.finish()
+    variants = [_variant(table, defaults) for table in top.tables("variant")]
+    if not variants:
+        top.fail("at least one [[variant]] is needed")
+    baseline = top.take("baseline", str, variants[0].name)
+    for table in top.tables("sweep"):
+        variants += _sweep(table, defaults, variants, baseline)
+    names = [v.name for v in variants]
+    for name in names:
+        if names.count(name) > 1:
+            top.fail(f"two variants are called {name!r}: names must differ", "variant")
+    if baseline not in names:
+        top.fail(f"no variant is called {baseline!r}; there are {', '.join(names)}", "baseline")
+    bench = _bench(top.table("bench", "[bench]"))
+    deepest = max(depth, *bench.ks)
+    for v in variants:
+        if v.two_step and v.two_step.search.candidates < deepest:
+            top.fail(
+                f"{v.two_step.search.candidates} candidates cannot give {deepest:,} documents, "
+                "which [data] depth or [bench] ks ask for",
+                f"variant {v.name!r} two_step candidates",
+            )
+    spec = Spec(
+        file=file,
+        title=top.take("title", str, file.stem),
+        collection=collection,
+        qrels=qrels,
+        measures=tuple(measures),
+        remove_query=remove_query,
+        depth=depth,
+        variants=tuple(variants),
+        baseline=baseline,
+        algorithms=_engines(top.table("engines", "[engines]")),
+        bench=bench,
+        index=_index(top.table("index", "[index]")),
+        significance=_significance(top.table("significance", "[significance]")),
+    )
+    top.finish()
+    return spec
+
+
+def _variant(table: Table, defaults: _Defaults) -> Variant:
+    name = table.take("name", str)
+    table.place = f"variant {name!r}"
+    if not name.strip():
+        table.fail("must not be empty", "name")
+    documents, queries = _sources(table, defaults)
+    variant = Variant(
+        name=name,
+        documents=documents,
+        queries=queries,
+        group=table.take("group", str, name),
+        label=table.take("label", str, name),
+        quantize=_quantize(table, ""),
+        query_quantize=_quantize(table, "query_"),
+        documents_pruned=_policies(table, "prune_documents", defaults),
+        queries_pruned=_policies(table, "prune_queries", defaults),
+        min_terms=_positive(table, "min_terms", 1, least=0),
+        two_step=_two_step(table, defaults),
+        published=table.take("published", str, None) or _model_of(documents),
+    )
+    table.finish()
+    if isinstance(queries, Bm25) and variant.query_quantize is None:
+        # Weights of queries are counts: they are integers as they stand.
+        variant = replace(variant, query_quantize=QuantizeOptions(1.0))
+    return variant
+
+
+def _sources(table: Table, defaults: _Defaults) -> tuple[Source, Source]:
+    model = _given_model(table, defaults)
+    limits = _positive(table, "max_length", MAX_LENGTH)
+    if table.has("bm25"):
+        others = ("documents", "queries", "model", "recipe", "document_model", "query_model")
+        for other in (*others, "max_length"):
+            if table.has(other):
+                table.fail("cannot be together with bm25", other)
+        options = table.table("bm25")
+        found = Bm25(
+            _text(table, "corpus", defaults.corpus, defaults),
+            _text(table, "topics", defaults.topics, defaults),
+            options.take("k1", float, 0.9),
+            options.take("b", float, 0.4),
+        )
+        options.finish()
+        if not (found.k1 >= 0 and 0 <= found.b <= 1):
+            table.fail(f"k1 must be 0 or more and b from 0 to 1, not {found.k1}, {found.b}", "bm25")
+        return found, found
+    sources: list[Source] = []
+    for side, text in (("document", "corpus"), ("query", "topics")):
+        key = "documents" if side == "document" else "queries"
+        named_model = table.take(f"{side}_model", str, None)
+        path = table.take(key, str, None)
+        if path is not None and named_model is not None:
+            table.fail(f"cannot be together with {key}", f"{side}_model")
+        own = None if named_model is None else _model(named_model, defaults)
+        wanted = own or (model if path is None else None)
+        default: str | None = getattr(defaults, key)
+        if wanted is not None:
+            known: str | None = getattr(defaults, text)
+            corpus = _text(table, text, known, defaults)
+            sources.append(Encoded(corpus, wanted, limits))
+        elif path is not None or default is not None:
+            sources.append(Vectors(defaults.root / (path or default or "")))
+        else:
+            table.fail(f"neither {key} nor a model is given, here or in [data]")
+    encoded = [source.model for source in sources if isinstance(source, Encoded)]
+    if model is not None and model not in encoded:
+        key = "recipe" if isinstance(model, ToTrain) else "model"
+        table.fail("encodes neither side: both have vectors or a model of their own", key)
+    if table.has("max_length") and not encoded:
+        table.fail("is for text that a model encodes, and both sides are vectors", "max_length")
+    return sources[0], sources[1]
+
+
+def _text(table: Table, key: str, value: str | None, defaults: _Defaults) -> str:
+    if value is None:
+        table.fail(f"a model or bm25 needs text: give {key} in [data]")
+    path = defaults.root / value
+    return str(path) if path.exists() else value  # else it may be a data set of ir_datasets
+
+
+def _given_model(table: Table, defaults: _Defaults) -> str | ToTrain | None:
+    """The model of both sides, if there is one."""
+    name = table.take("model", str, None)
+    recipe, overrides = table.take("recipe", str, None), table.take_list("set", str, ())
+    if recipe is None:
+        if overrides:
+            table.fail("needs a recipe, whose keys it sets", "set")
+        return None if name is None else _model(name, defaults)
+    if name is not None:
+        table.fail("cannot be together with recipe", "model")
+    file = defaults.folder / recipe
+    placed = tuple(_placed(override, defaults) for override in overrides)
+    return ToTrain(str(file) if file.is_file() else recipe, placed)
+
+
+def _placed(override: str, defaults: _Defaults) -> str:
+    return override.replace(DATA, str(defaults.root))
+
+
+def _model(name: str, defaults: _Defaults) -> str:
+    folder = defaults.folder / name
+    return str(folder) if folder.is_dir() else name
+
+
+def _model_of(source: Source) -> str | None:
+    return source.model if isinstance(source, Encoded) and isinstance(source.model, str) else None
+
+
+def _quantize(table: Table, prefix: str) -> QuantizeOptions | None:
+    scale = table.take(f"{prefix}scale", float, None)
+    rounding = table.take(f"{prefix}rounding", str, None)
+    clip = table.take(f"{prefix}clip", int, None)
+    if (scale, rounding, clip) == (None, None, None):
+        return None
+    if rounding not in (None, "nearest", "down"):
+        table.fail(f"is nearest or down, not {rounding!r}", f"{prefix}rounding")
+    options = QuantizeOptions(
+        DEFAULT_SCALE if scale is None else scale,
+        "down" if rounding == "down" else "nearest",
+        clip,
+    )
+    try:
+        Quantizer(options)
+    except SpladeBridgeError as error:
+        table.wrong(error)
+    return options
+
+
+def _policies(table: Table, key: str, defaults: _Defaults) -> tuple[Policy, ...]:
+    found = []
+    for step in table.tables(key):
+        method, value = step.take("method", str), step.take_any("value")
+        step.finish()
+        found.append(_policy(step, method, value, defaults))
+    return tuple(found)
+
+
+def _policy(table: Table, method: str, value: Any, defaults: _Defaults) -> Policy:
+    if method not in METHODS:
+        table.fail(f"is one of {', '.join(METHODS)}, not {method!r}", "method")
+    if value is None:
+        table.fail("is missing", "value")
+    if method == "drop-terms" and isinstance(value, str) and not value.startswith("@"):
+        value = str(defaults.folder / value)
+    try:
+        return policy(method, value)
+    except SpladeBridgeError as error:
+        table.wrong(error, "value")
+
+
+def _two_step(table: Table, defaults: _Defaults) -> TwoStep | None:
+    if not table.has("two_step"):
+        return None
+    inside = table.table("two_step")
+    documents = _policies(inside, "prune_documents", defaults)
+    terms = _positive(inside, "query_terms", 0, least=0) or None
+    found = TwoStep(
+        documents,
+        TwoStepOptions(_positive(inside, "candidates", DEFAULT_CANDIDATES), terms),
+    )
+    inside.finish()
+    if not documents and terms is None:
+        inside.fail("needs prune_documents or query_terms, or there is no first step")
+    return found
+
+
+def _sweep(
+    table: Table, defaults: _Defaults, variants: list[Variant], baseline: str
+) -> Iterator[Variant]:
+    name = table.take("of", str, baseline)
+    start = next((v for v in variants if v.name == name), None)
+    if start is None:
+        table.fail(f"no variant is called {name!r}", "of")
+    method, key = table.take("method", str, None), table.take("key", str, None)
+    setting = table.take("set", str, None)
+    given = [what for what in (method, key, setting) if what is not None]
+    if len(given) != 1:
+        table.fail(
+            "needs one of method (a way to prune), key (scale, rounding, clip) and set (a key of "
+            "a recipe)"
+        )
+    if setting is not None and table.has("side"):
+        table.fail("cannot be together with set: a recipe trains for both sides", "side")
+    what = given[0]
+    side = table.take("side", str, "document")
+    if side not in ("document", "query"):
+        table.fail(f"is document or query, not {side!r}", "side")
+    pattern = table.take("name", str, f"{what} {{value}}" + " (queries)" * (side == "query"))
+    group = table.take("group", str, what + " (queries)" * (side == "query"))
+    min_terms = _positive(table, "min_terms", start.min_terms, least=0)
+    values = table.take_any("values")
+    table.finish()
+    if not isinstance(values, list) or not values:
+        table.fail(f"must be a list of one or more, not {values!r}", "values")
+    if "{value}" not in pattern and len(values) > 1:
+        table.fail("must hold {value}, or all variants would be called the same", "name")
+    for value in values:
+        label = f"{value:g}" if isinstance(value, float) else str(value)
+        made = replace(
+            start,
+            name=pattern.replace("{value}", label),
+            group=group,
+            label=label,
+            min_terms=min_terms,
+            published=None,
+        )
+        if setting is not None:
+            text = str(value).lower() if isinstance(value, bool) else value
+            yield _trained_with(made, table, _placed(f"{setting}={text}", defaults))
+        else:
+            yield _swept(made, table, method, key, value, side, defaults)
+
+
+def _trained_with(made: Variant, table: Table, override: str) -> Variant:
+    """The variant with its recipe's models trained with one more override."""
+
+    def changed(source: Source) -> Source:
+        if not isinstance(source, Encoded) or not isinstance(source.model, ToTrain):
+            return source
+        model = source.model
+        return replace(source, model=replace(model, overrides=(*model.overrides, override)))
+
+    sources = made.documents, made.queries
+    documents, queries = map(changed, sources)
+    if (documents, queries) == sources:
+        table.fail(f"{made.name!r} is not made from a variant with a recipe", "of")
+    return replace(made, documents=documents, queries=queries)
+
+
+def _swept(
+    made: Variant, table: Table, method: str | None, key: str | None, value: Any, side: str,
+    defaults: _Defaults,
+) -> Variant:  # fmt: skip
+    if method is not None:
+        step = (_policy(table, method, value, defaults),)
+        if side == "document":
+            return replace(made, documents_pruned=made.documents_pruned + step)
+        return replace(made, queries_pruned=made.queries_pruned + step)
+    if key not in QUANTIZE_KEYS:
+        table.fail(f"is one of {', '.join(QUANTIZE_KEYS)}, not {key!r}", "key")
+    current = made.quantize if side == "document" else made.query_quantize
+    current = current or QuantizeOptions()
+    merged = {k: v for k in QUANTIZE_KEYS if (v := getattr(current, k)) is not None} | {key: value}
+    options = _quantize(_Values(table, merged), "")
+    if side == "document":
+        return replace(made, quantize=options)
+    return replace(made, query_quantize=options)
+
+
+class _Values(Table):
+    """Values of a sweep as a table, so that they are checked as in a variant."""
+
+    def __init__(self, table: Table, content: dict[str, Any]) -> None:
+        super().__init__(content, table._file, table.place)
+
+    def fail(self, message: str, key: str | None = None) -> NoReturn:
+        super().fail(message, "values")
+
+
+def _engines(table: Table) -> dict[str, tuple[str, ...]]:
+    found = {}
+    for name in table.keys():  # noqa: SIM118 - a Table is no mapping
+        if name not in NAMES:
+            table.fail(f"no engine {name!r}: there are {', '.join(NAMES)}")
+        chosen = table.take_any(name)
+        found[name] = () if chosen == [] else tuple(table.take_list(name, str))
+    if not found:
+        table.fail('is missing or empty: name engines, as pisa = ["maxscore"] or exact = []')
+    return found
+
+
+def _bench(table: Table) -> BenchOptions:
+    usual = BenchOptions()
+    sample = table.take_any("queries")
+    options = BenchOptions(
+        tuple(sorted(table.take_list("ks", int, usual.ks))),
+        _positive(table, "repeat", usual.repeat),
+        None if sample == "all" else _positive(table, "queries", usual.queries or 1),
+        table.take("seed", int, usual.seed),
+    )
+    table.finish()
+    if options.ks[0] < 1:
+        table.fail(f"must be 1 or more, not {options.ks[0]}", "ks")
+    return options
+
+
+def _index(table: Table) -> BuildOptions:
+    usual = BuildOptions()
+    options = BuildOptions(
+        threads=_positive(table, "threads", usual.threads),
+        memory=_positive(table, "memory", usual.memory),
+        lucene_route=table.take("lucene_route", str, usual.lucene_route),
+        pisa_encoding=table.take("pisa_encoding", str, usual.pisa_encoding),
+        pisa_block_size=_positive(table, "pisa_block_size", usual.pisa_block_size),
+    )
+    table.finish()
+    return options
+
+
+def _significance(table: Table) -> SignificanceOptions:
+    usual = SignificanceOptions()
+    options = SignificanceOptions(
+        _positive(table, "resamples", usual.resamples),
+        table.take("seed", int, usual.seed),
+        table.take("confidence", float, usual.confidence),
+    )
+    table.finish()
+    if not 0 < options.confidence < 1:
+        table.fail(f"must lie between 0 and 1, not {options.confidence}", "confidence")
+    return options
+
+
+def _positive(table: Table, key: str, default: int, least: int = 1) -> int:
+    value = table.take(key, int, default)
+    if value < least:
+        table.fail(f"must be {least} or more, not {value}", key)
+    return value

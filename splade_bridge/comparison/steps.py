@@ -1,0 +1,170 @@
+"""Steps that are done once: each is named by a hash of all that decides its result.
+
+::
+
+    work/KIND/HASH/step.json    inputs, outcome, seconds; written last
+    work/KIND/HASH/...          what the step made
+    work/hashes.json            of input files, by path, size and time
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from splade_bridge import __version__
+from splade_bridge.data.manifest import FILE_NAME
+from splade_bridge.files import atomic_writer, sha256_file
+
+NOTE = "step.json"
+FORMAT = 2
+"""Part of every hash: raise it when a step's result means something else than before."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A finished step.
+
+    Attributes:
+        folder: where its files are.
+        outcome: what it found out; JSON.
+        seconds: that it took when it was done.
+    """
+
+    key: str
+    folder: Path
+    outcome: dict[str, Any]
+    seconds: float
+
+
+class Steps:
+    """The finished steps below ``folder``, and a count of what was done and what was there.
+
+    Args:
+        say: told what begins.
+    """
+
+    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+        self.folder = folder
+        self.say = say
+        self._done: set[tuple[str, str]] = set()
+        self._kept: set[tuple[str, str]] = set()
+
+    @property
+    def done(self) -> dict[str, int]:
+        """How many steps of each kind were done now."""
+        return dict(sorted(Counter(kind for kind, _ in self._done).items()))
+
+    @property
+    def kept(self) -> dict[str, int]:
+        """How many steps of each kind were needed and had been done before."""
+        return dict(sorted(Counter(kind for kind, _ in self._kept - self._done).items()))
+
+    def run(
+        self,
+        kind: str,
+        what: str,
+        inputs: dict[str, Any],
+        make: Callable[[Path], dict[str, Any]],
+    ) -> Step:
+        """The step, done now if it was not done before.
+
+        Args:
+            what: for the user.
+            inputs: everything that decides the outcome; JSON or dataclasses.
+            make: does it in an own folder, in which an earlier attempt may have left files.
+        """
+        known = self.known(kind, inputs)
+        if known:
+            return known
+        self.say(what)
+        folder = self._folder(kind, inputs)
+        folder.mkdir(parents=True, exist_ok=True)
+        started = time.perf_counter()
+        outcome = make(folder)
+        return self.store(kind, what, inputs, outcome, time.perf_counter() - started)
+
+    def known(self, kind: str, inputs: dict[str, Any]) -> Step | None:
+        """The step if it was done before."""
+        folder = self._folder(kind, inputs)
+        note = folder / NOTE
+        if not note.is_file():
+            return None
+        self._kept.add((kind, folder.name))
+        found = orjson.loads(note.read_bytes())
+        return Step(folder.name, folder, found["outcome"], found["seconds"])
+
+    def store(
+        self, kind: str, what: str, inputs: dict[str, Any], outcome: dict[str, Any], seconds: float
+    ) -> Step:
+        """Remember a step that was done now."""
+        folder = self._folder(kind, inputs)
+        content = _json({"what": what, "inputs": inputs, "outcome": outcome, "seconds": seconds})
+        with atomic_writer(folder / NOTE) as out:
+            out.write(content)
+        self._done.add((kind, folder.name))
+        return Step(folder.name, folder, orjson.loads(content)["outcome"], seconds)
+
+    def forget(self, kind: str, inputs: dict[str, Any]) -> None:
+        """Let a step count as not done; what it made stays until it is made again."""
+        (self._folder(kind, inputs) / NOTE).unlink(missing_ok=True)
+
+    def _folder(self, kind: str, inputs: dict[str, Any]) -> Path:
+        made_by = {"format": FORMAT, "splade-bridge": __version__}
+        return self.folder / kind / digest({**made_by, "kind": kind, "inputs": inputs})[:20]
+
+
+class Hashes:
+    """Hashes of input files and folders, remembered as long as sizes and times stay."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._known: dict[str, list[Any]] = (
+            orjson.loads(file.read_bytes()) if file.is_file() else {}
+        )
+
+    def of(self, path: Path) -> str:
+        """Of a file's bytes; of a folder's manifest, or of all its files by name."""
+        if path.is_file():
+            return self._of_file(path)
+        if (path / FILE_NAME).is_file():
+            return self._of_file(path / FILE_NAME)
+        files = sorted(p for p in path.rglob("*") if p.is_file())
+        return digest([[p.relative_to(path).as_posix(), self._of_file(p)] for p in files])
+
+    def _of_file(self, path: Path) -> str:
+        found = path.stat()
+        name = str(path.resolve())
+        known = self._known.get(name)
+        if known and known[:2] == [found.st_size, found.st_mtime_ns]:
+            return str(known[2])
+        computed = sha256_file(path)
+        self._known[name] = [found.st_size, found.st_mtime_ns, computed]
+        with atomic_writer(self._file) as out:
+            out.write(orjson.dumps(self._known, option=orjson.OPT_INDENT_2))
+        return computed
+
+
+def digest(content: Any) -> str:
+    """SHA-256 of JSON with sorted keys."""
+    return hashlib.sha256(_json(content)).hexdigest()
+
+
+def _json(content: Any) -> bytes:
+    options = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+    return orjson.dumps(content, default=_plain, option=options | orjson.OPT_PASSTHROUGH_DATACLASS)
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"type": type(value).__name__, **asdict(value)}
+    raise TypeError(f"{value!r} is not JSON")

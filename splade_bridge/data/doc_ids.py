@@ -1,0 +1,86 @@
+"""Document ids by number, in a file that is mapped and not loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from splade_bridge.data.vectors import Int64Array
+from splade_bridge.errors import BadInputError
+from splade_bridge.files import mapped
+
+BLOB = "doc_ids.bin"
+OFFSETS = "doc_offsets.npy"
+
+
+class DocIdWriter:
+    """Appends ids; the blob goes to disk, 4 bytes an id stay in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._blob = open(folder / BLOB, "wb")  # noqa: SIM115 - closed by close()
+        self._lengths: list[np.ndarray] = []
+
+    def add(self, ids: Sequence[str]) -> None:
+        """Append ids, numbered from the last."""
+        encoded = [doc_id.encode() for doc_id in ids]
+        self._blob.write(b"".join(encoded))
+        self._lengths.append(np.array([len(e) for e in encoded], dtype=np.int32))
+
+    def close(self) -> None:
+        """Write the offsets."""
+        self._blob.close()
+        lengths = np.concatenate([np.empty(0, np.int32), *self._lengths])
+        offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        np.save(self._folder / OFFSETS, offsets)
+
+
+class DocIds:
+    """The ids of an index, as written by :class:`DocIdWriter`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._offsets = mapped(folder / OFFSETS)
+        try:
+            self._blob = np.memmap(folder / BLOB, dtype=np.uint8, mode="r")
+        except (OSError, ValueError) as error:
+            raise BadInputError(
+                f"no document ids ({error}): build it again", str(folder)
+            ) from error
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def find(self, doc_id: str) -> int | None:
+        """The number of ``doc_id``, by a scan of the blob; for single look-ups."""
+        wanted = doc_id.encode()
+        lengths = np.diff(self._offsets)
+        for number in np.flatnonzero(lengths == len(wanted)).tolist():
+            start = int(self._offsets[number])
+            if bytes(self._blob[start : start + len(wanted)]) == wanted:
+                return int(number)
+        return None
+
+    def rank(self, numbers: Int64Array, scores: Int64Array, k: int) -> tuple[list[str], Int64Array]:
+        """The best ``k`` by (score descending, id ascending).
+
+        Args:
+            numbers: int64[n] documents, all that tie with the k-th best included.
+            scores: int64[n]; if they fall already, sorting costs next to nothing.
+        """
+        ids = self._names(numbers)
+        order = np.lexsort((ids, -scores))[:k]
+        return [doc_id.decode() for doc_id in ids[order].tolist()], scores[order]
+
+    def _names(self, numbers: Int64Array) -> np.ndarray:
+        """The ids of ``numbers`` as fixed-width bytes, whose order is that of code points."""
+        starts = self._offsets[numbers]
+        lengths = self._offsets[numbers + 1] - starts
+        width = int(lengths.max(initial=1))
+        column = np.arange(width)
+        there = column < lengths[:, None]
+        content = self._blob[np.where(there, starts[:, None] + column, 0)]
+        content[~there] = 0  # no id holds a NUL, so it sorts first and is stripped
+        return content.view(f"S{width}").ravel()

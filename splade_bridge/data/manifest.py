@@ -1,0 +1,205 @@
+"""Provenance: what an artefact is, what it was made from, and what must still be true of it.
+
+``manifest.json`` is the last file written into an artefact, so a folder without one is not
+finished. Nothing in it depends on the time or the machine: the same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+
+from splade_bridge import __version__
+from splade_bridge.data.counts import Counts
+from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.errors import BadInputError, MismatchError
+from splade_bridge.files import atomic_writer, sha256_file
+
+log = logging.getLogger(__name__)
+
+FILE_NAME = "manifest.json"
+FORMAT_VERSION = 1
+
+Side = Literal["document", "query"]
+Rounding = Literal["nearest", "down"]
+
+
+@dataclass(frozen=True)
+class VocabularyInfo:
+    """Identity of a vocabulary; hashes are comparable only where neither side is observed."""
+
+    size: int
+    sha256: str
+    observed: bool
+
+    @classmethod
+    def of(cls, vocabulary: Vocabulary) -> VocabularyInfo:
+        """Describe ``vocabulary`` as it is now."""
+        return cls(len(vocabulary), vocabulary.sha256(), vocabulary.observed)
+
+
+@dataclass(frozen=True)
+class EncodingInfo:
+    """How text became weights.
+
+    Attributes:
+        sha256: over the checkpoint's weight files.
+        truncated: texts longer than ``max_length`` tokens, which were cut.
+        long: what became of longer texts: ``truncate``, or windows of ``max_length`` tokens whose
+            weights were joined by their maximum (``max``) or became rows of their own, named
+            ``id#0``, ``id#1`` and so on (``passages``).
+        stride: tokens from one window's start to the next one's; None where there are no windows.
+    """
+
+    model: str
+    revision: str | None
+    sha256: str
+    side: Side
+    pooling: str
+    max_length: int
+    dtype: str
+    truncated: int = 0
+    long: str = "truncate"
+    stride: int | None = None
+
+
+@dataclass(frozen=True)
+class QuantizationInfo:
+    """How weights became impacts, and what that cost."""
+
+    scale: float
+    rounding: Rounding = "nearest"
+    clip: int | None = None
+    dropped_to_zero: int = 0
+    clipped: int = 0
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """One file of the artefact, relative to its folder."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+def base_tools() -> dict[str, str]:
+    """The tools behind every artefact."""
+    return {"splade-bridge": __version__}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything that later steps need to know of an artefact.
+
+    Attributes:
+        kind: ``vectors`` (float store), ``shard`` (some parts of one), ``jsonvector``, ``ciff`` or
+            ``index``.
+        engine: for an index, the engine that reads it.
+        counts: documents, empty, postings, impact_sum, max_impact.
+        pruning: one entry for each pruning step, oldest first.
+        parents: manifests or file hashes of what it was made from.
+        options: the settings of the step that made it.
+    """
+
+    kind: str
+    vocabulary: VocabularyInfo
+    counts: Counts
+    engine: str | None = None
+    encoding: EncodingInfo | None = None
+    quantization: QuantizationInfo | None = None
+    pruning: list[dict[str, Any]] = field(default_factory=list)
+    files: list[FileInfo] = field(default_factory=list)
+    parents: list[dict[str, Any]] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
+    tools: dict[str, str] = field(default_factory=base_tools)
+    version: int = FORMAT_VERSION
+
+    def save(self, folder: Path, files: Iterable[Path] | None = None) -> Manifest:
+        """Hash ``files`` (all below ``folder`` if None), write the manifest, return it."""
+        if files is None:
+            files = (p for p in folder.rglob("*") if p.is_file() and p.name != FILE_NAME)
+        listed = [
+            FileInfo(p.relative_to(folder).as_posix(), p.stat().st_size, sha256_file(p))
+            for p in sorted(files)
+        ]
+        complete = dataclasses.replace(self, files=listed)
+        with atomic_writer(folder / FILE_NAME) as out:
+            out.write(orjson.dumps(complete, option=orjson.OPT_INDENT_2))
+        return complete
+
+    @classmethod
+    def load(cls, folder: Path) -> Manifest:
+        """Read the manifest of ``folder`` and check that its files have their sizes.
+
+        Raises:
+            BadInputError: no manifest (not an artefact, or a build that did not finish), a
+                damaged one, one of a newer format, or a file that is missing or of another size.
+        """
+        path = folder / FILE_NAME
+        if not folder.is_dir():
+            raise BadInputError("no such folder", str(folder))
+        if not path.is_file():
+            raise BadInputError(
+                f"no {FILE_NAME} in it: not made by splade-bridge, or its making was interrupted",
+                str(folder),
+            )
+        try:
+            raw = orjson.loads(path.read_bytes())
+            if raw["version"] > FORMAT_VERSION:
+                raise BadInputError(
+                    f"format {raw['version']} is newer than this splade-bridge: upgrade", str(path)
+                )
+            manifest = cls(
+                **{
+                    **raw,
+                    "vocabulary": VocabularyInfo(**raw["vocabulary"]),
+                    "counts": Counts(**raw["counts"]),
+                    "encoding": raw["encoding"] and EncodingInfo(**raw["encoding"]),
+                    "quantization": raw["quantization"] and QuantizationInfo(**raw["quantization"]),
+                    "files": [FileInfo(**f) for f in raw["files"]],
+                }
+            )
+        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            raise BadInputError(f"damaged ({error}): make it again", str(path)) from error
+        for file in manifest.files:
+            there = folder / file.path
+            size = there.stat().st_size if there.is_file() else -1
+            if size != file.bytes:
+                what = "is missing" if size < 0 else f"has {size:,} bytes instead of {file.bytes:,}"
+                raise BadInputError(f"{file.path} {what}: make it again", str(folder))
+        return manifest
+
+
+def check_fit(documents: Manifest | None, queries: Manifest | None, place: str) -> None:
+    """Whether queries may be searched in an index of documents.
+
+    Raises:
+        MismatchError: both sides know their model's vocabulary, and the two differ.
+
+    A differing scale or max_length is logged as a warning: it changes scores, not their meaning.
+    """
+    if documents is None or queries is None:
+        return
+    ours, theirs = documents.vocabulary, queries.vocabulary
+    if not ours.observed and not theirs.observed and ours.sha256 != theirs.sha256:
+        raise MismatchError(
+            f"{place}: the queries were encoded with another vocabulary ({theirs.size:,} terms, "
+            f"{theirs.sha256[:12]}) than the documents ({ours.size:,} terms, {ours.sha256[:12]}): "
+            "encode both sides with checkpoints that share a tokenizer"
+        )
+    scales = documents.quantization, queries.quantization
+    if scales[0] and scales[1] and scales[0].scale != scales[1].scale:
+        log.warning(
+            "%s: documents are scaled by %g, queries by %g; ranking is the same, scores are not "
+            "comparable with other runs",
+            place,
+            scales[0].scale,
+            scales[1].scale,
+        )

@@ -1,0 +1,400 @@
+"""The vector store: float vectors as a folder of Parquet parts.
+
+::
+
+    VECTORS/part-00000.parquet   id: string, indices: list<uint16|uint32>, weights: list<float32>
+    VECTORS/part-00001.parquet   every part but the last has ``part_rows`` rows
+    VECTORS/vocabulary.json
+    VECTORS/plan.json            what is being encoded, written first: resuming compares it
+    VECTORS/manifest.json        written last
+
+Parts appear whole (temporary file, fsync, rename). A writer that is opened on a folder with a
+plan and no manifest goes on with the whole parts that are there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import orjson
+
+from splade_bridge.data.counts import Counts
+from splade_bridge.data.manifest import FILE_NAME, EncodingInfo, Manifest, VocabularyInfo
+from splade_bridge.data.vectors import SparseBatch, row_pointers
+from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.errors import BadInputError, UsageError
+from splade_bridge.files import atomic_writer, folder_lock, refuse_existing, write_error
+
+PART_ROWS = 8192
+VOCABULARY = "vocabulary.json"
+PLAN = "plan.json"
+CORPUS_FILES = "corpus_files"
+"""Key of a plan: sizes and digests of the corpus's files by name."""
+NOTE = "splade-bridge"
+SHARD = "shard"
+"""Kind of a folder that holds only every n-th part."""
+
+
+class VectorStore:
+    """A finished store, read in batches.
+
+    Raises:
+        BadInputError: the folder is not a finished vector store.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest = Manifest.load(folder)
+        if self.manifest.kind != "vectors":
+            hint = "; splade-bridge merge puts shards together" * (self.manifest.kind == SHARD)
+            raise BadInputError(f"holds {self.manifest.kind}, not vectors{hint}", str(folder))
+        self.vocabulary = Vocabulary.load(folder / VOCABULARY)
+
+    def batches(self, rows: int = 4096) -> Iterator[SparseBatch]:
+        """All rows in corpus order, at most ``rows`` a batch.
+
+        Raises:
+            BadInputError: a part is damaged, or the rows are not as many as the manifest says.
+        """
+        counts = Counts()
+        for part in part_files(self.folder).values():
+            for batch in read_part(part, rows):
+                if batch.indices.size and int(batch.indices.max()) >= len(self.vocabulary):
+                    raise BadInputError("a term id beyond the vocabulary", str(part))
+                counts.add(batch)
+                yield batch
+        if counts != self.manifest.counts:
+            raise BadInputError(
+                f"holds {counts.documents:,} rows and {counts.postings:,} weights, its manifest "
+                f"says {self.manifest.counts.documents:,} and {self.manifest.counts.postings:,}",
+                str(self.folder),
+            )
+
+
+class VectorStoreWriter:
+    """Writes a store part by part; made by :func:`write_store`.
+
+    Attributes:
+        resumed_rows: rows that earlier runs left in whole parts; the caller goes on after them.
+        notes: what was noted with each of these parts.
+    """
+
+    def __init__(self, folder: Path, vocabulary: Vocabulary, part_rows: int) -> None:
+        self.folder = folder
+        self._vocabulary = vocabulary
+        self._part_rows = part_rows
+        self._pending: list[SparseBatch] = []
+        self._pending_rows = 0
+        self._counts = Counts()
+        self._parts = 0
+        self._note: dict[str, Any] = {}
+        self.notes: list[dict[str, Any]] = []
+        parts = list(part_files(folder).values())
+        for part in parts:
+            if part.name != part_name(self._parts):
+                raise BadInputError(f"{part_name(self._parts)} is missing", str(folder))
+            before = self._counts.documents
+            for batch in read_part(part, part_rows):
+                self._counts.add(batch)
+            rows = self._counts.documents - before
+            if rows != part_rows:
+                if part != parts[-1] or rows > part_rows:
+                    raise BadInputError(f"{rows:,} rows instead of {part_rows:,}", str(part))
+                # Only the last part may be short, and then only the manifest was still missing.
+                part.unlink()
+                self._recount()
+                break
+            self._parts += 1
+            self.notes.append(read_note(part))
+        self.resumed_rows = self._counts.documents
+
+    def _recount(self) -> None:
+        self._counts = Counts()
+        for number in range(self._parts):
+            for batch in read_part(self.folder / part_name(number), self._part_rows):
+                self._counts.add(batch)
+
+    def add(self, batch: SparseBatch, note: dict[str, Any] | None = None) -> None:
+        """Append rows; each time ``part_rows`` are together a part is written.
+
+        ``note`` is kept in the metadata of the parts that end with rows of this batch.
+        """
+        self._note = note or {}
+        if batch.indices.size and int(batch.indices.max()) >= len(self._vocabulary):
+            raise ValueError("a term id beyond the vocabulary")  # now, not when a part is full
+        while len(batch):
+            take = min(len(batch), self._part_rows - self._pending_rows)
+            self._pending.append(_rows(batch, 0, take))
+            self._pending_rows += take
+            batch = _rows(batch, take, len(batch))
+            if self._pending_rows == self._part_rows:
+                self._flush()
+
+    def finish(
+        self,
+        encoding: EncodingInfo | None = None,
+        options: dict[str, Any] | None = None,
+        *,
+        pruning: Sequence[dict[str, Any]] = (),
+        parents: Sequence[dict[str, Any]] = (),
+    ) -> Manifest:
+        """Write the last part, the vocabulary and the manifest."""
+        if self._pending_rows:
+            self._flush()
+        self._vocabulary.save(self.folder / VOCABULARY)
+        return Manifest(
+            kind="vectors",
+            vocabulary=VocabularyInfo.of(self._vocabulary),
+            counts=self._counts,
+            encoding=encoding,
+            pruning=list(pruning),
+            parents=list(parents),
+            options=options or {},
+        ).save(self.folder, [*self.folder.glob("part-*.parquet"), self.folder / VOCABULARY])
+
+    def _flush(self) -> None:
+        batch = concatenated(self._pending)
+        with atomic_writer(self.folder / part_name(self._parts)) as out:
+            write_part(out, batch, len(self._vocabulary), self._note)
+        self._counts.add(batch)
+        self._parts += 1
+        self._pending, self._pending_rows = [], 0
+
+
+@contextlib.contextmanager
+def write_store(
+    folder: Path,
+    vocabulary: Vocabulary,
+    plan: dict[str, Any],
+    *,
+    overwrite: bool = False,
+    part_rows: int = PART_ROWS,
+) -> Iterator[VectorStoreWriter]:
+    """A writer for ``folder`` that resumes where an interrupted one with the same plan stopped.
+
+    Args:
+        plan: everything that decides the bytes of the result (model hash, corpus, options).
+
+    Raises:
+        UsageError: a finished store is there and ``overwrite`` is not set, or an unfinished one
+            was begun with another plan.
+    """
+    with unfinished_store(folder, {**plan, "part_rows": part_rows}, overwrite=overwrite) as place:
+        yield VectorStoreWriter(place, vocabulary, part_rows)
+
+
+@contextlib.contextmanager
+def unfinished_store(
+    folder: Path, plan: dict[str, Any], *, overwrite: bool = False
+) -> Iterator[Path]:
+    """``folder`` made ready for parts: locked, with its plan, and with whole parts only.
+
+    Left with an error before there is a part, it is removed.
+
+    Raises:
+        UsageError: see :func:`write_store`.
+        BadInputError: the unfinished store was begun with another content of the corpus.
+        ExternalProgramError: the place cannot be written.
+    """
+    wanted = orjson.dumps(plan, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
+    folder = folder.resolve()  # "." has no name that a neighbour could be given
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(folder_lock(folder.with_name(f".{folder.name}.lock"), folder))
+            _prepare(folder, wanted, overwrite=overwrite)
+        except OSError as error:
+            raise write_error(error, folder) from error
+        try:
+            yield folder
+        except BaseException:
+            if not part_files(folder):  # nothing to resume
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+
+def _prepare(folder: Path, wanted: bytes, *, overwrite: bool) -> None:
+    """Make ``folder`` one that holds the plan ``wanted`` and whole parts, perhaps none."""
+    for leftover in folder.glob(f".{PLAN}.partial-*"):  # killed before there was a plan
+        leftover.unlink()
+    if (folder / FILE_NAME).exists() or not (folder / PLAN).exists():
+        refuse_existing(folder, overwrite=overwrite)
+        overwrite = True
+    if overwrite and folder.exists():
+        shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
+    folder.mkdir(exist_ok=True)
+    if (folder / PLAN).exists():
+        _refuse_other_plan(folder / PLAN, wanted)
+    else:
+        with atomic_writer(folder / PLAN) as out:
+            out.write(wanted)
+    for leftover in folder.glob(".*.partial-*"):
+        leftover.unlink()
+
+
+def write_part(
+    out: BinaryIO, batch: SparseBatch, vocabulary_size: int, note: dict[str, Any]
+) -> None:
+    """Write ``batch`` as one Parquet part whose metadata hold ``note``.
+
+    Raises:
+        ValueError: a term id is beyond the vocabulary.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if batch.indices.size and int(batch.indices.max()) >= vocabulary_size:
+        raise ValueError("a term id beyond the vocabulary")
+    wide = vocabulary_size > 1 << 16
+    offsets = pa.array(batch.indptr.astype(np.int32), pa.int32())
+    indices = pa.array(batch.indices.astype(np.uint32 if wide else np.uint16))
+    table = pa.table(
+        {
+            "id": pa.array(batch.ids, pa.string()),
+            "indices": pa.ListArray.from_arrays(offsets, indices),
+            "weights": pa.ListArray.from_arrays(offsets, pa.array(batch.weights)),
+        }
+    )
+    writer = pq.ParquetWriter(
+        out,
+        table.schema,
+        compression="zstd",
+        use_dictionary=False,
+        write_statistics=False,
+        write_page_checksum=True,
+        store_schema=False,
+    )
+    with writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({NOTE: orjson.dumps(note).decode()})
+
+
+def read_part(part: Path, rows: int) -> Iterator[SparseBatch]:
+    """Batches of one Parquet part.
+
+    Raises:
+        BadInputError: the file is not a part of a vector store or breaks an invariant.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(part, page_checksum_verification=True) as file:
+            left = file.metadata.num_rows
+            for block in file.iter_batches(rows, columns=["id", "indices", "weights"]):
+                yield _from_arrow(block)
+                left -= len(block)
+            if left:  # a damaged page header makes a reader skip the page
+                raise ValueError(f"{left:,} rows are missing")
+    except (pa.ArrowException, KeyError, ValueError, OSError) as error:
+        raise BadInputError(f"not a part of a vector store ({error})", str(part)) from error
+
+
+def read_note(part: Path) -> dict[str, Any]:
+    """What was noted with a part.
+
+    Raises:
+        BadInputError: it is damaged.
+    """
+    import pyarrow.parquet as pq
+
+    found = (pq.read_metadata(part).metadata or {}).get(NOTE.encode(), b"{}")
+    try:
+        return dict(orjson.loads(found))
+    except (ValueError, TypeError) as error:
+        raise BadInputError(f"its note is damaged ({error}): delete it", str(part)) from error
+
+
+def _from_arrow(block: Any) -> SparseBatch:
+    indices, weights = block.column("indices"), block.column("weights")
+    _check_types(block.schema)
+    if block.column("id").null_count or indices.null_count or weights.null_count:
+        raise ValueError("null values")
+    lengths = np.diff(indices.offsets.to_numpy())
+    if not np.array_equal(lengths, np.diff(weights.offsets.to_numpy())):
+        raise ValueError("indices and weights of different lengths")
+    return SparseBatch(
+        block.column("id").to_pylist(),
+        row_pointers(lengths),
+        indices.flatten().to_numpy().astype(np.int32),
+        weights.flatten().to_numpy().astype(np.float32),
+    )
+
+
+def _check_types(schema: Any) -> None:
+    from pyarrow import types
+
+    ids, indices, weights = (schema.field(name).type for name in ("id", "indices", "weights"))
+    lists = all(types.is_list(t) or types.is_large_list(t) for t in (indices, weights))
+    if not (
+        (types.is_string(ids) or types.is_large_string(ids))
+        and lists
+        and types.is_integer(indices.value_type)
+        and indices.value_type.bit_width <= 32
+        and types.is_floating(weights.value_type)
+    ):
+        raise ValueError(
+            "columns must be id: string, indices: list<uint16 or uint32>, weights: list<float>, "
+            f"not {ids}, {indices}, {weights}"
+        )
+
+
+def _refuse_other_plan(plan_file: Path, wanted: bytes) -> None:
+    try:
+        found = dict(orjson.loads(plan_file.read_bytes()))
+    except (ValueError, TypeError) as error:
+        raise BadInputError(f"damaged ({error}): pass --overwrite", str(plan_file)) from error
+    new = orjson.loads(wanted)
+    differing = sorted(k for k in {*found, *new} if found.get(k) != new.get(k))
+    if differing == [CORPUS_FILES]:
+        raise BadInputError(
+            f"the corpus is not the one that {plan_file.parent} was begun with: its files were "
+            f"{_listed(found.get(CORPUS_FILES))}, and are {_listed(new.get(CORPUS_FILES))}. Bring "
+            "the old corpus back, or pass --overwrite to start anew"
+        )
+    if differing:
+        changes = ", ".join(f"{k}: {found.get(k)!r} -> {new.get(k)!r}" for k in differing)
+        raise UsageError(
+            f"{plan_file.parent}: holds an unfinished encoding with other settings ({changes}); "
+            "run the first command again to finish it, or pass --overwrite to start anew"
+        )
+
+
+def _listed(files: dict[str, str] | None) -> str:
+    return ", ".join(f"{name} ({what})" for name, what in (files or {}).items()) or "unknown"
+
+
+def part_name(number: int) -> str:
+    """The file name of a part."""
+    return f"part-{number:05d}.parquet"
+
+
+def part_files(folder: Path) -> dict[int, Path]:
+    """The parts in ``folder`` by number, in rising order."""
+    found = {int(p.stem[5:]): p for p in folder.glob("part-*.parquet") if p.stem[5:].isdecimal()}
+    return dict(sorted(found.items()))
+
+
+def _rows(batch: SparseBatch, start: int, stop: int) -> SparseBatch:
+    part = slice(int(batch.indptr[start]), int(batch.indptr[stop]))
+    return SparseBatch(
+        batch.ids[start:stop],
+        batch.indptr[start : stop + 1] - batch.indptr[start],
+        batch.indices[part],
+        batch.weights[part],
+    )
+
+
+def concatenated(batches: list[SparseBatch]) -> SparseBatch:
+    """One batch of all rows; there must be a batch."""
+    return SparseBatch(
+        [doc_id for b in batches for doc_id in b.ids],
+        row_pointers(np.concatenate([np.diff(b.indptr) for b in batches])),
+        np.concatenate([b.indices for b in batches]),
+        np.concatenate([b.weights for b in batches]),
+    )

@@ -1,0 +1,314 @@
+"""A masked language model, split into its body (up to the last layer) and its head.
+
+The split knows no architecture. The last linear layer is the one the model itself names as its
+output embeddings; with a pass-through in its place the model's "logits" are what that layer would
+have been given, head transform included. A model that computes something else afterwards (a scale,
+a cap, a decoder of its own) is noticed by a probe and gets a slower head, which runs the model's
+own head on chunks of positions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from splade_bridge.encoding.head import ChunkedHead, Head, linear_head
+from splade_bridge.encoding.packed import Body, packed_attention, packed_body, padded_body
+from splade_bridge.encoding.prepacked import prepack
+from splade_bridge.errors import BadInputError
+
+log = logging.getLogger(__name__)
+
+PROBE_TEXTS = (range(11), range(6, 12), range(2, 8))
+PROBE_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class SplitModel:
+    """A masked language model as a body and a head that takes the body's hidden states.
+
+    Attributes:
+        packed: whether the body computes no padding.
+    """
+
+    body: Body
+    head: Head
+    packed: bool
+
+
+def load_masked_lm(folder: Path) -> Any:
+    """The masked language model in ``folder``, in float32 on the CPU.
+
+    Raises:
+        BadInputError: it cannot be loaded, or its weights lack the head.
+    """
+    from transformers import AutoModelForMaskedLM
+
+    try:
+        with quiet():
+            model, info = AutoModelForMaskedLM.from_pretrained(
+                folder, local_files_only=True, output_loading_info=True
+            )
+    except Exception as error:  # a damaged file raises whatever its reader raises
+        raise BadInputError(
+            f"cannot be loaded as a masked language model ({first_line(error)})", str(folder)
+        ) from error
+    if missing := sorted(map(str, info["missing_keys"])):
+        raise BadInputError(
+            f"its weights lack {', '.join(missing[:3])}{' ...' if missing[3:] else ''}: not a "
+            "masked-language-model checkpoint, its terms would be random",
+            str(folder),
+        )
+    return _cast(model.eval(), torch.float32)
+
+
+def head_width(model: Any) -> int:
+    """Columns of the model's logits."""
+    return int(model.config.vocab_size)
+
+
+def position_limit(model: Any) -> int | None:
+    """How many tokens the model has positions for, or None if it names no limit."""
+    if (table := _positions(model)) is not None:
+        return table.num_embeddings - first_position(model)
+    limit = getattr(model.config, "max_position_embeddings", None)
+    return limit if isinstance(limit, int) and limit > 0 else None
+
+
+def first_position(model: Any) -> int:
+    """What the model calls its first position: RoBERTa counts from padding_idx + 1 on."""
+    table = _positions(model)
+    return 0 if table is None or table.padding_idx is None else table.padding_idx + 1
+
+
+def _positions(model: Any) -> nn.Embedding | None:
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            return module
+    return None
+
+
+def split_model(
+    model: Any, columns: Tensor, dtype: torch.dtype, device: torch.device
+) -> SplitModel:
+    """Split ``model`` (float32, on the CPU), cast its parameters and move it.
+
+    Args:
+        model: is changed and must not be used for anything else.
+        columns: int64[V], rising: the columns of its logits that have a term.
+        dtype: of the parameters, and so of hidden states and of logits before pooling.
+        device: where it will run.
+
+    Raises:
+        BadInputError: the model has neither a linear last layer nor a base model to split at, or
+            its logits are not finite.
+    """
+    probe = _Probe.of(model, columns)
+    if not bool(torch.isfinite(probe.logits).all()):
+        raise BadInputError(
+            f"{type(model).__name__} gives logits that are not finite: its weights are damaged"
+        )
+    decoder = model.get_output_embeddings()
+    if isinstance(decoder, nn.Linear):
+        _replace(model, decoder, stand_in := _PassThrough())
+        found = _body(model, _logits, lambda h: decoder(h)[:, columns], probe)
+        if found is not None:
+            body, packed = found
+            _cast(model, dtype).to(device)
+            _cast(decoder, dtype).to(device)
+            if device.type == "cpu":
+                prepack(model, lambda: body(probe.ids, probe.lengths))
+            weight, bias = _rows_of(decoder, columns)
+            head = linear_head(weight, bias)
+            if device.type == "cpu":
+                _leave_file(model)
+            return SplitModel(body, head, packed)
+        _replace(model, stand_in, decoder)
+    base = getattr(model, model.base_model_prefix, None)
+    if base is not None:
+        alone = _HeadAlone(model, base)
+        found = _body(base, _last_hidden, lambda h: alone(h[None])[0, :, columns], probe)
+        if found is not None:
+            body, packed = found
+            _cast(model, dtype).to(device)
+            base.to(device)
+            if device.type == "cpu":
+                prepack(base, lambda: body(probe.ids, probe.lengths))
+            log.info(
+                "the last layer of %s is not a plain linear one: its head runs in chunks",
+                type(model).__name__,
+            )
+            return SplitModel(body, ChunkedHead(alone, columns.to(device)), packed)
+    raise BadInputError(
+        f"{type(model).__name__} has neither a linear last layer nor a base model: not supported"
+    )
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """Two short texts and what the whole model says of each alone.
+
+    Attributes:
+        ids: int64[T], end to end.
+        lengths: of the texts.
+        logits: float32[T, V].
+    """
+
+    ids: Tensor
+    lengths: list[int]
+    logits: Tensor
+
+    @classmethod
+    def of(cls, model: Any, columns: Tensor) -> _Probe:
+        pad = getattr(model.config, "pad_token_id", None) if hasattr(model, "config") else None
+        known = model.get_input_embeddings().num_embeddings
+        texts = [torch.tensor([i for i in ids if i < known and i != pad]) for ids in PROBE_TEXTS]
+        with torch.inference_mode():
+            logits = [
+                model(input_ids=ids[None], attention_mask=torch.ones_like(ids)[None]).logits
+                for ids in texts
+            ]
+        return cls(
+            torch.cat(texts), [len(ids) for ids in texts], torch.cat(logits, 1)[0][:, columns]
+        )
+
+
+def _body(
+    model: Any,
+    hidden: Callable[[Any], Tensor],
+    logits: Callable[[Tensor], Tensor],
+    probe: _Probe,
+) -> tuple[Body, bool] | None:
+    """``model`` as a packed body (True) or a padded one (False); None: its logits are wrong."""
+
+    def tried(body: Body) -> Body:
+        with torch.inference_mode():
+            found = logits(body(probe.ids, probe.lengths))
+        if not _agree(found, probe.logits, PROBE_TOLERANCE):
+            raise ValueError("other logits")
+        return body
+
+    try:
+        with quiet(), packed_attention(model):
+            return tried(packed_body(model, hidden, first_position(model))), True
+    except Exception as error:  # whatever a model raises that was not made for this
+        log.info("%s cannot be packed (%s)", type(model).__name__, first_line(error))
+    try:
+        pad = getattr(model.config, "pad_token_id", None) or 0
+        return tried(padded_body(model, hidden, pad)), False
+    except (AttributeError, RuntimeError, ValueError):  # the layer stands elsewhere
+        return None
+
+
+def _rows_of(decoder: nn.Linear, columns: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of the columns that have a term."""
+    weight, bias = decoder.weight.detach(), None if decoder.bias is None else decoder.bias.detach()
+    if int(columns[-1]) == len(columns) - 1:  # a view: weights are mostly tied to the embeddings
+        return weight[: len(columns)], None if bias is None else bias[: len(columns)]
+    columns = columns.to(weight.device)
+    return weight[columns], None if bias is None else bias[columns]
+
+
+class _PassThrough(nn.Module):
+    def forward(self, hidden: Tensor) -> Tensor:
+        return hidden
+
+
+class _HeadAlone(nn.Module):
+    """Logits of hidden states: the model with a base that returns what it is handed."""
+
+    def __init__(self, model: Any, base: nn.Module) -> None:
+        super().__init__()
+        self._model = model
+        self._given = _Given(base)
+        setattr(model, model.base_model_prefix, self._given)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        self._given.hidden = hidden
+        ids = torch.zeros(hidden.shape[:2], dtype=torch.int64, device=hidden.device)
+        logits: Tensor = self._model(input_ids=ids).logits
+        return logits
+
+
+class _Given(nn.Module):
+    """Stands in for a base model; everything but calling it is still answered by that model."""
+
+    hidden: Tensor
+
+    def __init__(self, base: nn.Module) -> None:
+        super().__init__()
+        self._base = base
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("_base"), name)
+
+    def forward(self, *_: Any, **__: Any) -> Any:
+        from transformers.modeling_outputs import BaseModelOutput
+
+        return BaseModelOutput(last_hidden_state=self.hidden)
+
+
+def _logits(output: Any) -> Tensor:
+    found: Tensor = output.logits
+    return found
+
+
+def _last_hidden(output: Any) -> Tensor:
+    found: Tensor = output[0]
+    return found
+
+
+def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    place = next(name for name, module in model.named_modules() if module is old)
+    parent, _, leaf = place.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, new)
+
+
+def _cast(model: Any, dtype: torch.dtype) -> Any:
+    """Cast parameters but no buffers: rotary frequencies lose their meaning in 16 bits."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return model
+
+
+def _leave_file(model: Any) -> None:
+    """Copy what parameters are left: their file stays mapped as long as one lies in it."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
+
+
+def _agree(found: Tensor, wanted: Tensor, tolerance: float) -> bool:
+    return found.shape == wanted.shape and bool(
+        (found - wanted).abs().max() <= tolerance * (1 + wanted.abs().max())
+    )
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars and load reports from transformers, which say nothing we do not check."""
+    from transformers.utils import logging as hf
+
+    verbosity, bars = hf.get_verbosity(), hf.is_progress_bar_enabled()
+    hf.set_verbosity_error()
+    hf.disable_progress_bar()
+    try:
+        yield
+    finally:
+        hf.set_verbosity(verbosity)
+        if bars:
+            hf.enable_progress_bar()

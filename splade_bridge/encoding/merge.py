@@ -1,0 +1,133 @@
+"""Shards of one encoding, made by as many machines, into the store that one would have made."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from splade_bridge.data.manifest import FILE_NAME, Manifest
+from splade_bridge.data.store import PLAN, SHARD, VOCABULARY, part_files
+from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.encoding.parts import CorpusEnd, PartStore, chained
+from splade_bridge.encoding.shards import Shard
+from splade_bridge.errors import BadInputError, MismatchError
+from splade_bridge.files import atomic_writer, sha256_file, staged_folder
+
+
+def merge_shards(folders: Sequence[Path], out: Path, *, overwrite: bool = False) -> Manifest:
+    """Put the parts of all shards together in ``out``.
+
+    The result is byte for byte that of an encoding without shards. Parts are hard-linked where the
+    file system allows, else copied; the shards stay as they are.
+
+    Raises:
+        BadInputError: a folder is not a finished shard, or a file of it was changed.
+        MismatchError: a shard is missing or there twice, or they are not of one encoding.
+        UsageError: ``out`` exists and ``overwrite`` is not set.
+        ExternalProgramError: ``out`` cannot be written.
+    """
+    shards = [_Finished(folder) for folder in folders]
+    plan, end = _agreed(shards)
+    with staged_folder(out, overwrite=overwrite) as staging:
+        for shard in shards:
+            for file in shard.manifest.files:
+                if file.path == VOCABULARY:
+                    continue
+                if sha256_file(shard.folder / file.path) != file.sha256:
+                    raise BadInputError(
+                        f"{file.path} was changed after it was written: encode "
+                        f"--shard {shard.shard} again",
+                        str(shard.folder),
+                    )
+                _link(shard.folder / file.path, staging / file.path)
+        store = PartStore(staging, Vocabulary.load(shards[0].folder / VOCABULARY))
+        _check_chain(store, plan["part_rows"], end, out)
+        with atomic_writer(staging / PLAN) as stream:
+            stream.write(orjson.dumps(plan, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
+        encoding = shards[0].manifest.encoding
+        assert encoding is not None
+        return store.finish(encoding, {"corpus": plan["corpus"]}, end)
+
+
+class _Finished:
+    """A finished shard.
+
+    Attributes:
+        plan: without what says which shard it is.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        if not (folder / FILE_NAME).is_file() and (folder / PLAN).is_file():
+            raise BadInputError("not finished: run its encode command again", str(folder))
+        self.manifest = Manifest.load(folder)
+        if self.manifest.kind != SHARD or self.manifest.encoding is None:
+            raise BadInputError(
+                f"holds {self.manifest.kind}, not a shard (encode --shard i/n)", str(folder)
+            )
+        try:
+            self.plan: dict[str, Any] = orjson.loads((folder / PLAN).read_bytes())
+            self.shard = Shard.parse(self.plan.pop("shard"))
+            self.end = CorpusEnd(**self.manifest.options["corpus_end"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BadInputError(f"damaged ({error}): encode it again", str(folder)) from error
+        listed = {f.path for f in self.manifest.files}
+        if extra := {p.name for p in part_files(folder).values()} - listed:
+            raise BadInputError(f"{min(extra)} is not in its manifest", str(folder))
+
+
+def _agreed(shards: Sequence[_Finished]) -> tuple[dict[str, Any], CorpusEnd]:
+    """The plan and the corpus of all shards, which are complete."""
+    first = shards[0]
+    for other in shards[1:]:
+        differing = sorted(
+            k for k in {*first.plan, *other.plan} if first.plan.get(k) != other.plan.get(k)
+        )
+        if differing:
+            raise MismatchError(
+                f"{first.folder} and {other.folder} are not of one encoding: they differ in "
+                f"{', '.join(differing)}"
+            )
+        if first.shard.count != other.shard.count:
+            raise MismatchError(
+                f"{first.folder} is shard {first.shard}, {other.folder} is {other.shard}"
+            )
+        if first.end != other.end:
+            raise MismatchError(
+                f"{first.folder} and {other.folder} read different texts "
+                f"({first.end.texts:,} and {other.end.texts:,} texts): the corpus changed"
+            )
+    there: dict[int, Path] = {}
+    for shard in shards:
+        if (index := shard.shard.index) in there:
+            raise MismatchError(f"{there[index]} and {shard.folder} are both shard {shard.shard}")
+        there[index] = shard.folder
+    if missing := [n for n in range(first.shard.count) if n not in there]:
+        names = ", ".join(f"{n}/{first.shard.count}" for n in missing[:10])
+        raise MismatchError(f"shards are missing: {names}{' ...' if missing[10:] else ''}")
+    return first.plan, first.end
+
+
+def _check_chain(store: PartStore, part_rows: int, end: CorpusEnd, out: Path) -> None:
+    """Whether the parts are those of one corpus, in order, each once and all full but the last."""
+    before, texts = "", 0
+    for number, note in sorted(store.notes.items()):
+        full = note.texts == part_rows or (number == end.parts - 1 and 0 < note.texts <= part_rows)
+        if note.before != before or not full:
+            raise MismatchError(f"{out}: part {number} does not follow on the one before it")
+        before, texts = chained(before, note.digest), texts + note.texts
+    if CorpusEnd(len(store.notes), texts, before) != end:
+        raise MismatchError(f"{out}: parts of {texts:,} texts, but the corpus has {end.texts:,}")
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        with open(source, "rb") as stream, atomic_writer(target) as copy:
+            shutil.copyfileobj(stream, copy)

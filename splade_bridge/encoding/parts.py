@@ -1,0 +1,295 @@
+"""A corpus as numbered parts, and the folder that collects the encoded ones in any order.
+
+A part is a run of ``part_rows`` texts of the corpus, the last one shorter. What its file holds
+depends on its own texts only, so parts may be encoded by anybody in any order, and the store comes
+out the same. Each file remembers a digest of its texts and one of all texts before them: so every
+process that walks the corpus notices where it is not the one that an earlier run, another shard or
+another machine has read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from splade_bridge.data.counts import Counts
+from splade_bridge.data.manifest import EncodingInfo, Manifest, VocabularyInfo
+from splade_bridge.data.store import (
+    SHARD,
+    VOCABULARY,
+    part_files,
+    part_name,
+    read_note,
+    read_part,
+    write_part,
+)
+from splade_bridge.data.vectors import SparseBatch
+from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.encoding.shards import Shard
+from splade_bridge.errors import BadInputError
+from splade_bridge.files import atomic_writer
+from splade_bridge.text.corpora import Text
+
+ENDS = 1 << 20
+"""Bytes at either end of a corpus file that identify it, beside its size."""
+
+
+class CorpusChangedError(BadInputError):
+    """The texts are not those that finished parts were made from."""
+
+
+@dataclass(frozen=True)
+class PartNote:
+    """What the metadata of a part's file say of its texts.
+
+    Attributes:
+        texts: how many.
+        digest: over their ids and contents.
+        before: digest over all texts before them.
+        truncated: texts that were cut to the limit.
+        split: texts that were longer and were encoded in several windows.
+        replaced: texts that held lone surrogates.
+    """
+
+    texts: int
+    digest: str
+    before: str
+    truncated: int = 0
+    split: int = 0
+    replaced: int = 0
+
+
+@dataclass(frozen=True)
+class Part:
+    """Texts that become one file of the store."""
+
+    number: int
+    texts: list[Text]
+    digest: str
+    before: str
+
+
+@dataclass(frozen=True)
+class CorpusEnd:
+    """What a walk through the whole corpus found, equal for all who walked through the same."""
+
+    parts: int
+    texts: int
+    digest: str
+
+
+class CorpusWalk:
+    """Goes through a corpus and yields the parts that are still to be encoded.
+
+    Args:
+        texts: the whole corpus, also what is finished.
+        part_rows: texts of a part.
+        notes: of the parts that are finished.
+        shard: yield only its parts.
+        out: what the output is called in messages.
+
+    Attributes:
+        end: known when the walk has come to its end.
+    """
+
+    def __init__(
+        self,
+        texts: Iterable[Text],
+        part_rows: int,
+        notes: Mapping[int, PartNote],
+        shard: Shard | None,
+        out: str,
+    ) -> None:
+        self._texts = texts
+        self._part_rows = part_rows
+        self._notes = dict(notes)
+        self._shard = shard
+        self._out = out
+        self.end: CorpusEnd | None = None
+
+    def __iter__(self) -> Iterator[Part]:
+        """One pass.
+
+        Raises:
+            CorpusChangedError: finished parts were made from other texts, or from more.
+        """
+        stream = iter(self._texts)
+        number, count, before = 0, 0, ""
+        while group := list(islice(stream, self._part_rows)):
+            digest = texts_digest(group)
+            note = self._notes.get(number)
+            if note is None:
+                if self._shard is None or self._shard.has(number):
+                    yield Part(number, group, digest, before)
+            elif (note.digest, note.before) != (digest, before):
+                raise self._changed(number, group[0].place)
+            number, count = number + 1, count + len(group)
+            before = chained(before, digest)
+        if beyond := [n for n in self._notes if n >= number]:
+            raise self._changed(min(beyond), None)
+        self.end = CorpusEnd(number, count, before)
+
+    def _changed(self, number: int, place: str | None) -> CorpusChangedError:
+        return CorpusChangedError(
+            f"the corpus is not the one that {self._out} was begun with: part {number + 1} was "
+            "made from other texts. Bring the old corpus back, or pass --overwrite to start anew",
+            place,
+        )
+
+
+class PartStore:
+    """The parts of a store that is being made, in whatever order they come.
+
+    Attributes:
+        folder: made ready by :func:`splade_bridge.data.store.unfinished_store`.
+        notes: of the parts that are there, by number.
+
+    Raises:
+        BadInputError: a part that is there is damaged, or is no part of an encoding.
+    """
+
+    def __init__(self, folder: Path, vocabulary: Vocabulary) -> None:
+        self.folder = folder
+        self._vocabulary = vocabulary
+        self.notes: dict[int, PartNote] = {}
+        self._counts: dict[int, Counts] = {}
+        for number, file in part_files(folder).items():
+            counts = Counts()
+            for batch in read_part(file, 1 << 16):
+                if batch.indices.size and int(batch.indices.max()) >= len(vocabulary):
+                    raise BadInputError("a term id beyond the vocabulary", str(file))
+                counts.add(batch)
+            self.add(number, _note_of(file), counts)
+        self._old = frozenset(self.notes)
+
+    @property
+    def texts(self) -> int:
+        """Texts whose parts are whole."""
+        return sum(note.texts for note in self.notes.values())
+
+    def write(self, number: int, batch: SparseBatch, note: PartNote) -> None:
+        """Write a part; safe in one thread while another encodes."""
+        self.add(number, note, write_to(self.folder, number, batch, note, len(self._vocabulary)))
+
+    def add(self, number: int, note: PartNote, counts: Counts) -> None:
+        """Take note of a part whose file somebody else has written."""
+        self.notes[number], self._counts[number] = note, counts
+
+    def drop_new(self) -> None:
+        """Remove what this run has written: its texts were not those of the older parts."""
+        for number, file in part_files(self.folder).items():
+            if number not in self._old:
+                file.unlink()
+
+    def finish(
+        self,
+        encoding: EncodingInfo,
+        options: dict[str, Any],
+        end: CorpusEnd,
+        shard: Shard | None = None,
+    ) -> Manifest:
+        """Write the vocabulary and the manifest.
+
+        Args:
+            encoding: with ``truncated`` still to be counted.
+            end: of the corpus; all its parts, or all of the shard, must be there.
+
+        Raises:
+            BadInputError: parts are missing.
+        """
+        wanted = [n for n in range(end.parts) if shard is None or shard.has(n)]
+        if missing := sorted(set(wanted) ^ set(self.notes)):
+            raise BadInputError(f"{part_name(missing[0])} is missing or too many", str(self.folder))
+        counts = Counts()
+        for number in wanted:
+            add_counts(counts, self._counts[number])
+        notes = [self.notes[n] for n in wanted]
+        options = {**options, "replaced": sum(n.replaced for n in notes)}
+        if encoding.long != "truncate":
+            options["split"] = sum(n.split for n in notes)
+        if shard is not None:
+            options |= {"shard": str(shard), "corpus_end": dataclasses.asdict(end)}
+        self._vocabulary.save(self.folder / VOCABULARY)
+        return Manifest(
+            kind="vectors" if shard is None else SHARD,
+            vocabulary=VocabularyInfo.of(self._vocabulary),
+            counts=counts,
+            encoding=dataclasses.replace(encoding, truncated=sum(n.truncated for n in notes)),
+            options=options,
+        ).save(self.folder, [*part_files(self.folder).values(), self.folder / VOCABULARY])
+
+
+def write_to(
+    folder: Path, number: int, batch: SparseBatch, note: PartNote, vocabulary_size: int
+) -> Counts:
+    """Write part ``number``, whole or not at all; what it holds."""
+    with atomic_writer(folder / part_name(number)) as out:
+        write_part(out, batch, vocabulary_size, dataclasses.asdict(note))
+    counts = Counts()
+    counts.add(batch)
+    return counts
+
+
+def add_counts(total: Counts, more: Counts) -> None:
+    """Add the counts of the rows that follow."""
+    total.documents += more.documents
+    total.empty += more.empty
+    total.postings += more.postings
+    room = Counts.KEEP_EMPTY_IDS - len(total.empty_ids)
+    total.empty_ids += more.empty_ids[:room]
+
+
+def texts_digest(texts: Sequence[Text]) -> str:
+    """A hash over ids and texts in order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for text in texts:
+        for field in (text.id, text.text):
+            content = field.encode("utf-8", "surrogatepass")
+            digest.update(len(content).to_bytes(8, "little"))
+            digest.update(content)
+    return digest.hexdigest()
+
+
+def chained(before: str, digest: str) -> str:
+    """The digest over all texts up to and with a part, from those before it and its own."""
+    return hashlib.blake2b((before + digest).encode(), digest_size=16).hexdigest()
+
+
+def files_content(files: Sequence[Path]) -> dict[str, str]:
+    """Sizes of corpus files and a digest of their first and last MiB, by name.
+
+    This is cheap, and notices a file that grew, shrank or was replaced before a text of it is
+    encoded; a change in its middle is noticed by the parts themselves.
+
+    Raises:
+        BadInputError: a file cannot be read.
+    """
+    found = {}
+    for file in files:
+        try:
+            size = file.stat().st_size
+            digest = hashlib.blake2b(digest_size=8)
+            with open(file, "rb") as stream:
+                digest.update(stream.read(ENDS))
+                if size > ENDS:
+                    stream.seek(max(ENDS, size - ENDS), os.SEEK_SET)
+                    digest.update(stream.read(ENDS))
+        except OSError as error:
+            raise BadInputError(f"cannot be read ({error.strerror})", str(file)) from error
+        found[file.name] = f"{size} bytes, {digest.hexdigest()}"
+    return found
+
+
+def _note_of(file: Path) -> PartNote:
+    try:
+        return PartNote(**read_note(file))
+    except TypeError as error:
+        raise BadInputError(
+            "not a part of an encoding of this version: pass --overwrite to start anew", str(file)
+        ) from error

@@ -1,0 +1,278 @@
+"""Many machines: the same encoder as a Ray Data job.
+
+One read task walks the corpus on the machine that the job was started on and yields a block for
+each part that is missing; a pool of actors encodes them (``map_batches``); their results come back
+as the bytes of Parquet files, which the driver writes. So machines need the model and this package,
+but no file system in common, and Ray holds back the read task while the actors are behind. An actor
+that dies is started again and its part with it; a part's bytes depend on its texts only, so the
+store does not show it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import logging
+import os
+import socket
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from splade_bridge.data.closing import Closing
+from splade_bridge.data.counts import Counts
+from splade_bridge.data.store import part_name, write_part
+from splade_bridge.encoding.encoder import EncodeStats, Progress
+from splade_bridge.encoding.parts import (
+    CorpusEnd,
+    CorpusWalk,
+    Part,
+    PartNote,
+    PartStore,
+)
+from splade_bridge.encoding.passages import PartEncoder
+from splade_bridge.encoding.ray_rows import as_table, corpus_source, from_table
+from splade_bridge.encoding.runner import Provenance, provenance
+from splade_bridge.encoding.worker import EncoderSpec
+from splade_bridge.errors import (
+    ExternalProgramError,
+    MismatchError,
+    MissingToolError,
+    SpladeBridgeError,
+)
+from splade_bridge.files import atomic_writer
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+log = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 10.0
+
+TASK_RETRIES = 3
+"""How often a part is tried again after the process that had it died."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A part as an actor hands it back; ``file`` holds the bytes of its Parquet file."""
+
+    number: int
+    note: PartNote
+    counts: Counts
+    file: bytes
+    tokens: int
+    computed_tokens: int
+
+
+class RayRunner(Closing):
+    """Encodes on a Ray cluster; a context manager that connects to it.
+
+    Args:
+        spec: the encoder; device ``auto`` is a GPU for each worker where the cluster has any.
+        address: of the cluster; None for the one that Ray's own settings name, else a local one.
+        workers: size of the pool; None for as many as the cluster has GPUs, or CPUs.
+
+    Raises:
+        MissingToolError: Ray is not installed.
+        ExternalProgramError: the cluster cannot be reached, or has no room for a worker.
+        SpladeBridgeError: what loading the encoder raises.
+    """
+
+    def __init__(
+        self, spec: EncoderSpec, *, address: str | None = None, workers: int | None = None
+    ) -> None:
+        try:
+            os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # read when it is imported
+            import ray
+            import ray.data
+        except ImportError as error:
+            raise MissingToolError(
+                f"--cluster ray: Ray cannot be loaded ({error}); pip install 'splade-bridge[ray]'"
+            ) from error
+        self._ray: Any = ray
+        _check_address(address)
+        if not log.isEnabledFor(logging.INFO):
+            for name in ("ray", "ray.data"):
+                logging.getLogger(name).setLevel(logging.ERROR)
+        self._ours = not ray.is_initialized()
+        if self._ours:
+            try:
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+                where = address or "here"
+                raise ExternalProgramError(f"no Ray cluster at {where} ({error})") from error
+        try:
+            self._set_up(spec, workers)
+        except BaseException:
+            self.close()
+            raise
+
+    def _set_up(self, spec: EncoderSpec, workers: int | None) -> None:
+        there = self._ray.cluster_resources()
+        gpus = int(there.get("GPU", 0)) if spec.options.device != "cpu" else 0
+        threads = spec.options.threads or 1
+        spec = dataclasses.replace(spec, options=dataclasses.replace(spec.options, threads=threads))
+        self._resources = {"num_gpus": 1} if gpus else {"num_cpus": threads, "num_gpus": 0}
+        room = gpus or int(there.get("CPU", 0)) // threads
+        if not room:  # Ray would wait for more machines, for ever where none come
+            raise ExternalProgramError(
+                f"the Ray cluster has {there.get('CPU', 0):g} CPUs, a worker needs {threads}: "
+                "pass --threads"
+            )
+        self._workers = workers or room
+        self._spec = spec
+        self.stats = EncodeStats()
+        describe = self._ray.remote(**self._resources, max_retries=1)(_describe)
+        try:
+            found = self._ray.get(describe.remote(spec))
+        except self._ray.exceptions.RayError as error:
+            raise _readable(error) from error
+        if isinstance(found, SpladeBridgeError):
+            raise found
+        self.provenance: Provenance = found
+
+    def run(self, walk: CorpusWalk, store: PartStore, progress: Progress | None) -> CorpusEnd:
+        """See :class:`splade_bridge.encoding.runner.Runner`; the texts of ``walk`` are pickled."""
+        began = time.perf_counter()
+        end: CorpusEnd | None = None
+        try:
+            for found in self._results(walk):
+                match found:
+                    case CorpusEnd():
+                        end = found
+                    case Encoded():
+                        self._keep(found, store, progress)
+                    case SpladeBridgeError():
+                        raise found
+        except self._ray.exceptions.RayError as error:
+            raise _readable(error) from error
+        finally:
+            self.stats.seconds = time.perf_counter() - began
+        if end is None:
+            raise ExternalProgramError("Ray lost the end of the corpus; give the command again")
+        return end
+
+    def _results(self, walk: CorpusWalk) -> Iterator[object]:
+        """What the actors hand back, in any order."""
+        data = self._ray.data
+        context = data.DataContext.get_current()
+        context.enable_progress_bars = False
+        # A part is a block: larger ones would be encoded, and after a death repeated, together.
+        context.target_max_block_size = 1
+        here = self._ray.get_runtime_context().get_node_id()
+        texts = data.read_datasource(
+            corpus_source(walk),
+            override_num_blocks=1,
+            num_cpus=0,
+            label_selector={"ray.io/node-id": here},
+        )
+        with warnings.catch_warnings():
+            # Ray Data would try a part for ever; there is no other way yet to tell it.
+            warnings.simplefilter("ignore", self._ray.util.annotations.RayDeprecationWarning)
+            encoded = texts.map_batches(
+                _Actor,
+                batch_size=1,
+                batch_format="pyarrow",
+                compute=data.ActorPoolStrategy(size=self._workers, max_tasks_in_flight_per_actor=2),
+                fn_constructor_args=(self._spec, self.provenance.plan),
+                max_task_retries=TASK_RETRIES,
+                **self._resources,
+            )
+        for table in encoded.iter_batches(batch_size=1, batch_format="pyarrow"):
+            yield from_table(table)
+
+    def _keep(self, found: Encoded, store: PartStore, progress: Progress | None) -> None:
+        with atomic_writer(store.folder / part_name(found.number)) as out:
+            out.write(found.file)
+        store.add(found.number, found.note, found.counts)
+        self.stats.texts += found.note.texts
+        self.stats.tokens += found.tokens
+        self.stats.computed_tokens += found.computed_tokens
+        self.stats.truncated += found.note.truncated
+        self.stats.replaced += found.note.replaced
+        if progress:
+            progress(found.note.texts, found.tokens)
+
+    def close(self) -> None:
+        """Leave the cluster, which ends the job; a local one ends with it."""
+        if self._ours:
+            self._ray.shutdown()
+
+
+class _Actor:
+    """Encodes parts; what is no part is handed on."""
+
+    def __init__(self, spec: EncoderSpec, plan: dict[str, Any]) -> None:
+        self._encoder: PartEncoder | SpladeBridgeError
+        try:
+            self._encoder = spec.load()
+            found = provenance(self._encoder)
+            if found.plan != plan:
+                differing = sorted(k for k in plan if found.plan.get(k) != plan[k])
+                self._encoder = MismatchError(
+                    f"workers of the cluster differ in {', '.join(differing)}: give all machines "
+                    "the same model, packages and kind of device"
+                )
+            self._vocabulary_size = len(found.vocabulary)
+        except SpladeBridgeError as error:
+            self._encoder = error
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        found = from_table(table)
+        if not isinstance(found, Part):
+            return table
+        if isinstance(self._encoder, SpladeBridgeError):
+            return as_table(self._encoder)
+        try:
+            return as_table(self._encode(self._encoder, found))
+        except SpladeBridgeError as error:
+            return as_table(error)
+
+    def _encode(self, encoder: PartEncoder, part: Part) -> Encoded:
+        stats = encoder.encoder.stats
+        before = stats.tokens, stats.computed_tokens
+        batch, note = encoder.encode(encoder.tokenize(part))
+        counts = Counts()
+        counts.add(batch)
+        file = io.BytesIO()
+        write_part(file, batch, self._vocabulary_size, dataclasses.asdict(note))
+        return Encoded(
+            part.number,
+            note,
+            counts,
+            file.getvalue(),
+            stats.tokens - before[0],
+            stats.computed_tokens - before[1],
+        )
+
+
+def _check_address(address: str | None) -> None:
+    """Raise ExternalProgramError where nobody listens; Ray itself would try for minutes."""
+    if address in (None, "auto", "local"):
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        if not host or not port.isdecimal():
+            raise OSError("an address is host:port, ray://host:port or auto")
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise ExternalProgramError(f"no Ray cluster at {address} ({error})") from error
+
+
+def _describe(spec: EncoderSpec) -> Provenance | SpladeBridgeError:
+    """Run on a worker: what the encoder is there."""
+    try:
+        return provenance(spec.load())
+    except SpladeBridgeError as error:
+        return error
+
+
+def _readable(error: Exception) -> ExternalProgramError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return ExternalProgramError(
+        f"the Ray job failed ({type(error).__name__}: {lines[-1] if lines else 'no message'}); "
+        "finished parts are kept, and the same command goes on from there"
+    )

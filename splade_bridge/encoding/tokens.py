@@ -1,0 +1,201 @@
+"""Texts to token ids, and the tokenizer's tokens as terms."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from splade_bridge.data.vectors import Int32Array, Int64Array
+from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.encoding.masked_lm import first_line, quiet
+from splade_bridge.errors import BadInputError, UsageError
+
+log = logging.getLogger(__name__)
+
+CALL_TEXTS, CALL_CHARACTERS = 1024, 1 << 20
+"""What is tokenized in one call: enough to use all cores, little enough to fit in memory."""
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """Token ids of some texts.
+
+    Attributes:
+        ids: one int32 array a text, special tokens included; of length 0 for a text that has no
+            token of its own.
+        truncated: texts that were cut to the limit.
+        replaced: texts in which lone surrogates became U+FFFD.
+    """
+
+    ids: list[Int32Array]
+    truncated: int
+    replaced: int
+
+
+class TextTokenizer:
+    """A tokenizer with the settings of one side.
+
+    Args:
+        tokenizer: of transformers.
+        max_length: longest result in tokens, special ones included.
+        prompt: put in front of every text.
+        special: whether special tokens are added.
+
+    Raises:
+        UsageError: ``max_length`` leaves no room for a token of the text.
+    """
+
+    def __init__(
+        self, tokenizer: Any, max_length: int, *, prompt: str = "", special: bool = True
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._max_length = max_length
+        self._prompt = prompt
+        self._special = special
+        self._blank: list[int] = self._call([prompt])[0]
+        if max_length <= len(self._blank):
+            raise UsageError(
+                f"--max-length {max_length}: the model's own tokens are {len(self._blank)}, so "
+                "nothing of the text would remain"
+            )
+
+    def __call__(self, texts: Sequence[str]) -> Tokenized:
+        """Tokenize ``texts``, each cut to the limit as the tokenizer itself cuts."""
+        ids: list[Int32Array] = []
+        truncated = replaced = 0
+        for group in _groups(texts):
+            clean = [without_surrogates(text) for text in group]
+            replaced += sum(a is not b for a, b in zip(group, clean, strict=True))
+            prompted = [self._prompt + text for text in clean]
+            rows = self._call(prompted)
+            long = [i for i, row in enumerate(rows) if len(row) > self._max_length]
+            truncated += len(long)
+            if long:
+                cut = self._call([prompted[i] for i in long], self._max_length)
+                for i, row in zip(long, cut, strict=True):
+                    rows[i] = row
+            ids += [np.array([] if row == self._blank else row, dtype=np.int32) for row in rows]
+        return Tokenized(ids, truncated, replaced)
+
+    def whole(self, texts: Sequence[str]) -> Tokenized:
+        """Tokenize ``texts`` without a limit; ``truncated`` counts those beyond it."""
+        ids: list[Int32Array] = []
+        replaced = 0
+        for group in _groups(texts):
+            clean = [without_surrogates(text) for text in group]
+            replaced += sum(a is not b for a, b in zip(group, clean, strict=True))
+            rows = self._call([self._prompt + text for text in clean])
+            ids += [np.array([] if row == self._blank else row, dtype=np.int32) for row in rows]
+        return Tokenized(ids, sum(len(row) > self._max_length for row in ids), replaced)
+
+    def frame(self) -> tuple[int, int]:
+        """How many tokens of its own the model puts before a text, and how many after it."""
+        probe = self._call([self._prompt + "a"])[0]
+        before = _common(self._blank, probe)
+        after = min(len(self._blank) - before, _common(self._blank[::-1], probe[::-1]))
+        return before, after
+
+    def _call(self, texts: list[str], max_length: int | None = None) -> list[list[int]]:
+        if max_length is None and self._tokenizer.is_fast:
+            # What transformers does itself, without making what is not wanted of the results:
+            # that part holds Python's lock, which the thread that drives a GPU needs.
+            backend = self._tokenizer.backend_tokenizer
+            backend.no_truncation()
+            backend.no_padding()
+            found = backend.encode_batch_fast(texts, add_special_tokens=self._special)
+            return [encoding.ids for encoding in found]
+        rows: list[list[int]] = self._tokenizer(
+            texts,
+            add_special_tokens=self._special,
+            truncation=max_length is not None,
+            max_length=max_length,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )["input_ids"]
+        return rows
+
+
+def load_tokenizer(folder: Path, *, lower_case: bool = False) -> Any:
+    """The tokenizer in ``folder``.
+
+    Raises:
+        BadInputError: there is none, or it is damaged.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # a damaged file raises whatever its reader raises
+        raise BadInputError(
+            f"its tokenizer cannot be loaded ({first_line(error)})", str(folder)
+        ) from error
+    if lower_case and tokenizer.is_fast:
+        from tokenizers import normalizers
+
+        own = tokenizer.backend_tokenizer.normalizer
+        steps = [normalizers.Lowercase(), *([own] if own else [])]
+        tokenizer.backend_tokenizer.normalizer = normalizers.Sequence(steps)
+    return tokenizer
+
+
+def terms_of(tokenizer: Any, width: int, place: str) -> tuple[Vocabulary, Int64Array]:
+    """The vocabulary of a model, and the column of its logits that each term has.
+
+    Terms are the tokenizer's tokens in id order. Columns without a token (a head padded to a
+    round width, an id that the tokenizer leaves out) have no term and are dropped.
+
+    Args:
+        width: columns of the logits.
+        place: for messages.
+
+    Raises:
+        BadInputError: the tokenizer has tokens beyond ``width``.
+    """
+    tokens = sorted((i, token) for token, i in tokenizer.get_vocab().items() if token)
+    if not tokens or tokens[-1][0] >= width:
+        last = tokens[-1][0] if tokens else None
+        raise BadInputError(
+            f"the tokenizer's ids go up to {last}, the model knows {width} tokens: they do not "
+            "belong together",
+            place,
+        )
+    columns = np.array([i for i, _ in tokens], dtype=np.int64)
+    if len(columns) < width:
+        log.info(
+            "%s: %d of %d columns have no token and are dropped", place, width - len(columns), width
+        )
+    return Vocabulary(token for _, token in tokens), columns
+
+
+def without_surrogates(text: str) -> str:
+    """``text`` itself, or a copy in which lone surrogates, which are no characters, are U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _groups(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    start = characters = 0
+    for i, text in enumerate(texts):
+        full = i - start >= CALL_TEXTS or characters + len(text) > CALL_CHARACTERS
+        if full and i > start:
+            yield texts[start:i]
+            start, characters = i, 0
+        characters += len(text)
+    if start < len(texts):
+        yield texts[start:]
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many items two sequences share at their start."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))

@@ -1,0 +1,312 @@
+"""Latency as the efficiency literature reports it, measured the same way for everything compared.
+
+One thread, one query at a time, warm, ``k`` stated; encoding and retrieval apart; mean and
+percentiles over the queries. Everything is repeated, and the repeats go round over all that is
+compared, so that a busy minute of the machine falls on all alike and shows as a spread.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from splade_bridge.data.manifest import check_fit
+from splade_bridge.data.quantize import QuantizeOptions
+from splade_bridge.data.vectors import ImpactBatch, Int64Array
+from splade_bridge.engines.auto import AUTO, FILE_NAME
+from splade_bridge.engines.base import Searcher
+from splade_bridge.errors import UsageError
+from splade_bridge.formats.queries import Queries, concatenate, encode_queries
+from splade_bridge.retrieval.two_step import TwoStepSearcher
+
+ALL = "all"
+TOO_NOISY = 0.10
+"""Medians of repeats that differ by more do not tell which of two things is faster."""
+
+WARM_QUERIES = 500
+WARM_SECONDS = 2.0
+"""Each timed pass first answers so many queries untimed, or what fits into so many seconds: caches
+hold another index, and a search of Lucene is a new JVM."""
+LOAD_SECONDS = 1.0
+LEAST_LOAD = 50
+"""Queries a thread of a measurement of throughput, and how long they should last."""
+WARM_TEXTS = 20
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """One to one with the flags of ``splade-bridge bench``.
+
+    Attributes:
+        k: documents a query; each is measured.
+        algorithms: names, ``auto`` (see :mod:`splade_bridge.engines.auto`) or ``all``; the
+            engine's default for an index whose engine has none of them.
+        repeat: timed passes over the queries, after one that is not timed.
+        threads: of the runs that measure throughput, which there are none of if it is None;
+            latencies are those of one thread.
+    """
+
+    k: tuple[int, ...] = (10, 1000)
+    algorithms: tuple[str, ...] = ()
+    repeat: int = 3
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.k or min(self.k) < 1:
+            raise UsageError("-k must be 1 or more")
+        if self.repeat < 1 or (self.threads is not None and self.threads < 1):
+            raise UsageError("--repeat and --threads must be 1 or more")
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds a query."""
+
+    mean: float
+    p50: float
+    p95: float
+    p99: float
+
+    @classmethod
+    def of(cls, nanoseconds: Int64Array) -> Latency:
+        """Mean and percentiles over the queries: int64[queries]."""
+        p50, p95, p99 = (np.percentile(nanoseconds, [50, 95, 99]) / 1e6).tolist()
+        return cls(float(nanoseconds.mean()) / 1e6, p50, p95, p99)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to be measured.
+
+    Attributes:
+        queries: in the ids of the searcher's vocabulary.
+        algorithm: None for the default.
+    """
+
+    searcher: Searcher
+    queries: ImpactBatch
+    k: int
+    algorithm: str | None = None
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What was measured of a case.
+
+    Attributes:
+        latency: over the queries, of which each counts with the median of its repeats.
+        medians: p50 of each repeat, in milliseconds.
+        spread: the largest of them over the smallest, minus 1.
+        queries_per_second: with ``threads`` threads, starting the engine left out; median of the
+            repeats. None if it was not measured.
+        scored: postings that one pass scored, where the engine tells.
+    """
+
+    latency: Latency
+    medians: tuple[float, ...]
+    spread: float
+    queries_per_second: float | None
+    threads: int | None
+    scored: int | None
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the machine was too noisy to tell."""
+        return self.spread > TOO_NOISY
+
+
+@dataclass(frozen=True)
+class BenchRow:
+    """One line of the result.
+
+    Attributes:
+        index: its path; of a two-step search that of the pruned index.
+        forward: the forward store of a two-step search.
+        bytes: size on disk of all that is searched.
+        qd_flops: expected number of terms that a query shares with a document, where the engine
+            tells; see :meth:`Searcher.matching_terms`.
+        scored_share: postings scored, of all in the lists of the queries' terms, where told.
+    """
+
+    index: str
+    forward: str | None
+    engine: str
+    algorithm: str
+    k: int
+    queries: int
+    timing: Timing
+    bytes: int
+    qd_flops: float | None
+    scored_share: float | None
+
+
+def bench(
+    searchers: Sequence[Searcher], queries: Queries, options: BenchOptions | None = None
+) -> list[BenchRow]:
+    """Measure all ``searchers`` with all algorithms and ks that ``options`` name.
+
+    Raises:
+        MismatchError: queries and an index have nothing in common.
+        UsageError: no engine knows an algorithm, or there are no queries.
+        ExternalProgramError: an engine died.
+    """
+    options = options or BenchOptions()
+    known = {AUTO, ALL}.union(*(s.algorithms for s in searchers))
+    if unknown := [name for name in options.algorithms if name not in known]:
+        raise UsageError(f"no algorithm {unknown[0]!r}; there are {', '.join(sorted(known))}")
+    cases = []
+    for searcher in searchers:
+        check_fit(searcher.manifest, queries.manifest, str(searcher.path))
+        batch = queries.aligned(searcher.vocabulary, searcher.path)
+        for k in dict.fromkeys(options.k):
+            for name in _algorithms(searcher, batch, k, options.algorithms):
+                cases.append(Case(searcher, batch, k, name))
+    timings = measure(cases, repeat=options.repeat, threads=options.threads)
+    return [_row(case, timing) for case, timing in zip(cases, timings, strict=True)]
+
+
+def measure(cases: Sequence[Case], *, repeat: int = 3, threads: int | None = None) -> list[Timing]:
+    """Time every case ``repeat`` times, in turns, after an untimed pass over each.
+
+    Args:
+        threads: for throughput; None leaves it out.
+
+    Raises:
+        UsageError: a case has no queries, or its engine does not know the algorithm.
+        ExternalProgramError: an engine died.
+    """
+    if not all(len(case.queries) for case in cases):
+        raise UsageError("bench: no queries")
+    means = [max(1.0, float(_pass(case, 0).nanoseconds.mean())) for case in cases]
+    warm = [max(1, min(WARM_QUERIES, int(WARM_SECONDS * 1e9 / mean))) for mean in means]
+    passes: list[list[_Pass]] = [[] for _ in cases]
+    rates: list[list[float]] = [[] for _ in cases]
+    for _ in range(repeat):
+        for i, case in enumerate(cases):
+            passes[i].append(_pass(case, warm[i]))
+            if threads is not None:
+                load = max(LEAST_LOAD, int(LOAD_SECONDS * 1e9 / means[i])) * threads
+                rates[i].append(_queries_per_second(case, warm[i] * threads, load, threads))
+    return [_timing(*measured, threads) for measured in zip(passes, rates, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Pass:
+    nanoseconds: Int64Array
+    scored: int | None
+
+
+def _pass(case: Case, warm: int) -> _Pass:
+    """All queries of ``case`` in one call, after ``warm`` that are not timed."""
+    batch = concatenate([_cycled(case.queries, warm), case.queries])
+    hits = case.searcher.search(batch, case.k, algorithm=case.algorithm)
+    found = [(h.nanoseconds, h.scored) for h in itertools.islice(hits, warm, None)]
+    nanoseconds, scored = zip(*found, strict=True)
+    told = [n for n in scored if n is not None]
+    return _Pass(np.array(nanoseconds), sum(told) if len(told) == len(scored) else None)
+
+
+def _queries_per_second(case: Case, warm: int, load: int, threads: int) -> float:
+    """What ``load`` queries take longer than the start of the engine and ``warm`` queries do.
+
+    Results may come in bursts, so the arrival of a single one tells nothing.
+    """
+    seconds = []
+    for size in (warm, warm + load):
+        batch = _cycled(case.queries, size)
+        started = time.perf_counter()
+        for _ in case.searcher.search(batch, case.k, threads=threads, algorithm=case.algorithm):
+            pass
+        seconds.append(time.perf_counter() - started)
+    return load / max(seconds[1] - seconds[0], 1e-9)
+
+
+def _cycled(batch: ImpactBatch, size: int) -> ImpactBatch:
+    """``size`` queries: all of ``batch``, again and again."""
+    rounds, rest = divmod(size, len(batch))
+    return concatenate([*[batch] * rounds, batch.rows(0, rest)])
+
+
+def _timing(passes: list[_Pass], rates: list[float], threads: int | None) -> Timing:
+    medians = tuple(float(np.median(p.nanoseconds)) / 1e6 for p in passes)
+    return Timing(
+        Latency.of(np.median([p.nanoseconds for p in passes], axis=0)),
+        medians,
+        max(medians) / max(min(medians), 1e-9) - 1,
+        float(np.median(rates)) if rates else None,
+        threads,
+        passes[0].scored,
+    )
+
+
+def _algorithms(
+    searcher: Searcher, queries: ImpactBatch, k: int, wanted: Sequence[str]
+) -> list[str]:
+    """The algorithms to time, each once."""
+
+    def named() -> Iterator[str]:
+        for name in wanted:
+            if name == ALL:
+                yield from searcher.algorithms
+            elif name == AUTO or name in searcher.algorithms:
+                yield searcher.algorithm_for(queries, k, name)
+
+    return list(dict.fromkeys(named())) or [searcher.algorithm_for(queries, k, None)]
+
+
+def _row(case: Case, timing: Timing) -> BenchRow:
+    searcher = case.searcher
+    forward = searcher.forward.path if isinstance(searcher, TwoStepSearcher) else None
+    index = searcher.first if isinstance(searcher, TwoStepSearcher) else searcher
+    frequencies = searcher.document_frequencies()
+    share = None
+    if timing.scored is not None and frequencies is not None:
+        share = timing.scored / max(1, int(frequencies[case.queries.indices].sum()))
+    return BenchRow(
+        index=str(searcher.path),
+        forward=str(forward) if forward else None,
+        engine=(index.manifest.engine if index.manifest else None) or "lucene",
+        algorithm=searcher.algorithm_for(case.queries, case.k, case.algorithm),
+        k=case.k,
+        queries=len(case.queries),
+        timing=timing,
+        bytes=sum(size_on_disk(folder) for folder in (searcher.path, forward) if folder),
+        qd_flops=searcher.matching_terms(case.queries),
+        scored_share=share,
+    )
+
+
+def size_on_disk(folder: Path) -> int:
+    """Bytes of all files of an artefact."""
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and p.name != FILE_NAME)
+
+
+def time_encoding(
+    source: str, model: str, quantize: QuantizeOptions | None = None, max_length: int = 256
+) -> tuple[Queries, Latency]:
+    """The queries of ``source``, and the time that encoding takes, one query a time, one thread.
+
+    The time is that of tokenizer and model, with the weights in main memory at the end.
+
+    Raises:
+        BadInputError: the queries or the model cannot be read.
+    """
+    from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
+    from splade_bridge.text.corpora import read_texts
+
+    queries = encode_queries(source, model, quantize, max_length)
+    texts = list(read_texts(source, "queries"))
+    encoder = load_encoder(model, "query", EncodeOptions(max_length=max_length, threads=1))
+    for text in texts[:WARM_TEXTS]:
+        list(encoder.encode([text]))
+    nanoseconds = []
+    for text in texts:
+        started = time.perf_counter_ns()
+        list(encoder.encode([text]))
+        nanoseconds.append(time.perf_counter_ns() - started)
+    return queries, Latency.of(np.array(nanoseconds))

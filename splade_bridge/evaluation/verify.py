@@ -1,0 +1,129 @@
+"""Do several indexes give the same results? The check that the whole tool stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from splade_bridge.data.hits import Hits
+from splade_bridge.data.manifest import check_fit
+from splade_bridge.engines.base import Searcher
+from splade_bridge.formats.queries import Queries
+from splade_bridge.retrieval.explain import Contribution, contributions
+
+MAX_REPORTED = 20
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first rank of a query at which two indexes disagree.
+
+    Attributes:
+        index: the one that is compared with the first.
+        rank: from 1.
+        expected: (document, score) of the first index, None beyond the end of its list.
+        found: the same of the other one.
+        terms: for the documents at this rank, the query terms whose contributions differ.
+    """
+
+    index: str
+    query_id: str
+    rank: int
+    expected: tuple[str, int] | None
+    found: tuple[str, int] | None
+    terms: list[Contribution] = field(default_factory=list)
+
+
+@dataclass
+class Verification:
+    """What was compared and what was found.
+
+    Attributes:
+        differing: queries that differ, by index.
+        differences: the first ones in detail.
+    """
+
+    queries: int = 0
+    results: int = 0
+    differing: dict[str, int] = field(default_factory=dict)
+    differences: list[Difference] = field(default_factory=list)
+
+    @property
+    def equal(self) -> bool:
+        """Whether all indexes gave the same for every query."""
+        return not any(self.differing.values())
+
+
+def verify(
+    searchers: Sequence[Searcher],
+    queries: Queries,
+    k: int,
+    *,
+    algorithms: dict[str, str] | None = None,
+) -> Verification:
+    """Search all indexes with the same queries and compare each with the first.
+
+    Scores are compared rank by rank, ids above the last tie: where a list is cut at ``k``, any
+    of the documents that tie with the last one may stand at the end.
+
+    Args:
+        algorithms: by index path, where not the engine's default.
+    """
+    result = Verification(differing={str(s.path): 0 for s in searchers[1:]})
+    runs: list[Iterator[Hits]] = []
+    for searcher in searchers:
+        check_fit(searcher.manifest, queries.manifest, str(searcher.path))
+        aligned = queries.aligned(searcher.vocabulary, searcher.path)
+        chosen = (algorithms or {}).get(str(searcher.path))
+        runs.append(searcher.search(aligned, k, algorithm=chosen))
+    for number, (expected, *others) in enumerate(zip(*runs, strict=True)):
+        result.queries += 1
+        result.results += len(expected.doc_ids)
+        for searcher, found in zip(searchers[1:], others, strict=True):
+            rank = first_difference(expected, found, k)
+            if rank is None:
+                continue
+            result.differing[str(searcher.path)] += 1
+            if len(result.differences) < MAX_REPORTED:
+                result.differences.append(
+                    _difference(searchers[0], searcher, queries, number, rank, expected, found)
+                )
+    return result
+
+
+def first_difference(expected: Hits, found: Hits, k: int) -> int | None:
+    """Index from 0 of the first rank that differs, or None."""
+    n = min(len(expected.scores), len(found.scores))
+    unequal = np.flatnonzero(expected.scores[:n] != found.scores[:n])
+    last_tie = int(expected.scores[-1]) if len(expected.scores) == k else 0
+    for rank in range(int(unequal[0]) if len(unequal) else n):
+        if expected.scores[rank] > last_tie and expected.doc_ids[rank] != found.doc_ids[rank]:
+            return rank
+    if len(unequal):
+        return int(unequal[0])
+    return None if len(expected.scores) == len(found.scores) else n
+
+
+def _difference(
+    first: Searcher,
+    other: Searcher,
+    queries: Queries,
+    number: int,
+    rank: int,
+    expected: Hits,
+    found: Hits,
+) -> Difference:
+    pair = [
+        (hits.doc_ids[rank], int(hits.scores[rank])) if rank < len(hits.doc_ids) else None
+        for hits in (expected, found)
+    ]
+    terms = []
+    for doc_id in dict.fromkeys(hit[0] for hit in pair if hit):
+        ours = contributions(first, queries, number, doc_id)
+        theirs = {c.term: c for c in contributions(other, queries, number, doc_id)}
+        for mine in ours:
+            if mine.impact != theirs[mine.term].impact:
+                terms += [mine, theirs[mine.term]]
+    return Difference(str(other.path), expected.query_id, rank + 1, pair[0], pair[1], terms)

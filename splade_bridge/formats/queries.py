@@ -1,0 +1,209 @@
+"""Queries as sparse vectors: what an index is searched with.
+
+Recognised: a vector store; TSV ``id<TAB>token token ...`` where a token of weight w stands w times
+(Anserini's topics); JSON lines ``{"id": ..., "vector": {"term": w}}``. Plain, gzip or zstd. All
+queries of a set are held in memory.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from splade_bridge.data.counts import Counts
+from splade_bridge.data.ids import DuplicateGuard, checked_id
+from splade_bridge.data.manifest import FILE_NAME, Manifest, VocabularyInfo
+from splade_bridge.data.quantize import QuantizeOptions, Quantizer
+from splade_bridge.data.vectors import ImpactBatch, row_pointers
+from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.errors import BadInputError, MismatchError
+from splade_bridge.formats.base import StoreSource, export_manifest
+from splade_bridge.formats.jsonvector import VectorBuilder, VectorRecord, read_vectors
+from splade_bridge.reading import numbered_lines, plain_suffix
+from splade_bridge.text.corpora import JSON_SUFFIXES, TSV_SUFFIXES, read_texts
+
+log = logging.getLogger(__name__)
+
+SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Queries:
+    """A set of queries: impacts in the ids of its own vocabulary."""
+
+    path: Path
+    batch: ImpactBatch
+    vocabulary: Vocabulary
+    manifest: Manifest | None = None
+
+    def aligned(self, vocabulary: Vocabulary, index: Path) -> ImpactBatch:
+        """The same queries in the ids of an index's ``vocabulary``.
+
+        Terms that the index does not know cannot match and are left out. Queries that are empty,
+        or become so, stay (they find nothing) and are reported with their ids.
+
+        Raises:
+            MismatchError: not one term of any query is known to the index.
+        """
+        mapping = self.vocabulary.mapping(vocabulary)
+        batch = self.batch
+        targets = mapping[batch.indices] if len(mapping) else batch.indices
+        known = targets >= 0
+        if batch.indices.size and not known.any():
+            example = self.vocabulary[int(batch.indices[0])]
+            raise MismatchError(
+                f"{self.path}: no term of any query (as {example!r}) is in {index}: they were made "
+                "with different vocabularies, or by a model that gives documents other terms"
+            )
+        lengths = np.diff(batch.indptr)
+        rows = np.repeat(np.arange(len(batch)), lengths)
+        kept = np.bincount(rows[known], minlength=len(batch))
+        order = np.lexsort((targets[known], rows[known]))
+        self._report(lengths, kept, int((~known).sum()), index)
+        return ImpactBatch(
+            batch.ids, row_pointers(kept), targets[known][order], batch.impacts[known][order]
+        )
+
+    def _report(self, before: np.ndarray, after: np.ndarray, unknown: int, index: Path) -> None:
+        for what, rows in (
+            ("have no terms", np.flatnonzero(before == 0)),
+            ("have only terms that no document has", np.flatnonzero((before > 0) & (after == 0))),
+        ):
+            if len(rows):
+                ids = [self.batch.ids[i] for i in rows[:SHOWN].tolist()]
+                more = " ..." if len(rows) > SHOWN else ""
+                log.warning(
+                    "%s: %d of %d queries %s and find nothing in %s: %s%s",
+                    self.path, len(rows), len(self.batch), what, index, ", ".join(ids), more,
+                )  # fmt: skip
+        if unknown:
+            log.info("%s: %d query terms are in no document of %s", self.path, unknown, index)
+
+
+def read_queries(path: Path, quantize: QuantizeOptions | None = None) -> Queries:
+    """Pre-encoded queries from ``path``.
+
+    Args:
+        quantize: for float weights; a vector store takes the defaults if None.
+
+    Raises:
+        BadInputError: not a set of pre-encoded queries, a broken line, or an id that comes twice.
+    """
+    if not path.exists() and str(path) != "-":
+        raise BadInputError("no such file or folder", str(path))
+    if path.is_dir() and (path / FILE_NAME).exists():
+        source = StoreSource(path, quantize or QuantizeOptions())
+        batches = list(source.batches())
+        return Queries(path, concatenate(batches), source.vocabulary, source.manifest)
+    suffix = plain_suffix(path)
+    if path.is_dir() or suffix in JSON_SUFFIXES:
+        records = read_vectors(path)
+    elif suffix in TSV_SUFFIXES or str(path) == "-":
+        records = _repeated_tokens(path)
+    else:
+        raise BadInputError(
+            "not pre-encoded queries (.tsv, .jsonl or a vector store); to encode text, name a "
+            "model with --model",
+            str(path),
+        )
+    vocabulary = Vocabulary(observed=True)
+    builder = VectorBuilder(vocabulary, Quantizer(quantize) if quantize else None)
+    guard = DuplicateGuard()
+    for record in records:
+        guard.check(record.id, record.place)
+        builder.add(record)
+    if not len(builder):
+        raise BadInputError("holds no queries", str(path))
+    return Queries(path, builder.take(), vocabulary, export_manifest(path))
+
+
+def encode_queries(
+    source: str, model: str, quantize: QuantizeOptions | None = None, max_length: int = 256
+) -> Queries:
+    """Text queries as the query side of ``model`` encodes them.
+
+    Args:
+        source: whatever :func:`splade_bridge.text.corpora.read_texts` reads.
+        model: checkpoint, a folder or a name.
+
+    Raises:
+        BadInputError: the queries or the model cannot be read.
+    """
+    from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
+
+    texts = list(read_texts(source, "queries"))
+    if not texts:
+        raise BadInputError("holds no queries", source)
+    encoder = load_encoder(model, "query", EncodeOptions(max_length=max_length))
+    quantizer = Quantizer(quantize or QuantizeOptions())
+    counts = Counts()
+    batches = []
+    for batch in encoder.encode(texts):
+        counts.add(batch)
+        batches.append(quantizer(batch))
+    vocabulary = encoder.loaded.vocabulary
+    manifest = Manifest(
+        kind="vectors",
+        vocabulary=VocabularyInfo.of(vocabulary),
+        counts=counts,
+        encoding=encoder.info(encoder.stats.truncated),
+        quantization=quantizer.info,
+    )
+    return Queries(Path(source), concatenate(batches), vocabulary, manifest)
+
+
+def _repeated_tokens(path: Path) -> Iterator[VectorRecord]:
+    for number, line in numbered_lines(path):
+        place = f"{path}:{number}"
+        try:
+            query_id, tab, tokens = line.decode().rstrip("\r\n").partition("\t")
+        except UnicodeDecodeError as error:
+            raise BadInputError(f"not UTF-8 ({error})", place) from error
+        if not query_id and not tab:
+            continue
+        if not tab:
+            raise BadInputError("no tab: a line must be id<TAB>token token ...", place)
+        if "\t" in tokens:
+            raise BadInputError("a second tab: a line must be id<TAB>token token ...", place)
+        counted = Counter(tokens.split(" "))
+        counted.pop("", None)
+        yield VectorRecord(checked_id(query_id, place), [*counted], [*counted.values()], place)
+
+
+def concatenate(batches: Iterable[ImpactBatch]) -> ImpactBatch:
+    """All rows of ``batches`` as one batch."""
+    parts = list(batches)
+    empty = np.empty(0, np.int32)
+    return ImpactBatch(
+        [query_id for b in parts for query_id in b.ids],
+        row_pointers(np.concatenate([np.empty(0, np.int64), *(np.diff(b.indptr) for b in parts)])),
+        np.concatenate([empty, *(b.indices for b in parts)]),
+        np.concatenate([empty, *(b.impacts for b in parts)]),
+    )
+
+
+def write_repeated_tokens(
+    batches: Iterable[ImpactBatch], vocabulary: Vocabulary
+) -> Iterator[bytes]:
+    """Lines of Anserini's topics: a token of weight w stands w times.
+
+    Raises:
+        BadInputError: a term with white space, which would be read as two.
+    """
+    for batch in batches:
+        for i, query_id in enumerate(batch.ids):
+            tokens = []
+            for term_id, weight in zip(*batch.row(i), strict=True):
+                term = vocabulary[int(term_id)]
+                if term.split() != [term]:
+                    raise BadInputError(
+                        f"query {query_id}: term {term!r} holds white space, which topics cannot "
+                        "hold: use --format jsonvector"
+                    )
+                tokens.append(f"{term} " * int(weight))
+            yield f"{query_id}\t{''.join(tokens).rstrip()}\n".encode()

@@ -1,0 +1,135 @@
+"""One strict way to read what people bring: bytes, lines, JSON, TOML; a fault names its place."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import json
+import re
+import sys
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import orjson
+import zstandard
+
+from splade_bridge.errors import BadInputError
+
+COMPRESSED = (".gz", ".zst")
+STDIO = Path("-")
+
+
+def plain_suffix(path: Path) -> str:
+    """The last suffix below a compression suffix, lower-cased: ``a.jsonl.gz`` -> ``.jsonl``."""
+    suffixes = [s.lower() for s in path.suffixes]
+    if suffixes and suffixes[-1] in COMPRESSED:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
+@contextlib.contextmanager
+def open_reader(path: Path) -> Iterator[BinaryIO]:
+    """The bytes of ``path``, decompressed by its suffix; ``-`` is stdin.
+
+    Raises:
+        BadInputError: the file cannot be opened, or its compressed stream is damaged or cut.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            if path == STDIO:
+                stream = cast(BinaryIO, sys.stdin.buffer)
+            else:
+                stream = stack.enter_context(open(path, "rb"))
+        except OSError as error:
+            raise BadInputError(f"cannot be read ({error.strerror})", str(path)) from error
+        if path.suffix.lower() == ".gz":
+            stream = cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=stream)))
+        elif path.suffix.lower() == ".zst":
+            stream = cast(BinaryIO, io.BufferedReader(_ZstdReader(stream), 1 << 20))
+        try:
+            yield stream
+        except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
+            raise BadInputError(
+                f"the compressed file is cut off or damaged ({error})", str(path)
+            ) from error
+
+
+class _ZstdReader(io.RawIOBase):
+    """Concatenated zstd frames; zstandard's own reader ends a cut-off one without a word."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._frame: zstandard.ZstdDecompressionObj | None = None
+        self._compressed = b""
+        self._plain = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        while not self._plain:
+            self._compressed = self._compressed or self._stream.read(1 << 15)
+            if not self._compressed:
+                if self._frame:
+                    raise EOFError("it ends inside a zstd frame")
+                return 0
+            frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
+            self._plain = memoryview(frame.decompress(self._compressed))
+            self._compressed = frame.unused_data
+            self._frame = None if frame.eof else frame
+        size = min(len(buffer), len(self._plain))
+        buffer[:size] = self._plain[:size]
+        self._plain = self._plain[size:]
+        return size
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Lines of ``path`` with their numbers from 1; a UTF-8 byte order mark is dropped."""
+    with open_reader(path) as stream:
+        for number, line in enumerate(stream, start=1):
+            if number == 1 and line.startswith(b"\xef\xbb\xbf"):
+                line = line[3:]
+            yield number, line
+
+
+_KEY = re.compile(rb'"\s*:')
+
+
+def json_object(line: bytes, place: str) -> dict[str, Any]:
+    """The object on one line.
+
+    Raises:
+        BadInputError: not JSON, not an object, or an object in it has a key twice.
+    """
+    try:
+        found = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise BadInputError(f"not a line of JSON ({error})", place) from error
+    if not isinstance(found, dict):
+        raise BadInputError("not a JSON object: a line must be one, with an id", place)
+    # orjson keeps the last of two equal keys. A key ends with a quote, perhaps blanks and a colon:
+    # where there are no more of these than keys, none was lost; else the slow parser looks again.
+    keys = len(found) + sum(len(value) for value in found.values() if type(value) is dict)
+    if line.count(b":") != keys and len(_KEY.findall(line)) != keys:
+        try:
+            json.loads(line, object_pairs_hook=unique_keys(lambda: place))
+        except (ValueError, RecursionError) as error:
+            raise BadInputError(f"not a line of JSON ({error})", place) from error
+    return found
+
+
+def unique_keys(place: Callable[[], str]) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
+    """An ``object_pairs_hook`` that raises BadInputError where an object has a key twice."""
+
+    def build(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        built = dict(pairs)
+        if len(built) != len(pairs):
+            twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+            raise BadInputError(f"key {twice!r} stands twice in one object", place())
+        return built
+
+    return build

@@ -1,0 +1,1 @@
+"""From an open index and queries to ranked lists and runs."""

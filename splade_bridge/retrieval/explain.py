@@ -1,0 +1,43 @@
+"""Why a document scores what it scores: the contribution of each query term, from the engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from splade_bridge.engines.base import Searcher
+from splade_bridge.formats.queries import Queries
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """One term of a query in one document of one index; adds weight x impact to the score.
+
+    ``impact`` is None where the index has no such document.
+    """
+
+    index: str
+    doc_id: str
+    term: str
+    weight: int
+    impact: int | None
+
+    @property
+    def score(self) -> int:
+        """What the term adds."""
+        return self.weight * (self.impact or 0)
+
+
+def contributions(
+    searcher: Searcher, queries: Queries, number: int, doc_id: str
+) -> list[Contribution]:
+    """Contributions of all terms of query ``number``, in the order of its vocabulary."""
+    term_ids, weights = queries.batch.row(number)
+    terms = [queries.vocabulary[int(i)] for i in term_ids]
+    known = {t: i for t in terms if (i := searcher.vocabulary.get(t)) is not None}
+    found = searcher.impacts(doc_id, list(known.values()))
+    impacts = dict(zip(known, found, strict=True)) if found is not None else {}
+    missing = None if found is None else 0
+    return [
+        Contribution(str(searcher.path), doc_id, term, int(weight), impacts.get(term, missing))
+        for term, weight in zip(terms, weights, strict=True)
+    ]

@@ -1,0 +1,74 @@
+"""Run files: TREC (``qid Q0 docid rank score tag``) and MS MARCO (``qid<TAB>docid<TAB>rank``)."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from splade_bridge.data.hits import Hits
+from splade_bridge.errors import BadInputError
+from splade_bridge.reading import numbered_lines
+
+RunFormat = Literal["trec", "msmarco"]
+Run = dict[str, dict[str, float]]
+
+DEFAULT_TAG = "splade-bridge"
+
+
+def write_hits(out: BinaryIO, hits: Hits, run_format: RunFormat, tag: str = DEFAULT_TAG) -> None:
+    """Append the lines of one query."""
+    query_id = hits.query_id
+    if run_format == "trec":
+        rows = zip(hits.doc_ids, range(1, len(hits.doc_ids) + 1), hits.scores.tolist(), strict=True)
+        lines = [f"{query_id} Q0 {doc} {rank} {score} {tag}\n" for doc, rank, score in rows]
+    else:
+        lines = [f"{query_id}\t{doc}\t{rank}\n" for rank, doc in enumerate(hits.doc_ids, start=1)]
+    out.write("".join(lines).encode())
+
+
+def without_document(hits: Hits, doc_id: str, k: int) -> Hits:
+    """``hits`` cut to ``k`` without ``doc_id``, as BEIR does with a query's own document."""
+    keep = [i for i, found in enumerate(hits.doc_ids) if found != doc_id][:k]
+    return hits._replace(doc_ids=[hits.doc_ids[i] for i in keep], scores=hits.scores[keep])
+
+
+def read_run(path: Path) -> Run:
+    """Scores by query and document of a TREC or MS MARCO run, in the file's order.
+
+    MS MARCO runs have no scores: rank r becomes -r.
+
+    Raises:
+        BadInputError: a line with another number of columns, a score that is no number, or a
+            document twice for one query.
+    """
+    run: Run = {}
+    for number, line in numbered_lines(path):
+        place = f"{path}:{number}"
+        try:
+            columns = line.decode().split()
+        except UnicodeDecodeError as error:
+            raise BadInputError(f"not UTF-8 ({error})", place) from error
+        if not columns:
+            continue
+        if len(columns) == 6:
+            query_id, _, doc_id, _, value, _ = columns
+        elif len(columns) == 3:
+            query_id, doc_id, value = columns
+        else:
+            raise BadInputError(
+                f"{len(columns)} columns; a line must be 'qid Q0 docid rank score tag' (TREC) or "
+                "'qid docid rank' (MS MARCO)",
+                place,
+            )
+        try:
+            score = float(value) if len(columns) == 6 else -float(int(value))
+        except ValueError:
+            raise BadInputError(f"{value!r} is not a number", place) from None
+        if not math.isfinite(score):
+            raise BadInputError(f"a score must be finite, not {value}", place)
+        found = run.setdefault(query_id, {})
+        if doc_id in found:
+            raise BadInputError(f"document {doc_id} stands twice for query {query_id}", place)
+        found[doc_id] = score
+    return run

@@ -1,0 +1,212 @@
+"""Queries in, a run file out."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from splade_bridge.data.hits import Hits
+from splade_bridge.data.manifest import check_fit
+from splade_bridge.data.quantize import warn_if_inexact
+from splade_bridge.data.vectors import ImpactBatch
+from splade_bridge.engines import open_index
+from splade_bridge.engines.base import Searcher
+from splade_bridge.errors import ExternalProgramError, MismatchError, UsageError
+from splade_bridge.files import atomic_writer
+from splade_bridge.formats.forward import ForwardStore
+from splade_bridge.formats.queries import Queries
+from splade_bridge.retrieval.passages import fold_passages, warn_without_passages
+from splade_bridge.retrieval.runs import (
+    DEFAULT_TAG,
+    RunFormat,
+    read_run,
+    without_document,
+    write_hits,
+)
+from splade_bridge.retrieval.two_step import (
+    DEFAULT_CANDIDATES,
+    Kept,
+    KeptShare,
+    TwoStepOptions,
+    TwoStepSearcher,
+)
+
+KEPT_AT = 10
+"""The share of the exact ranking that was kept is told at this rank, and at k."""
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """One to one with the flags of ``splade-bridge search``.
+
+    Attributes:
+        algorithm: None for the engine's default, ``auto`` for the fastest here.
+        max_passage: rank documents by their best passages; see ``passages``.
+        two_step: forward store whose full vectors score what the index found.
+        first_query_terms: see :class:`.two_step.TwoStepOptions`; as ``candidates``,
+            it means something with ``two_step`` only.
+    """
+
+    k: int = 1000
+    algorithm: str | None = None
+    threads: int = 1
+    run_format: RunFormat = "trec"
+    tag: str = DEFAULT_TAG
+    remove_query: bool = False
+    max_passage: bool = False
+    two_step: Path | None = None
+    first_query_terms: int | None = None
+    candidates: int = DEFAULT_CANDIDATES
+
+    def __post_init__(self) -> None:
+        if self.two_step is not None and self.candidates < self.k:
+            raise UsageError(
+                f"--candidates {self.candidates} cannot give {self.k} documents: at least -k"
+            )
+
+
+@dataclass(frozen=True)
+class SearchSummary:
+    """What a search did.
+
+    Attributes:
+        without_results: ids of the queries that found nothing.
+        algorithm: the one that was used.
+        qd_flops: expected number of terms that a query shares with a document (of the first of
+            two steps), where the engine tells its document frequencies.
+        kept: the share of the exact ranking that was found, where that was asked for.
+    """
+
+    queries: int
+    results: int
+    without_results: list[str]
+    mean_ms: float
+    algorithm: str
+    qd_flops: float | None = None
+    kept: Kept | None = None
+
+
+def open_searcher(index: Path, options: SearchOptions) -> Searcher:
+    """The searcher for ``index``; one of two steps, if ``options`` name a forward store.
+
+    Raises:
+        BadInputError: not an index, or not a forward store.
+        MismatchError: the two do not belong together.
+    """
+    if options.two_step is None:
+        return open_index(index)
+    forward = ForwardStore(options.two_step)
+    first = open_index(index)
+    try:
+        return TwoStepSearcher(
+            first, forward, TwoStepOptions(options.candidates, options.first_query_terms)
+        )
+    except BaseException:
+        first.close()
+        raise
+
+
+def search_to_run(
+    index: Path,
+    queries: Queries,
+    out: Path,
+    options: SearchOptions,
+    *,
+    latencies: Path | None = None,
+    exact_run: Path | None = None,
+    check_against: Path | None = None,
+    watch: Callable[[Iterable[Hits]], Iterator[Hits]] = iter,
+) -> SearchSummary:
+    """Search ``index`` and write a run, whole or not at all.
+
+    Args:
+        latencies: also write ``query id<TAB>milliseconds`` of each retrieval.
+        exact_run: a run of the exact results, to tell how much of them was found.
+        check_against: the same, but search this index of the full vectors for them.
+        watch: wraps the stream of results, for a progress bar.
+
+    Raises:
+        BadInputError: not an index.
+        MismatchError: queries and index have nothing in common.
+        ExternalProgramError: the engine died, or answered other queries than it was asked.
+        UsageError: an algorithm that the engine does not know.
+    """
+    total_ns, results, without, answered = 0, 0, [], 0
+    share = KeptShare({min(KEPT_AT, options.k), options.k})
+    with contextlib.ExitStack() as stack:
+        searcher = stack.enter_context(open_searcher(index, options))
+        # First, and to its end: a second search beside the one that is timed would slow it.
+        exact: list[list[str]] = []
+        if exact_run is not None:
+            exact = _from_run(exact_run, queries.batch.ids)
+        elif check_against is not None:
+            exact = _from_index(check_against, queries, options)
+        algorithm, qd_flops, stream = _ranked(searcher, queries, options, options.algorithm)
+        run = stack.enter_context(atomic_writer(out))
+        times = stack.enter_context(atomic_writer(latencies)) if latencies else None
+        for query_id, hits in zip(queries.batch.ids, watch(stream), strict=True):
+            if hits.query_id != query_id:
+                raise ExternalProgramError(f"{index}: answered {hits.query_id}, not {query_id}")
+            write_hits(run, hits, options.run_format, options.tag)
+            if times:
+                times.write(f"{query_id}\t{hits.nanoseconds / 1e6:.6f}\n".encode())
+            if exact:
+                share.add(hits.doc_ids, exact[answered])
+            answered += 1
+            results += len(hits.doc_ids)
+            total_ns += hits.nanoseconds
+            if not hits.doc_ids:
+                without.append(query_id)
+    return SearchSummary(
+        answered,
+        results,
+        without,
+        total_ns / 1e6 / max(1, answered),
+        algorithm,
+        qd_flops,
+        share.result() if exact else None,
+    )
+
+
+def _ranked(
+    searcher: Searcher, queries: Queries, options: SearchOptions, algorithm: str | None
+) -> tuple[str, float | None, Iterator[Hits]]:
+    """The algorithm, QD-FLOPS, and the final ranking of every query."""
+    check_fit(searcher.manifest, queries.manifest, str(searcher.path))
+    if searcher.manifest:
+        warn_if_inexact(queries.batch, searcher.manifest.counts.max_impact, str(searcher.path))
+    batch = queries.aligned(searcher.vocabulary, searcher.path)
+    # One more, so that k are left when the query's own document is taken out.
+    depth = options.k + 1 if options.remove_query else options.k
+    chosen = searcher.algorithm_for(batch, depth, algorithm)
+
+    def ask(asked: ImpactBatch, deep: int) -> Iterator[Hits]:
+        return searcher.search(asked, deep, threads=options.threads, algorithm=chosen)
+
+    if options.max_passage:
+        warn_without_passages(searcher.manifest, searcher.path)
+        stream = fold_passages(ask, batch, depth)
+    else:
+        stream = ask(batch, depth)
+    if options.remove_query:
+        stream = (without_document(hits, hits.query_id, options.k) for hits in stream)
+    return chosen, searcher.matching_terms(batch), stream
+
+
+def _from_run(path: Path, query_ids: list[str]) -> list[list[str]]:
+    """The documents of each query, in the order of exact results."""
+    run = read_run(path)
+    if not any(query_id in run for query_id in query_ids):
+        raise MismatchError(f"{path}: holds none of the queries")
+    found = (run.get(query_id, {}) for query_id in query_ids)
+    return [sorted(s, key=lambda doc_id: (-s[doc_id], doc_id)) for s in found]
+
+
+def _from_index(path: Path, queries: Queries, options: SearchOptions) -> list[list[str]]:
+    """The documents of each query, as the index says."""
+    once: dict[str, str] = {}  # a document's id is held once, however many queries find it
+    with open_index(path) as searcher:
+        *_, stream = _ranked(searcher, queries, options, None)
+        return [[once.setdefault(d, d) for d in hits.doc_ids] for hits in stream]

@@ -1,0 +1,473 @@
+"""From a recipe to a checkpoint.
+
+While it trains, everything is in ``OUT.training``: checkpoints to resume from, ``log.jsonl``,
+``tensorboard/``. The same command goes on from the last whole checkpoint there, and on a CPU
+reaches the same weights, bit for bit, as a run that was never stopped. ``OUT`` appears whole at the
+end: the best model (the last one without a validation set) in the layout of sentence-transformers,
+``recipe.toml``, ``README.md``, ``log.jsonl``, ``tensorboard/``, and in ``last/`` the last model
+where it is not the best. Then ``OUT.training`` is removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from splade_bridge.errors import Interrupted, UsageError
+from splade_bridge.files import folder_lock, refuse_existing, staged_folder
+from splade_bridge.training.checkpoints import checkpoints, remove_unfinished, step_of
+from splade_bridge.training.ready import check_ready
+from splade_bridge.training.recipe import (
+    Recipe,
+    differing_keys,
+    in_work_folder,
+    read_recipe,
+    to_toml,
+)
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from sentence_transformers import SparseEncoder
+
+log = logging.getLogger(__name__)
+
+RECIPE_FILE = "recipe.toml"
+LAST = "last"
+TENSORBOARD = "tensorboard"
+QUICKLY_MADE = {RECIPE_FILE, TENSORBOARD, "log.jsonl", "new", "new-query"}
+"""What a work folder holds before there is anything to lose."""
+TIMES = ("_runtime", "_per_second")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came out.
+
+    Attributes:
+        out: the checkpoint.
+        steps: done in all.
+        best_step: of the model in ``out``.
+        resumed_from: step of the checkpoint that the run went on from; None for a new one.
+        figures: last values of the log; those of validation begin with ``eval_`` and are the
+            best checkpoint's.
+        seconds: of this run.
+    """
+
+    out: Path
+    steps: int
+    best_step: int
+    resumed_from: int | None
+    figures: dict[str, float]
+    seconds: float
+
+
+class _Ended(NamedTuple):
+    """What a training left in its work folder; ``model`` is the last one, as it was trained."""
+
+    steps: int
+    best: Path
+    last: Path
+    resumed_from: int | None
+    figures: dict[str, float]
+    model: SparseEncoder
+
+
+def train_recipe(
+    name: str | Path,
+    out: Path,
+    overrides: Iterable[str] = (),
+    *,
+    overwrite: bool = False,
+    say: Callable[[str], None] = log.info,
+) -> Path:
+    """Train recipe ``name`` and return the checkpoint's folder; see :func:`train`."""
+    return train(read_recipe(name, overrides), out, overwrite=overwrite, say=say).out
+
+
+def train(
+    recipe: Recipe,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    say: Callable[[str], None] = log.info,
+) -> Trained:
+    """Train ``recipe``, or go on with it.
+
+    Args:
+        overwrite: replace a finished ``out``, and throw away a training of another recipe.
+        say: gets a line for a person now and then.
+
+    Raises:
+        BadInputError: data, model or settings that cannot be used.
+        UsageError: ``out`` exists, another process trains it, or a training of another recipe
+            waits to be gone on with.
+        CheckFailedError: the training has come to nothing: a loss that is not a number, vectors
+            without terms.
+        Interrupted: Ctrl-C; the same command goes on.
+        MissingToolError: the extra ``train`` is not installed.
+    """
+    out = out.resolve()
+    work = out.with_name(f"{out.name}.training")
+    check_ready(recipe, work)
+    from accelerate import PartialState
+
+    began = time.monotonic()
+    # Others wait for the main process as long as the stages and the data take.
+    processes = PartialState(cpu=_on_cpu(), timeout=timedelta(days=7))
+    with contextlib.ExitStack() as stack:
+        if processes.is_main_process:
+            refuse_existing(out, overwrite=overwrite)
+            work.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(folder_lock(out.with_name(f".{out.name}.training.lock"), out))
+            _open_work(work, recipe, overwrite=overwrite)
+        processes.wait_for_everyone()
+        with _plain_errors(work), _quiet_libraries():
+            ended = _train(in_work_folder(recipe, work), work, processes, say)
+        if processes.is_main_process:
+            _finish(recipe, work, out, ended, overwrite=overwrite)
+        processes.wait_for_everyone()
+    return Trained(
+        out=out,
+        steps=ended.steps,
+        best_step=step_of(ended.best),
+        resumed_from=ended.resumed_from,
+        figures=ended.figures,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _train(recipe: Recipe, work: Path, processes: Any, say: Callable[[str], None]) -> _Ended:
+    from transformers import PrinterCallback, set_seed
+
+    from splade_bridge.training.calibrate import calibrate
+    from splade_bridge.training.data import load_training_data
+    from splade_bridge.training.losses import build_loss
+    from splade_bridge.training.max_first import take_maximum_first
+    from splade_bridge.training.model import add_lora, build_model
+    from splade_bridge.training.schedule import RegularizerSchedule
+    from splade_bridge.training.trainer import REGULARIZER_STATE, BridgeTrainer
+
+    if recipe.train.precision == "fp16" and precision_of(recipe) == "fp32":
+        say("fp16 needs a GPU: training in fp32")
+    if processes.is_main_process:
+        _prepare(recipe, processes.num_processes, say)
+    processes.wait_for_everyone()
+    with processes.main_process_first():
+        dataset = load_training_data(recipe.data)
+    columns = check_columns(dataset, recipe)
+    evaluator = _evaluator(recipe)
+    set_seed(recipe.train.seed)
+    with processes.main_process_first():
+        model = build_model(recipe.model, _documents(dataset), work)
+    if recipe.model.lora.rank:
+        add_lora(model, recipe.model.lora)
+    take_maximum_first(model)
+    kept = checkpoints(work)
+    if recipe.model.calibrate and not kept:
+        calibrate(model, *_sample(dataset, recipe.model.calibrate))
+    loss = build_loss(model, recipe.loss, recipe.regularizer, recipe.train.mini_batch)
+    schedule = RegularizerSchedule(loss, recipe.regularizer)
+    trainer = BridgeTrainer(
+        model=model,
+        args=training_arguments(recipe, work, columns),
+        train_dataset=dataset,
+        loss=loss,
+        evaluator=evaluator,
+        callbacks=[schedule, *_callbacks(recipe, work, processes.is_main_process, say)],
+    )
+    trainer.schedule, trainer.adapters = schedule, recipe.model.lora.rank > 0
+    trainer.remove_callback(PrinterCallback)
+    if kept:
+        schedule.load_state(json.loads((kept[-1] / REGULARIZER_STATE).read_text("utf-8")))
+        say(f"going on from step {step_of(kept[-1]):,}")
+    trainer.train(resume_from_checkpoint=str(kept[-1]) if kept else None)
+    state = trainer.state
+    last = checkpoints(work)[-1]
+    best = Path(state.best_model_checkpoint) if state.best_model_checkpoint else last
+    return _Ended(
+        state.global_step,
+        best,
+        last,
+        step_of(kept[-1]) if kept else None,
+        _figures(state.log_history, step_of(best)),
+        trainer.model,
+    )
+
+
+def _prepare(recipe: Recipe, processes: int, say: Callable[[str], None]) -> None:
+    """The stages before the training; what is there already is not made again."""
+    from splade_bridge.training.mine import mine
+    from splade_bridge.training.mlm import train_mlm
+    from splade_bridge.training.score import score
+
+    if recipe.mlm and not recipe.mlm.out.exists():
+        if processes > 1:
+            raise UsageError("the stage mlm does not run in several processes: use train mlm first")
+        say("training a masked language model")
+        log.info("%s", train_mlm(recipe.mlm, say))
+    if recipe.mine and not recipe.mine.out.exists():
+        say("mining hard negatives")
+        log.info("%s", mine(recipe.mine))
+    if recipe.score and not recipe.score.out.exists():
+        say("scoring with the teacher")
+        log.info("%s", score(recipe.score))
+
+
+def training_arguments(recipe: Recipe, work: Path, columns: list[str]) -> Any:
+    """What the recipe says, as sentence-transformers' SparseEncoderTrainingArguments."""
+    from sentence_transformers.base.training_args import BatchSamplers
+    from sentence_transformers.sparse_encoder import SparseEncoderTrainingArguments
+
+    train, validation = recipe.train, recipe.validation
+    every = validation.every if validation else train.save_every
+    precision = precision_of(recipe)
+    arguments = SparseEncoderTrainingArguments(
+        output_dir=str(work),
+        max_steps=train.steps or -1,
+        num_train_epochs=train.epochs or 1.0,
+        per_device_train_batch_size=train.batch_size,
+        gradient_accumulation_steps=train.gradient_accumulation,
+        learning_rate=train.learning_rate,
+        warmup_steps=train.warmup_steps,
+        weight_decay=train.weight_decay,
+        max_grad_norm=train.max_grad_norm,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        seed=train.seed,
+        dataloader_num_workers=train.workers,
+        batch_sampler=(
+            BatchSamplers.NO_DUPLICATES if train.no_duplicates else BatchSamplers.BATCH_SAMPLER
+        ),
+        router_mapping={c: "query" if c == "query" else "document" for c in columns},
+        logging_steps=train.log_every,
+        logging_first_step=True,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=2,
+        eval_strategy="steps" if validation else "no",
+        eval_steps=every,
+        metric_for_best_model=f"eval_{validation.metric}" if validation else None,
+        greater_is_better=True if validation else None,
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=_on_cpu(),
+        ddp_find_unused_parameters=False,
+        **({"gradient_checkpointing": True} if train.gradient_checkpointing else {}),
+    )
+    arguments._n_gpu = 1  # one GPU a process, and never DataParallel: torchrun starts several
+    return arguments
+
+
+def precision_of(recipe: Recipe) -> str:
+    """``bf16``, ``fp16`` or ``fp32``: what ``auto`` is here, and fp32 for fp16 on a CPU."""
+    import torch
+
+    precision = recipe.train.precision
+    if precision == "fp16" and _on_cpu():
+        return "fp32"
+    if precision != "auto":
+        return precision
+    native = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if native else "fp32"
+
+
+def check_columns(dataset: Dataset, recipe: Recipe) -> list[str]:
+    """The columns of texts, after a check that the losses find what they need.
+
+    Raises:
+        UsageError: a loss that distils, and no teacher scores in the data.
+    """
+    columns = [c for c in dataset.column_names if c != "label"]
+    if (recipe.loss.margin_mse or recipe.loss.kl) and "label" not in dataset.column_names:
+        raise UsageError(
+            "loss.margin_mse and loss.kl need teacher scores, and the data have none: name a file "
+            "in data.scores, or make one with `splade-bridge train score`"
+        )
+    return columns
+
+
+def _sample(dataset: Dataset, size: int) -> tuple[list[str], list[str]]:
+    """Positives and queries of at most ``size`` rows, evenly over the data."""
+    size = min(size, len(dataset))
+    rows = dataset.select([i * len(dataset) // size for i in range(size)])
+    return list(rows["positive"]), list(rows["query"])
+
+
+def _documents(dataset: Dataset) -> Iterator[str]:
+    """Every text of a document once."""
+    seen: set[int] = set()
+    for column in dataset.column_names:
+        if column in ("query", "label"):
+            continue
+        for rows in dataset.select_columns([column]).iter(1000):
+            for text in rows[column]:
+                if (key := hash(text)) not in seen:
+                    seen.add(key)
+                    yield text
+
+
+def _evaluator(recipe: Recipe) -> Any:
+    import torch
+
+    if recipe.validation is None:
+        return None
+    from splade_bridge.training.validation import RetrievalEvaluator, load_validation
+
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": None}[precision_of(recipe)]
+    found = load_validation(recipe.validation, recipe.train.seed)
+    return RetrievalEvaluator(found, recipe.validation.batch_size, dtype)
+
+
+def _callbacks(recipe: Recipe, work: Path, main: bool, say: Callable[[str], None]) -> list[Any]:
+    from torch.utils.tensorboard import SummaryWriter
+    from transformers.integrations import TensorBoardCallback
+
+    from splade_bridge.training.trainer import (
+        LOG_FILE,
+        EarlyStopping,
+        JsonLog,
+        MeasureAtTheEnd,
+        ProgressLine,
+    )
+
+    callbacks: list[Any] = [JsonLog(work / LOG_FILE), ProgressLine(say)]
+    if main:
+        kept = checkpoints(work)
+        board = SummaryWriter(
+            str(work / TENSORBOARD), purge_step=step_of(kept[-1]) + 1 if kept else None
+        )
+        callbacks.append(TensorBoardCallback(board))
+    if recipe.validation:
+        metric, patience = f"eval_{recipe.validation.metric}", recipe.validation.patience
+        callbacks += [MeasureAtTheEnd(), EarlyStopping(metric, patience)]
+    return callbacks
+
+
+def _open_work(work: Path, recipe: Recipe, *, overwrite: bool) -> None:
+    """Make ``work``, or find in it a training of the same recipe."""
+    file = work / RECIPE_FILE
+    if file.is_file():
+        differing = differing_keys(read_recipe(file), recipe)
+        if differing and not overwrite and any(p.name not in QUICKLY_MADE for p in work.iterdir()):
+            raise UsageError(
+                f"{work}: holds a training with another {', '.join(differing)}. Go on with that "
+                f"recipe ({file}), choose another output, or throw it away with --overwrite"
+            )
+        if not differing:
+            remove_unfinished(work)
+            return
+    if work.exists():
+        shutil.rmtree(work)
+    work.mkdir()
+    file.write_text(to_toml(recipe), "utf-8")
+
+
+def _finish(recipe: Recipe, work: Path, out: Path, ended: _Ended, *, overwrite: bool) -> None:
+    """Write ``out`` and remove ``work``."""
+    from splade_bridge.training.trainer import LOG_FILE
+
+    with staged_folder(out, overwrite=overwrite) as folder:
+        _save(ended.best, ended.model, recipe, folder)
+        if ended.last != ended.best:
+            _save(ended.last, ended.model, recipe, folder / LAST)
+        (folder / RECIPE_FILE).write_text(to_toml(recipe), "utf-8")
+        (folder / "README.md").write_text(_card(recipe, ended), "utf-8")
+        shutil.copy(work / LOG_FILE, folder)
+        shutil.copytree(work / TENSORBOARD, folder / TENSORBOARD)
+    shutil.rmtree(work)
+
+
+def _save(checkpoint: Path, trained: SparseEncoder, recipe: Recipe, folder: Path) -> None:
+    """The model of a training's checkpoint, in the layout of sentence-transformers."""
+    import torch
+    from sentence_transformers import SparseEncoder
+
+    from splade_bridge.training.model import merge_lora
+    from splade_bridge.training.trainer import load_adapted
+
+    with _quiet_libraries():
+        if recipe.model.lora.rank:
+            model = copy.deepcopy(trained).cpu()
+            load_adapted(model, checkpoint)
+            merge_lora(model)
+        else:
+            model = SparseEncoder(str(checkpoint), device="cpu")
+        model.to(getattr(torch, recipe.model.save_dtype))
+        model.save_pretrained(str(folder), create_model_card=False)
+    for weights in folder.rglob("*.safetensors"):
+        weights.chmod(0o644)  # safetensors writes for the owner alone
+
+
+def _card(recipe: Recipe, ended: _Ended) -> str:
+    about = [
+        (name, getattr(recipe, name)) for name in ("source", "cost", "expected")
+        if getattr(recipe, name)
+    ]  # fmt: skip
+    lines = [f"# {recipe.title}", "", "Trained with `splade-bridge train`; see `recipe.toml`.", ""]
+    lines += [f"- {name}: {text.strip()}" for name, text in about]
+    lines += [f"- steps: {ended.steps:,}; this is the model of step {step_of(ended.best):,}"]
+    lines += [f"- {name}: {value:.6g}" for name, value in sorted(ended.figures.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _figures(history: list[dict[str, float]], best_step: int) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    for entry in history:
+        measured = any(name.startswith("eval_") for name in entry)
+        if not measured or entry["step"] == best_step:
+            figures |= entry
+    return {
+        name: value
+        for name, value in figures.items()
+        if name not in ("step", "epoch", "total_flos") and not name.endswith(TIMES)
+    }
+
+
+def _on_cpu() -> bool:
+    import torch
+
+    return not (torch.cuda.is_available() or torch.backends.mps.is_available())
+
+
+@contextlib.contextmanager
+def _plain_errors(work: Path) -> Iterator[None]:
+    import torch
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = checkpoints(work)
+        at = f"step {step_of(kept[-1]):,}" if kept else "what is finished"
+        raise Interrupted(f"interrupted; the same command goes on from {at}") from None
+    except torch.OutOfMemoryError as error:
+        raise UsageError(
+            "the GPU's memory is not enough: lower train.batch_size, or set train.mini_batch "
+            f"(texts encoded at once) or train.gradient_checkpointing ({error})"
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Only what sentence-transformers warns of, without bars and tables of loaded weights."""
+    import datasets
+
+    from splade_bridge.encoding.masked_lm import quiet
+
+    bars = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        with quiet():
+            yield
+    finally:
+        if not bars:
+            datasets.enable_progress_bars()
