@@ -70,7 +70,7 @@ def _try(look: Callable[[], str]) -> str | None:
 
 
 def _helper() -> str:
-    from splade_bridge.assets import asset
+    from splade_bridge.files import asset
 
     return str(asset(jvm.HELPER))
 

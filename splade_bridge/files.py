@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -18,7 +18,16 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
-from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
+from splade_bridge.errors import BadInputError, ExternalProgramError, MissingToolError, UsageError
+from splade_bridge.outputs import (
+    MANIFEST,
+    MARK,
+    bring_back,
+    check_output,
+    mark,
+    remove_aside,
+    set_aside,
+)
 from splade_bridge.reading import STDIO
 
 
@@ -64,33 +73,38 @@ def atomic_writer(path: Path, level: int = 6) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def staged_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
+def staged_folder(out: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) -> Iterator[Path]:
     """A working folder beside ``out`` that becomes ``out`` only when the block ends well.
 
     A working folder that a killed process left behind is removed by the next run. Two processes
-    that write the same output meet a lock.
+    that write the same output meet a lock. The old ``out`` stays until the new one is whole.
 
     Raises:
-        UsageError: ``out`` exists and ``overwrite`` is not set, or somebody is writing it now.
+        UsageError: ``out`` may not be replaced (see :func:`check_output`), or somebody is writing
+            it now.
         ExternalProgramError: the disk is full or the place cannot be written.
     """
-    refuse_existing(out, overwrite=overwrite)
+    inputs = list(inputs)
+    check_output(out, overwrite=overwrite, inputs=inputs)
     out = out.resolve()  # "." has no name that a neighbour could be given
     staging = out.with_name(f".{out.name}.partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with folder_lock(staging.with_name(f".{out.name}.lock"), out):
+            bring_back(out)
+            check_output(out, overwrite=overwrite, inputs=inputs)
             if staging.exists():
                 shutil.rmtree(staging)
             staging.mkdir()
+            mark(staging)
             try:
                 yield staging
-                if out.is_dir():
-                    shutil.rmtree(out)
-                elif out.exists():
-                    out.unlink()
+                if (staging / MANIFEST).exists():
+                    (staging / MARK).unlink()
+                set_aside(out)
                 staging.replace(out)
-                _sync_folder(out.parent)
+                sync_folder(out.parent)
+                remove_aside(out)
             finally:
                 if staging.exists():
                     shutil.rmtree(staging)
@@ -115,14 +129,17 @@ def folder_lock(lock: Path, out: Path) -> Iterator[None]:
             lock.unlink(missing_ok=True)
 
 
-def refuse_existing(out: Path, *, overwrite: bool) -> None:
-    """Raise UsageError if ``out`` is there and may not be replaced."""
-    if out == STDIO or overwrite:
-        return
-    if out.is_dir() and not any(out.iterdir()):
-        return
-    if out.exists():
-        raise UsageError(f"{out}: exists already; name another output or pass --overwrite")
+def asset(name: str) -> Path:
+    """Path of ``name`` (as ``java_conf/jvm.options``), from the wheel or from a checkout.
+
+    Raises:
+        MissingToolError: the installation lacks it.
+    """
+    package = Path(__file__).parent
+    for root in (package / "_assets", package.parent):
+        if (root / name).exists():
+            return root / name
+    raise MissingToolError(f"{name} is missing from this installation: install splade-bridge again")
 
 
 def sha256_file(path: Path) -> str:
@@ -134,7 +151,8 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
+    """Make renames in ``path`` last."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -19,13 +19,13 @@ import pytest
 
 from checkpoints import one_thread, save_checkpoint  # noqa: F401
 from splade_bridge import files
-from splade_bridge.data.manifest import FILE_NAME
 from splade_bridge.data.store import VectorStore, part_files, read_part
 from splade_bridge.encoding.encoder import EncodeOptions, Encoder, load_encoder
 from splade_bridge.encoding.parts import CorpusChangedError, files_content
 from splade_bridge.encoding.passages import LongOptions
 from splade_bridge.encoding.runner import ReadAhead, encode_to_store
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
+from splade_bridge.outputs import MANIFEST
 from splade_bridge.text.corpora import corpus_files, read_texts
 
 PART_ROWS, TEXTS = 16, 150
@@ -67,7 +67,7 @@ def content(store: Path) -> dict[str, bytes]:
 
 def unfinished(store: Path, *parts: int) -> None:
     """Take away the manifest and some parts, as if they had never been written."""
-    (store / FILE_NAME).unlink()
+    (store / MANIFEST).unlink()
     for number in parts:
         part_files(store)[number].unlink()
 
@@ -289,7 +289,7 @@ def test_a_write_that_fails_leaves_whole_files(
     with pytest.raises(ExternalProgramError, match="Input/output error"):
         encode(encoder, corpus, out)
     assert len(part_files(out)) == min(failing - 2, 10)
-    assert not (out / FILE_NAME).exists()
+    assert not (out / MANIFEST).exists()
     encode(encoder, corpus, out)
     encode(encoder, corpus, tmp_path / "whole")
     assert content(out) == content(tmp_path / "whole")

@@ -13,11 +13,11 @@ import pytest
 
 from checkpoints import one_thread, save_checkpoint  # noqa: F401
 from splade_bridge.cli.encode import command
-from splade_bridge.data.manifest import FILE_NAME
 from splade_bridge.data.store import VectorStore
 from splade_bridge.encoding.encoder import EncodeOptions, Encoder, load_encoder
 from splade_bridge.encoding.runner import encode_to_store
 from splade_bridge.errors import BadInputError, Interrupted, UsageError
+from splade_bridge.outputs import MANIFEST
 from splade_bridge.text.corpora import Text, read_texts
 
 PART_ROWS = 16
@@ -106,7 +106,7 @@ def test_what_a_kill_at_the_end_leaves(
     out = tmp_path / "v"
     encode(encoder, corpus, out)
     whole = content(out)
-    (out / FILE_NAME).unlink()
+    (out / MANIFEST).unlink()
     if missing == "last part":
         last = sorted(out.glob("part-*"))[-1]
         last.rename(last.with_name(f".{last.name}.partial-1"))

@@ -19,7 +19,7 @@ import torch
 from checkpoints import one_thread, save_checkpoint  # noqa: F401
 from splade_bridge.cli.encode import command as encode_command
 from splade_bridge.cli.merge import command as merge_command
-from splade_bridge.data.manifest import FILE_NAME, Manifest
+from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.store import VectorStore, part_files
 from splade_bridge.encoding.devices import START, DeviceRunner, parse_devices
 from splade_bridge.encoding.encoder import EncodeOptions, Encoder, load_encoder
@@ -35,6 +35,7 @@ from splade_bridge.errors import (
     MissingToolError,
     UsageError,
 )
+from splade_bridge.outputs import MANIFEST
 from splade_bridge.text.corpora import Corpus
 from test_encode_resume import PART_ROWS, TEXTS, content, unfinished, write_corpus
 
@@ -148,7 +149,7 @@ def edit(file: Path, change: Callable[[Any], object]) -> None:
         ),
         (
             lambda s: edit(
-                s[1] / FILE_NAME, lambda m: m["options"]["corpus_end"].update(digest="x")
+                s[1] / MANIFEST, lambda m: m["options"]["corpus_end"].update(digest="x")
             ),
             MismatchError,
             "read different texts",
@@ -334,7 +335,7 @@ def test_interrupted_processes_end(
     ):
         fill(place, runner, out, progress=stop)
     assert children() == before
-    assert not (out / FILE_NAME).exists()
+    assert not (out / MANIFEST).exists()
     encode(place, encoder, out)  # one process goes on where two were
     assert content(out) == content(whole)
 

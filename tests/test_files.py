@@ -24,6 +24,7 @@ from small import hear_sigint
 from splade_bridge import files
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
 from splade_bridge.files import atomic_writer, folder_lock, staged_folder
+from splade_bridge.outputs import MARK
 from splade_bridge.reading import numbered_lines, open_reader, plain_suffix
 from strategies import quick
 
@@ -299,7 +300,7 @@ def test_a_staged_folder_appears_whole(tmp_path: Path) -> None:
         (folder / "a").write_text("1")
         assert not out.exists()
     assert names(tmp_path / "below") == ["out"]
-    assert names(out) == ["a"]
+    assert names(out) == [MARK, "a"]
 
 
 def test_an_empty_folder_may_be_filled_and_the_current_one_too(
@@ -310,37 +311,36 @@ def test_an_empty_folder_may_be_filled_and_the_current_one_too(
     monkeypatch.chdir(out)
     with staged_folder(Path(), overwrite=False) as folder:
         (folder / "a").write_text("1")
-    assert names(out) == ["a"]
+    assert names(out) == [MARK, "a"]
     assert names(tmp_path) == ["here"]
 
 
-@pytest.mark.parametrize("kind", ["file", "folder"])
-def test_what_exists_is_refused_and_replaced_only_on_request(tmp_path: Path, kind: str) -> None:
-    out = tmp_path / "out"
-    if kind == "file":
-        out.write_text("old")
-    else:
-        out.mkdir()
-        (out / "old").write_text("old")
+def old_artefact(place: Path) -> Path:
+    """An artefact of ours, as an earlier build left it."""
+    with staged_folder(place / "out", overwrite=False) as folder:
+        (folder / "old").write_text("old")
+    return place / "out"
+
+
+def test_what_exists_is_refused_and_replaced_only_on_request(tmp_path: Path) -> None:
+    out = old_artefact(tmp_path)
     with pytest.raises(UsageError, match="--overwrite"), staged_folder(out, overwrite=False):
         pytest.fail("the block must not run")
     with staged_folder(out, overwrite=True) as folder:
         (folder / "new").write_text("new")
     assert names(tmp_path) == ["out"]
-    assert names(out) == ["new"]
+    assert names(out) == [MARK, "new"]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, SystemExit, OSError])
 def test_a_failed_build_leaves_the_old_folder(tmp_path: Path, error: type[BaseException]) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "old").write_text("old")
+    out = old_artefact(tmp_path)
     expected = ExternalProgramError if error is OSError else error
     with pytest.raises(expected), staged_folder(out, overwrite=True) as folder:
         (folder / "a").write_text("1")
         raise error
     assert names(tmp_path) == ["out"]
-    assert names(out) == ["old"]
+    assert names(out) == [MARK, "old"]
 
 
 def test_a_full_disk_in_a_staged_folder_leaves_nothing(
@@ -366,18 +366,16 @@ def test_a_folder_below_a_file_is_an_error_with_its_name(tmp_path: Path) -> None
 
 
 def test_a_killed_build_leaves_the_old_folder_and_the_next_run_cleans_up(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "old").write_text("old")
+    out = old_artefact(tmp_path)
     process = start_writer("folder", out)
     process.kill()
     process.communicate()
-    assert names(out) == ["old"]
+    assert names(out) == [MARK, "old"]
     with staged_folder(out, overwrite=True) as folder:
-        assert names(folder) == []
+        assert names(folder) == [MARK]
         (folder / "new").write_text("new")
     assert names(tmp_path) == ["out"]
-    assert names(out) == ["new"]
+    assert names(out) == [MARK, "new"]
 
 
 def test_a_second_process_is_refused_while_the_first_one_writes(tmp_path: Path) -> None:
@@ -392,7 +390,7 @@ def test_a_second_process_is_refused_while_the_first_one_writes(tmp_path: Path) 
     finally:
         process.communicate(b"\n")
     assert process.returncode == 0
-    assert names(out) == ["part"]
+    assert names(out) == [MARK, "part"]
     assert names(tmp_path) == ["out"]
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from small import MemorySource, brute_force, queries_of, random_matrix
-from splade_bridge.assets import asset
 from splade_bridge.engines import engine, open_index
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.pisa_profile import PisaProfile, algorithm_for, load_profile
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
+from splade_bridge.files import asset
 
 SHIPPED = sorted(p.stem for p in asset("pisa").glob("*.toml"))
 GOOD = 'encoding = "block_simdbp"\nblock_size = 64\n[algorithm]\n10 = "wand"\n1000 = "maxscore"\n'

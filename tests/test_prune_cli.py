@@ -124,10 +124,12 @@ def test_a_vector_store_stays_one_and_is_pruned_by_weights(
     assert after.parents == [{"path": "vectors", "files": [f.sha256 for f in before.files]}]
     assert after.options["corpus"] == "docs"
     again = ["--method", "max-share", "--value", "1", "--min-terms", "0"]
-    assert run(capfd, "prune", "p", "-o", "p", *again)[0] == 2
-    assert run(capfd, "prune", "p", "-o", "p", *again, "--overwrite")[0] == 0
-    assert len(Manifest.load(work / "p").pruning) == 3
-    assert impacts_of("p") == TOP_2_BOUND_5
+    assert run(capfd, "prune", "p", "-o", "p", *again, "--overwrite")[0] == 2  # it is read, too
+    assert run(capfd, "prune", "p", "-o", "p2", *again)[0] == 0
+    assert run(capfd, "prune", "p", "-o", "p2", *again)[0] == 2
+    assert run(capfd, "prune", "p", "-o", "p2", *again, "--overwrite")[0] == 0
+    assert len(Manifest.load(work / "p2").pruning) == 3
+    assert impacts_of("p2") == TOP_2_BOUND_5
 
 
 def test_ciff_stays_ciff_and_an_export_keeps_its_formats(

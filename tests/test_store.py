@@ -274,7 +274,7 @@ def test_another_plan_is_refused_and_changes_nothing(
     assert bytes_of(folder) == whole
 
 
-def test_a_finished_store_and_a_foreign_folder_need_overwrite(
+def test_a_finished_store_needs_overwrite_and_what_is_foreign_stays(
     tmp_path: Path, whole: dict[str, str]
 ) -> None:
     for folder in (tmp_path / "finished", tmp_path / "foreign", tmp_path / "file"):
@@ -287,10 +287,13 @@ def test_a_finished_store_and_a_foreign_folder_need_overwrite(
             folder.write_text("x")
         with pytest.raises(UsageError, match="--overwrite"):
             write(folder)
-        if folder.name == "foreign":
-            assert (folder / "thesis.tex").exists()
-        write(folder, overwrite=True)
-        assert bytes_of(folder) == whole
+        if folder.name == "finished":
+            write(folder, overwrite=True)
+            assert bytes_of(folder) == whole
+        else:
+            with pytest.raises(UsageError, match="name another output"):
+                write(folder, overwrite=True)
+            assert folder.is_file() or (folder / "thesis.tex").exists()
 
 
 def test_overwrite_begins_anew_with_another_plan(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -47,12 +48,35 @@ app = typer.Typer(
 )
 
 
-def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn Ctrl-C into our own error, before Typer turns it into exit code 1."""
+OUTPUTS = ("out", "latencies")
+"""Names of the parameters that name what is written."""
+NAMES_OF_INPUTS = ("source", "corpus", "queries", "with_contents", "model", "document_model")
+"""Names of the parameters that are a path or something else."""
+
+
+def _check_places(options: dict[str, Any]) -> None:
+    """Refuse outputs that are or contain what any other argument names."""
+    from splade_bridge.outputs import check_inputs
+
+    inputs = [
+        Path(value)
+        for name, given in options.items()
+        if name not in OUTPUTS
+        for value in (given if isinstance(given, list) else [given])
+        if isinstance(value, Path) or (isinstance(value, str) and name in NAMES_OF_INPUTS)
+    ]
+    for name in OUTPUTS:
+        if (out := options.get(name)) is not None:
+            check_inputs(Path(out), inputs)
+
+
+def _guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """Check places first, and turn Ctrl-C into our own error before Typer makes it exit code 1."""
 
     @functools.wraps(command)
     def run(*args: Any, **options: Any) -> None:
         try:
+            _check_places(options)
             command(*args, **options)
         except KeyboardInterrupt:
             raise Interrupted("interrupted; nothing half-written is left") from None
@@ -78,7 +102,7 @@ for module in (
     doctor,
     demo,
 ):
-    app.command(module.NAME)(_interruptible(module.command))
+    app.command(module.NAME)(_guarded(module.command))
 app.add_typer(train.app)
 
 

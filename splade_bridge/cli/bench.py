@@ -78,10 +78,11 @@ def command(
     """
     from splade_bridge.engines import open_index
     from splade_bridge.evaluation.bench import TOO_NOISY, BenchOptions, bench, time_encoding
-    from splade_bridge.files import atomic_writer, refuse_existing
+    from splade_bridge.files import atomic_writer
+    from splade_bridge.outputs import check_output
 
     if out is not None:
-        refuse_existing(out, overwrite=overwrite)
+        check_output(out, overwrite=overwrite, kind="file")
     options = BenchOptions(tuple(ks or (10, 1000)), tuple(algorithms or ()), repeat, threads)
     quantize = quantize_options(scale, rounding, clip)
     encoding = None

@@ -58,10 +58,10 @@ def command(
     search them with --scale 1.
     """
     from splade_bridge.engines.bm25 import DOCUMENTS, INDEX, QUERIES, RUN, Bm25Options, build_bm25
-    from splade_bridge.files import refuse_existing
+    from splade_bridge.outputs import check_output
     from splade_bridge.text.corpora import CorpusOptions, read_texts
 
-    refuse_existing(out, overwrite=overwrite)
+    check_output(out, overwrite=overwrite)
     fields = CorpusOptions(id_field, text_field, title_field)
     summary = build_bm25(
         read_texts(corpus, "documents", fields),

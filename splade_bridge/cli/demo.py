@@ -35,13 +35,11 @@ def command(
     a hub name.
     """
     import contextlib
-    import shutil
     import sys
 
     from splade_bridge.cli.demo_chain import DemoResult, check_model, run_demo
     from splade_bridge.demo.collection import model_path
-    from splade_bridge.errors import UsageError
-    from splade_bridge.files import refuse_existing
+    from splade_bridge.outputs import check_output, discard, mark
 
     def run(arguments: Sequence[str]) -> None:
         from splade_bridge.cli.app import app
@@ -49,14 +47,14 @@ def command(
         with contextlib.redirect_stdout(sys.stderr):  # stdout belongs to the demo's own result
             app(list(arguments), standalone_mode=False)
 
-    refuse_existing(out, overwrite=overwrite)
     chosen = str(model_path()) if model is None else model
     place = Path(chosen).expanduser()
-    if any(p.is_relative_to(out.resolve()) for p in (place.resolve(), place.parent.resolve())):
-        raise UsageError(f"{chosen}: lies in {out}, which the demo empties; name another --output")
+    check_output(out, overwrite=overwrite, inputs=[place, place.parent])
     check_model(chosen)
     if out.exists():
-        shutil.rmtree(out)
+        discard(out)
+    out.mkdir(parents=True)
+    mark(out)
     result: DemoResult = run_demo(out, chosen, run, note)
     if json:
         print_json(result)

@@ -148,11 +148,9 @@ def command(
 
     A run that was stopped goes on where it was when the same command is given again.
     """
-    from splade_bridge.data.manifest import FILE_NAME
-    from splade_bridge.data.store import PLAN
     from splade_bridge.encoding.shards import Shard
     from splade_bridge.errors import UsageError
-    from splade_bridge.files import refuse_existing
+    from splade_bridge.outputs import MANIFEST, PLAN, check_output
     from splade_bridge.reading import STDIO
     from splade_bridge.text.corpora import Corpus, CorpusOptions, corpus_files
 
@@ -169,8 +167,8 @@ def command(
         raise UsageError("--cluster ray reads the corpus in a process of its own: name a file")
     chosen = None if shard is None else Shard.parse(shard)
     # Before a model is loaded for nothing; an unfinished output is gone on with.
-    if (out / FILE_NAME).exists() or not (out / PLAN).exists():
-        refuse_existing(out, overwrite=overwrite)
+    if (out / MANIFEST).exists() or not (out / PLAN).exists():
+        check_output(out, overwrite=overwrite)
     role: Role = "queries" if side == "query" else "documents"
     source = Corpus(corpus, role, CorpusOptions(id_field, text_field, title_field))
     files = corpus_files(corpus, role)

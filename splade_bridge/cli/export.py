@@ -77,14 +77,14 @@ def command(
     """Turn vectors into integer impacts and write them for other tools."""
     import tempfile
 
-    from splade_bridge.files import refuse_existing
     from splade_bridge.formats.base import ImpactSource
     from splade_bridge.formats.detect import open_source
     from splade_bridge.formats.export import ExportOptions
     from splade_bridge.formats.export import export as export_vectors
+    from splade_bridge.outputs import check_output
     from splade_bridge.text.corpora import read_texts
 
-    refuse_existing(out, overwrite=overwrite)
+    check_output(out, overwrite=overwrite)
     options = ExportOptions(
         tuple(formats or (["topics"] if queries else ["jsonvector"])),
         docs_per_file,

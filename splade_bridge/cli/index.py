@@ -91,8 +91,8 @@ def command(
     from splade_bridge.engines.base import BuildOptions
     from splade_bridge.engines.pisa_profile import load_profile
     from splade_bridge.errors import UsageError
-    from splade_bridge.files import refuse_existing
     from splade_bridge.formats.detect import SOURCE_FORMATS, open_source
+    from splade_bridge.outputs import check_output
 
     if engine not in NAMES:
         raise UsageError(f"--engine is one of {', '.join(NAMES)}, not {engine!r}")
@@ -109,7 +109,7 @@ def command(
         pisa_bin,
         pisa_reorder,
     )
-    refuse_existing(out, overwrite=overwrite)
+    check_output(out, overwrite=overwrite)
     impacts = open_source(
         source,
         source_format=source_format,

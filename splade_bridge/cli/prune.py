@@ -89,11 +89,11 @@ def command(
     they hold; --value is in the same unit. Ties are cut by the terms' strings, never by chance: see
     docs/pruning.md.
     """
-    from splade_bridge.data.manifest import FILE_NAME, Manifest
+    from splade_bridge.data.manifest import Manifest
     from splade_bridge.data.quantize import DEFAULT_SCALE
     from splade_bridge.errors import UsageError
-    from splade_bridge.files import refuse_existing
     from splade_bridge.formats.detect import SOURCE_FORMATS
+    from splade_bridge.outputs import MANIFEST, check_output
     from splade_bridge.pruning.methods import policy
     from splade_bridge.pruning.policy import PruneOptions
 
@@ -106,8 +106,8 @@ def command(
     if source_format is not None and source_format not in SOURCE_FORMATS:
         raise UsageError(f"--from is one of {', '.join(SOURCE_FORMATS)}, not {source_format!r}")
     policies = [policy(*pair) for pair in zip(methods, values, strict=True)]
-    refuse_existing(out, overwrite=overwrite)
-    known = Manifest.load(source) if (source / FILE_NAME).is_file() else None
+    check_output(out, overwrite=overwrite)
+    known = Manifest.load(source) if (source / MANIFEST).is_file() else None
     wanted = _side(side, source, known)
     options = PruneOptions(
         min_terms,

@@ -64,7 +64,8 @@ def command(
     from splade_bridge.errors import UsageError
     from splade_bridge.evaluation.qrels import read_qrels
     from splade_bridge.evaluation.quantize_study import StudyOptions, quantize_study
-    from splade_bridge.files import atomic_writer, refuse_existing
+    from splade_bridge.files import atomic_writer
+    from splade_bridge.outputs import check_output
 
     roundings = {"nearest": ("nearest",), "down": ("down",), "both": ("nearest", "down")}
     if rounding not in roundings:
@@ -72,7 +73,7 @@ def command(
     if out is not None:
         if out.suffix not in (".json", ".csv"):
             raise UsageError(f"--output must end in .json or .csv, not {out.name!r}")
-        refuse_existing(out, overwrite=overwrite)
+        check_output(out, overwrite=overwrite, kind="file")
     options = StudyOptions(
         scales=tuple(scales) if scales else StudyOptions.scales,
         roundings=roundings[rounding],  # type: ignore[arg-type]

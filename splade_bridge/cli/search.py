@@ -116,7 +116,7 @@ def command(
     Every query is answered; those that find nothing are named in a warning.
     """
     from splade_bridge.errors import UsageError
-    from splade_bridge.files import refuse_existing
+    from splade_bridge.outputs import check_output
     from splade_bridge.reading import STDIO
     from splade_bridge.retrieval.search import SearchOptions, search_to_run
     from splade_bridge.retrieval.two_step import DEFAULT_CANDIDATES
@@ -129,7 +129,7 @@ def command(
         raise UsageError("--json and -o - would both write to stdout")
     for target in (out, latencies):
         if target is not None:
-            refuse_existing(target, overwrite=overwrite)
+            check_output(target, overwrite=overwrite, kind="file")
     if two_step is None and (first_query_terms is not None or candidates is not None):
         raise UsageError("--first-query-terms and --candidates need --two-step FORWARD")
     if exact_run is not None and check_against is not None:

@@ -12,7 +12,7 @@ from typing import Any
 from splade_bridge.comparison.check import Checked
 from splade_bridge.comparison.spec import Bm25, Encoded, Source, Spec, ToTrain, Variant, Vectors
 from splade_bridge.comparison.steps import Hashes, Step, Steps, digest
-from splade_bridge.data.manifest import FILE_NAME, Side
+from splade_bridge.data.manifest import Side
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.engines import engine
 from splade_bridge.engines.auto import AUTO
@@ -25,6 +25,7 @@ from splade_bridge.formats.base import ImpactSource
 from splade_bridge.formats.detect import open_source
 from splade_bridge.formats.forward import FORWARD_FOLDER, write_forward
 from splade_bridge.formats.queries import Queries, concatenate, read_queries
+from splade_bridge.outputs import MANIFEST
 from splade_bridge.pruning.policy import Policy
 from splade_bridge.pruning.source import PrunedSource, pruned_queries
 from splade_bridge.retrieval.runs import read_run
@@ -161,7 +162,7 @@ class Maker:
             }
 
         known = self.steps.known("index", inputs)
-        if known and there and not (known.folder / INDEX / FILE_NAME).is_file():
+        if known and there and not (known.folder / INDEX / MANIFEST).is_file():
             self.steps.forget("index", inputs)
         return self.steps.run("index", f"{variant.name}: index for {name}", inputs, make)
 
@@ -328,7 +329,7 @@ class Maker:
             out = folder / VECTORS
             manifest = encode_to_store(
                 self._read(source.corpus, role), encoder, out, corpus=source.corpus,
-                files=corpus_files(source.corpus, role), overwrite=(out / FILE_NAME).exists(),
+                files=corpus_files(source.corpus, role), overwrite=(out / MANIFEST).exists(),
             )  # fmt: skip
             return {"documents": manifest.counts.documents, "bytes": size_on_disk(out)}
 

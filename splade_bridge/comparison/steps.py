@@ -20,8 +20,8 @@ from typing import Any
 import orjson
 
 from splade_bridge import __version__
-from splade_bridge.data.manifest import FILE_NAME
 from splade_bridge.files import atomic_writer, sha256_file
+from splade_bridge.outputs import MANIFEST
 
 NOTE = "step.json"
 FORMAT = 2
@@ -134,8 +134,8 @@ class Hashes:
         """Of a file's bytes; of a folder's manifest, or of all its files by name."""
         if path.is_file():
             return self._of_file(path)
-        if (path / FILE_NAME).is_file():
-            return self._of_file(path / FILE_NAME)
+        if (path / MANIFEST).is_file():
+            return self._of_file(path / MANIFEST)
         files = sorted(p for p in path.rglob("*") if p.is_file())
         return digest([[p.relative_to(path).as_posix(), self._of_file(p)] for p in files])
 

@@ -20,10 +20,10 @@ from splade_bridge.data.counts import Counts
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, MismatchError
 from splade_bridge.files import atomic_writer, sha256_file
+from splade_bridge.outputs import MANIFEST, MARK
 
 log = logging.getLogger(__name__)
 
-FILE_NAME = "manifest.json"
 FORMAT_VERSION = 1
 
 Side = Literal["document", "query"]
@@ -124,13 +124,14 @@ class Manifest:
     def save(self, folder: Path, files: Iterable[Path] | None = None) -> Manifest:
         """Hash ``files`` (all below ``folder`` if None), write the manifest, return it."""
         if files is None:
-            files = (p for p in folder.rglob("*") if p.is_file() and p.name != FILE_NAME)
+            own = {folder / MANIFEST, folder / MARK}
+            files = (p for p in folder.rglob("*") if p.is_file() and p not in own)
         listed = [
             FileInfo(p.relative_to(folder).as_posix(), p.stat().st_size, sha256_file(p))
             for p in sorted(files)
         ]
         complete = dataclasses.replace(self, files=listed)
-        with atomic_writer(folder / FILE_NAME) as out:
+        with atomic_writer(folder / MANIFEST) as out:
             out.write(orjson.dumps(complete, option=orjson.OPT_INDENT_2))
         return complete
 
@@ -142,12 +143,12 @@ class Manifest:
             BadInputError: no manifest (not an artefact, or a build that did not finish), a
                 damaged one, one of a newer format, or a file that is missing or of another size.
         """
-        path = folder / FILE_NAME
+        path = folder / MANIFEST
         if not folder.is_dir():
             raise BadInputError("no such folder", str(folder))
         if not path.is_file():
             raise BadInputError(
-                f"no {FILE_NAME} in it: not made by splade-bridge, or its making was interrupted",
+                f"no {MANIFEST} in it: not made by splade-bridge, or its making was interrupted",
                 str(folder),
             )
         try:

@@ -15,8 +15,9 @@ plan and no manifest goes on with the whole parts that are there.
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,15 +25,26 @@ import numpy as np
 import orjson
 
 from splade_bridge.data.counts import Counts
-from splade_bridge.data.manifest import FILE_NAME, EncodingInfo, Manifest, VocabularyInfo
+from splade_bridge.data.manifest import EncodingInfo, Manifest, VocabularyInfo
 from splade_bridge.data.vectors import SparseBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, UsageError
-from splade_bridge.files import atomic_writer, folder_lock, refuse_existing, write_error
+from splade_bridge.files import atomic_writer, folder_lock, write_error
+from splade_bridge.outputs import (
+    MANIFEST,
+    PLAN,
+    aside,
+    bring_back,
+    check_inputs,
+    check_output,
+    remove_aside,
+    set_aside,
+)
+
+log = logging.getLogger(__name__)
 
 PART_ROWS = 8192
 VOCABULARY = "vocabulary.json"
-PLAN = "plan.json"
 CORPUS_FILES = "corpus_files"
 """Key of a plan: sizes and digests of the corpus's files by name."""
 NOTE = "splade-bridge"
@@ -190,11 +202,16 @@ def write_store(
 
 @contextlib.contextmanager
 def unfinished_store(
-    folder: Path, plan: dict[str, Any], *, overwrite: bool = False
+    folder: Path,
+    plan: dict[str, Any],
+    *,
+    overwrite: bool = False,
+    inputs: Iterable[Path] = (),
 ) -> Iterator[Path]:
     """``folder`` made ready for parts: locked, with its plan, and with whole parts only.
 
-    Left with an error before there is a part, it is removed.
+    What it replaces waits beside it until the new store has its manifest. Left with an error
+    before there is a part, the new one is removed and the old one is back.
 
     Raises:
         UsageError: see :func:`write_store`.
@@ -207,7 +224,7 @@ def unfinished_store(
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(folder_lock(folder.with_name(f".{folder.name}.lock"), folder))
-            _prepare(folder, wanted, overwrite=overwrite)
+            _prepare(folder, wanted, overwrite=overwrite, inputs=inputs)
         except OSError as error:
             raise write_error(error, folder) from error
         try:
@@ -215,22 +232,31 @@ def unfinished_store(
         except BaseException:
             if not part_files(folder):  # nothing to resume
                 shutil.rmtree(folder, ignore_errors=True)
+                bring_back(folder)
+            elif aside(folder).exists():
+                log.warning("%s: the one that it replaces is still in %s", folder, aside(folder))
             raise
+        remove_aside(folder)
 
 
-def _prepare(folder: Path, wanted: bytes, *, overwrite: bool) -> None:
+def _prepare(folder: Path, wanted: bytes, *, overwrite: bool, inputs: Iterable[Path]) -> None:
     """Make ``folder`` one that holds the plan ``wanted`` and whole parts, perhaps none."""
     for leftover in folder.glob(f".{PLAN}.partial-*"):  # killed before there was a plan
         leftover.unlink()
-    if (folder / FILE_NAME).exists() or not (folder / PLAN).exists():
-        refuse_existing(folder, overwrite=overwrite)
-        overwrite = True
-    if overwrite and folder.exists():
-        shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
-    folder.mkdir(exist_ok=True)
-    if (folder / PLAN).exists():
+    if not folder.exists() or (folder / MANIFEST).exists():  # killed in or after the swap
+        bring_back(folder)
+    begun = (folder / PLAN).is_file() and not (folder / MANIFEST).exists()
+    if begun and not overwrite:
+        check_inputs(folder, inputs)
         _refuse_other_plan(folder / PLAN, wanted)
     else:
+        check_output(folder, overwrite=overwrite, inputs=inputs)
+        if folder.exists() and any(folder.iterdir()):
+            if begun and aside(folder).exists():  # the finished one that waits is worth more
+                shutil.rmtree(folder)
+            else:
+                set_aside(folder)
+        folder.mkdir(exist_ok=True)
         with atomic_writer(folder / PLAN) as out:
             out.write(wanted)
     for leftover in folder.glob(".*.partial-*"):
@@ -348,7 +374,7 @@ def _refuse_other_plan(plan_file: Path, wanted: bytes) -> None:
     try:
         found = dict(orjson.loads(plan_file.read_bytes()))
     except (ValueError, TypeError) as error:
-        raise BadInputError(f"damaged ({error}): pass --overwrite", str(plan_file)) from error
+        raise BadInputError(f"damaged ({error}): remove the folder", str(plan_file)) from error
     new = orjson.loads(wanted)
     differing = sorted(k for k in {*found, *new} if found.get(k) != new.get(k))
     if differing == [CORPUS_FILES]:

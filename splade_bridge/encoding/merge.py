@@ -10,13 +10,14 @@ from typing import Any
 
 import orjson
 
-from splade_bridge.data.manifest import FILE_NAME, Manifest
-from splade_bridge.data.store import PLAN, SHARD, VOCABULARY, part_files
+from splade_bridge.data.manifest import Manifest
+from splade_bridge.data.store import SHARD, VOCABULARY, part_files
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.encoding.parts import CorpusEnd, PartStore, chained
 from splade_bridge.encoding.shards import Shard
 from splade_bridge.errors import BadInputError, MismatchError
 from splade_bridge.files import atomic_writer, sha256_file, staged_folder
+from splade_bridge.outputs import MANIFEST, PLAN
 
 
 def merge_shards(folders: Sequence[Path], out: Path, *, overwrite: bool = False) -> Manifest:
@@ -33,7 +34,7 @@ def merge_shards(folders: Sequence[Path], out: Path, *, overwrite: bool = False)
     """
     shards = [_Finished(folder) for folder in folders]
     plan, end = _agreed(shards)
-    with staged_folder(out, overwrite=overwrite) as staging:
+    with staged_folder(out, overwrite=overwrite, inputs=folders) as staging:
         for shard in shards:
             for file in shard.manifest.files:
                 if file.path == VOCABULARY:
@@ -63,7 +64,7 @@ class _Finished:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        if not (folder / FILE_NAME).is_file() and (folder / PLAN).is_file():
+        if not (folder / MANIFEST).is_file() and (folder / PLAN).is_file():
             raise BadInputError("not finished: run its encode command again", str(folder))
         self.manifest = Manifest.load(folder)
         if self.manifest.kind != SHARD or self.manifest.encoding is None:

@@ -164,7 +164,7 @@ def fill_store(
         plan["shard"] = str(shard)
     kept = 0
     try:
-        with unfinished_store(out, plan, overwrite=overwrite) as folder:
+        with unfinished_store(out, plan, overwrite=overwrite, inputs=files) as folder:
             store = PartStore(folder, found.vocabulary)
             if store.notes:
                 log.info("%s: going on with %d texts done", out, store.texts)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from splade_bridge.data.invert import DEFAULT_MEMORY
-from splade_bridge.data.manifest import FILE_NAME, Manifest
+from splade_bridge.data.manifest import Manifest
 from splade_bridge.errors import BadInputError
+from splade_bridge.outputs import MANIFEST
 
 if TYPE_CHECKING:
     from splade_bridge.engines.base import Engine, Searcher
@@ -40,7 +41,7 @@ def open_index(path: Path, *, memory: int = DEFAULT_MEMORY) -> Searcher:
         MissingToolError: its engine is not installed.
     """
     is_lucene = path.is_dir() and any(path.glob("segments_*"))
-    if is_lucene and not (path / FILE_NAME).exists():
+    if is_lucene and not (path / MANIFEST).exists():
         return engine("lucene").open(path, None, memory=memory)
     manifest = Manifest.load(path)
     if manifest.kind != "index" or manifest.engine is None:

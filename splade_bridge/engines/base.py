@@ -168,7 +168,7 @@ class Engine(abc.ABC):
             UsageError: ``out`` exists.
         """
         self.check_installed(options)
-        with staged_folder(out, overwrite=overwrite) as folder:
+        with staged_folder(out, overwrite=overwrite, inputs=[source.path]) as folder:
             read_back = self._write(source, folder, options)
             self._check(source, read_back)
             source.vocabulary.save(folder / VOCABULARY)

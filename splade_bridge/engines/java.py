@@ -10,8 +10,8 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-from splade_bridge.assets import asset
 from splade_bridge.errors import MissingToolError
+from splade_bridge.files import asset
 
 MINIMUM = 21
 INSTALL = "pip install 'splade-bridge[lucene]'"

@@ -6,8 +6,8 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from splade_bridge.assets import asset
 from splade_bridge.errors import BadInputError, UsageError
+from splade_bridge.files import asset
 
 ENCODINGS = (
     "block_simdbp", "block_interpolative", "block_maskedvbyte", "block_optpfor", "block_qmx",

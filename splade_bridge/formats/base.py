@@ -9,17 +9,12 @@ from typing import Any
 
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.ids import DuplicateGuard
-from splade_bridge.data.manifest import (
-    FILE_NAME,
-    EncodingInfo,
-    Manifest,
-    QuantizationInfo,
-    VocabularyInfo,
-)
+from splade_bridge.data.manifest import EncodingInfo, Manifest, QuantizationInfo, VocabularyInfo
 from splade_bridge.data.quantize import QuantizeOptions, Quantizer
 from splade_bridge.data.store import VectorStore
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.outputs import MANIFEST
 
 
 class ImpactSource(abc.ABC):
@@ -105,7 +100,7 @@ class StoreSource(ImpactSource):
 
 def export_manifest(path: Path) -> Manifest | None:
     """The manifest of the export that a file or folder lies in, if it lies in one."""
-    if not (path.parent / FILE_NAME).is_file():
+    if not (path.parent / MANIFEST).is_file():
         return None
     found = Manifest.load(path.parent)
     return found if found.kind == "export" else None

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from splade_bridge.data.invert import DEFAULT_MEMORY
-from splade_bridge.data.manifest import FILE_NAME, Manifest
+from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.data.store import SHARD
 from splade_bridge.errors import BadInputError
@@ -14,6 +14,7 @@ from splade_bridge.formats.base import ImpactSource, StoreSource, export_manifes
 from splade_bridge.formats.ciff import CiffSource
 from splade_bridge.formats.forward import FORWARD_FOLDER, ForwardSource, is_forward
 from splade_bridge.formats.jsonvector import JsonVectorSource
+from splade_bridge.outputs import MANIFEST
 from splade_bridge.reading import plain_suffix
 from splade_bridge.text.corpora import JSON_SUFFIXES
 
@@ -44,7 +45,7 @@ def open_source(
     """
     if not path.exists():
         raise BadInputError("no such file or folder", str(path))
-    is_ours = (path / FILE_NAME).is_file()
+    is_ours = (path / MANIFEST).is_file()
     manifest = Manifest.load(path) if is_ours else export_manifest(path)
     kind = manifest.kind if manifest else None
     if is_ours and kind == "export":
@@ -84,7 +85,7 @@ def _recognise(path: Path) -> SourceFormat:
         if any(plain_suffix(p) in JSON_SUFFIXES for p in path.rglob("*")):
             return "jsonvector"
         raise BadInputError(
-            f"no {FILE_NAME} and no JSON files: neither a finished vector store nor a "
+            f"no {MANIFEST} and no JSON files: neither a finished vector store nor a "
             "JsonVectorCollection",
             str(path),
         )

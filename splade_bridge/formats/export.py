@@ -27,6 +27,7 @@ from splade_bridge.formats.detect import JSONVECTOR_FOLDER
 from splade_bridge.formats.forward import FORWARD_FOLDER, write_forward
 from splade_bridge.formats.jsonvector import JsonVectorWriter
 from splade_bridge.formats.queries import write_repeated_tokens
+from splade_bridge.outputs import check_inputs
 
 FORMATS = ("jsonvector", "ciff", "forward", "topics")
 
@@ -67,6 +68,7 @@ def export(
         sources: list[ImpactSource] = []
         for name in dict.fromkeys(options.formats):
             source = open_source()
+            check_inputs(out, [source.path])
             written = _write(name, source, folder, options, contents)
             refuse_empty(source.counts, source.path)
             if written != source.counts or source.counts != (sources or [source])[0].counts:

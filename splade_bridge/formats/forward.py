@@ -26,12 +26,13 @@ from splade_bridge.data.doc_ids import DocIdWriter
 from splade_bridge.data.id_table import IdTable, write_id_table
 from splade_bridge.data.ids import DuplicateGuard
 from splade_bridge.data.invert import DEFAULT_MEMORY
-from splade_bridge.data.manifest import FILE_NAME, Manifest
+from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.files import mapped, sha256_file
 from splade_bridge.formats.base import ImpactSource, export_manifest
+from splade_bridge.outputs import MANIFEST
 
 FORWARD_FOLDER = "forward"
 INDPTR, TERMS, IMPACTS = "indptr.npy", "terms.npy", "impacts.npy"
@@ -209,7 +210,7 @@ class ForwardSource(ImpactSource):
 
 def _located(path: Path) -> tuple[Path, Manifest | None]:
     """The folder with the arrays, given it or the export around it, and the export's manifest."""
-    if (path / FILE_NAME).is_file():
+    if (path / MANIFEST).is_file():
         manifest = Manifest.load(path)
         if not is_forward(path / FORWARD_FOLDER):
             raise BadInputError(

@@ -17,13 +17,14 @@ import numpy as np
 
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.ids import DuplicateGuard, checked_id
-from splade_bridge.data.manifest import FILE_NAME, Manifest, VocabularyInfo
+from splade_bridge.data.manifest import Manifest, VocabularyInfo
 from splade_bridge.data.quantize import QuantizeOptions, Quantizer
 from splade_bridge.data.vectors import ImpactBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, MismatchError
 from splade_bridge.formats.base import StoreSource, export_manifest
 from splade_bridge.formats.jsonvector import VectorBuilder, VectorRecord, read_vectors
+from splade_bridge.outputs import MANIFEST
 from splade_bridge.reading import numbered_lines, plain_suffix
 from splade_bridge.text.corpora import JSON_SUFFIXES, TSV_SUFFIXES, read_texts
 
@@ -96,7 +97,7 @@ def read_queries(path: Path, quantize: QuantizeOptions | None = None) -> Queries
     """
     if not path.exists() and str(path) != "-":
         raise BadInputError("no such file or folder", str(path))
-    if path.is_dir() and (path / FILE_NAME).exists():
+    if path.is_dir() and (path / MANIFEST).exists():
         source = StoreSource(path, quantize or QuantizeOptions())
         batches = list(source.batches())
         return Queries(path, concatenate(batches), source.vocabulary, source.manifest)

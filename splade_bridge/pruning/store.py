@@ -39,7 +39,7 @@ def prune_store(
             exists.
         ExternalProgramError: the store changed while it was read, or ``out`` cannot be written.
     """
-    with staged_folder(out, overwrite=overwrite) as folder:
+    with staged_folder(out, overwrite=overwrite, inputs=[path]) as folder:
         store = VectorStore(path)
         known = store.manifest
         if not known.counts.postings:

@@ -22,14 +22,15 @@ from typing import Literal, NamedTuple
 
 import orjson
 
-from splade_bridge.data.manifest import FILE_NAME, base_tools, check_fit
+from splade_bridge.data.manifest import base_tools, check_fit
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.engines import engine, open_index
 from splade_bridge.engines.base import BuildOptions, Searcher
 from splade_bridge.errors import BadInputError, UsageError
-from splade_bridge.files import atomic_writer, refuse_existing, sha256_file
+from splade_bridge.files import atomic_writer, sha256_file
 from splade_bridge.formats.detect import open_source
 from splade_bridge.formats.queries import Queries, concatenate, encode_queries, read_queries
+from splade_bridge.outputs import MANIFEST, check_output
 from splade_bridge.retrieval.runs import read_run
 from splade_bridge.text.corpora import read_texts
 from splade_bridge.training.examples import Candidate, choose, generator
@@ -198,7 +199,7 @@ def _check(options: MineOptions) -> None:
         )
     if options.margin is not None and options.margin <= 0:
         raise UsageError(f"--margin {options.margin}: must be above 0, usually 0.95")
-    refuse_existing(options.out, overwrite=options.overwrite)
+    check_output(options.out, overwrite=options.overwrite, kind="file")
     if options.run is None and options.model is not None:
         model_folder(options.model, "--model")  # before anything that takes time
 
@@ -354,6 +355,6 @@ def _write_manifest(options: MineOptions, summary: MineSummary) -> None:
         "sha256": sha256_file(options.out),
         "tools": base_tools(),
     }
-    place = options.out.with_name(f"{options.out.name}.{FILE_NAME}")
+    place = options.out.with_name(f"{options.out.name}.{MANIFEST}")
     with atomic_writer(place) as out:
         out.write(orjson.dumps(told, default=str, option=orjson.OPT_INDENT_2) + b"\n")

@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from splade_bridge.errors import BadInputError, UsageError
-from splade_bridge.files import folder_lock, refuse_existing, staged_folder
+from splade_bridge.files import folder_lock, staged_folder
+from splade_bridge.outputs import check_output, discard, mark
 from splade_bridge.training.checkpoints import checkpoints, remove_unfinished, step_of
 from splade_bridge.training.hub import model_folder
 from splade_bridge.training.options import MlmOptions
@@ -150,7 +151,7 @@ def _check(options: MlmOptions) -> None:
             raise UsageError(f"{name} {getattr(options, name)}: must be {least} or more")
     if not 0 < options.mask < 1:
         raise UsageError(f"mask {options.mask}: must be between 0 and 1, usually 0.15")
-    refuse_existing(options.out, overwrite=options.overwrite)
+    check_output(options.out, overwrite=options.overwrite)
 
 
 def _recorded(options: MlmOptions) -> dict[str, Any]:
@@ -175,8 +176,9 @@ def _open_work(work: Path, options: MlmOptions) -> None:
                 f"{work}: holds a training with other options; go on with those ({held}), choose "
                 "another output, or throw it away with --overwrite"
             )
-        shutil.rmtree(work)
+        discard(work)
     work.mkdir()
+    mark(work)
     held.write_text(plan, "utf-8")
 
 

@@ -23,8 +23,8 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from splade_bridge.assets import asset
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
+from splade_bridge.files import asset
 from splade_bridge.training.data import DataOptions
 from splade_bridge.training.mine import MineOptions
 from splade_bridge.training.options import (

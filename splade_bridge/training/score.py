@@ -20,9 +20,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import orjson
 
-from splade_bridge.data.manifest import FILE_NAME, base_tools
+from splade_bridge.data.manifest import base_tools
 from splade_bridge.errors import BadInputError, MismatchError, MissingToolError, UsageError
-from splade_bridge.files import atomic_writer, folder_lock, refuse_existing, sha256_file
+from splade_bridge.files import atomic_writer, folder_lock, sha256_file
+from splade_bridge.outputs import MANIFEST, check_output, discard, mark
 from splade_bridge.retrieval.runs import read_run
 from splade_bridge.text.corpora import Text, read_texts
 from splade_bridge.training.groups import Group, json_groups
@@ -162,7 +163,7 @@ def _check(options: ScoreOptions) -> None:
         raise UsageError("--batch-size and --part-queries must be 1 or more")
     if options.allow_missing and options.teacher != "run":
         raise UsageError("--allow-missing is for --teacher run: a model scores every pair")
-    refuse_existing(options.out, overwrite=options.overwrite)
+    check_output(options.out, overwrite=options.overwrite, kind="file")
     if options.model is not None:
         model_folder(options.model, "--model")  # before the hours that the rest may take
 
@@ -186,8 +187,9 @@ def _prepare(parts: Path, options: ScoreOptions) -> None:
                 f"{parts}: holds parts of a job with other options or other pairs; pass --overwrite"
                 " to begin again"
             )
-        shutil.rmtree(parts)
+        discard(parts)
     parts.mkdir(parents=True)
+    mark(parts)
     with atomic_writer(parts / PLAN) as out:
         out.write(plan)
 
@@ -299,7 +301,7 @@ def _write_manifest(options: ScoreOptions, summary: ScoreSummary) -> None:
         "sha256": sha256_file(options.out),
         "tools": base_tools(),
     }
-    with atomic_writer(options.out.with_name(f"{options.out.name}.{FILE_NAME}")) as out:
+    with atomic_writer(options.out.with_name(f"{options.out.name}.{MANIFEST}")) as out:
         out.write(orjson.dumps(told, default=str, option=orjson.OPT_INDENT_2) + b"\n")
 
 

@@ -23,13 +23,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from splade_bridge.errors import Interrupted, UsageError
-from splade_bridge.files import folder_lock, refuse_existing, staged_folder
+from splade_bridge.files import folder_lock, staged_folder
+from splade_bridge.outputs import check_output, discard, mark
 from splade_bridge.training.checkpoints import checkpoints, remove_unfinished, step_of
 from splade_bridge.training.ready import check_ready
 from splade_bridge.training.recipe import (
     Recipe,
     differing_keys,
     in_work_folder,
+    input_files,
     read_recipe,
     to_toml,
 )
@@ -125,7 +127,7 @@ def train(
     processes = PartialState(cpu=_on_cpu(), timeout=timedelta(days=7))
     with contextlib.ExitStack() as stack:
         if processes.is_main_process:
-            refuse_existing(out, overwrite=overwrite)
+            check_output(out, overwrite=overwrite, inputs=input_files(recipe))
             work.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(folder_lock(out.with_name(f".{out.name}.training.lock"), out))
             _open_work(work, recipe, overwrite=overwrite)
@@ -367,8 +369,9 @@ def _open_work(work: Path, recipe: Recipe, *, overwrite: bool) -> None:
             remove_unfinished(work)
             return
     if work.exists():
-        shutil.rmtree(work)
+        discard(work)
     work.mkdir()
+    mark(work)
     file.write_text(to_toml(recipe), "utf-8")
 
 
@@ -376,7 +379,7 @@ def _finish(recipe: Recipe, work: Path, out: Path, ended: _Ended, *, overwrite: 
     """Write ``out`` and remove ``work``."""
     from splade_bridge.training.trainer import LOG_FILE
 
-    with staged_folder(out, overwrite=overwrite) as folder:
+    with staged_folder(out, overwrite=overwrite, inputs=input_files(recipe)) as folder:
         _save(ended.best, ended.model, recipe, folder)
         if ended.last != ended.best:
             _save(ended.last, ended.model, recipe, folder / LAST)
