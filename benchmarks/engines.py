@@ -27,11 +27,12 @@ import numpy as np
 from machine import describe
 from splade_bridge.data.invert import Transposer
 from splade_bridge.data.vectors import ImpactBatch
-from splade_bridge.engines import engine, open_index
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.java import java_command
+from splade_bridge.engines.lucene_options import LuceneOptions
 from splade_bridge.engines.pisa import PisaSearcher
 from splade_bridge.engines.pisa_worker import library, load
+from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.formats.base import ImpactSource
 from splade_bridge.formats.ciff import write_ciff
 from splade_bridge.formats.jsonvector import JsonVectorWriter
@@ -228,16 +229,15 @@ def main() -> None:
         compare("CIFF from vectors, against ciff-toolkit from inverted lists", "postings", postings,
                 timed(ciff), ciff_rival(scratch), rounds)  # fmt: skip
 
-        def build(name: str, out: str, **flags: Any) -> Callable[[], object]:
-            options = BuildOptions(**flags)
-            path = scratch / out
-            return lambda: engine(name).build(source.again(), path, options, overwrite=True)
+        def build(name: str, out: str, threads: int, own: Any = None) -> Callable[[], object]:
+            options, path = BuildOptions(threads), scratch / out
+            return lambda: engine(name, own).build(source.again(), path, options, overwrite=True)
 
         for threads in (1, 2):
             compare(
                 f"Lucene index, {threads} threads, against IndexCollection", "docs", documents,
-                timed(build("lucene", "lucene", threads=threads)),
-                timed(build("lucene", "anserini", threads=threads, lucene_route="anserini")),
+                timed(build("lucene", "lucene", threads)),
+                timed(build("lucene", "anserini", threads, LuceneOptions(route="anserini"))),
                 rounds,
             )  # fmt: skip
         topics = scratch / "topics.tsv"

@@ -21,8 +21,8 @@ from engines import QUERIES
 from machine import describe
 from memory import PeakMemory
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.engines import engine, open_index
 from splade_bridge.engines.base import BuildOptions
+from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.evaluation.verify import verify
 from splade_bridge.formats.queries import Queries, concatenate, read_queries
 from synth import SyntheticSource

@@ -21,8 +21,8 @@ import numpy as np
 from engines import QUERIES
 from machine import describe
 from splade_bridge.data.vectors import ImpactBatch
-from splade_bridge.engines import engine, open_index
 from splade_bridge.engines.base import BuildOptions, Searcher
+from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.evaluation.bench import Case, measure
 from splade_bridge.formats.export import ExportOptions, export
 from splade_bridge.formats.forward import ForwardStore

@@ -95,9 +95,9 @@ def staged_folder(out: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) ->
             check_output(out, overwrite=overwrite, inputs=inputs)
             if staging.exists():
                 shutil.rmtree(staging)
-            staging.mkdir()
-            mark(staging)
             try:
+                staging.mkdir()
+                mark(staging)
                 yield staging
                 if (staging / MANIFEST).exists():
                     (staging / MARK).unlink()

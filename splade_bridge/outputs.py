@@ -39,9 +39,12 @@ def check_inputs(out: Path, inputs: Iterable[Path]) -> None:
         return
     place = out.resolve()
     for path in inputs:
-        if path != STDIO and path.exists() and path.resolve().is_relative_to(place):
-            what = "is read, too" if path.resolve() == place else f"contains {path}, which is read"
-            raise UsageError(f"{out}: {what}; name another output")
+        if path == STDIO or not path.exists():
+            continue
+        for spot in (path.resolve(), path.absolute().parent.resolve() / path.name):  # a link, too
+            if spot.is_relative_to(place):
+                what = "is read, too" if spot == place else f"contains {path}, which is read"
+                raise UsageError(f"{out}: {what}; name another output")
 
 
 def check_output(

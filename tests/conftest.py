@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from splade_bridge.engines import NAMES, engine
-from splade_bridge.engines.base import BuildOptions
+from splade_bridge.engines.registry import NAMES, engine
 from splade_bridge.errors import MissingToolError
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -25,7 +24,7 @@ def shared() -> Path:
 def engine_name(request: pytest.FixtureRequest) -> str:
     """Every engine in turn."""
     try:
-        engine(request.param).check_installed(BuildOptions())
+        engine(request.param).check_installed()
     except MissingToolError as error:
         pytest.skip(str(error))
     return str(request.param)
@@ -35,6 +34,6 @@ def engine_name(request: pytest.FixtureRequest) -> str:
 def lucene() -> None:
     """Skip where Java or the jar is missing."""
     try:
-        engine("lucene").check_installed(BuildOptions())
+        engine("lucene").check_installed()
     except MissingToolError as error:
         pytest.skip(str(error))

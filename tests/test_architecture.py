@@ -3,76 +3,131 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "splade_bridge"
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "splade_bridge"
 
-LAYERS = [
+FLOORS = [
     {"errors"},
-    {"closing", "assets", "docstrings"},
-    {"files", "vectors"},
-    {"vocab", "docids"},
-    {"manifest"},
-    {"quantize", "store", "corpora", "invert", "qrels"},
-    {"encode", "formats"},
-    {"topics", "merge"},
-    {"prune"},
+    {"reading"},
+    {"outputs"},
+    {"files"},
+    {"data"},
+    {"text"},
+    {"formats", "encoding", "demo"},
+    {"pruning"},
     {"engines"},
-    {"runs", "explain", "export", "passages", "two_step", "bm25"},
-    {"search", "evaluate", "verify", "agreement", "significance", "bench", "doctor"},
-    {"quantize_study", "report", "training"},
-    {"compare"},
-    {"demo"},
+    {"retrieval", "doctor"},
+    {"evaluation"},
+    {"report", "training"},
+    {"comparison"},
     {"cli"},
 ]
-"""A module may import from its own layer's part and from all layers above it in this list."""
+"""A room may import from its own floor's rooms above, and from all floors above, in this list."""
 
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
+HEAVY_ROOMS = ("encoding", "training")
+MOST_LOOSE_MODULES = 8
+
+MODULES = {
+    ".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p
+    for p in sorted(PACKAGE.rglob("*.py"))
+    if "_assets" not in p.parts
+}
 
 
-def top_level(module: str) -> str | None:
-    parts = module.split(".")
-    return parts[1] if parts[0] == "splade_bridge" and len(parts) > 1 else None
+def imports(module: str) -> Iterator[str]:
+    """What a module imports, anywhere in it: modules of ours by their full name.
 
-
-def imports(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.add(node.module)
-            if node.module == "splade_bridge":
-                found |= {f"splade_bridge.{a.name}" for a in node.names}
+    Imports inside functions count, those for types only too, and so do the registry's strings.
+    """
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            assert not node.level, f"{module}: relative import"
+            below = [f"{node.module}.{alias.name}" for alias in node.names]
+            named = [name for name in below if name in MODULES]
+            yield from named
+            if len(named) < len(below) or node.module.split(".")[0] != "splade_bridge":
+                yield node.module
         elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.Constant):
+            yield from re.findall(r"^(splade_bridge(?:\.\w+)+):\w+$", str(node.value))
+
+
+GRAPH = {m: {i for i in imports(m) if i in MODULES and i != "splade_bridge"} for m in MODULES}
+
+
+def room(module: str) -> str:
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Strongly connected sets of more than one node (Tarjan 1972)."""
+    number: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(node: str) -> None:
+        number[node] = low[node] = len(number)
+        stack.append(node)
+        for other in graph.get(node, ()):
+            if other not in number:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], number[other])
+        if low[node] == number[node]:
+            members = stack[stack.index(node) :]
+            del stack[stack.index(node) :]
+            if len(members) > 1:
+                found.append(sorted(members))
+
+    for node in graph:
+        if node not in number:
+            visit(node)
     return found
 
 
-MODULES = sorted(p for p in PACKAGE.rglob("*.py") if "_assets" not in p.parts)
+def test_there_is_no_circle_between_modules() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+    assert circles(GRAPH) == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_run_one_way(path: Path) -> None:
-    mine = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    if mine in ("__init__", "__main__"):
-        return
-    assert mine in LEVEL, f"give {mine} a layer"
-    for module in imports(path):
-        other = top_level(module)
-        if other is None or other == mine or other.startswith("__"):
+def test_imports_between_rooms_run_one_way() -> None:
+    wrong = []
+    for module, others in GRAPH.items():
+        mine = room(module)
+        if mine in ("__init__", "__main__", "library"):
             continue
-        assert LEVEL[other] < LEVEL[mine], f"{mine} imports {other}, which is not below it"
+        assert mine in LEVEL, f"give {mine} a floor"
+        for other in map(room, others):
+            if other != mine and not LEVEL[other] < LEVEL[mine]:
+                wrong.append(f"{module} imports {other}, which is not below it")
+    assert wrong == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_only_encode_and_training_know_torch(path: Path) -> None:
-    if path.relative_to(PACKAGE).parts[0] in ("encode", "training", "doctor.py"):
-        return
-    heavy = {m.split(".")[0] for m in imports(path)} & {"torch", "transformers"}
-    assert not heavy
+def test_few_modules_lie_loose_on_the_ground_floor() -> None:
+    loose = [p.name for p in PACKAGE.glob("*.py")]
+    assert len(loose) <= MOST_LOOSE_MODULES, loose
+
+
+def test_only_encoding_and_training_know_torch() -> None:
+    wrong = [
+        module
+        for module in MODULES
+        if room(module) not in (*HEAVY_ROOMS, "doctor")
+        and {m.split(".")[0] for m in imports(module)} & {"torch", "transformers"}
+    ]
+    assert wrong == []
 
 
 HEAVY = {
@@ -103,3 +158,17 @@ def test_what_only_tells_loads_nothing_heavy(arguments: str, told: str, heavy: s
     loaded = set(done.stderr.split())
     assert told in done.stdout
     assert not loaded & (HEAVY | heavy)
+
+
+if __name__ == "__main__":  # the figures of the house: rooms, floors, arrows, circles
+    arrows = {(room(a), room(b)) for a, bs in GRAPH.items() for b in bs if room(a) != room(b)}
+    rooms = {room(m) for m in MODULES}
+    floor: dict[str, int] = {}
+    while len(floor) < len(rooms):
+        for r in rooms - floor.keys():
+            if (below := {b for a, b in arrows if a == r}) <= floor.keys():
+                floor[r] = 1 + max((floor[b] for b in below), default=0)
+    print(f"{len(rooms)} rooms on {max(floor.values())} floors, {len(arrows)} arrows between rooms")
+    print(
+        f"{len(MODULES)} modules, {sum(map(len, GRAPH.values()))} arrows, circles: {circles(GRAPH)}"
+    )

@@ -15,9 +15,10 @@ from splade_bridge.data.hits import Hits
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.engines import auto, engine, open_index
-from splade_bridge.engines.auto import AUTO, FILE_NAME, best_algorithm
-from splade_bridge.engines.base import BuildOptions, Searcher
+from splade_bridge.engines import auto
+from splade_bridge.engines.auto import FILE_NAME, best_algorithm
+from splade_bridge.engines.base import AUTO, Searcher
+from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.errors import UsageError
 from splade_bridge.formats.forward import ForwardStore
 from splade_bridge.retrieval.two_step import TwoStepOptions, TwoStepSearcher
@@ -32,7 +33,7 @@ QUERIES = queries_of(WEIGHTS, TERMS)
 @pytest.fixture
 def index(tmp_path: Path, engine_name: str) -> Path:
     path = tmp_path / "index"
-    engine(engine_name).build(MemorySource(DOCUMENTS, IDS, TERMS), path, BuildOptions())
+    engine(engine_name).build(MemorySource(DOCUMENTS, IDS, TERMS), path)
     return path
 
 
@@ -99,7 +100,7 @@ class Staged(Searcher):
 
 @pytest.fixture
 def manifest(tmp_path: Path) -> Manifest:
-    engine("exact").build(MemorySource(DOCUMENTS, IDS, TERMS), tmp_path / "staged", BuildOptions())
+    engine("exact").build(MemorySource(DOCUMENTS, IDS, TERMS), tmp_path / "staged")
     return Manifest.load(tmp_path / "staged")
 
 

@@ -19,8 +19,8 @@ from splade_bridge.data.hits import Hits
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.engines import NAMES, engine, open_index
 from splade_bridge.engines.base import BuildOptions, Searcher
+from splade_bridge.engines.registry import NAMES, engine, open_index
 from splade_bridge.errors import MissingToolError, UsageError
 from splade_bridge.evaluation import bench as bench_module
 from splade_bridge.evaluation.bench import (
@@ -56,7 +56,7 @@ def indexes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("indexes")
     for name in NAMES:
         try:
-            engine(name).build(MemorySource(DOCUMENTS, IDS, TERMS), folder / name, BuildOptions())
+            engine(name).build(MemorySource(DOCUMENTS, IDS, TERMS), folder / name)
         except MissingToolError:
             continue
     return {path.name: path for path in sorted(folder.iterdir())}
@@ -272,7 +272,7 @@ def test_text_queries_are_encoded_one_at_a_time_and_timed_apart(
 
 
 def test_what_auto_remembers_does_not_count_as_index(tmp_path: Path) -> None:
-    engine("exact").build(MemorySource(DOCUMENTS, IDS, TERMS), tmp_path / "i", BuildOptions())
+    engine("exact").build(MemorySource(DOCUMENTS, IDS, TERMS), tmp_path / "i")
     before = size_on_disk(tmp_path / "i")
     (tmp_path / "i" / "algorithms.json").write_text("{}")
     assert size_on_disk(tmp_path / "i") == before
@@ -285,7 +285,7 @@ def test_qd_flops_of_real_vectors(shared: Path, tmp_path: Path) -> None:
     from splade_bridge.formats.detect import open_source
 
     data = shared / "splade-v3-nfcorpus"
-    engine("exact").build(open_source(data / "docs.jsonl.gz"), tmp_path / "i", BuildOptions())
+    engine("exact").build(open_source(data / "docs.jsonl.gz"), tmp_path / "i")
     queries = read_queries(data / "topics.nfcorpus.test.splade-v3.tsv.gz")
     with open_index(tmp_path / "i") as searcher:
         batch = queries.aligned(searcher.vocabulary, tmp_path / "i")

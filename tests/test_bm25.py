@@ -17,8 +17,6 @@ from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.data.store import VectorStore, concatenated
 from splade_bridge.data.vectors import SparseBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.engines import engine, open_index
-from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.bm25 import (
     Bm25Options,
     Bm25Summary,
@@ -28,6 +26,7 @@ from splade_bridge.engines.bm25 import (
     build_bm25,
     stored_lengths,
 )
+from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
 from splade_bridge.evaluation.evaluate import evaluate
 from splade_bridge.evaluation.qrels import read_qrels
@@ -73,7 +72,7 @@ def baseline(lucene: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 def our_run(out: Path, folder: Path, name: str, scale: float, k: int = 1000) -> Run:
     """The run of an engine over the stores in ``out``, with scores scaled back."""
     source = StoreSource(out / "documents", QuantizeOptions(scale))
-    engine(name).build(source, folder, BuildOptions())
+    engine(name).build(source, folder)
     queries = read_queries(out / "queries", QuantizeOptions(1))
     with open_index(folder) as searcher:
         aligned = queries.aligned(searcher.vocabulary, folder)

@@ -25,9 +25,8 @@ from splade_bridge.comparison.read_spec import load_spec
 from splade_bridge.comparison.steps import Steps
 from splade_bridge.comparison.timing import sampled
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.engines import engine
-from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.exact import ExactEngine
+from splade_bridge.engines.registry import engine
 from splade_bridge.errors import BadInputError, MismatchError, MissingToolError
 from splade_bridge.evaluation.agreement import agreement
 from splade_bridge.evaluation.bench import size_on_disk
@@ -118,7 +117,7 @@ def test_numbers_are_those_of_direct_calls(data: Path, tmp_path: Path) -> None:
     for v in found.variants:
         policies = [policy("top-k", int(v.label))] if v.group == "top-k" else []
         source = PrunedSource(lambda: JsonVectorSource(data / "docs.jsonl"), policies)
-        manifest = ExactEngine().build(source, tmp_path / v.name, BuildOptions())
+        manifest = ExactEngine().build(source, tmp_path / v.name)
         asked = queries
         if v.name == "short queries":
             asked = pruned_queries(queries, policy("top-k", 2))
@@ -211,7 +210,7 @@ def test_dropped_indexes_are_built_again_where_needed(data: Path, tmp_path: Path
 
 def test_engines_and_algorithms_stand_beside_each_other(data: Path, tmp_path: Path) -> None:
     try:
-        engine("pisa").check_installed(BuildOptions())
+        engine("pisa").check_installed()
     except MissingToolError as error:
         pytest.skip(str(error))
     engines = 'exact = []\npisa = ["maxscore", "block_max_wand"]'

@@ -15,7 +15,8 @@ import torch
 
 from checkpoints import one_thread, save_checkpoint  # noqa: F401
 from splade_bridge.encoding.encoder import EncodeOptions, Encoder, load_encoder
-from splade_bridge.encoding.head import ChunkedHead, LinearHead, linear_head
+from splade_bridge.encoding.fastest_head import linear_head
+from splade_bridge.encoding.head import ChunkedHead, LinearHead
 from splade_bridge.errors import BadInputError
 from splade_bridge.text.corpora import Text
 from test_encode import KINDS, TEXTS, as_texts, encode

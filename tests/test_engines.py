@@ -14,8 +14,10 @@ import pytest
 
 from small import MemorySource, as_pairs, batch_of, brute_force, queries_of, random_matrix
 from splade_bridge.data.hits import Hits
-from splade_bridge.engines import engine, open_index
 from splade_bridge.engines.base import BuildOptions
+from splade_bridge.engines.lucene_options import LuceneOptions
+from splade_bridge.engines.pisa_options import PisaOptions
+from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.errors import (
     BadInputError,
     ExternalProgramError,
@@ -45,8 +47,13 @@ def shuffled_ids(n: int, seed: int) -> list[str]:
     return [ids[i] for i in np.random.default_rng(seed).permutation(n)]
 
 
-def build(source: ImpactSource, out: Path, name: str, **options: object) -> Path:
-    engine(name).build(source, out, BuildOptions(**options))  # type: ignore[arg-type]
+ANSERINI = LuceneOptions(route="anserini")
+
+
+def build(
+    source: ImpactSource, out: Path, name: str, own: object = None, **options: object
+) -> Path:
+    engine(name, own).build(source, out, BuildOptions(**options))  # type: ignore[arg-type]
     return out
 
 
@@ -146,7 +153,7 @@ def test_an_empty_document_is_counted_and_named(
 ) -> None:
     documents = np.array([[1], [0], [2], [0]])
     source = MemorySource(documents, ["a", "hollow", "c", "last"], ["x"])
-    manifest = engine(engine_name).build(source, tmp_path / "i", BuildOptions())
+    manifest = engine(engine_name).build(source, tmp_path / "i")
     assert (manifest.counts.documents, manifest.counts.empty) == (4, 2)
     assert "hollow" in caplog.text and "last" in caplog.text
     with open_index(tmp_path / "i") as searcher:
@@ -229,7 +236,7 @@ def test_an_unknown_algorithm_names_those_that_exist(tmp_path: Path, engine_name
 def test_an_unknown_pisa_encoding_is_refused_before_pisa_aborts(tmp_path: Path) -> None:
     with pytest.raises((UsageError, MissingToolError)):
         build(MemorySource(np.ones((2, 1)), ["a", "b"], ["x"]), tmp_path / "i", "pisa",
-              pisa_encoding="zip")  # fmt: skip
+              PisaOptions(encoding="zip"))  # type: ignore[arg-type] # fmt: skip
 
 
 def test_a_term_of_70_000_characters_is_held_or_named(tmp_path: Path, engine_name: str) -> None:
@@ -248,7 +255,7 @@ def test_a_term_of_70_000_characters_is_held_or_named(tmp_path: Path, engine_nam
 def test_the_death_of_pisa_is_an_error_with_its_signal(tmp_path: Path) -> None:
     pisa = engine("pisa")
     try:
-        pisa.check_installed(BuildOptions())
+        pisa.check_installed()
     except MissingToolError as error:
         pytest.skip(str(error))
     path = build(MemorySource(np.ones((5, 2)), list("abcde"), ["x", "y"]), tmp_path / "i", "pisa")
@@ -342,13 +349,9 @@ def test_anserinis_own_route_is_believed_only_with_its_counts(tmp_path: Path, lu
     doc_ids = [f"d{i}" for i in range(100)]
     documents[:, 0] = np.maximum(documents[:, 0], 1)  # Anserini drops empty documents
     plain, odd = [f"t{i}" for i in range(20)], ["two words", *(f"t{i}" for i in range(19))]
-    path = build(
-        MemorySource(documents, doc_ids, plain), tmp_path / "i", "lucene", lucene_route="anserini"
-    )
+    path = build(MemorySource(documents, doc_ids, plain), tmp_path / "i", "lucene", ANSERINI)
     oracle = build(MemorySource(documents, doc_ids, plain), tmp_path / "x", "exact")
     with open_index(path) as ours, open_index(oracle) as theirs:
         assert verify([theirs, ours], queries_of(documents[:5], plain), 50).equal
     with pytest.raises(ExternalProgramError, match="thrown away"):
-        build(
-            MemorySource(documents, doc_ids, odd), tmp_path / "o", "lucene", lucene_route="anserini"
-        )
+        build(MemorySource(documents, doc_ids, odd), tmp_path / "o", "lucene", ANSERINI)

@@ -16,8 +16,7 @@ from splade_bridge.data.doc_ids import DocIdWriter
 from splade_bridge.data.id_table import IdTable, write_id_table
 from splade_bridge.data.vectors import ImpactBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.engines import engine, open_index
-from splade_bridge.engines.base import BuildOptions
+from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.errors import BadInputError
 from splade_bridge.formats.base import ImpactSource
 from splade_bridge.formats.detect import open_source
@@ -161,7 +160,7 @@ def test_hashes_of_usual_ids_spread_evenly(tmp_path: Path) -> None:
 
 
 def test_an_index_of_it_is_that_of_its_source(store: Path, tmp_path: Path) -> None:
-    engine("exact").build(open_source(store), tmp_path / "index", BuildOptions())
+    engine("exact").build(open_source(store), tmp_path / "index")
     with open_index(tmp_path / "index") as searcher:
         for batch in open_source(store).batches():
             for number, doc_id in enumerate(batch.ids[:20]):
@@ -242,7 +241,7 @@ def test_what_is_no_forward_store_is_told_so(tmp_path: Path, kind: str) -> None:
     source = MemorySource(np.ones((2, 2), np.int64), ["a", "b"], ["x", "y"])
     path = tmp_path / "it"
     if kind == "index":
-        engine("exact").build(source, path, BuildOptions())
+        engine("exact").build(source, path)
     elif kind == "jsonvector":
         export(lambda: source, path, ExportOptions(("jsonvector",)))
     elif kind == "nothing":

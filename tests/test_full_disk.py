@@ -11,8 +11,8 @@ import pytest
 
 from small import MemorySource, random_matrix
 from splade_bridge.data.invert import Transposer
-from splade_bridge.engines import engine, open_index
 from splade_bridge.engines.base import BuildOptions
+from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.errors import ExternalProgramError
 from splade_bridge.formats.export import FORMATS, ExportOptions, export
 
@@ -65,7 +65,7 @@ def test_room_for_sorting_is_asked_for_before_it_starts(
 
 def test_an_older_index_survives(small_disk: Path) -> None:
     tiny = MemorySource(np.ones((3, 2)), ["a", "b", "c"], ["x", "y"])
-    engine("exact").build(tiny, small_disk / "i", BuildOptions())
+    engine("exact").build(tiny, small_disk / "i")
     with pytest.raises(ExternalProgramError):
         engine("exact").build(source(), small_disk / "i", BuildOptions(), overwrite=True)
     with open_index(small_disk / "i") as searcher:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from splade_bridge.engines import NAMES, engine, open_index
-from splade_bridge.engines.base import BuildOptions
+from splade_bridge.engines.lucene_options import LuceneOptions
+from splade_bridge.engines.registry import NAMES, engine, open_index
 from splade_bridge.errors import MissingToolError
 from splade_bridge.evaluation.evaluate import evaluate
 from splade_bridge.evaluation.qrels import read_qrels
@@ -53,7 +53,7 @@ def indexes(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
     built = {}
     for name in NAMES:
         try:
-            manifest = engine(name).build(open_source(sources[name]), folder / name, BuildOptions())
+            manifest = engine(name).build(open_source(sources[name]), folder / name)
         except MissingToolError:
             continue
         assert manifest.counts.documents == 3633
@@ -138,12 +138,11 @@ def test_anserini_indexes_our_export_to_the_same_postings(
 ) -> None:
     """Anserini's IndexCollection on our JsonVectorCollection, against our own Lucene index."""
     source = open_source(exported / "jsonvector")
-    options = BuildOptions(lucene_route="anserini")
-    engine("lucene").build(source, tmp_path / "anserini", options)
+    engine("lucene", LuceneOptions(route="anserini")).build(source, tmp_path / "anserini")
     queries = read_queries(data / "topics.nfcorpus.test.splade-v3.tsv.gz")
     with open_index(tmp_path / "anserini") as theirs, open_index(indexes["lucene"]) as ours:
         assert verify([ours, theirs], queries, 1000).equal
-    engine("lucene").build(open_source(exported / "jsonvector"), tmp_path / "ours", BuildOptions())
+    engine("lucene").build(open_source(exported / "jsonvector"), tmp_path / "ours")
     # Postings, term dictionary, norms and doc values; 16 bytes of segment id and the checksum
     # at the end are random.
     for suffix in ("Lucene99_0.doc", "Lucene99_0.tim", "Lucene90_0.dvd", "nvd"):

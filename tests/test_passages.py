@@ -24,8 +24,7 @@ from splade_bridge.encoding.encoder import EncodeOptions, Encoder, load_encoder
 from splade_bridge.encoding.passages import LongOptions, PartEncoder, joined
 from splade_bridge.encoding.runner import encode_to_store
 from splade_bridge.encoding.tokens import TextTokenizer
-from splade_bridge.engines import engine
-from splade_bridge.engines.base import BuildOptions
+from splade_bridge.engines.registry import engine
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.retrieval import passages
 from splade_bridge.retrieval.passages import document_of
@@ -274,7 +273,7 @@ def test_folded_rankings_are_exact(
     matrix = random_matrix(largest, len(ids), 12, 0.3, largest)
     weights = random_matrix(largest + 1, 12, 12, 0.3, largest)
     index = tmp_path / "index"
-    engine(engine_name).build(MemorySource(matrix, ids, terms), index, BuildOptions())
+    engine(engine_name).build(MemorySource(matrix, ids, terms), index)
     queries = queries_of(weights, terms)
     for k in (1, 10, 1000):
         options = SearchOptions(k=k, max_passage=True)
@@ -292,7 +291,7 @@ def test_folded_rankings_are_exact(
 def test_the_querys_own_document_is_removed_with_all_its_passages(tmp_path: Path) -> None:
     ids = ["q0#0", "q0#1", "a#0", "b#0"]
     matrix = np.array([[9], [8], [7], [6]])
-    engine("exact").build(MemorySource(matrix, ids, ["t"]), tmp_path / "i", BuildOptions())
+    engine("exact").build(MemorySource(matrix, ids, ["t"]), tmp_path / "i")
     options = SearchOptions(k=2, max_passage=True, remove_query=True)
     search_to_run(tmp_path / "i", queries_of(np.array([[1]]), ["t"]), tmp_path / "run", options)
     assert read_run(tmp_path / "run") == {"q0": {"a": 7.0, "b": 6.0}}

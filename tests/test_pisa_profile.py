@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from small import MemorySource, brute_force, queries_of, random_matrix
-from splade_bridge.engines import engine, open_index
-from splade_bridge.engines.base import BuildOptions
-from splade_bridge.engines.pisa_profile import PisaProfile, algorithm_for, load_profile
+from splade_bridge.engines.pisa_options import PisaOptions
+from splade_bridge.engines.pisa_profile import algorithm_for, load_profile
+from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
 from splade_bridge.files import asset
 
@@ -19,15 +19,6 @@ SHIPPED = sorted(p.stem for p in asset("pisa").glob("*.toml"))
 GOOD = 'encoding = "block_simdbp"\nblock_size = 64\n[algorithm]\n10 = "wand"\n1000 = "maxscore"\n'
 DOCUMENTS = random_matrix(3, 300, 40, 0.3, 50)
 IDS, TERMS = [f"d{i}" for i in range(300)], [f"t{i}" for i in range(40)]
-
-
-def options(profile: PisaProfile, **more: object) -> BuildOptions:
-    return BuildOptions(
-        pisa_encoding=profile.encoding,
-        pisa_block_size=profile.block_size,
-        pisa_algorithms=profile.algorithms,
-        **more,  # type: ignore[arg-type]
-    )
 
 
 def check_exact(index: Path) -> None:
@@ -43,11 +34,11 @@ def check_exact(index: Path) -> None:
 def test_a_shipped_profile_builds_and_searches_exactly(tmp_path: Path, name: str) -> None:
     profile = load_profile(name)
     try:
-        engine("pisa").check_installed(BuildOptions())
+        engine("pisa").check_installed()
     except MissingToolError as error:
         pytest.skip(str(error))
     source = MemorySource(DOCUMENTS, IDS, TERMS)
-    engine("pisa").build(source, tmp_path / "i", options(profile))
+    engine("pisa", PisaOptions(profile=name)).build(source, tmp_path / "i")
     with open_index(tmp_path / "i") as searcher:
         for k in (10, 1000, 5000):
             assert searcher.default_algorithm(k) == algorithm_for(k, profile.algorithms)
@@ -91,11 +82,9 @@ def test_an_unknown_profile_names_those_that_exist() -> None:
 def test_reordering_needs_ones_own_programs(tmp_path: Path) -> None:
     source = MemorySource(np.ones((2, 1)), ["a", "b"], ["x"])
     with pytest.raises(UsageError, match="needs your own PISA programs"):
-        engine("pisa").build(source, tmp_path / "i", BuildOptions(pisa_reorder=True))
+        engine("pisa", PisaOptions(reorder=True)).build(source, tmp_path / "i")
     with pytest.raises(MissingToolError, match="reorder-docids"):
-        engine("pisa").build(
-            source, tmp_path / "i", BuildOptions(pisa_reorder=True, pisa_bin=tmp_path)
-        )
+        engine("pisa", PisaOptions(reorder=True, bin=tmp_path)).build(source, tmp_path / "i")
 
 
 def test_an_index_with_reordered_documents_is_exact(tmp_path: Path) -> None:
@@ -103,5 +92,5 @@ def test_an_index_with_reordered_documents_is_exact(tmp_path: Path) -> None:
         pytest.skip("PISA_BIN is not set: reordering needs PISA's own programs")
     programs = Path(os.environ["PISA_BIN"])
     source = MemorySource(DOCUMENTS, IDS, TERMS)
-    engine("pisa").build(source, tmp_path / "i", BuildOptions(pisa_reorder=True, pisa_bin=programs))
+    engine("pisa", PisaOptions(reorder=True, bin=programs)).build(source, tmp_path / "i")
     check_exact(tmp_path / "i")

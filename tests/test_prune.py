@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from small import MemorySource, queries_of, random_matrix
 from splade_bridge.data.vectors import ImpactBatch, SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.engines import engine
-from splade_bridge.engines.base import BuildOptions
+from splade_bridge.engines.registry import engine
 from splade_bridge.errors import BadInputError, ExternalProgramError, MissingToolError, UsageError
 from splade_bridge.formats import jsonvector
 from splade_bridge.formats.base import ImpactSource
@@ -500,11 +499,11 @@ def memory_source(policies: list[Policy], **options) -> PrunedSource:
 def test_an_index_is_built_without_a_file_in_between(tmp_path: Path) -> None:
     first = memory_source([policy("top-k", 4)])
     second = PrunedSource(first.again, policy("threshold", 5), min_terms=2)
-    manifest = engine("exact").build(second, tmp_path / "index", BuildOptions())
+    manifest = engine("exact").build(second, tmp_path / "index")
     assert [step["method"] for step in manifest.pruning] == ["top-k", "threshold"]
     assert manifest.counts.postings == manifest.pruning[-1]["postings_after"]
     assert manifest.counts.documents == 30
-    again = engine("exact").build(second.again(), tmp_path / "same", BuildOptions())
+    again = engine("exact").build(second.again(), tmp_path / "same")
     assert again == manifest
 
 
@@ -596,10 +595,10 @@ def test_real_vectors(
 
 def test_bytes_are_those_of_a_pisa_index(real: tuple[Path, list[Row]], tmp_path: Path) -> None:
     try:
-        engine("pisa").check_installed(BuildOptions())
+        engine("pisa").check_installed()
     except MissingToolError as error:
         pytest.skip(str(error))
     source = PrunedSource(lambda: open_source(real[0]), policy("bytes", "1M"))
-    engine("pisa").build(source, tmp_path / "index", BuildOptions())
+    engine("pisa").build(source, tmp_path / "index")
     (lists,) = (tmp_path / "index").glob("*.block_simdbp")
     assert 0.9e6 < lists.stat().st_size <= 1e6

@@ -16,8 +16,7 @@ from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.data.store import write_store
 from splade_bridge.data.vectors import SparseBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.engines import engine, open_index
-from splade_bridge.engines.base import BuildOptions
+from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
 from splade_bridge.evaluation import quantize_study as module
 from splade_bridge.evaluation.agreement import overlap, rank_biased_overlap
@@ -87,7 +86,7 @@ def test_every_figure_is_what_brute_force_says(
     for setting in study.settings:
         quantize = QuantizeOptions(setting.scale, setting.rounding, setting.clip)
         index = tmp_path / setting.name
-        engine("exact").build(StoreSource(store, quantize), index, BuildOptions())
+        engine("exact").build(StoreSource(store, quantize), index)
         with open_index(index) as searcher:
             loaded = read_queries(asked, replace(quantize, clip=None))
             aligned = loaded.aligned(searcher.vocabulary, index)

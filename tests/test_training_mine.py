@@ -13,8 +13,7 @@ import pytest
 from checkpoints import VOCABULARY, one_thread, save_checkpoint, wordpiece_tokenizer  # noqa: F401
 from small import MemorySource, brute_force, random_matrix
 from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
-from splade_bridge.engines import engine
-from splade_bridge.engines.base import BuildOptions
+from splade_bridge.engines.registry import engine
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
 from splade_bridge.text.corpora import read_texts
 from splade_bridge.training.data import DataOptions, load_training_data
@@ -82,7 +81,7 @@ def indexed(small: Small, name: str) -> Path:
     place = small.folder / f"index-{name}"
     if not place.exists():
         source = MemorySource(small.documents, DOC_IDS, TERMS)
-        engine(name).build(source, place, BuildOptions())
+        engine(name).build(source, place)
     return place
 
 

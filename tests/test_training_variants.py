@@ -21,9 +21,9 @@ from small import brute_force
 from splade_bridge.cli.demo_chain import SOURCES
 from splade_bridge.data.store import VectorStore
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.engines import NAMES, engine
-from splade_bridge.engines.base import BuildOptions
+from splade_bridge.engines.registry import NAMES, engine
 from splade_bridge.errors import MissingToolError
+from splade_bridge.outputs import mark
 from splade_bridge.retrieval.runs import read_run
 from splade_bridge.text.corpora import read_texts
 from splade_bridge.training.train import train_recipe
@@ -51,7 +51,7 @@ def all_engines() -> None:
     """Skip where one is not installed."""
     try:
         for name in NAMES:
-            engine(name).check_installed(BuildOptions())
+            engine(name).check_installed()
     except MissingToolError as error:
         pytest.skip(str(error))
 
@@ -232,6 +232,7 @@ def test_the_demo_refuses_a_model_before_it_touches_anything(
         assert not out.exists()
 
     (out / "model").mkdir(parents=True)
+    mark(out)
     (out / "kept").write_text("of another demo")
     (out / "link").symlink_to(half)
     for wrong, code in ((half, 4), (out / "model", 2), (out / "link", 2), (out, 2)):

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from command_line import run
 from small import MemorySource, as_pairs, batch_of, brute_force, queries_of, random_matrix
-from splade_bridge.engines import engine, open_index
-from splade_bridge.engines.base import BuildOptions
+from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
 from splade_bridge.formats.export import ExportOptions, export
 from splade_bridge.formats.forward import ForwardStore
@@ -50,7 +49,7 @@ def make_forward(out: Path, documents: np.ndarray = DOCUMENTS, ids: list[str] = 
 
 
 def make_index(out: Path, name: str, documents: np.ndarray, terms: list[str] = TERMS) -> Path:
-    engine(name).build(MemorySource(documents, IDS, terms), out, BuildOptions())
+    engine(name).build(MemorySource(documents, IDS, terms), out)
     return out
 
 
@@ -121,7 +120,7 @@ def test_whatever_is_pruned_scores_are_exact_and_ordered(
     export(lambda: source, folder / "forward", ExportOptions(("forward",)))
     # The index numbers its terms the other way round.
     small = observed(MemorySource(pruned(documents, keep)[:, ::-1], names, vocabulary[::-1]))
-    engine("exact").build(small, folder / "index", BuildOptions())
+    engine("exact").build(small, folder / "index")
     weights = random_matrix(seed + 1, 5, 10, 0.5, 4)
     with TwoStepSearcher(
         open_index(folder / "index"),
@@ -145,7 +144,7 @@ def test_scores_beyond_float32_are_exact(tmp_path: Path) -> None:
         ExportOptions(("forward",)),
     )
     small = MemorySource(np.array([[1, 0]] * 3), ["a", "b", "c"], ["x", "y"])
-    engine("exact").build(small, tmp_path / "index", BuildOptions())
+    engine("exact").build(small, tmp_path / "index")
     with TwoStepSearcher(
         open_index(tmp_path / "index"), ForwardStore(tmp_path / "forward")
     ) as searcher:
@@ -162,7 +161,7 @@ def test_first_queries_are_the_heaviest_terms_ties_by_string(
     export(lambda: source, path, ExportOptions(("forward",)))
     index = tmp_path / "index"
     small = observed(MemorySource(np.ones((1, 3), np.int64), [IDS[0]], ["a", "b", "Z"]))
-    engine("exact").build(small, index, BuildOptions())
+    engine("exact").build(small, index)
     with TwoStepSearcher(
         open_index(index), ForwardStore(path), TwoStepOptions(first_query_terms=2)
     ) as searcher:

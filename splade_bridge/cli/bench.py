@@ -76,7 +76,7 @@ def command(
     Milliseconds a query. Encoding text with --model is timed apart, one query a time. If medians of
     the repeats differ by more than 10 %, the machine is too noisy to tell.
     """
-    from splade_bridge.engines import open_index
+    from splade_bridge.engines.registry import open_index
     from splade_bridge.evaluation.bench import TOO_NOISY, BenchOptions, bench, time_encoding
     from splade_bridge.files import atomic_writer
     from splade_bridge.outputs import check_output

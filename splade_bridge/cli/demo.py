@@ -28,6 +28,8 @@ def command(
     ] = None,
     overwrite: Overwrite = False,
     json: Json = False,
+    *,
+    context: typer.Context,
 ) -> None:
     """Run the whole chain on Python's own documentation: encode, export, index, search, evaluate.
 
@@ -42,14 +44,12 @@ def command(
     from splade_bridge.outputs import check_output, discard, mark
 
     def run(arguments: Sequence[str]) -> None:
-        from splade_bridge.cli.app import app
-
         with contextlib.redirect_stdout(sys.stderr):  # stdout belongs to the demo's own result
-            app(list(arguments), standalone_mode=False)
+            context.find_root().command.main(list(arguments), standalone_mode=False)
 
     chosen = str(model_path()) if model is None else model
     place = Path(chosen).expanduser()
-    check_output(out, overwrite=overwrite, inputs=[place, place.parent])
+    check_output(out, overwrite=overwrite, inputs=[place])
     check_model(chosen)
     if out.exists():
         discard(out)

@@ -12,8 +12,7 @@ from typing import get_args
 
 from splade_bridge.data.manifest import Side
 from splade_bridge.demo import collection
-from splade_bridge.engines import NAMES, engine
-from splade_bridge.engines.base import BuildOptions
+from splade_bridge.engines.registry import NAMES, engine
 from splade_bridge.errors import MismatchError, MissingToolError
 from splade_bridge.evaluation.evaluate import Evaluation, evaluate
 from splade_bridge.evaluation.qrels import read_qrels
@@ -24,6 +23,11 @@ HITS = 100
 
 SOURCES = {"lucene": "export/jsonvector", "pisa": "export/index.ciff", "exact": "vectors"}
 """Each engine is built from another of the three forms, so that agreement proves them all."""
+
+
+def source_of(name: str) -> str:
+    """What the index of engine ``name`` is built from."""
+    return SOURCES.get(name, "vectors")
 
 
 @dataclass(frozen=True)
@@ -115,8 +119,8 @@ def run_demo(
     formats = ["-f", "jsonvector", "-f", "ciff"]
     step("weights to integers, for other tools", "export", vectors, *formats, "-o", at("export"))
     for name in names:
-        built = [at(SOURCES[name]), "--engine", name, "-o", at(name)]
-        step(f"an index for {name}, from {SOURCES[name]}", "index", *built)
+        built = [at(source_of(name)), "--engine", name, "-o", at(name)]
+        step(f"an index for {name}, from {source_of(name)}", "index", *built)
     asked = ["--queries", questions, "-k", str(HITS)]
     for name in names:
         written = ["--latencies", at(f"{name}.ms.tsv"), "-o", at(f"{name}.run")]
@@ -140,7 +144,7 @@ def _installed() -> tuple[list[str], dict[str, str]]:
     names, skipped = [], {}
     for name in NAMES:
         try:
-            engine(name).check_installed(BuildOptions())
+            engine(name).check_installed()
             names.append(name)
         except MissingToolError as error:
             skipped[name] = str(error)
@@ -152,7 +156,7 @@ def _result(folder: Path, name: str) -> EngineResult:
     rows = (folder / f"{name}.ms.tsv").read_text().splitlines()
     times = [float(row.split("\t")[1]) for row in rows]
     found = evaluate(read_qrels(folder / "qrels.tsv"), read_run(folder / f"{name}.run"), MEASURES)
-    return EngineResult(name, SOURCES[name], size, sum(times) / len(times), found)
+    return EngineResult(name, source_of(name), size, sum(times) / len(times), found)
 
 
 def _samples(

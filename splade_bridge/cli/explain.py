@@ -38,7 +38,7 @@ def command(
     """Show what each term of a query adds to a document's score, as the engine has it."""
     from dataclasses import asdict
 
-    from splade_bridge.engines import open_index
+    from splade_bridge.engines.registry import open_index
     from splade_bridge.errors import BadInputError
     from splade_bridge.retrieval.explain import contributions
 

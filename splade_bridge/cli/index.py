@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from splade_bridge.cli.engine_flags import takes_engine_options
 from splade_bridge.cli.options import (
     Clip,
     Json,
@@ -24,6 +25,7 @@ from splade_bridge.cli.options import (
 NAME = "index"
 
 
+@takes_engine_options
 def command(
     source: Annotated[Path, typer.Argument(help="Vector store, JsonVectorCollection or CIFF.")],
     out: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new index.")],
@@ -37,48 +39,10 @@ def command(
     clip: Clip = None,
     threads: Threads = 1,
     memory: Memory = "2G",
-    route: Annotated[
-        str,
-        typer.Option(
-            "--route",
-            help="lucene: helper, or anserini for Anserini's own (slow) IndexCollection.",
-        ),
-    ] = "helper",
-    pisa_profile: Annotated[
-        str,
-        typer.Option(
-            "--pisa-profile",
-            help="Encoding, block size and algorithm by k: default, literature, maxscore, small, "
-            "or a .toml of your own.",
-        ),
-    ] = "default",
-    pisa_encoding: Annotated[
-        str | None,
-        typer.Option(
-            "--pisa-encoding", help="Instead of the profile's encoding.", show_default=False
-        ),
-    ] = None,
-    pisa_block_size: Annotated[
-        int | None,
-        typer.Option(
-            "--pisa-block-size", help="Instead of the profile's block size.", show_default=False
-        ),
-    ] = None,
-    pisa_bin: Annotated[
-        Path | None,
-        typer.Option(
-            "--pisa-bin", envvar="PISA_BIN", help="Your own PISA programs, instead of the wheel."
-        ),
-    ] = None,
-    pisa_reorder: Annotated[
-        bool,
-        typer.Option(
-            "--pisa-reorder",
-            help="Number documents by graph bisection: smaller and faster. Needs --pisa-bin.",
-        ),
-    ] = False,
     overwrite: Overwrite = False,
     json: Json = False,
+    *,
+    engine_options: Any = None,
 ) -> None:
     """Build an index from vectors, and check that it holds all of them.
 
@@ -86,10 +50,9 @@ def command(
     any is thrown away and exit code 6 returned.
     """
     from splade_bridge.cli.options import progress
-    from splade_bridge.engines import NAMES
-    from splade_bridge.engines import engine as engine_of
     from splade_bridge.engines.base import BuildOptions
-    from splade_bridge.engines.pisa_profile import load_profile
+    from splade_bridge.engines.registry import NAMES
+    from splade_bridge.engines.registry import engine as engine_of
     from splade_bridge.errors import UsageError
     from splade_bridge.formats.detect import SOURCE_FORMATS, open_source
     from splade_bridge.outputs import check_output
@@ -98,17 +61,7 @@ def command(
         raise UsageError(f"--engine is one of {', '.join(NAMES)}, not {engine!r}")
     if source_format is not None and source_format not in SOURCE_FORMATS:
         raise UsageError(f"--from is one of {', '.join(SOURCE_FORMATS)}, not {source_format!r}")
-    profile = load_profile(pisa_profile)
-    options = BuildOptions(
-        threads,
-        parse_size(memory),
-        route,
-        pisa_encoding or profile.encoding,
-        pisa_block_size if pisa_block_size is not None else profile.block_size,
-        profile.algorithms,
-        pisa_bin,
-        pisa_reorder,
-    )
+    options = BuildOptions(threads, parse_size(memory))
     check_output(out, overwrite=overwrite)
     impacts = open_source(
         source,
@@ -119,7 +72,7 @@ def command(
     )
     known = impacts.manifest.counts.documents if impacts.manifest else None
     impacts.watch = lambda batches: progress(batches, f"indexing with {engine}", known)
-    manifest = engine_of(engine).build(impacts, out, options, overwrite=overwrite)
+    manifest = engine_of(engine, engine_options).build(impacts, out, options, overwrite=overwrite)
     counts = manifest.counts
     if json:
         print_json({"index": str(out), "engine": engine, "counts": counts})

@@ -109,7 +109,8 @@ def load_queries(
     queries: str, model: str | None, quantize: QuantizeOptions | None, max_length: int
 ) -> Queries:
     """Queries from text with a model, or pre-encoded."""
-    from splade_bridge.formats.queries import encode_queries, read_queries
+    from splade_bridge.formats.queries import read_queries
+    from splade_bridge.retrieval.encode_queries import encode_queries
 
     if model is None:
         return read_queries(Path(queries), quantize)

@@ -40,7 +40,7 @@ def command(
 
     On a difference it names query, rank, document and the terms that differ, and exits with 7.
     """
-    from splade_bridge.engines import open_index
+    from splade_bridge.engines.registry import open_index
     from splade_bridge.errors import CheckFailedError, UsageError
     from splade_bridge.evaluation.verify import verify
 

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from splade_bridge.comparison.spec import Bm25, Encoded, Spec, ToTrain, Variant, Vectors
-from splade_bridge.engines import engine
-from splade_bridge.engines.auto import AUTO
-from splade_bridge.engines.base import Searcher
+from splade_bridge.engines.base import AUTO
+from splade_bridge.engines.registry import engine
 from splade_bridge.errors import BadInputError, SpladeBridgeError, UsageError
 from splade_bridge.evaluation.evaluate import evaluate
 from splade_bridge.evaluation.qrels import Qrels, read_qrels
@@ -43,8 +42,9 @@ def check(spec: Spec) -> Checked:
         raise BadInputError(f"[data] measures: {error}", str(spec.file)) from error
     algorithms = {}
     for name, chosen in spec.algorithms.items():
-        engine(name).check_installed(spec.index)
-        known = algorithms_of(name)
+        chosen_engine = engine(name, spec.engine_options.get(name))
+        chosen_engine.check_installed()
+        known = chosen_engine.algorithms
         for algorithm in chosen:
             if algorithm not in (*known, AUTO):
                 raise BadInputError(
@@ -60,18 +60,6 @@ def check(spec: Spec) -> Checked:
         except SpladeBridgeError as error:
             _name(error, spec, variant)
     return Checked(read_qrels(spec.qrels), algorithms)
-
-
-def algorithms_of(name: str) -> tuple[str, ...]:
-    """What an engine can be asked for, its default first."""
-    from splade_bridge.engines import exact, lucene, pisa
-
-    searchers: dict[str, type[Searcher]] = {
-        "exact": exact.ExactSearcher,
-        "lucene": lucene.LuceneSearcher,
-        "pisa": pisa.PisaSearcher,
-    }
-    return searchers[name].algorithms
 
 
 def _check_documents(variant: Variant, spec: Spec) -> None:

@@ -23,7 +23,7 @@ from splade_bridge.comparison.make import Maker
 from splade_bridge.comparison.spec import Spec, Variant
 from splade_bridge.comparison.steps import Step, Steps
 from splade_bridge.comparison.timing import Latencies, latencies
-from splade_bridge.engines import engine
+from splade_bridge.engines.registry import engine
 from splade_bridge.evaluation.agreement import DEFAULT_PERSISTENCE
 from splade_bridge.evaluation.significance import Comparison, compare_all
 from splade_bridge.files import atomic_writer, folder_lock
@@ -254,10 +254,6 @@ def _versions(engines: list[str]) -> dict[str, str]:
     found = {"splade-bridge": __version__, "Python": platform.python_version()}
     for name in engines:
         found |= engine(name).tools()
-    if "lucene" in engines:
-        from splade_bridge.engines.java import java, java_version
-
-        found["Java"] = str(java_version(java()))
     for name in ("numpy", "ir-measures", "pytrec-eval-terrier", "scipy"):
         with suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)

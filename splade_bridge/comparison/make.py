@@ -14,8 +14,8 @@ from splade_bridge.comparison.spec import Bm25, Encoded, Source, Spec, ToTrain, 
 from splade_bridge.comparison.steps import Hashes, Step, Steps, digest
 from splade_bridge.data.manifest import Side
 from splade_bridge.data.quantize import QuantizeOptions
-from splade_bridge.engines import engine
-from splade_bridge.engines.auto import AUTO
+from splade_bridge.engines.base import AUTO
+from splade_bridge.engines.registry import engine
 from splade_bridge.errors import MismatchError
 from splade_bridge.evaluation.agreement import agreement, rankings
 from splade_bridge.evaluation.bench import size_on_disk, time_encoding
@@ -141,12 +141,11 @@ class Maker:
         """
         more = variant.two_step.documents if variant.two_step else ()
         documents = self.documents(variant, more)
-        chosen = engine(name)
-        options = asdict(self.spec.index)
+        chosen = engine(name, self.spec.engine_options.get(name))
         inputs = {
             "documents": documents.inputs,
             "engine": name,
-            "options": {k: v for k, v in options.items() if k.startswith(name)},
+            "options": chosen.recorded(),
             "tools": chosen.tools(),
         }
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from splade_bridge.comparison.spec import (
     MAX_LENGTH,
@@ -21,8 +21,8 @@ from splade_bridge.comparison.spec import (
 )
 from splade_bridge.comparison.table import Table
 from splade_bridge.data.quantize import DEFAULT_SCALE, QuantizeOptions, Quantizer
-from splade_bridge.engines import NAMES
 from splade_bridge.engines.base import BuildOptions
+from splade_bridge.engines.registry import ENGINES, NAMES
 from splade_bridge.errors import SpladeBridgeError
 from splade_bridge.evaluation.evaluate import DEFAULT_MEASURES
 from splade_bridge.evaluation.significance import SignificanceOptions
@@ -94,6 +94,7 @@ def load_spec(file: Path, data: Path | None = None) -> Spec:
                 "which [data] depth or [bench] ks ask for",
                 f"variant {v.name!r} two_step candidates",
             )
+    index, engine_options = _index(top.table("index", "[index]"))
     spec = Spec(
         file=file,
         title=top.take("title", str, file.stem),
@@ -106,7 +107,8 @@ def load_spec(file: Path, data: Path | None = None) -> Spec:
         baseline=baseline,
         algorithms=_engines(top.table("engines", "[engines]")),
         bench=bench,
-        index=_index(top.table("index", "[index]")),
+        index=index,
+        engine_options=engine_options,
         significance=_significance(top.table("significance", "[significance]")),
     )
     top.finish()
@@ -399,17 +401,37 @@ def _bench(table: Table) -> BenchOptions:
     return options
 
 
-def _index(table: Table) -> BuildOptions:
+def _index(table: Table) -> tuple[BuildOptions, dict[str, Any]]:
     usual = BuildOptions()
     options = BuildOptions(
         threads=_positive(table, "threads", usual.threads),
         memory=_positive(table, "memory", usual.memory),
-        lucene_route=table.take("lucene_route", str, usual.lucene_route),
-        pisa_encoding=table.take("pisa_encoding", str, usual.pisa_encoding),
-        pisa_block_size=_positive(table, "pisa_block_size", usual.pisa_block_size),
     )
+    own = {
+        name: entry.options(**_own_options(table, name, entry.options))
+        for name, entry in ENGINES.items()
+        if entry.options
+    }
     table.finish()
-    return options
+    return options, own
+
+
+def _own_options(table: Table, name: str, options: type[Any]) -> dict[str, Any]:
+    """What the table says of one engine's own options, as ``pisa_block_size`` of ``block_size``."""
+    hints = get_type_hints(options)
+    found = {}
+    for option in fields(options):
+        key = f"{name}_{option.name}"
+        kinds = [k for k in get_args(hints[option.name]) if k is not type(None)]
+        kind = hints[option.name] if get_origin(hints[option.name]) is Literal else None
+        kind = kind or (kinds[0] if kinds else hints[option.name])
+        choices = get_args(kind)
+        value = table.take(key, str if choices or kind is Path else kind, None)
+        if choices and value is not None and value not in choices:
+            table.fail(f"is {value!r}; it can be {', '.join(choices)}", key)
+        if value is not None:
+            found[option.name] = Path(value) if kind is Path else value
+    return found
 
 
 def _significance(table: Table) -> SignificanceOptions:

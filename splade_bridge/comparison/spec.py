@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.engines.base import BuildOptions
@@ -138,6 +139,7 @@ class Spec:
     Attributes:
         algorithms: engine -> algorithms to time; empty for the engine's default.
         depth: of the runs that are evaluated.
+        engine_options: engine -> its own options, for those that have any.
     """
 
     file: Path
@@ -152,6 +154,7 @@ class Spec:
     algorithms: dict[str, tuple[str, ...]]
     bench: BenchOptions = BenchOptions()
     index: BuildOptions = BuildOptions()
+    engine_options: dict[str, Any] = field(default_factory=dict)
     significance: SignificanceOptions = SignificanceOptions()
 
 

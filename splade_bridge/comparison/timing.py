@@ -14,8 +14,7 @@ import numpy as np
 from splade_bridge.comparison.make import Maker, chosen
 from splade_bridge.comparison.spec import Variant
 from splade_bridge.data.vectors import ImpactBatch
-from splade_bridge.engines.auto import AUTO
-from splade_bridge.engines.base import Searcher
+from splade_bridge.engines.base import AUTO, Searcher
 from splade_bridge.evaluation import bench
 from splade_bridge.formats.queries import Queries
 from splade_bridge.report.results import Latency, Session

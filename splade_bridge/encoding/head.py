@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from importlib.util import find_spec
 from typing import Literal, Protocol
 
 import torch
@@ -160,23 +159,6 @@ def spoil_(pooled: Tensor, hidden: Tensor, lengths: Sequence[int]) -> Tensor:
 def owners(lengths: Sequence[int], device: torch.device) -> Tensor:
     """int64[T]: the number of the text that each position belongs to."""
     return sent(torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths)), device)
-
-
-def linear_head(weight: Tensor, bias: Tensor | None) -> LinearHead:
-    """The fastest head for the device and type of ``weight``.
-
-    The fused one wants matrix units that Triton can use: 16 bits, compute capability 8.0.
-    """
-    if (
-        weight.is_cuda
-        and weight.dtype != torch.float32
-        and torch.cuda.get_device_capability(weight.device) >= (8, 0)
-        and find_spec("triton")
-    ):
-        from splade_bridge.encoding.fused import fused_head
-
-        return fused_head(weight, bias)
-    return LinearHead(weight, bias)
 
 
 def _pool(

@@ -19,7 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from splade_bridge.encoding.head import ChunkedHead, Head, linear_head
+from splade_bridge.encoding.fastest_head import linear_head
+from splade_bridge.encoding.head import ChunkedHead, Head
 from splade_bridge.encoding.packed import Body, packed_attention, packed_body, padded_body
 from splade_bridge.encoding.prepacked import prepack
 from splade_bridge.errors import BadInputError

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-AUTO = "auto"
 FILE_NAME = "algorithms.json"
 """Not a part of the artefact: it appears later, and the manifest does not list it."""
 

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import abc
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from splade_bridge.data.closing import Closing
-from splade_bridge.data.counts import Counts
 from splade_bridge.data.hits import Hits
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest, base_tools
 from splade_bridge.data.vectors import ImpactBatch, Int64Array
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.engines.auto import AUTO, best_algorithm
-from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
+from splade_bridge.errors import ExternalProgramError, UsageError
 from splade_bridge.files import staged_folder
 from splade_bridge.formats.base import ImpactSource
 
@@ -31,30 +29,21 @@ log = logging.getLogger(__name__)
 VOCABULARY = "vocabulary.json"
 
 
+AUTO = "auto"
+"""The name that stands for whichever algorithm is the fastest."""
+
+
 @dataclass(frozen=True)
 class BuildOptions:
-    """One to one with the flags of ``splade-bridge index``.
+    """What every engine is told; what only one knows is its own ``options``.
 
     Attributes:
         threads: for engines that can use several; with one, documents keep their order.
         memory: budget in bytes of sorting (and of the JVM's buffers).
-        lucene_route: ``helper``, or ``anserini`` for Anserini's own IndexCollection.
-        pisa_encoding: posting list compression of PISA.
-        pisa_block_size: postings a block of PISA's wand data.
-        pisa_algorithms: (k, algorithm) with rising k: what a search takes unless told otherwise.
-        pisa_bin: folder of the user's own PISA programs; the wheel's library if None.
-        pisa_reorder: number documents by recursive graph bisection (Dhulipala et al., KDD 2016),
-            which makes lists smaller and pruning better; needs ``pisa_bin``.
     """
 
     threads: int = 1
     memory: int = DEFAULT_MEMORY
-    lucene_route: str = "helper"
-    pisa_encoding: str = "block_simdbp"
-    pisa_block_size: int = 64
-    pisa_algorithms: tuple[tuple[int, str], ...] = ((1000, "block_max_wand"),)
-    pisa_bin: Path | None = None
-    pisa_reorder: bool = False
 
 
 class ReadBack(NamedTuple):
@@ -73,14 +62,18 @@ class Searcher(Closing, abc.ABC):
         manifest: provenance; None for an index that another tool made.
         vocabulary: the terms that queries may use; others match nothing.
         algorithms: names that :meth:`search` takes, the default first.
+        measure: finds the fastest of them for queries like these and a k; what opens an index
+            hands it in.
     """
 
     algorithms: tuple[str, ...]
+    measure: Callable[[Searcher, ImpactBatch, int], str] | None
 
     def __init__(self, path: Path, manifest: Manifest | None, vocabulary: Vocabulary) -> None:
         self.path = path
         self.manifest = manifest
         self.vocabulary = vocabulary
+        self.measure = None
 
     def search(
         self, queries: ImpactBatch, k: int, *, threads: int = 1, algorithm: str | None = None
@@ -111,8 +104,8 @@ class Searcher(Closing, abc.ABC):
         Raises:
             UsageError: ``algorithm`` is unknown here.
         """
-        if algorithm == AUTO:
-            return best_algorithm(self, queries, k)
+        if algorithm == AUTO and self.measure is not None:
+            return self.measure(self, queries, k)
         chosen = algorithm or self.default_algorithm(k)
         if chosen not in self.algorithms:
             raise UsageError(
@@ -152,12 +145,25 @@ class Searcher(Closing, abc.ABC):
 
 
 class Engine(abc.ABC):
-    """Builds and opens the indexes of one engine."""
+    """Builds and opens the indexes of one engine.
+
+    Attributes:
+        name: as in the registry.
+        algorithms: of its searchers, the default first.
+        options: what only this engine knows, an instance of its entry's options in the registry.
+    """
 
     name: ClassVar[str]
+    algorithms: ClassVar[tuple[str, ...]]
+    options: Any = None
 
     def build(
-        self, source: ImpactSource, out: Path, options: BuildOptions, *, overwrite: bool = False
+        self,
+        source: ImpactSource,
+        out: Path,
+        options: BuildOptions = BuildOptions(),
+        *,
+        overwrite: bool = False,
     ) -> Manifest:
         """Index all of ``source`` in a new folder ``out``.
 
@@ -167,7 +173,7 @@ class Engine(abc.ABC):
             MissingToolError: the engine is not installed.
             UsageError: ``out`` exists.
         """
-        self.check_installed(options)
+        self.check_installed()
         with staged_folder(out, overwrite=overwrite, inputs=[source.path]) as folder:
             read_back = self._write(source, folder, options)
             self._check(source, read_back)
@@ -181,7 +187,7 @@ class Engine(abc.ABC):
                 quantization=source.quantization,
                 pruning=source.manifest.pruning if source.manifest else [],
                 parents=[source.parent],
-                options=self._recorded(options),
+                options=self.recorded(),
                 tools=base_tools() | self.tools(),
             ).save(folder)
 
@@ -201,29 +207,21 @@ class Engine(abc.ABC):
                 " ..." if counts.empty > len(counts.empty_ids) else "",
             )  # fmt: skip
 
-    def _recorded(self, options: BuildOptions) -> dict[str, Any]:
-        mine = {k: v for k, v in asdict(options).items() if k.startswith(f"{self.name}_")}
-        return {k: str(v) if isinstance(v, Path) else v for k, v in mine.items()}
+    def recorded(self) -> dict[str, Any]:
+        """Own options for the manifest, ``field`` as ``engine_field``; what an index depends on."""
+        return {f"{self.name}_{k}": v for k, v in asdict(self.options).items()}
 
     @abc.abstractmethod
-    def check_installed(self, options: BuildOptions) -> None:
+    def check_installed(self) -> None:
         """Raise MissingToolError, with the command that mends it, if the engine cannot run."""
 
     @abc.abstractmethod
     def _write(self, source: ImpactSource, folder: Path, options: BuildOptions) -> ReadBack: ...
 
     @abc.abstractmethod
-    def open(self, path: Path, manifest: Manifest | None, *, memory: int) -> Searcher:
+    def open(self, path: Path, manifest: Manifest | None) -> Searcher:
         """Open the index in folder ``path``."""
 
     def tools(self) -> dict[str, str]:
         """Names and versions of what the engine runs on, for the manifest."""
         return {}
-
-
-def refuse_empty(counts: Counts, path: Path) -> None:
-    """Raise BadInputError for a source without documents or without a single posting."""
-    if not counts.documents:
-        raise BadInputError("holds no documents", str(path))
-    if not counts.postings:
-        raise BadInputError(f"none of its {counts.documents:,} documents has a term", str(path))

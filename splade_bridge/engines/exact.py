@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,17 +18,10 @@ from splade_bridge.data.invert import Transposer
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import ImpactBatch, Int64Array, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.engines.base import (
-    VOCABULARY,
-    BuildOptions,
-    Engine,
-    ReadBack,
-    Searcher,
-    refuse_empty,
-)
+from splade_bridge.engines.base import VOCABULARY, BuildOptions, Engine, ReadBack, Searcher
 from splade_bridge.errors import BadInputError
 from splade_bridge.files import mapped
-from splade_bridge.formats.base import ImpactSource
+from splade_bridge.formats.base import ImpactSource, refuse_empty
 
 INDPTR, DOCS, IMPACTS = "indptr.npy", "docs.bin", "impacts.bin"
 
@@ -36,9 +30,14 @@ class ExactEngine(Engine):
     """Posting lists as two flat int32 files."""
 
     name = "exact"
+    algorithms = ("exhaustive",)
 
-    def check_installed(self, options: BuildOptions) -> None:
+    def check_installed(self) -> None:
         """Needs nothing but numpy."""
+
+    def recorded(self) -> dict[str, Any]:
+        """There is nothing to choose."""
+        return {}
 
     def _write(self, source: ImpactSource, folder: Path, options: BuildOptions) -> ReadBack:
         ids = DocIdWriter(folder)
@@ -57,7 +56,7 @@ class ExactEngine(Engine):
         written = np.memmap(folder / IMPACTS, dtype=np.int32, mode="r")
         return ReadBack(len(DocIds(folder)), len(written), int(written.sum(dtype=np.int64)))
 
-    def open(self, path: Path, manifest: Manifest | None, *, memory: int) -> Searcher:
+    def open(self, path: Path, manifest: Manifest | None) -> Searcher:
         """Map the posting lists."""
         return ExactSearcher(path, manifest)
 
@@ -65,7 +64,7 @@ class ExactEngine(Engine):
 class ExactSearcher(Searcher):
     """Adds up one query at a time in an int64 for every document."""
 
-    algorithms = ("exhaustive",)
+    algorithms = ExactEngine.algorithms
 
     def __init__(self, path: Path, manifest: Manifest | None) -> None:
         super().__init__(path, manifest, Vocabulary.load(path / VOCABULARY))

@@ -24,24 +24,17 @@ from splade_bridge.data.hits import Hits
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import ImpactBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.engines.base import (
-    VOCABULARY,
-    BuildOptions,
-    Engine,
-    ReadBack,
-    Searcher,
-    refuse_empty,
-)
+from splade_bridge.engines.base import VOCABULARY, BuildOptions, Engine, ReadBack, Searcher
 from splade_bridge.engines.impact_stream import write_stream
-from splade_bridge.engines.java import anserini_jar, java, java_command
-from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
-from splade_bridge.formats.base import ImpactSource
+from splade_bridge.engines.java import anserini_jar, java, java_command, java_version
+from splade_bridge.engines.lucene_options import LuceneOptions
+from splade_bridge.errors import BadInputError, ExternalProgramError
+from splade_bridge.formats.base import ImpactSource, refuse_empty
 from splade_bridge.formats.jsonvector import JsonVectorWriter
 
 log = logging.getLogger(__name__)
 
 MAIN = "splade_bridge.Main"
-ROUTES = ("helper", "anserini")
 DOCS_PER_FILE = 100_000
 MEGABYTE = 1 << 20
 SEARCH_HEAP = 1024 * MEGABYTE
@@ -51,21 +44,24 @@ class LuceneEngine(Engine):
     """Builds impact indexes that Anserini and Pyserini open."""
 
     name = "lucene"
+    algorithms = ("exhaustive", "block_max_maxscore")
+    options: LuceneOptions
 
-    def check_installed(self, options: BuildOptions) -> None:
+    def check_installed(self) -> None:
         """Look for Java and the jar."""
-        if options.lucene_route not in ROUTES:
-            raise UsageError(f"--route is {' or '.join(ROUTES)}, not {options.lucene_route!r}")
         java()
         anserini_jar()
 
     def tools(self) -> dict[str, str]:
         """The jar carries Lucene's and Anserini's version in its name."""
-        return {"anserini": anserini_jar().name.split("-")[1]}
+        return {
+            "anserini": anserini_jar().name.split("-")[1],
+            "Java": str(java_version(java())),
+        }
 
     def _write(self, source: ImpactSource, folder: Path, options: BuildOptions) -> ReadBack:
         heap = max(options.memory, 512 * MEGABYTE)
-        if options.lucene_route == "anserini":
+        if self.options.route == "anserini":
             stats = _index_with_anserini(source, folder, options.threads, heap)
         else:
             stats = _index_with_helper(source, folder, options.threads, heap)
@@ -76,9 +72,9 @@ class LuceneEngine(Engine):
             )
         return ReadBack(stats["documents"], stats["postings"], stats["impact_sum"])
 
-    def open(self, path: Path, manifest: Manifest | None, *, memory: int) -> Searcher:
+    def open(self, path: Path, manifest: Manifest | None) -> Searcher:
         """Take the vocabulary from beside the index, or from the index itself."""
-        self.check_installed(BuildOptions())
+        self.check_installed()
         if manifest is not None:
             return LuceneSearcher(path, manifest, Vocabulary.load(path / VOCABULARY))
         log.warning("%s: no manifest; its counts and the origin of its weights are unknown", path)
@@ -88,7 +84,7 @@ class LuceneEngine(Engine):
 class LuceneSearcher(Searcher):
     """One JVM for each call of :meth:`search`."""
 
-    algorithms = ("exhaustive", "block_max_maxscore")
+    algorithms = LuceneEngine.algorithms
 
     def _search(self, queries: ImpactBatch, k: int, threads: int, algorithm: str) -> Iterator[Hits]:
         arguments = ("search", str(self.path), str(min(k, 2**31 - 1)), str(threads), algorithm)

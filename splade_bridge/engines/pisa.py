@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -25,24 +26,18 @@ from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines import pisa_programs
-from splade_bridge.engines.base import (
-    VOCABULARY,
-    BuildOptions,
-    Engine,
-    ReadBack,
-    Searcher,
-    refuse_empty,
-)
+from splade_bridge.engines.base import VOCABULARY, BuildOptions, Engine, ReadBack, Searcher
+from splade_bridge.engines.pisa_options import PisaOptions
 from splade_bridge.engines.pisa_profile import (
     ALGORITHMS,
     PisaProfile,
     algorithm_for,
-    checked,
+    resolved,
 )
 from splade_bridge.engines.pisa_worker import Answer, library
 from splade_bridge.errors import ExternalProgramError, MissingToolError, UsageError
 from splade_bridge.files import mapped
-from splade_bridge.formats.base import ImpactSource
+from splade_bridge.formats.base import ImpactSource, refuse_empty
 from splade_bridge.formats.pisa import RAW_FILES, number_name, write_canonical
 
 log = logging.getLogger(__name__)
@@ -58,19 +53,25 @@ class PisaEngine(Engine):
     """Builds PISA indexes from canonical files."""
 
     name = "pisa"
+    algorithms = ALGORITHMS
+    options: PisaOptions
 
-    def check_installed(self, options: BuildOptions) -> None:
+    @property
+    def programs(self) -> Path | None:
+        """The user's own, from the options or ``$PISA_BIN``."""
+        named = self.options.bin or os.environ.get("PISA_BIN")
+        return Path(named) if named else None
+
+    def check_installed(self) -> None:
         """Look for the user's programs or the wheel."""
-        checked(
-            PisaProfile(options.pisa_encoding, options.pisa_block_size, options.pisa_algorithms)
-        )
-        if options.pisa_reorder and options.pisa_bin is None:
+        resolved(self.options)
+        if self.options.reorder and self.programs is None:
             raise UsageError(
                 "reordering documents needs your own PISA programs (--pisa-bin or PISA_BIN): the "
                 "wheel cannot do it"
             )
-        if options.pisa_bin is not None:
-            pisa_programs.check(options.pisa_bin, reorder=options.pisa_reorder)
+        if self.programs is not None:
+            pisa_programs.check(self.programs, reorder=self.options.reorder)
         elif library() is None:
             raise MissingToolError(
                 f"PISA is not installed: {INSTALL}, or set PISA_BIN to the folder of your own"
@@ -99,52 +100,49 @@ class PisaEngine(Engine):
             document_frequencies = transposer.column_counts(width)[used]
         np.save(folder / LISTS, used)
         np.save(folder / FREQUENCIES, document_frequencies)
-        if options.pisa_bin is not None:
-            if options.pisa_reorder:
-                pisa_programs.reorder(options.pisa_bin, folder)
-            pisa_programs.build(
-                options.pisa_bin, folder, options.pisa_encoding, options.pisa_block_size
-            )
+        profile, programs = resolved(self.options), self.programs
+        if programs is not None:
+            if self.options.reorder:
+                pisa_programs.reorder(programs, folder)
+            pisa_programs.build(programs, folder, profile.encoding, profile.block_size)
         if library() is None:
             found = pisa_programs.read_back(folder)
         else:
             lists = [(number_name(i), n) for i, n in enumerate(document_frequencies.tolist())]
-            postings, impact_sum = _totals(folder, options, lists, len(DocIds(folder)))
+            postings, impact_sum = _totals(
+                folder, profile, lists, len(DocIds(folder)), options.threads
+            )
             found = ReadBack(len(DocIds(folder)), postings, impact_sum)
         for raw in RAW_FILES:
             (folder / raw).unlink()
         return found
 
-    def _recorded(self, options: BuildOptions) -> dict[str, Any]:
-        recorded = super()._recorded(options)
-        recorded.pop("pisa_bin")
-        return recorded
+    def recorded(self) -> dict[str, Any]:
+        """What the profile came to."""
+        profile = asdict(resolved(self.options)) | {"reorder": self.options.reorder}
+        return {f"pisa_{k}": v for k, v in profile.items()}
 
-    def open(self, path: Path, manifest: Manifest | None, *, memory: int) -> Searcher:
+    def open(self, path: Path, manifest: Manifest | None) -> Searcher:
         """Start no process yet; :meth:`Searcher.search` does."""
         assert manifest is not None
-        programs = os.environ.get("PISA_BIN")
-        options = BuildOptions(pisa_bin=Path(programs) if programs else None)
-        self.check_installed(options)
-        if options.pisa_bin is not None:
-            return PisaProgramSearcher(path, manifest, options.pisa_bin)
+        self.check_installed()
+        if self.programs is not None:
+            return PisaProgramSearcher(path, manifest, self.programs)
         return PisaSearcher(path, manifest)
 
 
 def _totals(
-    folder: Path, options: BuildOptions, lists: list[tuple[str, int]], documents: int
+    folder: Path, profile: PisaProfile, lists: list[tuple[str, int]], documents: int, threads: int
 ) -> tuple[int, int]:
     """Postings and sum of impacts as the index itself has them: much of the time of a build."""
     postings = impact_sum = 0
     with contextlib.ExitStack() as stack:
         workers = [
-            stack.enter_context(
-                Worker(folder, options.pisa_encoding, options.pisa_block_size, documents)
-            )
-            for _ in range(options.threads)
+            stack.enter_context(Worker(folder, profile.encoding, profile.block_size, documents))
+            for _ in range(threads)
         ]
         for i, worker in enumerate(workers):
-            worker.send("totals", lists[i :: options.threads])
+            worker.send("totals", lists[i::threads])
         for worker in workers:
             n, total = worker.receive()
             postings, impact_sum = postings + n, impact_sum + total

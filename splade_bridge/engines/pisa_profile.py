@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
+from splade_bridge.engines.pisa_options import Encoding, PisaOptions
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files import asset
 
-ENCODINGS = (
-    "block_simdbp", "block_interpolative", "block_maskedvbyte", "block_optpfor", "block_qmx",
-    "block_simple16", "block_simple8b", "block_streamvbyte", "block_varintg8iu", "block_varintgb",
-    "ef", "pefopt", "pefuniform", "single",
-)  # fmt: skip
+ENCODINGS = get_args(Encoding)
 ALGORITHMS = ("block_max_wand", "block_max_maxscore", "maxscore", "wand", "ranked_or")
 """ranked_or_taat is a data race and ranked_or_taat_lazy ignores weights: neither is offered."""
 BLOCK_SIZES = range(8, 1025)
@@ -69,6 +67,23 @@ def load_profile(name: str) -> PisaProfile:
     except ValueError as error:
         raise BadInputError(f"algorithm: a k must be a number ({error})", str(path)) from error
     return checked(PisaProfile(raw["encoding"], raw["block_size"], by_k), str(path))
+
+
+def resolved(options: PisaOptions) -> PisaProfile:
+    """The profile of ``options``, with what they name instead of its own.
+
+    Raises:
+        UsageError, BadInputError: see :func:`load_profile`.
+    """
+    profile = load_profile(options.profile)
+    size = options.block_size
+    return checked(
+        replace(
+            profile,
+            encoding=options.encoding or profile.encoding,
+            block_size=profile.block_size if size is None else size,
+        )
+    )
 
 
 def checked(profile: PisaProfile, place: str | None = None) -> PisaProfile:

@@ -18,10 +18,11 @@ import numpy as np
 from splade_bridge.data.manifest import check_fit
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.data.vectors import ImpactBatch, Int64Array
-from splade_bridge.engines.auto import AUTO, FILE_NAME
-from splade_bridge.engines.base import Searcher
+from splade_bridge.engines.auto import FILE_NAME
+from splade_bridge.engines.base import AUTO, Searcher
 from splade_bridge.errors import UsageError
-from splade_bridge.formats.queries import Queries, concatenate, encode_queries
+from splade_bridge.formats.queries import Queries, concatenate
+from splade_bridge.retrieval.encode_queries import encode_queries
 from splade_bridge.retrieval.two_step import TwoStepSearcher
 
 ALL = "all"

@@ -14,6 +14,7 @@ from splade_bridge.data.quantize import QuantizeOptions, Quantizer
 from splade_bridge.data.store import VectorStore
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.errors import BadInputError
 from splade_bridge.outputs import MANIFEST
 
 
@@ -104,3 +105,11 @@ def export_manifest(path: Path) -> Manifest | None:
         return None
     found = Manifest.load(path.parent)
     return found if found.kind == "export" else None
+
+
+def refuse_empty(counts: Counts, path: Path) -> None:
+    """Raise BadInputError for a source without documents or without a single posting."""
+    if not counts.documents:
+        raise BadInputError("holds no documents", str(path))
+    if not counts.postings:
+        raise BadInputError(f"none of its {counts.documents:,} documents has a term", str(path))

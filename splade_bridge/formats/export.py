@@ -18,10 +18,9 @@ from pathlib import Path
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.engines.base import refuse_empty
 from splade_bridge.errors import ExternalProgramError, UsageError
 from splade_bridge.files import atomic_writer, staged_folder
-from splade_bridge.formats.base import ImpactSource
+from splade_bridge.formats.base import ImpactSource, refuse_empty
 from splade_bridge.formats.ciff import write_ciff
 from splade_bridge.formats.detect import JSONVECTOR_FOLDER
 from splade_bridge.formats.forward import FORWARD_FOLDER, write_forward

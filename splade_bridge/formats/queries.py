@@ -15,9 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from splade_bridge.data.counts import Counts
 from splade_bridge.data.ids import DuplicateGuard, checked_id
-from splade_bridge.data.manifest import Manifest, VocabularyInfo
+from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions, Quantizer
 from splade_bridge.data.vectors import ImpactBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
@@ -26,7 +25,7 @@ from splade_bridge.formats.base import StoreSource, export_manifest
 from splade_bridge.formats.jsonvector import VectorBuilder, VectorRecord, read_vectors
 from splade_bridge.outputs import MANIFEST
 from splade_bridge.reading import numbered_lines, plain_suffix
-from splade_bridge.text.corpora import JSON_SUFFIXES, TSV_SUFFIXES, read_texts
+from splade_bridge.text.corpora import JSON_SUFFIXES, TSV_SUFFIXES
 
 log = logging.getLogger(__name__)
 
@@ -121,41 +120,6 @@ def read_queries(path: Path, quantize: QuantizeOptions | None = None) -> Queries
     if not len(builder):
         raise BadInputError("holds no queries", str(path))
     return Queries(path, builder.take(), vocabulary, export_manifest(path))
-
-
-def encode_queries(
-    source: str, model: str, quantize: QuantizeOptions | None = None, max_length: int = 256
-) -> Queries:
-    """Text queries as the query side of ``model`` encodes them.
-
-    Args:
-        source: whatever :func:`splade_bridge.text.corpora.read_texts` reads.
-        model: checkpoint, a folder or a name.
-
-    Raises:
-        BadInputError: the queries or the model cannot be read.
-    """
-    from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
-
-    texts = list(read_texts(source, "queries"))
-    if not texts:
-        raise BadInputError("holds no queries", source)
-    encoder = load_encoder(model, "query", EncodeOptions(max_length=max_length))
-    quantizer = Quantizer(quantize or QuantizeOptions())
-    counts = Counts()
-    batches = []
-    for batch in encoder.encode(texts):
-        counts.add(batch)
-        batches.append(quantizer(batch))
-    vocabulary = encoder.loaded.vocabulary
-    manifest = Manifest(
-        kind="vectors",
-        vocabulary=VocabularyInfo.of(vocabulary),
-        counts=counts,
-        encoding=encoder.info(encoder.stats.truncated),
-        quantization=quantizer.info,
-    )
-    return Queries(Path(source), concatenate(batches), vocabulary, manifest)
 
 
 def _repeated_tokens(path: Path) -> Iterator[VectorRecord]:

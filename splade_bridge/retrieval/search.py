@@ -11,8 +11,8 @@ from splade_bridge.data.hits import Hits
 from splade_bridge.data.manifest import check_fit
 from splade_bridge.data.quantize import warn_if_inexact
 from splade_bridge.data.vectors import ImpactBatch
-from splade_bridge.engines import open_index
 from splade_bridge.engines.base import Searcher
+from splade_bridge.engines.registry import open_index
 from splade_bridge.errors import ExternalProgramError, MismatchError, UsageError
 from splade_bridge.files import atomic_writer
 from splade_bridge.formats.forward import ForwardStore

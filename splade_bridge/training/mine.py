@@ -24,13 +24,14 @@ import orjson
 
 from splade_bridge.data.manifest import base_tools, check_fit
 from splade_bridge.data.vectors import ImpactBatch
-from splade_bridge.engines import engine, open_index
 from splade_bridge.engines.base import BuildOptions, Searcher
+from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files import atomic_writer, sha256_file
 from splade_bridge.formats.detect import open_source
-from splade_bridge.formats.queries import Queries, concatenate, encode_queries, read_queries
+from splade_bridge.formats.queries import Queries, concatenate, read_queries
 from splade_bridge.outputs import MANIFEST, check_output
+from splade_bridge.retrieval.encode_queries import encode_queries
 from splade_bridge.retrieval.runs import read_run
 from splade_bridge.text.corpora import read_texts
 from splade_bridge.training.examples import Candidate, choose, generator

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from splade_bridge.errors import Interrupted, UsageError
 from splade_bridge.files import folder_lock, staged_folder
-from splade_bridge.outputs import check_output, discard, mark
+from splade_bridge.outputs import MARK, check_output, discard, mark
 from splade_bridge.training.checkpoints import checkpoints, remove_unfinished, step_of
 from splade_bridge.training.ready import check_ready
 from splade_bridge.training.recipe import (
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 RECIPE_FILE = "recipe.toml"
 LAST = "last"
 TENSORBOARD = "tensorboard"
-QUICKLY_MADE = {RECIPE_FILE, TENSORBOARD, "log.jsonl", "new", "new-query"}
+QUICKLY_MADE = {MARK, RECIPE_FILE, TENSORBOARD, "log.jsonl", "new", "new-query"}
 """What a work folder holds before there is anything to lose."""
 TIMES = ("_runtime", "_per_second")
 

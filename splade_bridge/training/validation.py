@@ -14,12 +14,10 @@ import numpy as np
 import torch
 from sentence_transformers.base.evaluation import BaseEvaluator
 
-from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.quantize import QuantizeOptions, Quantizer
 from splade_bridge.data.vectors import ImpactBatch, SparseBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.encoding.tokens import terms_of
-from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.exact import ExactEngine
 from splade_bridge.errors import BadInputError
 from splade_bridge.evaluation.evaluate import evaluate
@@ -131,8 +129,8 @@ class RetrievalEvaluator(BaseEvaluator):  # type: ignore[misc]
         with tempfile.TemporaryDirectory() as folder:
             index = Path(folder) / "index"
             engine = ExactEngine()
-            manifest = engine.build(_Memory(documents, vocabulary), index, BuildOptions())
-            with engine.open(index, manifest, memory=DEFAULT_MEMORY) as searcher:
+            manifest = engine.build(_Memory(documents, vocabulary), index)
+            with engine.open(index, manifest) as searcher:
                 run = {
                     hits.query_id: dict(zip(hits.doc_ids, hits.scores.tolist(), strict=True))
                     for hits in searcher.search(queries, DEPTH)

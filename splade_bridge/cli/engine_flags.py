@@ -1,0 +1,69 @@
+"""A flag for each option of each engine, made from the registry."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, Field, fields
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from splade_bridge.engines.registry import ENGINES
+from splade_bridge.errors import UsageError
+
+PARAMETER = "engine_options"
+
+
+def takes_engine_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Let ``command(engine=..., engine_options=...)`` take the flags of all engines.
+
+    It gets an instance of the chosen engine's options, or None where it has none. A flag of
+    another engine is refused, because it would do nothing.
+    """
+    flags = {f"{name}_{option.name}": (name, option) for name, option in _all()}
+    own = inspect.signature(command, eval_str=True).parameters
+    parameters = [p for name, p in own.items() if name != PARAMETER]
+    for key, (name, option) in flags.items():
+        hint = get_type_hints(ENGINES[name].options)[option.name]
+        shown = _flag(name, option)
+        told = typer.Option(
+            f"{shown}/--no-{shown[2:]}" if hint is bool and option.default else shown,
+            help=f"{name}: {option.metadata['help']}",
+            show_default=str(option.default) if option.default not in (None, False) else False,
+        )
+        parameters.append(
+            inspect.Parameter(
+                key, inspect.Parameter.KEYWORD_ONLY, default=None,
+                annotation=Annotated[hint | None, told],
+            )
+        )  # fmt: skip
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **given: Any) -> None:
+        named = {key: given.pop(key) for key in flags if given.get(key) is not None}
+        for key in flags:
+            given.pop(key, None)
+        options = ENGINES[given["engine"]].options if given["engine"] in ENGINES else None
+        for key in named:
+            name, option = flags[key]
+            if name != given["engine"]:
+                raise UsageError(f"{_flag(name, option)} is for --engine {name}")
+        chosen = {flags[key][1].name: value for key, value in named.items()}
+        command(*arguments, **given, **{PARAMETER: options(**chosen) if options else None})
+
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run
+
+
+def _all() -> Iterator[tuple[str, Field[Any]]]:
+    for name, entry in ENGINES.items():
+        for option in fields(entry.options) if entry.options else ():
+            assert option.default is not MISSING
+            yield name, option
+
+
+def _flag(name: str, option: Field[Any]) -> str:
+    return str(option.metadata.get("flag", f"--{name}-{option.name.replace('_', '-')}"))

@@ -1,0 +1,78 @@
+"""All engines. A new one is named here, and nowhere else: everything goes through this table."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from splade_bridge.engines.lucene_options import LuceneOptions
+from splade_bridge.engines.pisa_options import PisaOptions
+from splade_bridge.errors import BadInputError
+
+if TYPE_CHECKING:
+    from splade_bridge.engines.base import Engine, Searcher
+
+
+class Entry(NamedTuple):
+    """An engine before its module is loaded.
+
+    Attributes:
+        place: its class, as ``module:name``.
+        options: dataclass of what ``index`` may be told for it alone, in a module that loads
+            nothing heavy; None for nothing. Field ``x`` of engine ``e`` is the flag ``--e-x``
+            (or ``metadata["flag"]``) and the key ``e_x`` of a comparison.
+    """
+
+    place: str
+    options: type[Any] | None = None
+
+
+ENGINES = {
+    "lucene": Entry("splade_bridge.engines.lucene:LuceneEngine", LuceneOptions),
+    "pisa": Entry("splade_bridge.engines.pisa:PisaEngine", PisaOptions),
+    "exact": Entry("splade_bridge.engines.exact:ExactEngine"),
+}
+NAMES = tuple(ENGINES)
+
+
+def engine(name: str, options: Any = None) -> Engine:
+    """The engine called ``name``.
+
+    Args:
+        options: an instance of its own options; None for the defaults.
+
+    Raises:
+        BadInputError: there is none.
+    """
+    entry = ENGINES.get(name)
+    if entry is None:
+        raise BadInputError(f"no engine {name!r}: there are {', '.join(NAMES)}")
+    module, _, of_class = entry.place.partition(":")
+    found: Engine = getattr(import_module(module), of_class)()
+    if entry.options is not None:
+        found.options = entry.options() if options is None else options
+    return found
+
+
+def open_index(path: Path) -> Searcher:
+    """A searcher for an index folder of ours, or for an impact index that Anserini made.
+
+    Raises:
+        BadInputError: not an index, or one whose making was interrupted.
+        MissingToolError: its engine is not installed.
+    """
+    from splade_bridge.data.manifest import Manifest
+    from splade_bridge.engines.auto import best_algorithm
+    from splade_bridge.outputs import MANIFEST
+
+    is_lucene = path.is_dir() and any(path.glob("segments_*"))
+    if is_lucene and not (path / MANIFEST).exists():
+        searcher = engine("lucene").open(path, None)
+    else:
+        manifest = Manifest.load(path)
+        if manifest.kind != "index" or manifest.engine is None:
+            raise BadInputError(f"holds {manifest.kind}, not an index", str(path))
+        searcher = engine(manifest.engine).open(path, manifest)
+    searcher.measure = best_algorithm
+    return searcher
