@@ -24,7 +24,6 @@ from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.base import VOCABULARY, BuildOptions, Engine, ReadBack, Searcher
 from splade_bridge.engines.impact_stream import write_stream
 from splade_bridge.engines.java import (
-    LentPaths,
     anserini_jar,
     answering,
     environment,
@@ -35,6 +34,7 @@ from splade_bridge.engines.java import (
 )
 from splade_bridge.engines.lucene_index import LuceneIndex, Query, Statistics
 from splade_bridge.engines.lucene_options import LuceneOptions
+from splade_bridge.engines.process import LentPaths
 from splade_bridge.errors import ExternalProgramError
 from splade_bridge.formats.base import ImpactSource, refuse_empty
 from splade_bridge.formats.jsonvector import JsonVectorWriter
