@@ -23,6 +23,7 @@ from memory import PeakMemory
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.registry import engine, open_index
+from splade_bridge.evaluation.bench import size_on_disk
 from splade_bridge.evaluation.verify import verify
 from splade_bridge.formats.queries import Queries, concatenate, read_queries
 from synth import SyntheticSource
@@ -30,16 +31,12 @@ from synth import SyntheticSource
 WARM = 100
 
 
-def size(folder: Path) -> int:
-    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
-
-
 def build(name: str, work: Path, documents: int, memory: int) -> None:
     out = work / name
     if out.exists():
         counts = Manifest.load(out).counts
         held = f"{counts.documents:,} | {counts.postings:,}"
-        print(f"| {name} | {held} | (kept) | | | {size(out) / 1e9:.2f} GB |", flush=True)
+        print(f"| {name} | {held} | (kept) | | | {size_on_disk(out) / 1e9:.2f} GB |", flush=True)
         return
     source = SyntheticSource(documents)
     started = time.perf_counter()
@@ -50,7 +47,7 @@ def build(name: str, work: Path, documents: int, memory: int) -> None:
     print(
         f"| {name} | {counts.documents:,} | {counts.postings:,} | {seconds:,.0f} s "
         f"({counts.postings / seconds / 1e6:.2f} M postings/s) | {peak.private / 1e9:.2f} GB | "
-        f"{peak.resident / 1e9:.2f} GB | {size(out) / 1e9:.2f} GB |",
+        f"{peak.resident / 1e9:.2f} GB | {size_on_disk(out) / 1e9:.2f} GB |",
         flush=True,
     )
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from splade_bridge.engines.registry import NAMES, engine
 from splade_bridge.errors import MissingToolError
+
+if TYPE_CHECKING:
+    from tiny_training import World
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -37,3 +41,11 @@ def lucene() -> None:
         engine("lucene").check_installed()
     except MissingToolError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The files of a training that takes a second."""
+    from tiny_training import World  # torch, which most tests do without
+
+    return World(tmp_path_factory.mktemp("world"))

@@ -70,7 +70,7 @@ def _show(results: Results) -> None:
     from rich.table import Table
 
     from splade_bridge.report import text
-    from splade_bridge.report.page import findings
+    from splade_bridge.report.sentences import findings
 
     measure = results.main
     quality = Table(

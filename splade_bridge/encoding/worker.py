@@ -1,4 +1,4 @@
-"""The process that encodes on one device; started by splade_bridge/encode/devices.py.
+"""The process that encodes on one device; started by splade_bridge/encoding/devices.py.
 
 It is handed parts of the corpus and writes their files into the store itself, so that vectors never
 travel between processes. Messages are pickles on one socket, from and to our own parent only; when
