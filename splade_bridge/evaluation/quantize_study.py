@@ -17,8 +17,8 @@ import numpy as np
 
 from splade_bridge.data.manifest import Rounding, check_fit
 from splade_bridge.data.quantize import EXACT_SCORES_BELOW, QuantizeOptions, Quantizer
-from splade_bridge.data.store import VectorStore, concatenated
-from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array, SparseBatch
+from splade_bridge.data.store import VectorStore
+from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array, SparseBatch, row_numbers
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
 from splade_bridge.evaluation.agreement import DEFAULT_PERSISTENCE, agreement
 from splade_bridge.evaluation.evaluate import evaluate
@@ -274,8 +274,7 @@ class _Account:
         self.lost_mass += float(weights[dropped].sum()) + int(over.sum()) / self._scale
         if quantized.impacts.size:
             self.max_impact = max(self.max_impact, int(quantized.impacts.max()))
-            sums = np.bincount(_rows(quantized), quantized.impacts)
-            self.largest_sum = max(self.largest_sum, int(sums.max()))
+            self.largest_sum = max(self.largest_sum, int(quantized.row_sums().max()))
         return quantized
 
 
@@ -285,7 +284,7 @@ class _Ranker:
     def __init__(self, documents: VectorStore, queries: VectorStore, k: int) -> None:
         self._documents = documents
         self._k = k
-        self.queries = concatenated(list(queries.batches()))
+        self.queries = SparseBatch.concat(queries.batches())
         self._columns = queries.vocabulary.mapping(documents.vocabulary)
         if len(self.queries.indices) and not (self._columns[self.queries.indices] >= 0).any():
             raise MismatchError(
@@ -362,21 +361,15 @@ def _matrix(batch: SparseBatch | ImpactBatch, columns: Int32Array | None, width:
     """A scipy CSR matrix, float64 or int64; terms are put in ``columns``, and left out below 0."""
     from scipy import sparse
 
+    if columns is not None:
+        batch = batch.remap(columns)
     values = (
         batch.weights.astype(np.float64)
         if isinstance(batch, SparseBatch)
         else batch.impacts.astype(np.int64)
     )
-    rows, indices = _rows(batch), batch.indices
-    if columns is not None:
-        known = columns[indices] >= 0
-        rows, indices, values = rows[known], columns[indices[known]], values[known]
-    return sparse.csr_matrix((values, (rows, indices)), shape=(len(batch), width))
-
-
-def _rows(batch: SparseBatch | ImpactBatch) -> Int64Array:
-    return np.repeat(np.arange(len(batch)), np.diff(batch.indptr))
+    return sparse.csr_matrix((values, batch.indices, batch.indptr), shape=(len(batch), width))
 
 
 def _keys(batch: SparseBatch | ImpactBatch) -> Int64Array:
-    return (_rows(batch) << 32) + batch.indices
+    return (row_numbers(batch.indptr) << 32) + batch.indices

@@ -11,21 +11,20 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from splade_bridge.data.vectors import (
+    BoolArray,
     Float32Array,
     ImpactBatch,
     Int32Array,
     Int64Array,
     SparseBatch,
-    row_pointers,
+    counted,
 )
 from splade_bridge.data.vocabulary import Vocabulary
 
 Unit = Literal["weight", "impact"]
 Batch = TypeVar("Batch", SparseBatch, ImpactBatch)
-BoolArray = npt.NDArray[np.bool_]
 
 BLOCK_ROWS = 64
 """Rows that are padded together: a block of usual documents stays in the cache."""
@@ -78,15 +77,11 @@ class Rows(Generic[Batch]):
     @property
     def lengths(self) -> Int64Array:
         """int64[n]: postings of each row."""
-        return np.diff(self.batch.indptr)
+        return self.batch.lengths
 
     def where(self, keep: BoolArray) -> Rows[Batch]:
         """The same rows with only the postings that ``keep`` names."""
-        batch = self.batch
-        indptr = row_pointers(counted(keep, batch.indptr))
-        values = batch.impacts if isinstance(batch, ImpactBatch) else batch.weights
-        kept = type(batch)(batch.ids, indptr, batch.indices[keep], values[keep])  # type: ignore[arg-type]
-        return Rows(kept, self.order)
+        return Rows(self.batch.where(keep), self.order)
 
 
 def key_of(value: float, unit: Unit) -> int:
@@ -105,13 +100,6 @@ def value_of(key: int, unit: Unit) -> float:
 def values_of(keys: Int32Array, unit: Unit) -> Int32Array | Float32Array:
     """The values that have ``keys``."""
     return keys if unit == "impact" else keys.view(np.float32)
-
-
-def counted(mask: BoolArray, indptr: Int64Array) -> Int64Array:
-    """int64[n]: how many postings of each row ``mask`` names."""
-    before = np.zeros(len(mask) + 1, dtype=np.int64)
-    np.cumsum(mask, out=before[1:])
-    return np.diff(before[indptr])
 
 
 def sorted_blocks(indptr: Int64Array, keys: Int32Array) -> Iterator[tuple[slice, Int32Array]]:

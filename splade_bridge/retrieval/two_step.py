@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from splade_bridge.data.hits import Hits
-from splade_bridge.data.vectors import ImpactBatch, Int64Array, row_pointers
+from splade_bridge.data.vectors import ImpactBatch, Int64Array
 from splade_bridge.engines.base import Searcher
 from splade_bridge.errors import MismatchError, UsageError
 from splade_bridge.formats.forward import ForwardStore
@@ -85,16 +85,7 @@ class TwoStepSearcher(Searcher):
         if self.options.first_query_terms is not None:
             rows = Rows(queries, self._order)
             queries = rows.where(TopK(self.options.first_query_terms).keep(rows, "impact")).batch
-        targets = self._in_first[queries.indices]
-        known = targets >= 0
-        row = np.repeat(np.arange(len(queries)), np.diff(queries.indptr))[known]
-        order = np.lexsort((targets[known], row))
-        return ImpactBatch(
-            queries.ids,
-            row_pointers(np.bincount(row, minlength=len(queries))),
-            targets[known][order],
-            queries.impacts[known][order],
-        )
+        return queries.remap(self._in_first)
 
     def _depth(self, k: int) -> int:
         return max(k, self.options.candidates)
