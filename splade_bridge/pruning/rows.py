@@ -12,6 +12,7 @@ from typing import Generic, Literal, TypeVar
 
 import numpy as np
 
+from splade_bridge.data.hits import string_ranks
 from splade_bridge.data.vectors import (
     BoolArray,
     Float32Array,
@@ -46,17 +47,10 @@ class TermOrder:
         if self._size != len(self.vocabulary):  # it may go on growing: rank only what is asked
             self._size, self._ranks = len(self.vocabulary), None
             distinct, place = np.unique(ids, return_inverse=True)
-            return _ranked([self.vocabulary[i] for i in distinct.tolist()])[place]
+            return string_ranks(self.vocabulary[i] for i in distinct.tolist())[place]
         if self._ranks is None:
-            self._ranks = _ranked(list(self.vocabulary.terms))
+            self._ranks = string_ranks(self.vocabulary.terms)
         return self._ranks[ids]
-
-
-def _ranked(terms: list[str]) -> Int64Array:
-    ranks = np.empty(len(terms), dtype=np.int64)
-    # Code point order of str is the byte order of UTF-8.
-    ranks[sorted(range(len(terms)), key=terms.__getitem__)] = np.arange(len(terms))
-    return ranks
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from splade_bridge.data.hits import Hits
+from splade_bridge.data.hits import Hits, by_score
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import ImpactBatch
 
@@ -82,9 +82,9 @@ def _folded(hits: Hits, k: int, *, complete: bool) -> Hits | None:
         best = {doc_id: score for doc_id, score in best.items() if score > last}
         if len(best) < k:
             return None
-    ranked = sorted(best.items(), key=lambda item: (-item[1], item[0]))[:k]
-    scores = np.array([score for _, score in ranked], dtype=np.int64)
-    return hits._replace(doc_ids=[doc_id for doc_id, _ in ranked], scores=scores)
+    doc_ids = by_score(best)[:k]
+    scores = np.array([best[doc_id] for doc_id in doc_ids], dtype=np.int64)
+    return hits._replace(doc_ids=doc_ids, scores=scores)
 
 
 def warn_without_passages(manifest: Manifest | None, index: Path) -> None:
