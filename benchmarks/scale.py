@@ -21,11 +21,12 @@ from engines import QUERIES
 from machine import describe
 from memory import PeakMemory
 from splade_bridge.data.manifest import Manifest
+from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.evaluation.bench import size_on_disk
 from splade_bridge.evaluation.verify import verify
-from splade_bridge.formats.queries import Queries, concatenate, read_queries
+from splade_bridge.formats.queries import Queries, read_queries
 from synth import SyntheticSource
 
 WARM = 100
@@ -59,7 +60,7 @@ def search(path: Path, queries: Queries, k: int, algorithm: str) -> float:
         # The first ones warm up, in the same call: a search of Lucene is a JVM of its own.
         warm = batch.rows(0, min(len(batch), WARM))
         started = time.perf_counter()
-        hits = searcher.search(concatenate([warm, batch]), k, algorithm=algorithm)
+        hits = searcher.search(ImpactBatch.concat([warm, batch]), k, algorithm=algorithm)
         milliseconds = np.array([h.nanoseconds for h in hits])[len(warm) :] / 1e6
         seconds = time.perf_counter() - started
     figures = [milliseconds.mean(), *np.percentile(milliseconds, [50, 95, 99])]

@@ -26,7 +26,7 @@ from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.evaluation.bench import Case, measure, size_on_disk
 from splade_bridge.formats.export import ExportOptions, export
 from splade_bridge.formats.forward import ForwardStore
-from splade_bridge.formats.queries import Queries, concatenate, read_queries
+from splade_bridge.formats.queries import Queries, read_queries
 from splade_bridge.pruning.methods import policy
 from splade_bridge.pruning.source import PrunedSource
 from splade_bridge.retrieval.two_step import KeptShare, TwoStepOptions, TwoStepSearcher
@@ -83,7 +83,7 @@ def main() -> None:
     picked = [loaded.batch.rows(i, i + 1) for i in rows.tolist()]
     forward = ForwardStore(work / "full" / "forward")
     with open_index(work / "pisa") as full:
-        queries = Queries(loaded.path, concatenate(picked), loaded.vocabulary)
+        queries = Queries(loaded.path, ImpactBatch.concat(picked), loaded.vocabulary)
         one_step = queries.aligned(full.vocabulary, work / "pisa")
         exact = answers(full, one_step)
         cases = [

@@ -35,7 +35,7 @@ class Counts:
         """Count ``batch`` in."""
         self.documents += len(batch)
         self.postings += int(batch.indptr[-1])
-        empty_rows = np.flatnonzero(np.diff(batch.indptr) == 0)
+        empty_rows = np.flatnonzero(batch.lengths == 0)
         self.empty += len(empty_rows)
         room = self.KEEP_EMPTY_IDS - len(self.empty_ids)
         self.empty_ids += [batch.ids[i] for i in empty_rows[:room].tolist()]

@@ -141,9 +141,9 @@ class VectorStoreWriter:
             raise ValueError("a term id beyond the vocabulary")  # now, not when a part is full
         while len(batch):
             take = min(len(batch), self._part_rows - self._pending_rows)
-            self._pending.append(_rows(batch, 0, take))
+            self._pending.append(batch.rows(0, take))
             self._pending_rows += take
-            batch = _rows(batch, take, len(batch))
+            batch = batch.rows(take, len(batch))
             if self._pending_rows == self._part_rows:
                 self._flush()
 
@@ -170,7 +170,7 @@ class VectorStoreWriter:
         ).save(self.folder, [*self.folder.glob("part-*.parquet"), self.folder / VOCABULARY])
 
     def _flush(self) -> None:
-        batch = concatenated(self._pending)
+        batch = SparseBatch.concat(self._pending)
         with atomic_writer(self.folder / part_name(self._parts)) as out:
             write_part(out, batch, len(self._vocabulary), self._note)
         self._counts.add(batch)
@@ -404,23 +404,3 @@ def part_files(folder: Path) -> dict[int, Path]:
     """The parts in ``folder`` by number, in rising order."""
     found = {int(p.stem[5:]): p for p in folder.glob("part-*.parquet") if p.stem[5:].isdecimal()}
     return dict(sorted(found.items()))
-
-
-def _rows(batch: SparseBatch, start: int, stop: int) -> SparseBatch:
-    part = slice(int(batch.indptr[start]), int(batch.indptr[stop]))
-    return SparseBatch(
-        batch.ids[start:stop],
-        batch.indptr[start : stop + 1] - batch.indptr[start],
-        batch.indices[part],
-        batch.weights[part],
-    )
-
-
-def concatenated(batches: list[SparseBatch]) -> SparseBatch:
-    """One batch of all rows; there must be a batch."""
-    return SparseBatch(
-        [doc_id for b in batches for doc_id in b.ids],
-        row_pointers(np.concatenate([np.diff(b.indptr) for b in batches])),
-        np.concatenate([b.indices for b in batches]),
-        np.concatenate([b.weights for b in batches]),
-    )

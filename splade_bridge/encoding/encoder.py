@@ -13,7 +13,7 @@ import torch
 
 from splade_bridge.data.manifest import EncodingInfo, Side
 from splade_bridge.data.store import PART_ROWS
-from splade_bridge.data.vectors import Int64Array, SparseBatch, row_pointers
+from splade_bridge.data.vectors import Int64Array, SparseBatch
 from splade_bridge.encoding.budget import TokenBudget, fitting_tokens, is_out_of_memory
 from splade_bridge.encoding.head import Pooling
 from splade_bridge.encoding.side import LoadedSide, QueryMode, load_side
@@ -166,12 +166,7 @@ class Encoder:
             progress(len(texts) - len(order), 0)
         self.stats.texts += len(texts)
         self.stats.seconds += time.perf_counter() - began
-        return SparseBatch(
-            [t.id for t in texts],
-            row_pointers([len(indices) for indices, _ in rows]),
-            np.concatenate([_EMPTY[0], *(indices for indices, _ in rows)]),
-            np.concatenate([_EMPTY[1], *(weights for _, weights in rows)]),
-        )
+        return SparseBatch.of_rows([t.id for t in texts], rows)
 
     def tokenize(self, texts: Sequence[Text]) -> Tokenized:
         """What :meth:`encode_window` begins with; another thread may call it ahead of time."""

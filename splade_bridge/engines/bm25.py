@@ -33,7 +33,7 @@ import orjson
 
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest, VocabularyInfo, base_tools
-from splade_bridge.data.store import VectorStore, concatenated, write_store
+from splade_bridge.data.store import VectorStore, write_store
 from splade_bridge.data.vectors import Float32Array, Int64Array, SparseBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.java import anserini_jar, java, java_command
@@ -98,7 +98,7 @@ class Statistics:
     def add(self, batch: SparseBatch) -> None:
         """Count ``batch``, whose weights are term frequencies."""
         self.documents += len(batch)
-        self.with_terms += int((np.diff(batch.indptr) > 0).sum())
+        self.with_terms += int((batch.lengths > 0).sum())
         self.postings += len(batch.indices)
         self.tokens += int(batch.weights.sum(dtype=np.float64))
         counted = np.bincount(batch.indices, minlength=len(self.document_frequencies))
@@ -212,14 +212,13 @@ class Weights:
 
     def __call__(self, batch: SparseBatch) -> SparseBatch:
         """The weights of ``batch``, whose own are term frequencies."""
-        rows = np.repeat(np.arange(len(batch)), np.diff(batch.indptr))
-        lengths = np.bincount(rows, batch.weights, len(batch)).astype(np.int64)
+        lengths = batch.row_sums().astype(np.int64)
         one = np.float32(1)
         dl = stored_lengths(lengths).astype(np.float32)
         with np.errstate(divide="ignore", over="ignore"):  # k1 = 0: every tf saturates at once
             inverse = one / (self._k1 * ((one - self._b) + self._b * dl / self.average_length))
         idf = self.idf[batch.indices]
-        weights = idf - idf / (one + batch.weights * inverse[rows])
+        weights = idf - idf / (one + batch.weights * np.repeat(inverse, batch.lengths))
         return SparseBatch(batch.ids, batch.indptr, batch.indices, weights.astype(np.float32))
 
 
@@ -269,10 +268,10 @@ def analyze(texts: Iterable[Text], vocabulary: Vocabulary) -> Iterator[SparseBat
                 )
             )
             if len(rows) == ROWS:
-                yield concatenated(rows)
+                yield SparseBatch.concat(rows)
                 rows = []
         if rows:
-            yield concatenated(rows)
+            yield SparseBatch.concat(rows)
 
 
 class _JsonFiles:
@@ -341,9 +340,8 @@ def _search(
     with write_store(folder / QUERIES, vocabulary, described) as store:
         for batch in analyze(queries, vocabulary):
             store.add(batch)
-            known = vocabulary.mapping(documents)[batch.indices] >= 0
-            rows = np.repeat(np.arange(len(batch)), np.diff(batch.indptr))
-            findable += (np.bincount(rows, known, len(batch)) > 0).tolist()
+            known = batch.remap(vocabulary.mapping(documents))
+            findable += (known.lengths > 0).tolist()
         store.finish(options=described)
     raw = scratch / "run"
     results: dict[str, int] = {}

@@ -91,8 +91,7 @@ class PisaEngine(Engine):
             for batch in source.batches():
                 transposer.add(batch.indptr, batch.indices, batch.impacts)
                 ids.add(batch.ids)
-                running = np.concatenate([[0], np.cumsum(batch.impacts, dtype=np.int64)])
-                lengths.append(np.diff(running[batch.indptr]))
+                lengths.append(batch.row_sums())
             ids.close()
             refuse_empty(source.counts, source.path)
             width = len(source.vocabulary)

@@ -7,8 +7,9 @@ from pathlib import Path
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.manifest import Manifest, VocabularyInfo
 from splade_bridge.data.quantize import QuantizeOptions, Quantizer
+from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.errors import BadInputError
-from splade_bridge.formats.queries import Queries, concatenate
+from splade_bridge.formats.queries import Queries
 from splade_bridge.text.corpora import read_texts
 
 
@@ -44,4 +45,4 @@ def encode_queries(
         encoding=encoder.info(encoder.stats.truncated),
         quantization=quantizer.info,
     )
-    return Queries(Path(source), concatenate(batches), vocabulary, manifest)
+    return Queries(Path(source), ImpactBatch.concat(batches), vocabulary, manifest)

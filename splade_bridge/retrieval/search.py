@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from splade_bridge.data.hits import Hits
+from splade_bridge.data.hits import Hits, by_score
 from splade_bridge.data.manifest import check_fit
 from splade_bridge.data.quantize import warn_if_inexact
 from splade_bridge.data.vectors import ImpactBatch
@@ -200,8 +200,7 @@ def _from_run(path: Path, query_ids: list[str]) -> list[list[str]]:
     run = read_run(path)
     if not any(query_id in run for query_id in query_ids):
         raise MismatchError(f"{path}: holds none of the queries")
-    found = (run.get(query_id, {}) for query_id in query_ids)
-    return [sorted(s, key=lambda doc_id: (-s[doc_id], doc_id)) for s in found]
+    return [by_score(run.get(query_id, {})) for query_id in query_ids]
 
 
 def _from_index(path: Path, queries: Queries, options: SearchOptions) -> list[list[str]]:

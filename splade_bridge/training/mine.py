@@ -29,7 +29,7 @@ from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files import atomic_writer, sha256_file
 from splade_bridge.formats.detect import open_source
-from splade_bridge.formats.queries import Queries, concatenate, read_queries
+from splade_bridge.formats.queries import Queries, read_queries
 from splade_bridge.outputs import MANIFEST, check_output
 from splade_bridge.retrieval.encode_queries import encode_queries
 from splade_bridge.retrieval.runs import read_run
@@ -320,7 +320,7 @@ def _encoded_queries(
         )
     return Queries(
         queries.path,
-        concatenate(queries.batch.rows(rows[q], rows[q] + 1) for q in positives),
+        queries.batch.take([rows[q] for q in positives]),
         queries.vocabulary,
         queries.manifest,
     )
