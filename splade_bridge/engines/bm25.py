@@ -36,7 +36,8 @@ from splade_bridge.data.manifest import Manifest, VocabularyInfo, base_tools
 from splade_bridge.data.store import VectorStore, concatenated, write_store
 from splade_bridge.data.vectors import Float32Array, Int64Array, SparseBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.engines.java import anserini_jar, java, java_command
+from splade_bridge.engines.jars import anserini_jar, anserini_version
+from splade_bridge.engines.java import java, java_command
 from splade_bridge.engines.lucene import DOCS_PER_FILE, MEGABYTE, SEARCH_HEAP, helper
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
 from splade_bridge.files import atomic_writer, staged_folder
@@ -191,7 +192,7 @@ def build_bm25(
             vocabulary=VocabularyInfo.of(vocabulary),
             counts=found.counts,
             options={k: v for k, v in asdict(options).items() if k not in ("threads", "memory")},
-            tools=base_tools() | {"anserini": anserini_jar().name.split("-")[1]},
+            tools=base_tools() | {"anserini": anserini_version(anserini_jar())},
         ).save(folder)
     return summary
 

@@ -1,4 +1,4 @@
-"""Finding Java and Anserini's jar, and running the small Java helper."""
+"""Finding Java, and the command line of the small Java helper."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from splade_bridge.errors import MissingToolError
+from splade_bridge.engines.jars import lucene_for_writing
+from splade_bridge.errors import MissingToolError, install
 from splade_bridge.files import asset
 
 MINIMUM = 21
-INSTALL = "pip install 'splade-bridge[lucene]'"
 HELPER = "java_conf/splade-bridge-lucene.jar"
 
 
@@ -32,8 +33,8 @@ def java() -> Path:
             return candidate
         tried.append(f"{candidate} ({f'Java {version}' if version else 'does not run'})")
     raise MissingToolError(
-        f"Lucene needs Java {MINIMUM} or newer; found {', '.join(tried) or 'none'}. {INSTALL} "
-        "brings one, or set JAVA_HOME"
+        f"Lucene needs Java {MINIMUM} or newer; found {', '.join(tried) or 'none'}. "
+        f"{install('lucene')} brings one, or set JAVA_HOME"
     )
 
 
@@ -62,31 +63,25 @@ def java_version(program: Path) -> int | None:
     return int(match[1]) if match else None
 
 
-def anserini_jar() -> Path:
-    """The fat jar that pyserini carries, found without importing pyserini (4.5 s, 627 MB).
+def java_command(
+    main_class: str,
+    *arguments: str,
+    heap_megabytes: int,
+    class_path: Sequence[Path] | None = None,
+) -> list[str]:
+    """The command line of one JVM run with our options, logging and class path.
 
-    Raises:
-        MissingToolError: pyserini is not installed, or has no jar.
+    Args:
+        class_path: jars of a Lucene; None for the one that indexes are written with.
     """
-    spec = importlib.util.find_spec("pyserini")
-    if spec and spec.origin:
-        jars = sorted(
-            (Path(spec.origin).parent / "resources" / "jars").glob("anserini-*-fatjar.jar")
-        )
-        if jars:
-            return jars[-1]
-    raise MissingToolError(f"Lucene comes with pyserini, which is not installed: {INSTALL}")
-
-
-def java_command(main_class: str, *arguments: str, heap_megabytes: int) -> list[str]:
-    """The command line of one JVM run with our options, logging and class path."""
+    jars = lucene_for_writing().class_path if class_path is None else class_path
     return [
         str(java()),
         f"@{asset('java_conf/jvm.options')}",
         f"-Xmx{heap_megabytes}m",
         f"-Dlog4j2.configurationFile={asset('java_conf/log4j2.xml')}",
         "-cp",
-        f"{asset(HELPER)}{os.pathsep}{anserini_jar()}",
+        os.pathsep.join(map(str, (asset(HELPER), *jars))),
         main_class,
         *arguments,
     ]

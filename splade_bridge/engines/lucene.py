@@ -25,10 +25,22 @@ from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import ImpactBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.base import VOCABULARY, BuildOptions, Engine, ReadBack, Searcher
+from splade_bridge.engines.findings import Finding, attempt
 from splade_bridge.engines.impact_stream import write_stream
-from splade_bridge.engines.java import anserini_jar, java, java_command, java_version
+from splade_bridge.engines.jars import (
+    Lucene,
+    anserini_jar,
+    anserini_version,
+    fetch_ahead,
+    found,
+    lucene_for_reading,
+    lucene_for_writing,
+    users_anserini,
+)
+from splade_bridge.engines.java import HELPER, java, java_command, java_version
 from splade_bridge.engines.lucene_options import LuceneOptions
-from splade_bridge.errors import BadInputError, ExternalProgramError
+from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError, install
+from splade_bridge.files import asset
 from splade_bridge.formats.base import ImpactSource, refuse_empty
 from splade_bridge.formats.jsonvector import JsonVectorWriter
 
@@ -48,23 +60,57 @@ class LuceneEngine(Engine):
     options: LuceneOptions
 
     def check_installed(self) -> None:
-        """Look for Java and the jar."""
+        """Look for Java and a Lucene to write with, which is fetched if it is missing."""
         java()
+        self._lucene()
+
+    def _lucene(self) -> Lucene:
+        """What an index is written with."""
+        if self.options.route == "helper":
+            return lucene_for_writing(self.options.version)
         anserini_jar()
+        lucene = users_anserini()
+        assert lucene is not None
+        if self.options.version and not lucene.version.fits(self.options.version):
+            raise UsageError(
+                f"Anserini's route writes with Anserini's own Lucene, which is {lucene.version} "
+                f"and not {self.options.version}"
+            )
+        return lucene
 
     def tools(self) -> dict[str, str]:
-        """The jar carries Lucene's and Anserini's version in its name."""
-        return {
-            "anserini": anserini_jar().name.split("-")[1],
+        """The Lucene that writes, Java, and Anserini where its route is used."""
+        anserini = {}
+        if self.options.route == "anserini":
+            anserini["anserini"] = anserini_version(anserini_jar())
+        return anserini | {
+            "lucene": str(self._lucene().version),
             "Java": str(java_version(java())),
         }
+
+    def findings(self) -> list[Finding]:
+        """Java, each Lucene that is found, Anserini, and the helper."""
+        lucene = install("lucene")
+        return [
+            Finding("Java >= 21", "engine lucene", attempt(_java), f"{lucene}, or set JAVA_HOME"),
+            Finding("Lucene", "engine lucene", _found(),
+                    f"{lucene}, then splade-bridge doctor --fetch"),
+            Finding("Anserini", "index --route anserini", attempt(lambda: anserini_jar().name),
+                    f"optional: {install('pyserini')}, or set ANSERINI_JAR"),
+            Finding("Lucene helper", "engine lucene", attempt(lambda: str(asset(HELPER))),
+                    "pip install splade-bridge again"),
+        ]  # fmt: skip
+
+    def fetch(self) -> list[str]:
+        """The Lucene that writes, and the newest, which searches."""
+        return [f"Lucene {lucene}" for lucene in fetch_ahead()]
 
     def _write(self, source: ImpactSource, folder: Path, options: BuildOptions) -> ReadBack:
         heap = max(options.memory, 512 * MEGABYTE)
         if self.options.route == "anserini":
-            stats = _index_with_anserini(source, folder, options.threads, heap)
+            stats = _index_with_anserini(source, folder, options.threads, heap, self._lucene())
         else:
-            stats = _index_with_helper(source, folder, options.threads, heap)
+            stats = _index_with_helper(source, folder, options.threads, heap, self._lucene())
         (folder / "write.lock").unlink(missing_ok=True)
         if stats["ids"] != stats["documents"]:
             raise ExternalProgramError(
@@ -74,17 +120,26 @@ class LuceneEngine(Engine):
 
     def open(self, path: Path, manifest: Manifest | None) -> Searcher:
         """Take the vocabulary from beside the index, or from the index itself."""
-        self.check_installed()
+        java()
         if manifest is not None:
             return LuceneSearcher(path, manifest, Vocabulary.load(path / VOCABULARY))
         log.warning("%s: no manifest; its counts and the origin of its weights are unknown", path)
-        return LuceneSearcher(path, None, Vocabulary(_terms(path), observed=True))
+        terms = _terms(path, lucene_for_reading(path))
+        return LuceneSearcher(path, None, Vocabulary(terms, observed=True))
 
 
 class LuceneSearcher(Searcher):
-    """One JVM for each call of :meth:`search`."""
+    """One JVM for each call of :meth:`search`.
+
+    Attributes:
+        lucene: the newest of those found that opens the index.
+    """
 
     algorithms = LuceneEngine.algorithms
+
+    def __init__(self, path: Path, manifest: Manifest | None, vocabulary: Vocabulary) -> None:
+        super().__init__(path, manifest, vocabulary)
+        self.lucene = lucene_for_reading(path)
 
     def _search(self, queries: ImpactBatch, k: int, threads: int, algorithm: str) -> Iterator[Hits]:
         arguments = ("search", str(self.path), str(min(k, 2**31 - 1)), str(threads), algorithm)
@@ -92,7 +147,7 @@ class LuceneSearcher(Searcher):
         def send(stdin: BinaryIO) -> None:
             write_stream(stdin, [queries], self.vocabulary)
 
-        with helper(*arguments, heap=SEARCH_HEAP, send=send) as stdout:
+        with helper(*arguments, heap=SEARCH_HEAP, lucene=self.lucene, send=send) as stdout:
             for query_id in queries.ids:
                 nanoseconds, n = struct.unpack("<qi", _exactly(stdout, 12))
                 scores = np.frombuffer(_exactly(stdout, 4 * n), "<f4")
@@ -115,26 +170,38 @@ class LuceneSearcher(Searcher):
         def send(stdin: BinaryIO) -> None:
             write_stream(stdin, [row], self.vocabulary)
 
-        with helper("impacts", str(self.path), heap=SEARCH_HEAP, send=send) as stdout:
+        with helper(
+            "impacts", str(self.path), heap=SEARCH_HEAP, lucene=self.lucene, send=send
+        ) as stdout:
             found, *impacts = np.frombuffer(_exactly(stdout, 4 + 4 * len(wanted)), "<i4").tolist()
         by_term = dict(zip(wanted.tolist(), impacts, strict=True))
         return [by_term[term] for term in term_ids] if found else None
 
 
+def _java() -> str:
+    return f"{java_version(java())} ({java()})"
+
+
+def _found() -> str | None:
+    return attempt(lambda: ", ".join(map(str, found()))) or None
+
+
 def _index_with_helper(
-    source: ImpactSource, folder: Path, threads: int, heap: int
+    source: ImpactSource, folder: Path, threads: int, heap: int, lucene: Lucene
 ) -> dict[str, int]:
     def send(stdin: BinaryIO) -> None:
         write_stream(stdin, source.batches(), source.vocabulary)
         refuse_empty(source.counts, source.path)
 
     buffer = str(heap // MEGABYTE // 4)
-    with helper("index", str(folder), str(threads), buffer, heap=heap, send=send) as stdout:
+    with helper(
+        "index", str(folder), str(threads), buffer, heap=heap, lucene=lucene, send=send
+    ) as stdout:
         return dict(orjson.loads(stdout.read()))
 
 
 def _index_with_anserini(
-    source: ImpactSource, folder: Path, threads: int, heap: int
+    source: ImpactSource, folder: Path, threads: int, heap: int, lucene: Lucene
 ) -> dict[str, int]:
     """The reference route: JSON that we wrote, so that nothing in it can be lost, then Anserini.
 
@@ -151,18 +218,18 @@ def _index_with_anserini(
             "-generator", "DefaultLuceneDocumentGenerator", "-threads", str(threads),
             "-impact", "-pretokenized", "-optimize",
             "-memoryBuffer", str(heap // MEGABYTE // 2),
-            heap_megabytes=heap // MEGABYTE,
+            heap_megabytes=heap // MEGABYTE, class_path=lucene.class_path,
         )  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise _fault(("anserini", str(folder)), done.returncode, done.stderr.splitlines())
-    with helper("stats", str(folder), heap=SEARCH_HEAP) as stdout:
+    with helper("stats", str(folder), heap=SEARCH_HEAP, lucene=lucene) as stdout:
         return dict(orjson.loads(stdout.read()))
 
 
-def _terms(path: Path) -> list[str]:
+def _terms(path: Path, lucene: Lucene) -> list[str]:
     terms = []
-    with helper("terms", str(path), heap=SEARCH_HEAP) as stdout:
+    with helper("terms", str(path), heap=SEARCH_HEAP, lucene=lucene) as stdout:
         while (size := struct.unpack("<i", _exactly(stdout, 4))[0]) >= 0:
             terms.append(_exactly(stdout, size).decode())
     return terms
@@ -177,7 +244,10 @@ def _exactly(stream: BinaryIO, size: int) -> bytes:
 
 @contextlib.contextmanager
 def helper(
-    *arguments: str, heap: int, send: Callable[[BinaryIO], None] | None = None
+    *arguments: str,
+    heap: int,
+    lucene: Lucene | None = None,
+    send: Callable[[BinaryIO], None] | None = None,
 ) -> Iterator[BinaryIO]:
     """The stdout of one run of the Java helper, while ``send`` writes its stdin from a thread.
 
@@ -185,7 +255,12 @@ def helper(
         ExternalProgramError: it ended with an error; the message is the helper's own.
         SpladeBridgeError: whatever ``send`` raised, once the helper has been stopped.
     """
-    command = java_command(MAIN, *arguments, heap_megabytes=heap // MEGABYTE)
+    command = java_command(
+        MAIN,
+        *arguments,
+        heap_megabytes=heap // MEGABYTE,
+        class_path=lucene.class_path if lucene else None,
+    )
     failure: list[BaseException] = []
     with (
         tempfile.TemporaryFile() as errors,
