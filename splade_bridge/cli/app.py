@@ -125,8 +125,9 @@ def _options(
         stream=sys.stderr,
         force=True,
     )
-    # The space that sorting takes is stated before it is taken.
-    logging.getLogger("splade_bridge.data.invert").setLevel(logging.INFO)
+    # The space that sorting takes is stated before it is taken, and what was fetched always.
+    for name in ("splade_bridge.data.invert", "splade_bridge.engines.jars"):
+        logging.getLogger(name).setLevel(logging.INFO)
     logging.addLevelName(logging.WARNING, "warning")
     logging.addLevelName(logging.INFO, "info")
 

@@ -83,7 +83,8 @@ def _check_queries(variant: Variant) -> None:
 
 
 def _check_bm25(source: Bm25) -> None:
-    from splade_bridge.engines.java import anserini_jar, java
+    from splade_bridge.engines.jars import anserini_jar
+    from splade_bridge.engines.java import java
 
     _check_text(source.corpus, "documents")
     _check_text(source.topics, "queries")

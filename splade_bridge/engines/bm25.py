@@ -34,6 +34,7 @@ from splade_bridge.data.manifest import Manifest, VocabularyInfo, base_tools
 from splade_bridge.data.store import VectorStore, write_store
 from splade_bridge.data.vectors import Float32Array, Int64Array, SparseBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.engines.jars import lucene_for_writing
 from splade_bridge.engines.java import answering, exactly
 from splade_bridge.engines.lucene import MEGABYTE, LuceneEngine
 from splade_bridge.engines.lucene_index import (
@@ -171,8 +172,9 @@ def build_bm25(
     """
     if not (options.k1 >= 0 and np.isfinite(options.k1) and 0 <= options.b <= 1):
         raise UsageError(f"BM25 needs k1 >= 0 and 0 <= b <= 1, not {options.k1:g}, {options.b:g}")
-    lucene = LuceneEngine()
-    lucene.check_installed()
+    engine = LuceneEngine()
+    engine.check_installed()
+    lucene = engine.lucene()
     asked = None if queries is None else list(queries)
     with (
         staged_folder(out, overwrite=overwrite) as folder,
@@ -184,7 +186,9 @@ def build_bm25(
         held: list[Statistics] = []
         (folder / INDEX).mkdir()
         with write_store(scratch / "counts", vocabulary, {}) as counts:
-            for batch in analyze(documents, vocabulary, folder / INDEX, options.memory, held):
+            for batch in analyze(
+                documents, vocabulary, folder / INDEX, options.memory, held, lucene
+            ):
                 statistics.add(batch)
                 counts.add(batch)
             if not statistics.postings:
@@ -208,14 +212,14 @@ def build_bm25(
             average_length=float(weigh.average_length),
         )
         if asked is not None:
-            answered = _search(asked, folder, options)
+            answered = _search(asked, folder, options, lucene)
             summary = Bm25Summary(**asdict(summary) | answered)
         Manifest(
             kind="bm25",
             vocabulary=VocabularyInfo.of(vocabulary),
             counts=found.counts,
             options={k: v for k, v in asdict(options).items() if k not in ("threads", "memory")},
-            tools=base_tools() | lucene.tools(),
+            tools=base_tools() | engine.tools(),
         ).save(folder)
     return summary
 
@@ -271,6 +275,7 @@ def analyze(
         index: an empty folder, for a Lucene index of the texts.
         memory: budget in bytes of the JVM.
         held: takes what that index says that it holds.
+        lucene: whose analyzer it is; None for the one that indexes are written with.
 
     Raises:
         ExternalProgramError: Java failed.
@@ -290,7 +295,8 @@ def analyze(
                 requests.write(struct.pack("<i", len(part)) + part)
         requests.write(struct.pack("<i", -1))
 
-    with answering(*command, heap=heap, send=send) as answers:
+    class_path = (lucene or lucene_for_writing()).class_path
+    with answering(*command, class_path=class_path, heap=heap, send=send) as answers:
         rows: list[SparseBatch] = []
         while (fresh := _int(answers)) >= 0:
             for _ in range(fresh):
@@ -326,7 +332,7 @@ def _search(queries: list[Text], folder: Path, options: Bm25Options) -> dict[str
         store.finish(options=described)
     results: dict[str, int] = {}
     scoring = Scoring(LIKE_ANSERINI, options.k1, options.b)
-    with LuceneIndex(folder / INDEX) as index, atomic_writer(folder / RUN) as out:
+    with LuceneIndex(folder / INDEX, lucene) as index, atomic_writer(folder / RUN) as out:
         for query_id, doc_ids, scores, _ in index.search(
             _queries(VectorStore(folder / QUERIES)),
             options.k + options.remove_query,

@@ -50,8 +50,8 @@ def engine(name: str, options: Any = None) -> Engine:
         raise BadInputError(f"no engine {name!r}: there are {', '.join(NAMES)}")
     module, _, of_class = entry.place.partition(":")
     found: Engine = getattr(import_module(module), of_class)()
-    if entry.options is not None:
-        found.options = entry.options() if options is None else options
+    if options is not None:
+        found.options = options
     return found
 
 
