@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from splade_bridge.cli.options import Json, print_json
+from splade_bridge.cli.options import Json
+from splade_bridge.cli.telling import print_json
 
 NAME = "doctor"
 
@@ -18,7 +19,7 @@ def command(json: Json = False) -> None:
 
     findings = examine()
     if json:
-        print_json(findings)
+        print_json({"findings": findings})
     else:
         for f in findings:
             mark, what = ("ok", f.found) if f.found else ("--", f"not found; {f.remedy}")

@@ -10,17 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from subprocess import CalledProcessError
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from splade_bridge.errors import BadInputError, UsageError
+from splade_bridge.evaluation.choices import Missing
 from splade_bridge.evaluation.qrels import Qrels
 from splade_bridge.retrieval.runs import Run
 
 DEFAULT_MEASURES = ("nDCG@10", "RR@10", "R@1000", "AP")
-
-Missing = Literal["zero", "skip"]
 
 
 @dataclass(frozen=True)
