@@ -33,6 +33,19 @@ class QuantizeOptions:
     clip: int | None = None
 
 
+def quantize_options(
+    scale: float | None = None, rounding: Rounding = "nearest", clip: int | None = None
+) -> QuantizeOptions | None:
+    """Options from what was asked for; None for nothing, so that each source takes its default.
+
+    Args:
+        scale: None for the default.
+    """
+    if (scale, rounding, clip) == (None, "nearest", None):
+        return None
+    return QuantizeOptions(DEFAULT_SCALE if scale is None else scale, rounding, clip)
+
+
 class Quantizer:
     """Quantizes a stream of batches and keeps the account."""
 

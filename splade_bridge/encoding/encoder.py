@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
 
 import numpy as np
 import torch
@@ -15,14 +14,13 @@ from splade_bridge.data.manifest import EncodingInfo, Side
 from splade_bridge.data.store import PART_ROWS
 from splade_bridge.data.vectors import Int64Array, SparseBatch
 from splade_bridge.encoding.budget import TokenBudget, fitting_tokens, is_out_of_memory
-from splade_bridge.encoding.head import Pooling
-from splade_bridge.encoding.side import LoadedSide, QueryMode, load_side
+from splade_bridge.encoding.choices import DType, Pooling, QueryMode
+from splade_bridge.encoding.side import LoadedSide, load_side
 from splade_bridge.encoding.sparse_rows import NotFiniteError, Row, SparseRows
 from splade_bridge.encoding.tokens import Tokenized
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
 from splade_bridge.text.corpora import Text
 
-DType = Literal["auto", "float32", "bfloat16", "float16"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 MAX_POOLED = 1 << 25

@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -20,13 +19,12 @@ from splade_bridge.data.ids import checked_id
 from splade_bridge.data.manifest import EncodingInfo
 from splade_bridge.data.store import PART_ROWS
 from splade_bridge.data.vectors import Int32Array, SparseBatch, row_numbers, row_pointers
+from splade_bridge.encoding.choices import LongMode
 from splade_bridge.encoding.encoder import Encoder, Progress
 from splade_bridge.encoding.parts import Part, PartNote
 from splade_bridge.encoding.tokens import Tokenized
 from splade_bridge.errors import UsageError
 from splade_bridge.text.corpora import Text
-
-LongMode = Literal["truncate", "max", "passages"]
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from splade_bridge.data.manifest import Manifest, VocabularyInfo, base_tools
 from splade_bridge.data.store import VectorStore, write_store
 from splade_bridge.data.vectors import Float32Array, Int64Array, SparseBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.engines.jars import lucene_for_writing
+from splade_bridge.engines.jars import Lucene, lucene_for_writing
 from splade_bridge.engines.java import answering, exactly
 from splade_bridge.engines.lucene import MEGABYTE, LuceneEngine
 from splade_bridge.engines.lucene_index import (
@@ -186,9 +186,8 @@ def build_bm25(
         held: list[Statistics] = []
         (folder / INDEX).mkdir()
         with write_store(scratch / "counts", vocabulary, {}) as counts:
-            for batch in analyze(
-                documents, vocabulary, folder / INDEX, options.memory, held, lucene
-            ):
+            place = folder / INDEX
+            for batch in analyze(documents, vocabulary, place, options.memory, held, lucene):
                 statistics.add(batch)
                 counts.add(batch)
             if not statistics.postings:
@@ -268,6 +267,7 @@ def analyze(
     index: Path | None = None,
     memory: int = SEARCH_HEAP,
     held: list[Statistics] | None = None,
+    lucene: Lucene | None = None,
 ) -> Iterator[SparseBatch]:
     """Term frequencies of ``texts`` in batches; new terms are added to ``vocabulary``.
 
@@ -320,14 +320,16 @@ def analyze(
             yield SparseBatch.concat(rows)
 
 
-def _search(queries: list[Text], folder: Path, options: Bm25Options) -> dict[str, Any]:
+def _search(
+    queries: list[Text], folder: Path, options: Bm25Options, lucene: Lucene
+) -> dict[str, Any]:
     """Write the query store and the run; returns the fields of the summary."""
     if not queries:
         raise BadInputError("there are no queries")
     vocabulary = Vocabulary(observed=True)
     described = {"weights": "term frequencies", "analyzer": ANALYZER}
     with write_store(folder / QUERIES, vocabulary, described) as store:
-        for batch in analyze(queries, vocabulary):
+        for batch in analyze(queries, vocabulary, lucene=lucene):
             store.add(batch)
         store.finish(options=described)
     results: dict[str, int] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from splade_bridge.engines.lucene_options import LuceneOptions
 from splade_bridge.engines.pisa_options import PisaOptions
@@ -28,7 +28,10 @@ class Entry(NamedTuple):
     options: type[Any] | None = None
 
 
-ENGINES = {
+EngineName = Literal["lucene", "pisa", "exact"]
+"""Every engine; the type of flags and options that name one."""
+
+ENGINES: dict[str, Entry] = {
     "lucene": Entry("splade_bridge.engines.lucene:LuceneEngine", LuceneOptions),
     "pisa": Entry("splade_bridge.engines.pisa:PisaEngine", PisaOptions),
     "exact": Entry("splade_bridge.engines.exact:ExactEngine"),

@@ -9,8 +9,30 @@ from splade_bridge.data.manifest import Manifest, VocabularyInfo
 from splade_bridge.data.quantize import QuantizeOptions, Quantizer
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.errors import BadInputError
-from splade_bridge.formats.queries import Queries
+from splade_bridge.formats.queries import Queries, read_queries
 from splade_bridge.text.corpora import read_texts
+
+
+def load_queries(
+    source: str,
+    model: str | None = None,
+    quantize: QuantizeOptions | None = None,
+    max_length: int = 256,
+) -> Queries:
+    """Queries from text, if there is a ``model`` to encode it, or else pre-encoded.
+
+    Args:
+        source: what :func:`encode_queries` or :func:`.formats.queries.read_queries` takes.
+        model: checkpoint, a folder or a name.
+        quantize: of float weights; None for the defaults of the source.
+        max_length: of a text, in tokens.
+
+    Raises:
+        BadInputError: the queries or the model cannot be read.
+    """
+    if model is None:
+        return read_queries(Path(source), quantize)
+    return encode_queries(source, model, quantize, max_length)
 
 
 def encode_queries(

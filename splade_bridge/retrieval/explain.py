@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from splade_bridge.engines.base import Searcher
+from splade_bridge.errors import BadInputError
 from splade_bridge.formats.queries import Queries
 
 
@@ -25,6 +26,20 @@ class Contribution:
     def score(self) -> int:
         """What the term adds."""
         return self.weight * (self.impact or 0)
+
+
+def explain(searcher: Searcher, queries: Queries, query_id: str, doc_id: str) -> list[Contribution]:
+    """What each term of a query adds to a document's score, the largest share first.
+
+    Raises:
+        BadInputError: no such query, or no such document.
+    """
+    if query_id not in queries.batch.ids:
+        raise BadInputError(f"no query {query_id!r}", str(queries.path))
+    found = contributions(searcher, queries, queries.batch.ids.index(query_id), doc_id)
+    if found and found[0].impact is None:
+        raise BadInputError(f"no document {doc_id!r}", str(searcher.path))
+    return sorted(found, key=lambda c: (-c.score, c.term))
 
 
 def contributions(

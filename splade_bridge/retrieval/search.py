@@ -45,8 +45,9 @@ class SearchOptions:
         algorithm: None for the engine's default, ``auto`` for the fastest here.
         max_passage: rank documents by their best passages; see ``passages``.
         two_step: forward store whose full vectors score what the index found.
-        first_query_terms: see :class:`.two_step.TwoStepOptions`; as ``candidates``,
-            it means something with ``two_step`` only.
+        tag: last column of a TREC run, one word.
+        first_query_terms: see :class:`.two_step.TwoStepOptions`; for ``two_step`` only.
+        candidates: of the first of two steps; 1000 if None, or k if that is more.
     """
 
     k: int = 1000
@@ -58,10 +59,14 @@ class SearchOptions:
     max_passage: bool = False
     two_step: Path | None = None
     first_query_terms: int | None = None
-    candidates: int = DEFAULT_CANDIDATES
+    candidates: int | None = None
 
     def __post_init__(self) -> None:
-        if self.two_step is not None and self.candidates < self.k:
+        if len(self.tag.split()) != 1:
+            raise UsageError("--tag must be one word")
+        if self.two_step is None and (self.first_query_terms, self.candidates) != (None, None):
+            raise UsageError("--first-query-terms and --candidates need --two-step FORWARD")
+        if self.candidates is not None and self.candidates < self.k:
             raise UsageError(
                 f"--candidates {self.candidates} cannot give {self.k} documents: at least -k"
             )
@@ -98,10 +103,11 @@ def open_searcher(index: Path, options: SearchOptions) -> Searcher:
     if options.two_step is None:
         return open_index(index)
     forward = ForwardStore(options.two_step)
+    candidates = options.candidates or max(DEFAULT_CANDIDATES, options.k)
     first = open_index(index)
     try:
         return TwoStepSearcher(
-            first, forward, TwoStepOptions(options.candidates, options.first_query_terms)
+            first, forward, TwoStepOptions(candidates, options.first_query_terms)
         )
     except BaseException:
         first.close()
@@ -133,6 +139,8 @@ def search_to_run(
         ExternalProgramError: the engine died, or answered other queries than it was asked.
         UsageError: an algorithm that the engine does not know.
     """
+    if exact_run is not None and check_against is not None:
+        raise UsageError("--exact-run and --check-against: one of them")
     total_ns, results, without, answered = 0, 0, [], 0
     share = KeptShare({min(KEPT_AT, options.k), options.k})
     with contextlib.ExitStack() as stack:

@@ -25,7 +25,7 @@ import orjson
 from splade_bridge.data.manifest import base_tools, check_fit
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.engines.base import BuildOptions, Searcher
-from splade_bridge.engines.registry import engine, open_index
+from splade_bridge.engines.registry import EngineName, engine, open_index
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files import atomic_writer, sha256_file
 from splade_bridge.formats.detect import open_source
@@ -81,7 +81,7 @@ class MineOptions:
     corpus: str | None = None
     model: str | None = None
     query_vectors: Path | None = None
-    engine: str = "exact"
+    engine: EngineName = "exact"
     algorithm: str | None = None
     threads: int = 1
     max_length: int = 256
