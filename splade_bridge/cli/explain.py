@@ -39,17 +39,11 @@ def command(
     from dataclasses import asdict
 
     from splade_bridge.engines.registry import open_index
-    from splade_bridge.errors import BadInputError
-    from splade_bridge.retrieval.explain import contributions
+    from splade_bridge.retrieval.explain import explain
 
     loaded = load_queries(queries, model, quantize_options(scale, rounding, clip), max_length)
-    if query_id not in loaded.batch.ids:
-        raise BadInputError(f"no query {query_id!r}", queries)
     with open_index(index) as searcher:
-        found = contributions(searcher, loaded, loaded.batch.ids.index(query_id), doc_id)
-    if found and found[0].impact is None:
-        raise BadInputError(f"no document {doc_id!r}", str(index))
-    found.sort(key=lambda c: (-c.score, c.term))
+        found = explain(searcher, loaded, query_id, doc_id)
     total = sum(c.score for c in found)
     if json:
         terms = [{**asdict(c), "score": c.score} for c in found]
