@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ import orjson
 
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.manifest import EncodingInfo, Manifest, VocabularyInfo
+from splade_bridge.data.vector_set import VectorSet
 from splade_bridge.data.vectors import SparseBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, UsageError
@@ -52,20 +54,23 @@ SHARD = "shard"
 """Kind of a folder that holds only every n-th part."""
 
 
-class VectorStore:
-    """A finished store, read in batches.
+class VectorStore(VectorSet):
+    """A finished store, read in batches; see :class:`.VectorSet` for what it gives.
+
+    Args:
+        folder: path, as a string too.
 
     Raises:
         BadInputError: the folder is not a finished vector store.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.manifest = Manifest.load(folder)
-        if self.manifest.kind != "vectors":
-            hint = "; splade-bridge merge puts shards together" * (self.manifest.kind == SHARD)
-            raise BadInputError(f"holds {self.manifest.kind}, not vectors{hint}", str(folder))
-        self.vocabulary = Vocabulary.load(folder / VOCABULARY)
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        folder = Path(folder)
+        manifest = Manifest.load(folder)
+        if manifest.kind != "vectors":
+            hint = "; splade-bridge merge puts shards together" * (manifest.kind == SHARD)
+            raise BadInputError(f"holds {manifest.kind}, not vectors{hint}", str(folder))
+        super().__init__(folder, manifest, Vocabulary.load(folder / VOCABULARY))
 
     def batches(self, rows: int = 4096) -> Iterator[SparseBatch]:
         """All rows in corpus order, at most ``rows`` a batch.
@@ -74,7 +79,7 @@ class VectorStore:
             BadInputError: a part is damaged, or the rows are not as many as the manifest says.
         """
         counts = Counts()
-        for part in part_files(self.folder).values():
+        for part in part_files(self.path).values():
             for batch in read_part(part, rows):
                 if batch.indices.size and int(batch.indices.max()) >= len(self.vocabulary):
                     raise BadInputError("a term id beyond the vocabulary", str(part))
@@ -84,7 +89,7 @@ class VectorStore:
             raise BadInputError(
                 f"holds {counts.documents:,} rows and {counts.postings:,} weights, its manifest "
                 f"says {self.manifest.counts.documents:,} and {self.manifest.counts.postings:,}",
-                str(self.folder),
+                str(self.path),
             )
 
 

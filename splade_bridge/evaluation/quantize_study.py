@@ -289,7 +289,7 @@ class _Ranker:
         self._columns = queries.vocabulary.mapping(documents.vocabulary)
         if len(self.queries.indices) and not (self._columns[self.queries.indices] >= 0).any():
             raise MismatchError(
-                f"{queries.folder}: no term of any query is in {documents.folder}: they were made "
+                f"{queries.path}: no term of any query is in {documents.path}: they were made "
                 "with different vocabularies"
             )
         self.doc_ids = [doc_id for batch in documents.batches() for doc_id in batch.ids]

@@ -21,7 +21,7 @@ from splade_bridge.data.quantize import QuantizeOptions, Quantizer
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, MismatchError
-from splade_bridge.formats.base import StoreSource, export_manifest
+from splade_bridge.formats.base import ImpactSource, StoreSource, export_manifest
 from splade_bridge.formats.jsonvector import VectorBuilder, VectorRecord, read_vectors
 from splade_bridge.outputs import MANIFEST
 from splade_bridge.reading import numbered_lines, plain_suffix
@@ -91,9 +91,7 @@ def read_queries(path: Path, quantize: QuantizeOptions | None = None) -> Queries
     if not path.exists() and str(path) != "-":
         raise BadInputError("no such file or folder", str(path))
     if path.is_dir() and (path / MANIFEST).exists():
-        source = StoreSource(path, quantize or QuantizeOptions())
-        batch = ImpactBatch.concat(source.batches())
-        return Queries(path, batch, source.vocabulary, source.manifest)
+        return all_of(StoreSource(path, quantize or QuantizeOptions()))
     suffix = plain_suffix(path)
     if path.is_dir() or suffix in JSON_SUFFIXES:
         records = read_vectors(path)
@@ -114,6 +112,16 @@ def read_queries(path: Path, quantize: QuantizeOptions | None = None) -> Queries
     if not len(builder):
         raise BadInputError("holds no queries", str(path))
     return Queries(path, builder.take(), vocabulary, export_manifest(path))
+
+
+def all_of(source: ImpactSource) -> Queries:
+    """Everything in ``source`` as a set of queries.
+
+    Raises:
+        BadInputError: what reading the source raises.
+    """
+    batch = ImpactBatch.concat(source.batches())
+    return Queries(source.path, batch, source.vocabulary, source.manifest)
 
 
 def _repeated_tokens(path: Path) -> Iterator[VectorRecord]:

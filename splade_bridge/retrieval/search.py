@@ -115,9 +115,9 @@ def open_searcher(index: Path, options: SearchOptions) -> Searcher:
 
 
 def search_to_run(
-    index: Path,
+    index: Path | Searcher,
     queries: Queries,
-    out: Path,
+    out: Path | None,
     options: SearchOptions,
     *,
     latencies: Path | None = None,
@@ -128,6 +128,8 @@ def search_to_run(
     """Search ``index`` and write a run, whole or not at all.
 
     Args:
+        index: a path, or an open index, which stays open.
+        out: None where nothing is to be written, and ``watch`` takes the results.
         latencies: also write ``query id<TAB>milliseconds`` of each retrieval.
         exact_run: a run of the exact results, to tell how much of them was found.
         check_against: the same, but search this index of the full vectors for them.
@@ -144,7 +146,10 @@ def search_to_run(
     total_ns, results, without, answered = 0, 0, [], 0
     share = KeptShare({min(KEPT_AT, options.k), options.k})
     with contextlib.ExitStack() as stack:
-        searcher = stack.enter_context(open_searcher(index, options))
+        if isinstance(index, Searcher):
+            searcher = index
+        else:
+            searcher = stack.enter_context(open_searcher(index, options))
         # First, and to its end: a second search beside the one that is timed would slow it.
         exact: list[list[str]] = []
         if exact_run is not None:
@@ -152,12 +157,15 @@ def search_to_run(
         elif check_against is not None:
             exact = _from_index(check_against, queries, options)
         algorithm, qd_flops, stream = _ranked(searcher, queries, options, options.algorithm)
-        run = stack.enter_context(atomic_writer(out))
+        run = stack.enter_context(atomic_writer(out)) if out else None
         times = stack.enter_context(atomic_writer(latencies)) if latencies else None
         for query_id, hits in zip(queries.batch.ids, watch(stream), strict=True):
             if hits.query_id != query_id:
-                raise ExternalProgramError(f"{index}: answered {hits.query_id}, not {query_id}")
-            write_hits(run, hits, options.run_format, options.tag)
+                raise ExternalProgramError(
+                    f"{searcher.path}: answered {hits.query_id}, not {query_id}"
+                )
+            if run:
+                write_hits(run, hits, options.run_format, options.tag)
             if times:
                 times.write(f"{query_id}\t{hits.nanoseconds / 1e6:.6f}\n".encode())
             if exact:
