@@ -149,7 +149,7 @@ def command(
     A run that was stopped goes on where it was when the same command is given again.
     """
     from splade_bridge.encoding.shards import Shard
-    from splade_bridge.errors import UsageError
+    from splade_bridge.errors import UsageError, require
     from splade_bridge.outputs import MANIFEST, PLAN, check_output
     from splade_bridge.reading import STDIO
     from splade_bridge.text.corpora import Corpus, CorpusOptions, corpus_files
@@ -173,6 +173,7 @@ def command(
     source = Corpus(corpus, role, CorpusOptions(id_field, text_field, title_field))
     files = corpus_files(corpus, role)
 
+    require("encode", "encode")
     from splade_bridge.encoding.devices import DeviceRunner, parse_devices
     from splade_bridge.encoding.encoder import DTYPES, EncodeOptions
     from splade_bridge.encoding.head import Pooling

@@ -77,6 +77,7 @@ def command(
     """Turn vectors into integer impacts and write them for other tools."""
     import tempfile
 
+    from splade_bridge.errors import require
     from splade_bridge.formats.base import ImpactSource
     from splade_bridge.formats.detect import open_source
     from splade_bridge.formats.export import ExportOptions
@@ -95,6 +96,7 @@ def command(
     with contextlib.ExitStack() as stack:
         vectors = Path(source)
         if model is not None:
+            require("encode", "export --model")
             from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
             from splade_bridge.encoding.progress import progress_bar
             from splade_bridge.encoding.runner import encode_to_store

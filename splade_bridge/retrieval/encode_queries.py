@@ -7,7 +7,7 @@ from pathlib import Path
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.manifest import Manifest, VocabularyInfo
 from splade_bridge.data.quantize import QuantizeOptions, Quantizer
-from splade_bridge.errors import BadInputError
+from splade_bridge.errors import BadInputError, require
 from splade_bridge.formats.queries import Queries, concatenate
 from splade_bridge.text.corpora import read_texts
 
@@ -23,7 +23,9 @@ def encode_queries(
 
     Raises:
         BadInputError: the queries or the model cannot be read.
+        MissingToolError: the extra ``encode`` is not installed.
     """
+    require("encode", "encoding queries")
     from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
 
     texts = list(read_texts(source, "queries"))
