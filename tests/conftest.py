@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from splade_bridge.engines.jars import lucene_for_writing
+from splade_bridge.engines.jars import anserini_jar, lucene_for_writing
 from splade_bridge.engines.registry import NAMES, engine
 from splade_bridge.errors import EXTRAS, MissingToolError
 
@@ -89,8 +89,17 @@ def engine_name(
 
 
 @pytest.fixture(scope="session")
+def anserini() -> Path:
+    """The fat jar; skip where there is none."""
+    try:
+        return anserini_jar()
+    except MissingToolError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
 def lucene() -> None:
-    """Skip where Java or the jar is missing."""
+    """Skip where Java or every Lucene is missing."""
     try:
         engine("lucene").check_installed()
     except MissingToolError as error:
