@@ -1,4 +1,7 @@
-"""Tiny random checkpoints, made in a second and without a network."""
+"""Tiny random checkpoints, made in a second and without a network.
+
+A test that asks for one is skipped where torch is not installed.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from splade_bridge.training.wordpiece import ROLES, SPECIAL
 
@@ -30,6 +32,7 @@ SMALL = {
 @contextlib.contextmanager
 def single_thread() -> Iterator[None]:
     """Models this small only lose time to a second thread."""
+    torch = pytest.importorskip("torch")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -46,6 +49,7 @@ def one_thread() -> Iterator[None]:
 
 
 def wordpiece_tokenizer(vocabulary: list[str] = VOCABULARY, max_length: int = 64) -> Any:
+    pytest.importorskip("transformers")
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -67,8 +71,7 @@ def wordpiece_tokenizer(vocabulary: list[str] = VOCABULARY, max_length: int = 64
 
 def config(kind: str, width: int, **changes: Any) -> Any:
     """A small configuration of model type ``kind`` with ``width`` columns."""
-    import transformers
-
+    transformers = pytest.importorskip("transformers")
     name = {
         "bert": "BertConfig",
         "roberta": "RobertaConfig",
@@ -98,6 +101,7 @@ def config(kind: str, width: int, **changes: Any) -> Any:
 
 def random_model(kind: str = "bert", width: int = len(VOCABULARY), seed: int = 0) -> Any:
     """A random masked language model about a third of whose logits are positive."""
+    torch = pytest.importorskip("torch")
     from transformers import AutoModelForMaskedLM
 
     torch.manual_seed(seed)

@@ -13,7 +13,7 @@ from typing import Any, get_args
 from splade_bridge.data.manifest import Side
 from splade_bridge.demo import collection
 from splade_bridge.engines.registry import NAMES, engine
-from splade_bridge.errors import MismatchError, MissingToolError
+from splade_bridge.errors import MismatchError, MissingToolError, require
 from splade_bridge.evaluation.evaluate import Evaluation, evaluate
 from splade_bridge.evaluation.qrels import read_qrels
 from splade_bridge.retrieval.runs import Run, read_run
@@ -88,7 +88,9 @@ def check_model(model: str) -> None:
     Raises:
         BadInputError: no such model, or not one that gives sparse term weights.
         MismatchError: the terms of its two sides differ.
+        MissingToolError: the extra ``encode`` is not installed.
     """
+    require("encode", "the demo")
     from splade_bridge.encoding.side import load_side
 
     document, query = (load_side(model, side).vocabulary for side in get_args(Side))

@@ -9,7 +9,7 @@ from typing import NoReturn
 from splade_bridge.comparison.spec import Bm25, Encoded, Spec, ToTrain, Variant, Vectors
 from splade_bridge.engines.base import AUTO
 from splade_bridge.engines.registry import engine
-from splade_bridge.errors import BadInputError, SpladeBridgeError, UsageError
+from splade_bridge.errors import BadInputError, SpladeBridgeError, UsageError, require
 from splade_bridge.evaluation.evaluate import evaluate
 from splade_bridge.evaluation.qrels import Qrels, read_qrels
 from splade_bridge.formats.detect import open_source
@@ -106,6 +106,7 @@ def _check_model(model: str | ToTrain) -> None:
         return
     from splade_bridge.encoding.snapshot import find_snapshot
 
+    require("encode", "encoding")
     find_snapshot(model)
 
 

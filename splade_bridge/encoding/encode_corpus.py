@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from splade_bridge.data.choices import Side
 from splade_bridge.encoding.choices import Cluster, DType, LongMode, Pooling, QueryMode
 from splade_bridge.encoding.shards import Shard
-from splade_bridge.errors import UsageError
+from splade_bridge.errors import UsageError, require
 from splade_bridge.outputs import MANIFEST, PLAN, check_output
 from splade_bridge.reading import STDIO
 from splade_bridge.text.corpora import Corpus, CorpusOptions, Role, corpus_files
@@ -112,6 +112,7 @@ def encode_corpus(
     source = Corpus(corpus, role, fields)
     files = corpus_files(corpus, role)
 
+    require("encode", "encoding")
     from splade_bridge.encoding.encoder import EncodeOptions
     from splade_bridge.encoding.passages import LongOptions
     from splade_bridge.encoding.progress import known_count, progress_bar
@@ -176,6 +177,7 @@ def encoded(
     Raises:
         BadInputError: the texts or the model cannot be read.
     """
+    require("encode", "encoding")
     from splade_bridge.encoding.encoder import load_encoder
     from splade_bridge.encoding.progress import progress_bar
     from splade_bridge.encoding.runner import encode_to_store

@@ -41,6 +41,7 @@ from splade_bridge.errors import (
     MismatchError,
     MissingToolError,
     SpladeBridgeError,
+    install,
 )
 from splade_bridge.files import atomic_writer
 
@@ -90,7 +91,7 @@ class RayRunner(Closing):
             import ray.data
         except ImportError as error:
             raise MissingToolError(
-                f"--cluster ray: Ray cannot be loaded ({error}); pip install 'splade-bridge[ray]'"
+                f"--cluster ray: Ray cannot be loaded ({error}); {install('ray')}"
             ) from error
         self._ray: Any = ray
         _check_address(address)

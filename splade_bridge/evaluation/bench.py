@@ -20,7 +20,7 @@ from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.data.vectors import ImpactBatch, Int64Array
 from splade_bridge.engines.auto import FILE_NAME
 from splade_bridge.engines.base import AUTO, Searcher
-from splade_bridge.errors import UsageError
+from splade_bridge.errors import UsageError, require
 from splade_bridge.formats.queries import Queries
 from splade_bridge.retrieval.encode_queries import encode_queries
 from splade_bridge.retrieval.two_step import TwoStepSearcher
@@ -295,7 +295,9 @@ def time_encoding(
 
     Raises:
         BadInputError: the queries or the model cannot be read.
+        MissingToolError: the extra ``encode`` is not installed.
     """
+    require("encode", "encoding queries")
     from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
     from splade_bridge.text.corpora import read_texts
 

@@ -10,7 +10,7 @@ from splade_bridge.data.counts import Counts
 from splade_bridge.data.manifest import Manifest, VocabularyInfo
 from splade_bridge.data.quantize import QuantizeOptions, Quantizer
 from splade_bridge.data.vectors import ImpactBatch
-from splade_bridge.errors import BadInputError
+from splade_bridge.errors import BadInputError, require
 from splade_bridge.formats.queries import Queries, read_queries
 from splade_bridge.text.corpora import Text, read_texts
 
@@ -29,6 +29,7 @@ class QueryEncoder:
     def __init__(
         self, model: str, quantize: QuantizeOptions | None = None, max_length: int = 256
     ) -> None:
+        require("encode", "encoding queries")
         from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
 
         self._encoder = load_encoder(model, "query", EncodeOptions(max_length=max_length))
@@ -100,6 +101,7 @@ def encode_queries(
 
     Raises:
         BadInputError: the queries or the model cannot be read.
+        MissingToolError: the extra ``encode`` is not installed.
     """
     texts = list(read_texts(source, "queries"))
     if not texts:  # before a model is loaded for nothing

@@ -21,7 +21,7 @@ import numpy as np
 import orjson
 
 from splade_bridge.data.manifest import base_tools
-from splade_bridge.errors import BadInputError, MismatchError, MissingToolError, UsageError
+from splade_bridge.errors import BadInputError, MismatchError, UsageError, require
 from splade_bridge.files import atomic_writer, folder_lock, sha256_file
 from splade_bridge.outputs import MANIFEST, check_output, discard, mark
 from splade_bridge.retrieval.runs import read_run
@@ -315,10 +315,7 @@ def _scorer(options: ScoreOptions) -> Scorer:
     assert options.model
     if options.teacher == "sparse":
         return _sparse(options, options.model)
-    try:
-        import sentence_transformers  # noqa: F401
-    except ImportError as error:
-        raise MissingToolError(f"{error}: pip install 'splade-bridge[train]'") from error
+    require("train", "a teacher")
     make = _cross_encoder if options.teacher == "cross-encoder" else _dense
     try:
         return make(options, str(model_folder(options.model, "--model")))
