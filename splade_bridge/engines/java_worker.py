@@ -10,7 +10,7 @@ import itertools
 import struct
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from splade_bridge.data.closing import Closing
@@ -26,6 +26,7 @@ class JavaWorker(Closing):
 
     Args:
         folder: of the index.
+        class_path: jars of a Lucene that opens it.
         heap: most bytes of the JVM's heap.
         refused: makes the error of a request that failed from the exception's name and message.
 
@@ -35,7 +36,11 @@ class JavaWorker(Closing):
     """
 
     def __init__(
-        self, folder: Path, heap: int, refused: Callable[[str, str], SpladeBridgeError]
+        self,
+        folder: Path,
+        class_path: Sequence[Path],
+        heap: int,
+        refused: Callable[[str, str], SpladeBridgeError],
     ) -> None:
         self._refused = refused
         self._numbers = itertools.count(1)
@@ -45,7 +50,9 @@ class JavaWorker(Closing):
         self._wanted = {0}
         self._arrived: dict[int, tuple[bool, bytes]] = {}
         self._fault: SpladeBridgeError | None = None
-        self._process = JavaProcess("worker", folder, heap=heap, about=str(folder))
+        self._process = JavaProcess(
+            "worker", folder, class_path=class_path, heap=heap, about=str(folder)
+        )
         try:
             self.receive(0)
         except BaseException:

@@ -22,9 +22,19 @@ from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import ImpactBatch, Int64Array
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.base import VOCABULARY, BuildOptions, Engine, ReadBack, Searcher
+from splade_bridge.engines.findings import Finding, attempt
 from splade_bridge.engines.impact_stream import write_stream
-from splade_bridge.engines.java import (
+from splade_bridge.engines.jars import (
+    Lucene,
     anserini_jar,
+    anserini_version,
+    fetch_ahead,
+    found,
+    lucene_for_writing,
+    users_anserini,
+)
+from splade_bridge.engines.java import (
+    HELPER,
     answering,
     environment,
     exactly,
@@ -35,7 +45,8 @@ from splade_bridge.engines.java import (
 from splade_bridge.engines.lucene_index import LuceneIndex, Query, Statistics
 from splade_bridge.engines.lucene_options import LuceneOptions
 from splade_bridge.engines.process import LentPaths
-from splade_bridge.errors import ExternalProgramError
+from splade_bridge.errors import ExternalProgramError, UsageError, install
+from splade_bridge.files import asset
 from splade_bridge.formats.base import ImpactSource, refuse_empty
 from splade_bridge.formats.jsonvector import JsonVectorWriter
 
@@ -50,26 +61,60 @@ class LuceneEngine(Engine):
 
     name = "lucene"
     algorithms = ("exhaustive", "block_max_maxscore")
-    options: LuceneOptions
+    options: LuceneOptions = LuceneOptions()
 
     def check_installed(self) -> None:
-        """Look for Java and the jar."""
+        """Look for Java and a Lucene to write with, which is fetched if it is missing."""
         java()
+        self.lucene()
+
+    def lucene(self) -> Lucene:
+        """What an index is written with."""
+        if self.options.route == "helper":
+            return lucene_for_writing(self.options.version)
         anserini_jar()
+        lucene = users_anserini()
+        assert lucene is not None
+        if self.options.version and not lucene.version.fits(self.options.version):
+            raise UsageError(
+                f"Anserini's route writes with Anserini's own Lucene, which is {lucene.version} "
+                f"and not {self.options.version}"
+            )
+        return lucene
 
     def tools(self) -> dict[str, str]:
-        """The jar carries Lucene's and Anserini's version in its name."""
-        return {
-            "anserini": anserini_jar().name.split("-")[1],
+        """The Lucene that writes, Java, and Anserini where its route is used."""
+        anserini = {}
+        if self.options.route == "anserini":
+            anserini["anserini"] = anserini_version(anserini_jar())
+        return anserini | {
+            "lucene": str(self.lucene().version),
             "Java": str(java_version(java())),
         }
+
+    def findings(self) -> list[Finding]:
+        """Java, each Lucene that is found, Anserini, and the helper."""
+        lucene = install("lucene")
+        return [
+            Finding("Java >= 21", "engine lucene", attempt(_java), f"{lucene}, or set JAVA_HOME"),
+            Finding("Lucene", "engine lucene", _found(),
+                    f"{lucene}, then splade-bridge doctor --fetch"),
+            Finding("Anserini", "index --route anserini", attempt(lambda: anserini_jar().name),
+                    f"optional: {install('pyserini')}, or set ANSERINI_JAR"),
+            Finding("Lucene helper", "engine lucene", attempt(lambda: str(asset(HELPER))),
+                    "pip install splade-bridge again"),
+        ]  # fmt: skip
+
+    def fetch(self) -> list[str]:
+        """The Lucene that writes, and the newest, which searches."""
+        return [f"Lucene {lucene}" for lucene in fetch_ahead()]
 
     def _write(self, source: ImpactSource, folder: Path, options: BuildOptions) -> ReadBack:
         heap = max(options.memory, 512 * MEGABYTE)
         if self.options.route == "anserini":
-            stats = _index_with_anserini(source, folder, options.threads, heap)
+            stats = _index_with_anserini(source, folder, options.threads, heap, self.lucene())
         else:
-            stats = _index_with_helper(source, folder, options.threads, heap)
+            stats = _index_with_helper(source, folder, options.threads, heap, self.lucene())
         (folder / "write.lock").unlink(missing_ok=True)
         if stats.ids != stats.documents:
             raise ExternalProgramError(
@@ -79,7 +124,7 @@ class LuceneEngine(Engine):
 
     def open(self, path: Path, manifest: Manifest | None) -> Searcher:
         """Take the vocabulary from beside the index, or from the index itself."""
-        self.check_installed()
+        java()
         index = LuceneIndex(path)
         if manifest is not None:
             return LuceneSearcher(path, manifest, Vocabulary.load(path / VOCABULARY), index)
@@ -136,17 +181,32 @@ class LuceneSearcher(Searcher):
         self._index.close()
 
 
-def _index_with_helper(source: ImpactSource, folder: Path, threads: int, heap: int) -> Statistics:
+def _java() -> str:
+    return f"{java_version(java())} ({java()})"
+
+
+def _found() -> str | None:
+    return attempt(lambda: ", ".join(map(str, found()))) or None
+
+
+def _index_with_helper(
+    source: ImpactSource, folder: Path, threads: int, heap: int, lucene: Lucene
+) -> Statistics:
     def send(requests: BinaryIO) -> None:
         write_stream(requests, source.batches(), source.vocabulary)
         refuse_empty(source.counts, source.path)
 
     buffer = str(heap // MEGABYTE // 4)
-    with answering("index", folder, str(threads), buffer, heap=heap, send=send) as answers:
+    with answering(
+        "index", folder, str(threads), buffer,
+        class_path=lucene.class_path, heap=heap, send=send,
+    ) as answers:  # fmt: skip
         return Statistics.unpack(exactly(answers, 40))
 
 
-def _index_with_anserini(source: ImpactSource, folder: Path, threads: int, heap: int) -> Statistics:
+def _index_with_anserini(
+    source: ImpactSource, folder: Path, threads: int, heap: int, lucene: Lucene
+) -> Statistics:
     """The reference route: JSON that we wrote, so that nothing in it can be lost, then Anserini.
 
     Its exit status says nothing, so it is believed only when its counts are the input's. A term
@@ -165,11 +225,11 @@ def _index_with_anserini(source: ImpactSource, folder: Path, threads: int, heap:
             "-generator", "DefaultLuceneDocumentGenerator", "-threads", str(threads),
             "-impact", "-pretokenized", "-optimize",
             "-memoryBuffer", str(heap // MEGABYTE // 2),
-            heap_megabytes=heap // MEGABYTE, name=paths.name,
+            class_path=lucene.class_path, heap_megabytes=heap // MEGABYTE, name=paths.name,
         )  # fmt: skip
         done = subprocess.run(command, capture_output=True, env=environment(), pass_fds=paths.open)
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
         raise ExternalProgramError(f"Anserini, {folder}: status {done.returncode}: {said[-1]}")
-    with LuceneIndex(folder) as index:
+    with LuceneIndex(folder, lucene) as index:
         return index.statistics()

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from splade_bridge.data.closing import Closing
 from splade_bridge.data.vectors import Float32Array, Int64Array, row_pointers
+from splade_bridge.engines.jars import Lucene, lucene_for_reading
 from splade_bridge.engines.java_worker import Call, JavaWorker
 from splade_bridge.errors import BadInputError, ExternalProgramError, SpladeBridgeError
 
@@ -84,13 +85,18 @@ class LuceneIndex(Closing):
 
     Any thread may call any method; a search may be left half-read.
 
+    Args:
+        path: the folder of the index.
+        lucene: what opens it; None for the newest of those found that can.
+
     Raises:
         BadInputError: from any method: the folder holds no index that can be read.
         ExternalProgramError: from any method: the JVM died.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, lucene: Lucene | None = None) -> None:
         self.path = path
+        self.lucene = lucene_for_reading(path) if lucene is None else lucene
         self._starting = threading.Lock()
         self._worker: JavaWorker | None = None
 
@@ -101,7 +107,9 @@ class LuceneIndex(Closing):
                 self._worker.close()
                 self._worker = None
             if self._worker is None:
-                self._worker = JavaWorker(self.path, SEARCH_HEAP, self._refused)
+                self._worker = JavaWorker(
+                    self.path, self.lucene.class_path, SEARCH_HEAP, self._refused
+                )
             return self._worker
 
     def _refused(self, kind: str, message: str) -> SpladeBridgeError:
