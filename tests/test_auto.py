@@ -9,8 +9,8 @@ import numpy as np
 import orjson
 import pytest
 
+from command_line import run
 from small import MemorySource, as_pairs, brute_force, queries_of, random_matrix
-from splade_bridge.cli.app import main
 from splade_bridge.data.hits import Hits
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import ImpactBatch
@@ -201,18 +201,14 @@ def test_two_steps_choose_for_the_queries_and_depth_of_the_first(
 
 
 def test_the_command_line(
-    tmp_path: Path, index: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
-    quick: None,
-) -> None:  # fmt: skip
+    tmp_path: Path, index: Path, capfd: pytest.CaptureFixture[str], quick: None
+) -> None:
     (tmp_path / "topics.tsv").write_text("q1\tt1 t1 t2 t3\nq2\tt5 t5 t6\n")
-    monkeypatch.setattr("sys.argv", [
-        "splade-bridge", "search", str(index), "-k", "5", "-q", str(tmp_path / "topics.tsv"), "-o",
-        str(tmp_path / "run"), "--algorithm", "auto", "--json",
-    ])  # fmt: skip
-    with pytest.raises(SystemExit, match=r"^0$"):
-        main()
+    status, out, _ = run(
+        capfd, "search", index, "-k", 5, "-q", tmp_path / "topics.tsv", "-o", tmp_path / "run",
+        "--algorithm", "auto", "--json",
+    )  # fmt: skip
+    assert status == 0
     with open_index(index) as searcher:
-        assert orjson.loads(capfd.readouterr().out)["algorithm"] in searcher.algorithms
-    monkeypatch.setattr("sys.argv", ["splade-bridge", "inspect", str(index)])
-    with pytest.raises(SystemExit, match=r"^0$"):
-        main()
+        assert orjson.loads(out)["algorithm"] in searcher.algorithms
+    assert run(capfd, "inspect", index)[0] == 0

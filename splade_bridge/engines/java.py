@@ -24,7 +24,7 @@ MAIN = "splade_bridge.Main"
 OURS = "splade-bridge: "
 """Begins the line with which the helper says why it ends."""
 
-NO_REASON = ("WARNING:", "Picked up ", "NOTE: Picked up ", "OpenJDK 64-Bit Server VM warning:")
+NO_REASON = ("WARNING:", "INFO:", "Picked up ", "NOTE: Picked up ", "OpenJDK 64-Bit Server VM warn")
 
 
 def java() -> Path:
