@@ -2,98 +2,40 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
 import platform
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
-from splade_bridge.engines import java as jvm
-from splade_bridge.engines import pisa_programs
-from splade_bridge.engines.pisa_worker import library
-from splade_bridge.errors import MissingToolError
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked for.
-
-    Attributes:
-        needed_for: what does not work without it.
-        found: version or place; None if it is not there.
-        remedy: the command that brings it.
-    """
-
-    name: str
-    needed_for: str
-    found: str | None
-    remedy: str
+from splade_bridge.engines.findings import Finding, version_of
+from splade_bridge.engines.registry import NAMES, engine
+from splade_bridge.errors import install
 
 
 def examine() -> list[Finding]:
-    """Look for everything; runs ``java -version`` and imports torch."""
-    linux_x86 = platform.system() == "Linux" and platform.machine() == "x86_64"
-    pisa_remedy = (
-        "pip install 'splade-bridge[pisa]'"
-        if linux_x86
-        else f"PISA's wheel is for Linux x86-64 only, this is {platform.system()} "
-        f"{platform.machine()}: build PISA and set PISA_BIN"
-    )
-    lucene, bridge = "pip install 'splade-bridge[lucene]'", "pip install splade-bridge"
+    """Look for everything; runs ``java -version`` and imports torch. Asks no network."""
+    own = [finding for name in NAMES for finding in engine(name).findings()]
+    encode = install("encode")
     return [
         Finding("Python", "everything", platform.python_version(), ""),
-        Finding("Java >= 21", "engine lucene", _java(), f"{lucene}, or set JAVA_HOME"),
-        Finding("Anserini jar", "engine lucene", _try(lambda: jvm.anserini_jar().name), lucene),
-        Finding("Lucene helper", "engine lucene", _try(_helper), f"{bridge} again"),
-        Finding("PISA library", "engine pisa", _pisa(), pisa_remedy),
-        Finding("PISA programs", "engine pisa with --pisa-bin", _pisa_bin(),
-                "optional: build PISA and set PISA_BIN"),
-        Finding("torch", "encode", _version("torch"), "pip install torch"),
+        *own,
+        Finding("torch", "encode", version_of("torch"), encode),
         Finding("GPU", "fast encoding", _gpu(), "optional: an NVIDIA GPU and torch's CUDA build"),
-        Finding("transformers", "encode", _version("transformers"), "pip install transformers"),
-        Finding("pytrec_eval", "evaluate", _version("pytrec-eval-terrier"),
+        Finding("transformers", "encode", version_of("transformers"), encode),
+        Finding("pytrec_eval", "evaluate", version_of("pytrec-eval-terrier"),
                 "pip install pytrec-eval-terrier"),
-        Finding("ir_measures", "evaluate", _version("ir-measures"), "pip install ir-measures"),
-        Finding("ir_datasets", "corpora by ir_datasets id", _version("ir-datasets"),
-                "optional: pip install 'splade-bridge[datasets]'"),
-        Finding("sentence-transformers", "training", _version("sentence-transformers"),
-                "optional: pip install 'splade-bridge[train]'"),
+        Finding("ir_measures", "evaluate", version_of("ir-measures"), "pip install ir-measures"),
+        Finding("ir_datasets", "corpora by ir_datasets id", version_of("ir-datasets"),
+                f"optional: {install('datasets')}"),
+        Finding("sentence-transformers", "training", version_of("sentence-transformers"),
+                f"optional: {install('train')}"),
     ]  # fmt: skip
 
 
-def _try(look: Callable[[], str]) -> str | None:
-    try:
-        return look()
-    except MissingToolError:
-        return None
+def fetch() -> list[str]:
+    """Bring what engines would fetch when they need it; what is there now, a line each.
 
-
-def _helper() -> str:
-    from splade_bridge.files import asset
-
-    return str(asset(jvm.HELPER))
-
-
-def _java() -> str | None:
-    program = _try(lambda: str(jvm.java()))
-    return program and f"{jvm.java_version(Path(program))} ({program})"
-
-
-def _pisa() -> str | None:
-    return f"pyterrier-pisa {_version('pyterrier-pisa')}" if library() else None
-
-
-def _pisa_bin() -> str | None:
-    folder = os.environ.get("PISA_BIN")
-    if not folder:
-        return None
-
-    def look() -> str:
-        pisa_programs.check(Path(folder))
-        return folder
-
-    return _try(look)
+    Raises:
+        MissingToolError: it cannot be fetched.
+    """
+    return [line for name in NAMES for line in engine(name).fetch()]
 
 
 def _gpu() -> str | None:
@@ -104,10 +46,3 @@ def _gpu() -> str | None:
     if not torch.cuda.is_available():
         return None
     return ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None

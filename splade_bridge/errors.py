@@ -5,6 +5,33 @@ Messages say what is wrong, where (``file:line`` or a query id) and what to do a
 
 from __future__ import annotations
 
+import importlib.util
+
+EXTRAS = {
+    "encode": ("torch", "transformers", "safetensors"),
+    "train": ("sentence_transformers", "datasets", "accelerate", "peft", "tensorboard"),
+}
+"""Extras of pyproject.toml that :func:`require` knows, and what is imported of them."""
+
+
+def install(extra: str) -> str:
+    """The command that brings an extra; pip takes what it names from the installed package."""
+    return f"pip install 'splade-bridge[{extra}]'"
+
+
+def require(extra: str, what: str) -> None:
+    """Look for the packages of an extra, without importing any.
+
+    Args:
+        what: what they are needed for, as the subject of the message.
+
+    Raises:
+        MissingToolError: one is missing; the message names the extra.
+    """
+    for package in EXTRAS[extra]:
+        if importlib.util.find_spec(package) is None:
+            raise MissingToolError(f"{what} needs {package}: {install(extra)}")
+
 
 class SpladeBridgeError(Exception):
     """Root of the tree; never raised itself."""

@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from splade_bridge.engines.jars import anserini_jar, lucene_for_writing
 from splade_bridge.engines.registry import NAMES, engine
-from splade_bridge.errors import MissingToolError
+from splade_bridge.errors import EXTRAS, MissingToolError
+
+if TYPE_CHECKING:
+    from tiny_training import World
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+HEAVY = {package for extra in ("encode", "train") for package in EXTRAS[extra]}
+ABSENT = {package for package in HEAVY if importlib.util.find_spec(package) is None}
+"""What encoding and training need and this environment, thin on purpose, does not have."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A module that cannot be imported for want of torch and the like is skipped, not broken."""
+    report = yield
+    call = getattr(report, "call", None)
+    cause = call.excinfo.value.__cause__ if call and call.excinfo else None
+    name = (getattr(cause, "name", None) or "").partition(".")[0]
+    if report.failed and isinstance(cause, ModuleNotFoundError) and name in ABSENT:
+        report.outcome = "skipped"
+        report.longrepr = (str(collector.path), 0, f"Skipped: {name} is not installed")
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -20,20 +47,72 @@ def shared() -> Path:
     return SHARED
 
 
-@pytest.fixture(params=NAMES)
-def engine_name(request: pytest.FixtureRequest) -> str:
-    """Every engine in turn."""
+FURTHER_LUCENES = ("9.12", "10.6")
+"""Beside the default, which is pyserini's 9.9 where that is installed."""
+
+
+@pytest.fixture(scope="session")
+def lucene_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A folder with the jars of a Lucene, for ``SPLADE_BRIDGE_LUCENE``; fetched if missing."""
+    made: dict[str, Path] = {}
+
+    def folder(version: str) -> Path:
+        if version not in made:
+            try:
+                lucene = lucene_for_writing(version)
+            except MissingToolError as error:
+                pytest.skip(str(error))
+            made[version] = tmp_path_factory.mktemp(f"lucene-{version}")
+            for jar in lucene.class_path:
+                (made[version] / jar.name).symlink_to(jar)
+        return made[version]
+
+    return folder
+
+
+@pytest.fixture(
+    params=[
+        *NAMES,
+        *(pytest.param(f"lucene {v}", marks=pytest.mark.models) for v in FURTHER_LUCENES),
+    ]
+)
+def engine_name(
+    request: pytest.FixtureRequest,
+    lucene_folder: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> str:
+    """Every engine in turn; Lucene in several versions."""
+    name, _, version = str(request.param).partition(" ")
+    if version:
+        monkeypatch.setenv("SPLADE_BRIDGE_LUCENE", str(lucene_folder(version)))
     try:
-        engine(request.param).check_installed()
+        engine(name).check_installed()
     except MissingToolError as error:
         pytest.skip(str(error))
-    return str(request.param)
+    return name
+
+
+@pytest.fixture(scope="session")
+def anserini() -> Path:
+    """The fat jar; skip where there is none."""
+    try:
+        return anserini_jar()
+    except MissingToolError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")
 def lucene() -> None:
-    """Skip where Java or the jar is missing."""
+    """Skip where Java or every Lucene is missing."""
     try:
         engine("lucene").check_installed()
     except MissingToolError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The files of a training that takes a second."""
+    from tiny_training import World  # torch, which most tests do without
+
+    return World(tmp_path_factory.mktemp("world"))

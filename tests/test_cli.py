@@ -61,7 +61,7 @@ def test_index_search_evaluate_from_end_to_end(
     (work / "run").write_text(out)
     (work / "qrels").write_text("q1 0 d2 1\nq2 0 d3 1\nq4 0 d1 1\n")
     status, out, err = run(
-        capfd, "evaluate", "qrels", "run", "-m", "RR@10", "--json", "--per-query"
+        capfd, "evaluate", "qrels", "run", "-M", "RR@10", "--json", "--per-query"
     )
     assert status == 0
     result = orjson.loads(out)
@@ -140,8 +140,8 @@ def test_bad_vectors_name_the_line_and_leave_nothing(
         (["encode", "array.jsonl", "-m", "model", "-o", "v"], 4, "array.jsonl:2"),
         (["encode", "twice.jsonl", "-m", "model", "-o", "v"], 4, "twice.jsonl:2"),
         (["evaluate", "queries.tsv", "docs.jsonl"], 4, "queries.tsv:1"),
-        (["evaluate", "qrels", "empty", "-m", "nDCG@10"], 4, "empty by qrels: the run is empty"),
-        (["evaluate", "qrels", "run", "-m", "speed"], 2, "nDCG@10"),
+        (["evaluate", "qrels", "empty", "-M", "nDCG@10"], 4, "empty by qrels: the run is empty"),
+        (["evaluate", "qrels", "run", "-M", "speed"], 2, "nDCG@10"),
         (["verify", "good", "-q", "queries.tsv"], 2, "two"),
         (["verify", "good", "other", "-q", "queries.tsv"], 7, "query q1, rank 1"),
         (["explain", "good", "q9", "d1", "-q", "queries.tsv"], 4, "q9"),
@@ -163,6 +163,8 @@ def test_mistakes_get_their_message_and_exit_code(
     (work / "qrels").write_text("q1 0 d1 1\n")
     (work / "run").write_text("q1 Q0 d1 1 5 x\n")
     (work / "empty").write_text("")
+    if arguments[0] == "encode" or "no/such-model" in arguments:
+        pytest.importorskip("torch")
     if "model" in arguments:
         save_checkpoint(work / "model")
     for name in ("good", "other"):

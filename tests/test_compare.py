@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from sentence_transformers import SparseEncoder
 from typer.testing import CliRunner
 
 from checkpoints import save_checkpoint
@@ -333,6 +332,8 @@ def test_recipes_are_variants(tmp_path: Path) -> None:
     assert trained.bytes["encode"] + more.bytes["encode"] == sum(encoded)
     # The vectors are those of the same recipe trained by hand: on a CPU weights are the same.
     by_hand = train_recipe(recipe, tmp_path / "by-hand")
+    from sentence_transformers import SparseEncoder
+
     model = SparseEncoder(str(by_hand), device="cpu")
     asked = [world.queries[query_id] for query_id in world.qrels]
     documents = model.encode_document([*world.documents.values()], convert_to_sparse_tensor=False)

@@ -344,7 +344,9 @@ def test_missing_java_says_what_to_install(
     assert issubclass(MissingToolError, SpladeBridgeError) and MissingToolError.exit_code == 3
 
 
-def test_anserinis_own_route_is_believed_only_with_its_counts(tmp_path: Path, lucene: None) -> None:
+def test_anserinis_own_route_is_believed_only_with_its_counts(
+    tmp_path: Path, lucene: None, anserini: Path
+) -> None:
     documents = random_matrix(3, 100, 20, 0.4, 9)
     doc_ids = [f"d{i}" for i in range(100)]
     documents[:, 0] = np.maximum(documents[:, 0], 1)  # Anserini drops empty documents

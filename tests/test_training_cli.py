@@ -23,11 +23,6 @@ from tiny_training import World
 run = CliRunner().invoke
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return World(tmp_path_factory.mktemp("world"))
-
-
 def test_a_recipe_is_the_default_command(world: World, tmp_path: Path) -> None:
     recipe, out = world.recipe(), tmp_path / "out"
     told = run(app, ["train", str(recipe), "-o", str(out), "--set", "train.steps=1", "--json"])

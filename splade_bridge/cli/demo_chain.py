@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from splade_bridge.data.manifest import Side
 from splade_bridge.demo import collection
 from splade_bridge.engines.registry import NAMES, engine
-from splade_bridge.errors import MismatchError, MissingToolError
+from splade_bridge.errors import MismatchError, MissingToolError, require
 from splade_bridge.evaluation.evaluate import Evaluation, evaluate
 from splade_bridge.evaluation.qrels import read_qrels
 from splade_bridge.retrieval.runs import Run, read_run
@@ -59,13 +59,38 @@ class DemoResult:
     seconds: dict[str, float]
 
 
+def as_printed(result: DemoResult) -> dict[str, Any]:
+    """The result as ``--json`` prints it, in the words of the commands that the demo runs."""
+    engines = [
+        {
+            "engine": r.engine,
+            "source": r.source,
+            "bytes": r.index_bytes,
+            "mean_ms": r.milliseconds,
+            "measures": r.evaluation.means,
+        }
+        for r in result.engines
+    ]
+    return {
+        "documents": result.documents,
+        "queries": result.questions,
+        "engines": engines,
+        "samples": [{"query": asked, "doc_id": found} for asked, found in result.samples],
+        "skipped": result.skipped,
+        "seconds": sum(result.seconds.values()),
+        "steps": [{"command": c, "seconds": s} for c, s in result.seconds.items()],
+    }
+
+
 def check_model(model: str) -> None:
     """Load both sides of ``model``, so that a wrong one is refused before anything is made.
 
     Raises:
         BadInputError: no such model, or not one that gives sparse term weights.
         MismatchError: the terms of its two sides differ.
+        MissingToolError: the extra ``encode`` is not installed.
     """
+    require("encode", "the demo")
     from splade_bridge.encoding.side import load_side
 
     document, query = (load_side(model, side).vocabulary for side in get_args(Side))
@@ -125,7 +150,7 @@ def run_demo(
     for name in names:
         written = ["--latencies", at(f"{name}.ms.tsv"), "-o", at(f"{name}.run")]
         step(f"search with {name}", "search", at(name), *asked, *written)
-    measures = [flag for measure in MEASURES for flag in ("-m", measure)]
+    measures = [flag for measure in MEASURES for flag in ("-M", measure)]
     for name in names:
         judged = [at("qrels.tsv"), at(f"{name}.run")]
         step(f"how good is the run of {name}?", "evaluate", *judged, *measures)

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from splade_bridge.cli.options import Json, print_json
+from splade_bridge.cli.options import Json
+from splade_bridge.cli.telling import note, print_json
 
 NAME = "doctor"
 
 
-def command(json: Json = False) -> None:
+def command(
+    fetch: Annotated[
+        bool,
+        typer.Option("--fetch", help="First fetch what would be fetched later, as Lucene's jars."),
+    ] = False,
+    json: Json = False,
+) -> None:
     """Show what is installed, and the command that brings what is not.
 
-    Exits with 3 if something is missing that is not optional.
+    Exits with 3 if something is missing that is not optional. Without --fetch no network is asked;
+    after it none is needed.
     """
-    from splade_bridge.doctor import examine
+    from splade_bridge import doctor
 
-    findings = examine()
+    if fetch:
+        for line in doctor.fetch():
+            note(line)
+    findings = doctor.examine()
     if json:
-        print_json(findings)
+        print_json({"findings": findings})
     else:
         for f in findings:
             mark, what = ("ok", f.found) if f.found else ("--", f"not found; {f.remedy}")

@@ -9,7 +9,7 @@ from typing import NoReturn
 from splade_bridge.comparison.spec import Bm25, Encoded, Spec, ToTrain, Variant, Vectors
 from splade_bridge.engines.base import AUTO
 from splade_bridge.engines.registry import engine
-from splade_bridge.errors import BadInputError, SpladeBridgeError, UsageError
+from splade_bridge.errors import BadInputError, SpladeBridgeError, UsageError, require
 from splade_bridge.evaluation.evaluate import evaluate
 from splade_bridge.evaluation.qrels import Qrels, read_qrels
 from splade_bridge.formats.detect import open_source
@@ -83,7 +83,8 @@ def _check_queries(variant: Variant) -> None:
 
 
 def _check_bm25(source: Bm25) -> None:
-    from splade_bridge.engines.java import anserini_jar, java
+    from splade_bridge.engines.jars import anserini_jar
+    from splade_bridge.engines.java import java
 
     _check_text(source.corpus, "documents")
     _check_text(source.topics, "queries")
@@ -105,6 +106,7 @@ def _check_model(model: str | ToTrain) -> None:
         return
     from splade_bridge.encoding.snapshot import find_snapshot
 
+    require("encode", "encoding")
     find_snapshot(model)
 
 

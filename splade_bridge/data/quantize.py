@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from splade_bridge.data.manifest import QuantizationInfo, Rounding
-from splade_bridge.data.vectors import ImpactBatch, SparseBatch, row_pointers
+from splade_bridge.data.vectors import ImpactBatch, SparseBatch, counted, row_pointers
 from splade_bridge.errors import BadInputError
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,19 @@ class QuantizeOptions:
     scale: float = DEFAULT_SCALE
     rounding: Rounding = "nearest"
     clip: int | None = None
+
+
+def quantize_options(
+    scale: float | None = None, rounding: Rounding = "nearest", clip: int | None = None
+) -> QuantizeOptions | None:
+    """Options from what was asked for; None for nothing, so that each source takes its default.
+
+    Args:
+        scale: None for the default.
+    """
+    if (scale, rounding, clip) == (None, "nearest", None):
+        return None
+    return QuantizeOptions(DEFAULT_SCALE if scale is None else scale, rounding, clip)
 
 
 class Quantizer:
@@ -65,10 +78,9 @@ class Quantizer:
             np.minimum(impacts, self.options.clip, out=impacts)
         keep = impacts >= 1
         self._dropped += int(keep.size - keep.sum())
-        kept_before = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])
         return ImpactBatch(
             batch.ids,
-            row_pointers(np.diff(kept_before[batch.indptr])),
+            row_pointers(counted(keep, batch.indptr)),
             batch.indices[keep],
             impacts[keep].astype(np.int32),
         )
@@ -84,15 +96,7 @@ class Quantizer:
 
 def warn_if_inexact(queries: ImpactBatch, max_impact: int, place: str) -> int:
     """The largest score that a query could reach, sum of q x ``max_impact``; warns from 2^24 on."""
-    sums = (
-        np.add.reduceat(
-            np.append(queries.impacts, 0).astype(np.int64),
-            np.minimum(queries.indptr[:-1], queries.indptr[-1]),
-        )
-        if len(queries)
-        else np.zeros(0, np.int64)
-    )
-    sums = np.where(np.diff(queries.indptr) == 0, 0, sums)
+    sums = queries.row_sums()
     if not sums.size:
         return 0
     worst = int(sums.argmax())

@@ -166,7 +166,7 @@ class DeviceRunner(Closing):
                     progress(*step)
                 case Written(number, note, counts):
                     worker.in_flight -= 1
-                    store.add(number, note, counts)
+                    store.written(number, note, counts)
                 case Done(stats):
                     worker.done, worker.stats = True, stats
 

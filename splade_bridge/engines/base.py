@@ -20,6 +20,7 @@ from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest, base_tools
 from splade_bridge.data.vectors import ImpactBatch, Int64Array
 from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.engines.findings import Finding
 from splade_bridge.errors import ExternalProgramError, UsageError
 from splade_bridge.files import staged_folder
 from splade_bridge.formats.base import ImpactSource
@@ -225,3 +226,15 @@ class Engine(abc.ABC):
     def tools(self) -> dict[str, str]:
         """Names and versions of what the engine runs on, for the manifest."""
         return {}
+
+    def findings(self) -> list[Finding]:
+        """What the engine needs and what of it is here, for ``doctor``; fetches nothing."""
+        return []
+
+    def fetch(self) -> list[str]:
+        """Bring now what would be fetched when it is needed; a line for each thing that is there.
+
+        Raises:
+            MissingToolError: it cannot be fetched.
+        """
+        return []

@@ -13,10 +13,19 @@ class LuceneOptions:
     """How a Lucene index is built.
 
     Attributes:
+        version: the Lucene that writes it, as ``10.4`` or ``10.4.0``, fetched if it is missing;
+            None for that of the user's Anserini, or 10.4 where there is none.
         route: our helper, or Anserini's own IndexCollection, which is slow and may lose documents
             (and is found out then).
     """
 
+    version: str | None = field(
+        default=None,
+        metadata={
+            "help": "The Lucene that writes, as 10.4; it and later ones open the index. "
+            "Your Anserini's, else 10.4."
+        },
+    )
     route: Route = field(
         default="helper",
         metadata={

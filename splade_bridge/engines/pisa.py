@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import logging
 import os
 import pickle
+import platform
 import subprocess
 import sys
 import tempfile
@@ -27,6 +27,7 @@ from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines import pisa_programs
 from splade_bridge.engines.base import VOCABULARY, BuildOptions, Engine, ReadBack, Searcher
+from splade_bridge.engines.findings import Finding, attempt, version_of
 from splade_bridge.engines.pisa_options import PisaOptions
 from splade_bridge.engines.pisa_profile import (
     ALGORITHMS,
@@ -35,14 +36,13 @@ from splade_bridge.engines.pisa_profile import (
     resolved,
 )
 from splade_bridge.engines.pisa_worker import Answer, library
-from splade_bridge.errors import ExternalProgramError, MissingToolError, UsageError
+from splade_bridge.errors import ExternalProgramError, MissingToolError, UsageError, install
 from splade_bridge.files import mapped
 from splade_bridge.formats.base import ImpactSource, refuse_empty
 from splade_bridge.formats.pisa import RAW_FILES, number_name, write_canonical
 
 log = logging.getLogger(__name__)
 
-INSTALL = "pip install 'splade-bridge[pisa]' (Linux x86-64 only)"
 LISTS = "lists.npy"
 FREQUENCIES = "frequencies.npy"
 MOST_TERMS_AHEAD = 500
@@ -54,7 +54,7 @@ class PisaEngine(Engine):
 
     name = "pisa"
     algorithms = ALGORITHMS
-    options: PisaOptions
+    options: PisaOptions = PisaOptions()
 
     @property
     def programs(self) -> Path | None:
@@ -73,16 +73,28 @@ class PisaEngine(Engine):
         if self.programs is not None:
             pisa_programs.check(self.programs, reorder=self.options.reorder)
         elif library() is None:
-            raise MissingToolError(
-                f"PISA is not installed: {INSTALL}, or set PISA_BIN to the folder of your own"
-            )
+            raise MissingToolError(f"PISA is not installed: {_remedy()}")
 
     def tools(self) -> dict[str, str]:
         """The wheel's version."""
-        try:
-            return {"pyterrier-pisa": importlib.metadata.version("pyterrier-pisa")}
-        except importlib.metadata.PackageNotFoundError:
-            return {}
+        version = version_of("pyterrier-pisa")
+        return {"pyterrier-pisa": version} if version else {}
+
+    def findings(self) -> list[Finding]:
+        """The wheel, and the user's own programs."""
+        version = version_of("pyterrier-pisa") if library() else None
+        return [
+            Finding("PISA library", "engine pisa", version and f"pyterrier-pisa {version}",
+                    _remedy()),
+            Finding("PISA programs", "engine pisa with --pisa-bin", attempt(self._own),
+                    "optional: build PISA and set PISA_BIN"),
+        ]  # fmt: skip
+
+    def _own(self) -> str:
+        if self.programs is None:
+            raise MissingToolError("PISA_BIN is not set")
+        pisa_programs.check(self.programs)
+        return str(self.programs)
 
     def _write(self, source: ImpactSource, folder: Path, options: BuildOptions) -> ReadBack:
         ids = DocIdWriter(folder)
@@ -91,8 +103,7 @@ class PisaEngine(Engine):
             for batch in source.batches():
                 transposer.add(batch.indptr, batch.indices, batch.impacts)
                 ids.add(batch.ids)
-                running = np.concatenate([[0], np.cumsum(batch.impacts, dtype=np.int64)])
-                lengths.append(np.diff(running[batch.indptr]))
+                lengths.append(batch.row_sums())
             ids.close()
             refuse_empty(source.counts, source.path)
             width = len(source.vocabulary)
@@ -129,6 +140,17 @@ class PisaEngine(Engine):
         if self.programs is not None:
             return PisaProgramSearcher(path, manifest, self.programs)
         return PisaSearcher(path, manifest)
+
+
+def _remedy() -> str:
+    """What brings PISA, or why no wheel can."""
+    system, machine, python = platform.system(), platform.machine(), sys.implementation.name
+    if (system, machine, python) == ("Linux", "x86_64", "cpython"):
+        return f"{install('pisa')}, or build PISA and set PISA_BIN to the folder of its programs"
+    return (
+        f"PISA's wheel is for CPython on Linux x86-64 only, and this is {python} on {system} "
+        f"{machine}: build PISA and set PISA_BIN to the folder of its programs"
+    )
 
 
 def _totals(

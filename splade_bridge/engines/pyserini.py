@@ -17,7 +17,8 @@ from __future__ import annotations
 import os
 import sys
 
-from splade_bridge.engines.java import anserini_jar, java
+from splade_bridge.engines.jars import anserini_jar
+from splade_bridge.engines.java import java
 from splade_bridge.errors import UsageError
 
 

@@ -30,7 +30,10 @@ class Entry(NamedTuple):
     options: type[Any] | None = None
 
 
-ENGINES = {
+EngineName = Literal["lucene", "pisa", "exact"]
+"""Every engine; the type of flags and options that name one."""
+
+ENGINES: dict[str, Entry] = {
     "lucene": Entry("splade_bridge.engines.lucene:LuceneEngine", LuceneOptions),
     "pisa": Entry("splade_bridge.engines.pisa:PisaEngine", PisaOptions),
     "exact": Entry("splade_bridge.engines.exact:ExactEngine"),
@@ -86,8 +89,8 @@ def engine(name: str, options: Any = None) -> Engine:
         raise BadInputError(f"no engine {name!r}: there are {', '.join(NAMES)}")
     module, _, of_class = entry.place.partition(":")
     found: Engine = getattr(import_module(module), of_class)()
-    if entry.options is not None:
-        found.options = entry.options() if options is None else options
+    if options is not None:
+        found.options = options
     return found
 
 

@@ -20,8 +20,8 @@ from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.data.vectors import ImpactBatch, Int64Array
 from splade_bridge.engines.auto import FILE_NAME
 from splade_bridge.engines.base import AUTO, Searcher
-from splade_bridge.errors import UsageError
-from splade_bridge.formats.queries import Queries, concatenate
+from splade_bridge.errors import UsageError, require
+from splade_bridge.formats.queries import Queries
 from splade_bridge.retrieval.encode_queries import encode_queries
 from splade_bridge.retrieval.two_step import TwoStepSearcher
 
@@ -204,7 +204,7 @@ class _Pass:
 
 def _pass(case: Case, warm: int) -> _Pass:
     """All queries of ``case`` in one call, after ``warm`` that are not timed."""
-    batch = concatenate([_cycled(case.queries, warm), case.queries])
+    batch = ImpactBatch.concat([_cycled(case.queries, warm), case.queries])
     hits = case.searcher.search(batch, case.k, algorithm=case.algorithm)
     found = [(h.nanoseconds, h.scored) for h in itertools.islice(hits, warm, None)]
     nanoseconds, scored = zip(*found, strict=True)
@@ -229,8 +229,7 @@ def _queries_per_second(case: Case, warm: int, load: int, threads: int) -> float
 
 def _cycled(batch: ImpactBatch, size: int) -> ImpactBatch:
     """``size`` queries: all of ``batch``, again and again."""
-    rounds, rest = divmod(size, len(batch))
-    return concatenate([*[batch] * rounds, batch.rows(0, rest)])
+    return batch.take(np.arange(size) % len(batch))
 
 
 def _timing(passes: list[_Pass], rates: list[float], threads: int | None) -> Timing:
@@ -296,7 +295,9 @@ def time_encoding(
 
     Raises:
         BadInputError: the queries or the model cannot be read.
+        MissingToolError: the extra ``encode`` is not installed.
     """
+    require("encode", "encoding queries")
     from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
     from splade_bridge.text.corpora import read_texts
 

@@ -100,6 +100,18 @@ class StoreSource(ImpactSource):
         return self._quantizer.info
 
 
+Watch = Callable[[Iterator[ImpactBatch], int | None], Iterator[ImpactBatch]]
+"""Wraps a stream of batches; told how many documents it will hold, if that is known."""
+
+
+def watched(source: ImpactSource, watch: Watch | None) -> ImpactSource:
+    """``source``, whose batches pass through ``watch``."""
+    if watch is not None:
+        known = source.manifest.counts.documents if source.manifest else None
+        source.watch = lambda batches: watch(batches, known)
+    return source
+
+
 def export_manifest(path: Path) -> Manifest | None:
     """The manifest of the export that a file or folder lies in, if it lies in one."""
     if not (path.parent / MANIFEST).is_file():

@@ -17,6 +17,7 @@ from splade_bridge.data.vector_set import MEMORY, VectorSet
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.evaluation.qrels import Qrels, read_qrels
 from splade_bridge.formats.base import ImpactSource, StoreSource
+from splade_bridge.formats.choices import SourceFormat
 from splade_bridge.formats.detect import SOURCE_FORMATS, open_source
 from splade_bridge.formats.memory import Impacts, RecordSource, has_vector, vector_records
 from splade_bridge.formats.queries import Queries, all_of, read_queries
@@ -115,7 +116,7 @@ def source_opener(
         path = Path(given)
         return lambda: open_source(
             path,
-            source_format=source_format,
+            source_format=cast(SourceFormat | None, source_format),
             quantize=quantize,
             memory=memory,
             temporary=temporary,

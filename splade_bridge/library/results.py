@@ -8,7 +8,8 @@ from typing import Any, cast, get_args
 
 from splade_bridge.engines.base import Searcher
 from splade_bridge.errors import UsageError
-from splade_bridge.evaluation.evaluate import DEFAULT_MEASURES, Evaluation, Missing
+from splade_bridge.evaluation.choices import Missing
+from splade_bridge.evaluation.evaluate import DEFAULT_MEASURES, Evaluation
 from splade_bridge.evaluation.evaluate import evaluate as evaluate_run
 from splade_bridge.evaluation.verify import Verification
 from splade_bridge.evaluation.verify import verify as verify_searchers

@@ -14,7 +14,7 @@ from splade_bridge.data.quantize import DEFAULT_SCALE, QuantizeOptions, Quantize
 from splade_bridge.data.store import PART_ROWS, VectorStore
 from splade_bridge.data.vector_set import MEMORY, VectorSet, VectorsInMemory
 from splade_bridge.data.vectors import SparseBatch
-from splade_bridge.errors import MissingToolError, UsageError
+from splade_bridge.errors import UsageError, require
 from splade_bridge.formats.detect import open_source
 from splade_bridge.formats.export import FORMATS, ExportOptions
 from splade_bridge.formats.export import export as export_source
@@ -129,13 +129,12 @@ def encode(
     else:
         stream = texts_in_memory(items_of(texts), role, fields)
 
-    with _needs_torch():
-        from splade_bridge.encoding.encoder import DType, EncodeOptions
-        from splade_bridge.encoding.head import Pooling
-        from splade_bridge.encoding.passages import LongMode, LongOptions
-        from splade_bridge.encoding.runner import fill_store, not_empty
-        from splade_bridge.encoding.side import QueryMode
-        from splade_bridge.encoding.worker import EncoderSpec
+    require("encode", "encoding text")
+    from splade_bridge.encoding.choices import DType, LongMode, Pooling, QueryMode
+    from splade_bridge.encoding.encoder import EncodeOptions
+    from splade_bridge.encoding.passages import LongOptions
+    from splade_bridge.encoding.runner import fill_store, not_empty
+    from splade_bridge.encoding.worker import EncoderSpec
 
     options = EncodeOptions(
         max_length=max_length,
@@ -157,18 +156,6 @@ def encode(
             corpus=name, files=files, overwrite=overwrite, part_rows=part_rows,
         )  # fmt: skip
     return VectorStore(out)
-
-
-@contextlib.contextmanager
-def _needs_torch() -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("torch", "transformers", "tokenizers"):
-            raise
-        raise MissingToolError(
-            f"encoding text needs {error.name}: pip install 'splade-bridge[encode]'"
-        ) from None
 
 
 @contextlib.contextmanager

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from splade_bridge.data.manifest import Manifest, Side
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.errors import BadInputError, MismatchError
-from splade_bridge.formats.base import ImpactSource
+from splade_bridge.formats.base import ImpactSource, watched
+from splade_bridge.formats.choices import SourceFormat
 from splade_bridge.formats.ciff import CiffSource
 from splade_bridge.formats.detect import open_source
 from splade_bridge.formats.export import ExportOptions, export
@@ -21,6 +23,8 @@ from splade_bridge.pruning.store import prune_store
 from splade_bridge.reading import plain_suffix
 from splade_bridge.text.corpora import JSON_SUFFIXES, TSV_SUFFIXES
 
+Watch = Callable[[Iterator[Any], int | None], Iterator[Any]]
+
 
 def prune(
     source: Path,
@@ -29,10 +33,11 @@ def prune(
     options: PruneOptions = PruneOptions(),
     *,
     side: Side | None = None,
-    source_format: str | None = None,
+    source_format: SourceFormat | None = None,
     quantize: QuantizeOptions | None = None,
     gzip: bool = False,
     overwrite: bool = False,
+    watch: Watch = lambda batches, _: batches,
 ) -> Manifest:
     """Write ``source`` without what ``policies`` drop, one after the other.
 
@@ -45,6 +50,8 @@ def prune(
         side: None for what the source itself says; see :func:`side_of`.
         quantize: for files with float weights.
         gzip: compress what an export holds.
+        watch: wraps the stream of batches of each pass, with their number if known, for a
+            progress bar.
 
     Raises:
         BadInputError: not such a source, or a broken or empty one.
@@ -58,11 +65,15 @@ def prune(
     known = Manifest.load(source) if (source / MANIFEST).is_file() else None
     wanted = side_of(source, known, side)
     if known and known.kind == "vectors":
-        return prune_store(source, out, policies, options, side=wanted, overwrite=overwrite)
+        rows = known.counts.documents
+        return prune_store(
+            source, out, policies, options, side=wanted, overwrite=overwrite,
+            watch=lambda batches: watch(batches, rows),
+        )  # fmt: skip
     if wanted == "query":
         opened, formats = _queries(source, known, quantize)
     else:
-        opened, formats = _documents(source, known, source_format, quantize, options)
+        opened, formats = _documents(source, known, source_format, quantize, options, watch)
     pruned = PrunedSource(
         opened, policies, min_terms=options.min_terms, side=wanted, memory=options.memory,
         temporary=options.temporary,
@@ -72,7 +83,7 @@ def prune(
 
 
 def side_of(source: Path, known: Manifest | None, asked: Side | None = None) -> Side:
-    """Which side ``source`` holds: what was asked for, what its manifest says, or its name.
+    """The side that ``source`` holds: what was asked for, else what its manifest or its name says.
 
     Raises:
         MismatchError: the manifest says another one than was asked for.
@@ -101,20 +112,22 @@ def _queries(
 def _documents(
     source: Path,
     known: Manifest | None,
-    source_format: str | None,
+    source_format: SourceFormat | None,
     quantize: QuantizeOptions | None,
     options: PruneOptions,
+    watch: Watch,
 ) -> tuple[Callable[[], ImpactSource], tuple[str, ...]]:
     """What opens documents that are no vector store, and the formats that they have."""
 
     def opened() -> ImpactSource:
-        return open_source(
+        impacts = open_source(
             source,
             source_format=source_format,
             quantize=quantize,
             memory=options.memory,
             temporary=options.temporary,
         )
+        return watched(impacts, watch)
 
     formats = tuple(known.options.get("formats", ())) if known else ()
     if not formats:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from splade_bridge.data.manifest import Manifest, Side
-from splade_bridge.data.store import PART_ROWS, VectorStore, VectorStoreWriter
+from splade_bridge.data.store import VectorStore, VectorStoreWriter
 from splade_bridge.data.vector_set import VectorSet
 from splade_bridge.data.vectors import SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
@@ -52,7 +52,7 @@ def prune_store(
 
         pruning = Pruning(batches, policies, "weight", options)
         steps = pruning.steps()
-        writer = VectorStoreWriter(folder, store.vocabulary, PART_ROWS)
+        writer = VectorStoreWriter(folder, store.vocabulary)
         for batch in pruning.run(*batches(), steps):
             writer.add(batch)
         side = side or (known.encoding.side if known.encoding else "document")

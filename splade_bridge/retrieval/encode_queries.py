@@ -9,8 +9,9 @@ from threading import Lock
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.manifest import Manifest, VocabularyInfo
 from splade_bridge.data.quantize import QuantizeOptions, Quantizer
-from splade_bridge.errors import BadInputError
-from splade_bridge.formats.queries import Queries, concatenate
+from splade_bridge.data.vectors import ImpactBatch
+from splade_bridge.errors import BadInputError, require
+from splade_bridge.formats.queries import Queries, read_queries
 from splade_bridge.text.corpora import Text, read_texts
 
 
@@ -28,6 +29,7 @@ class QueryEncoder:
     def __init__(
         self, model: str, quantize: QuantizeOptions | None = None, max_length: int = 256
     ) -> None:
+        require("encode", "encoding queries")
         from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
 
         self._encoder = load_encoder(model, "query", EncodeOptions(max_length=max_length))
@@ -63,7 +65,29 @@ class QueryEncoder:
             encoding=encoding,
             quantization=quantizer.info,
         )
-        return Queries(source, concatenate(batches), vocabulary, manifest)
+        return Queries(source, ImpactBatch.concat(batches), vocabulary, manifest)
+
+
+def load_queries(
+    source: str,
+    model: str | None = None,
+    quantize: QuantizeOptions | None = None,
+    max_length: int = 256,
+) -> Queries:
+    """Queries from text, if there is a ``model`` to encode it, or else pre-encoded.
+
+    Args:
+        source: what :func:`encode_queries` or :func:`.formats.queries.read_queries` takes.
+        model: checkpoint, a folder or a name.
+        quantize: of float weights; None for the defaults of the source.
+        max_length: of a text, in tokens.
+
+    Raises:
+        BadInputError: the queries or the model cannot be read.
+    """
+    if model is None:
+        return read_queries(Path(source), quantize)
+    return encode_queries(source, model, quantize, max_length)
 
 
 def encode_queries(
@@ -77,6 +101,7 @@ def encode_queries(
 
     Raises:
         BadInputError: the queries or the model cannot be read.
+        MissingToolError: the extra ``encode`` is not installed.
     """
     texts = list(read_texts(source, "queries"))
     if not texts:  # before a model is loaded for nothing

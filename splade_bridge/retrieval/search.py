@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from splade_bridge.data.hits import Hits
+from splade_bridge.data.hits import Hits, by_score
 from splade_bridge.data.manifest import check_fit
 from splade_bridge.data.quantize import warn_if_inexact
 from splade_bridge.data.vectors import ImpactBatch
@@ -45,8 +45,9 @@ class SearchOptions:
         algorithm: None for the engine's default, ``auto`` for the fastest here.
         max_passage: rank documents by their best passages; see ``passages``.
         two_step: forward store whose full vectors score what the index found.
-        first_query_terms: see :class:`.two_step.TwoStepOptions`; as ``candidates``,
-            it means something with ``two_step`` only.
+        tag: last column of a TREC run, one word.
+        first_query_terms: see :class:`.two_step.TwoStepOptions`; for ``two_step`` only.
+        candidates: of the first of two steps; 1000 if None, or k if that is more.
     """
 
     k: int = 1000
@@ -58,12 +59,14 @@ class SearchOptions:
     max_passage: bool = False
     two_step: Path | None = None
     first_query_terms: int | None = None
-    candidates: int = DEFAULT_CANDIDATES
+    candidates: int | None = None
 
     def __post_init__(self) -> None:
         if len(self.tag.split()) != 1:
             raise UsageError("--tag must be one word")
-        if self.two_step is not None and self.candidates < self.k:
+        if self.two_step is None and (self.first_query_terms, self.candidates) != (None, None):
+            raise UsageError("--first-query-terms and --candidates need --two-step FORWARD")
+        if self.candidates is not None and self.candidates < self.k:
             raise UsageError(
                 f"--candidates {self.candidates} cannot give {self.k} documents: at least -k"
             )
@@ -100,10 +103,11 @@ def open_searcher(index: Path, options: SearchOptions) -> Searcher:
     if options.two_step is None:
         return open_index(index)
     forward = ForwardStore(options.two_step)
+    candidates = options.candidates or max(DEFAULT_CANDIDATES, options.k)
     first = open_index(index)
     try:
         return TwoStepSearcher(
-            first, forward, TwoStepOptions(options.candidates, options.first_query_terms)
+            first, forward, TwoStepOptions(candidates, options.first_query_terms)
         )
     except BaseException:
         first.close()
@@ -137,6 +141,8 @@ def search_to_run(
         ExternalProgramError: the engine died, or answered other queries than it was asked.
         UsageError: an algorithm that the engine does not know.
     """
+    if exact_run is not None and check_against is not None:
+        raise UsageError("--exact-run and --check-against: one of them")
     total_ns, results, without, answered = 0, 0, [], 0
     share = KeptShare({min(KEPT_AT, options.k), options.k})
     with contextlib.ExitStack() as stack:
@@ -210,8 +216,7 @@ def _from_run(path: Path, query_ids: list[str]) -> list[list[str]]:
     run = read_run(path)
     if not any(query_id in run for query_id in query_ids):
         raise MismatchError(f"{path}: holds none of the queries")
-    found = (run.get(query_id, {}) for query_id in query_ids)
-    return [sorted(s, key=lambda doc_id: (-s[doc_id], doc_id)) for s in found]
+    return [by_score(run.get(query_id, {})) for query_id in query_ids]
 
 
 def _from_index(path: Path, queries: Queries, options: SearchOptions) -> list[list[str]]:

@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from splade_bridge.data.ids import DuplicateGuard, checked_id
-from splade_bridge.errors import BadInputError, ExternalProgramError, MissingToolError
+from splade_bridge.errors import (
+    BadInputError,
+    ExternalProgramError,
+    MissingToolError,
+    install,
+)
 from splade_bridge.reading import STDIO, json_object, numbered_lines, plain_suffix
 
 ID_FIELDS = ("id", "_id", "docid")
@@ -195,8 +200,7 @@ def _ir_datasets(name: str, role: Role) -> Iterator[Text]:
         import ir_datasets
     except ImportError:
         raise MissingToolError(
-            f"{name}: no such file or folder; if it is an ir_datasets id: "
-            "pip install 'splade-bridge[datasets]'"
+            f"{name}: no such file or folder; if it is an ir_datasets id: {install('datasets')}"
         ) from None
     try:
         dataset = ir_datasets.load(name)

@@ -26,7 +26,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from splade_bridge.errors import BadInputError, MissingToolError, UsageError
+from splade_bridge.errors import BadInputError, UsageError, require
 from splade_bridge.files import staged_folder
 from splade_bridge.text.corpora import corpus_files, read_texts
 from splade_bridge.training.examples import Choice, DataCounts, Example
@@ -144,11 +144,10 @@ def read_training_data(options: DataOptions) -> TrainingData:
         BadInputError: a file is missing or broken (file:line), or not one row could be made.
         MissingToolError: the extra ``train`` is not installed.
     """
-    try:
-        import datasets
-        import pyarrow as pa
-    except ImportError as error:
-        raise MissingToolError(f"{error}: pip install 'splade-bridge[train]'") from error
+    require("train", "training data")
+    import datasets
+    import pyarrow as pa
+
     check_options(options)
     if options.cache is None:
         with tempfile.TemporaryDirectory() as folder:

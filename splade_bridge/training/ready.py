@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from splade_bridge.errors import BadInputError, MissingToolError
+from splade_bridge.errors import BadInputError, require
 from splade_bridge.training.hub import model_folder
 from splade_bridge.training.recipe import WRITTEN, Recipe, in_work_folder, leaves
 
@@ -15,7 +15,6 @@ MODELS = {
     "score": ("model",),
 }
 """Keys of a recipe that name models, by section."""
-INSTALL = 'pip install "splade-bridge[train]"'
 
 
 def check_ready(recipe: Recipe, work: Path) -> None:
@@ -28,21 +27,10 @@ def check_ready(recipe: Recipe, work: Path) -> None:
         MissingToolError: the extra ``train`` is not installed.
         BadInputError: a model that cannot be had, or a file that is not there.
     """
-    _check_installed()
+    require("train", "training")
     placed = in_work_folder(recipe, work)
     _check_models(placed)
     _check_files(placed, work)
-
-
-def _check_installed() -> None:
-    try:
-        import accelerate  # noqa: F401
-        import datasets  # noqa: F401
-        import peft  # noqa: F401
-        import sentence_transformers  # noqa: F401
-        import tensorboard  # noqa: F401
-    except ImportError as error:
-        raise MissingToolError(f"training needs {error.name}: {INSTALL}") from error
 
 
 def _check_models(recipe: Recipe) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 import orjson
 
 from splade_bridge.data.manifest import base_tools
-from splade_bridge.errors import BadInputError, MismatchError, MissingToolError, UsageError
+from splade_bridge.errors import BadInputError, MismatchError, UsageError, require
 from splade_bridge.files import atomic_writer, folder_lock, sha256_file
 from splade_bridge.outputs import MANIFEST, check_output, discard, mark
 from splade_bridge.retrieval.runs import read_run
@@ -315,10 +315,7 @@ def _scorer(options: ScoreOptions) -> Scorer:
     assert options.model
     if options.teacher == "sparse":
         return _sparse(options, options.model)
-    try:
-        import sentence_transformers  # noqa: F401
-    except ImportError as error:
-        raise MissingToolError(f"{error}: pip install 'splade-bridge[train]'") from error
+    require("train", "a teacher")
     make = _cross_encoder if options.teacher == "cross-encoder" else _dense
     try:
         return make(options, str(model_folder(options.model, "--model")))
@@ -400,13 +397,12 @@ def _sparse(options: ScoreOptions, model: str) -> Scorer:
         vector = np.zeros(len(query_side.loaded.vocabulary), dtype=np.float64)
         scores = np.zeros(len(pairs))
         for row in range(len(queries)):
-            part = slice(int(left.indptr[row]), int(left.indptr[row + 1]))
-            vector[left.indices[part]] = left.weights[part]
+            terms, weights = left.row(row)
+            vector[terms] = weights
             for at in np.flatnonzero(query_rows == row).tolist():
-                document = int(document_rows[at])
-                held = slice(int(right.indptr[document]), int(right.indptr[document + 1]))
-                scores[at] = vector[right.indices[held]] @ right.weights[held]
-            vector[left.indices[part]] = 0.0
+                held, values = right.row(int(document_rows[at]))
+                scores[at] = vector[held] @ values
+            vector[terms] = 0.0
         return list(map(float, scores))
 
     return run
