@@ -226,6 +226,7 @@ def test_the_command(
     capfd.readouterr()
     assert run("--rounding", "down", "--clip", "0", "--json", "-o", str(tmp_path / "s.json")) == 0
     printed = json.loads(capfd.readouterr().out)
+    assert printed.pop("output") == str(tmp_path / "s.json")
     assert printed == json.loads((tmp_path / "s.json").read_text())
     assert [s["clip"] for s in printed["settings"]] == [None] * 8
 

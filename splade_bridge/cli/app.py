@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from splade_bridge import __version__
+from splade_bridge import __version__, errors
 from splade_bridge.cli import (
     bench,
     bm25,
@@ -118,7 +118,7 @@ def _stop(error: SpladeBridgeError, *, json: bool) -> NoReturn:
 
         told = {
             "message": str(error),
-            "type": type(error).__name__,
+            "type": next(k.__name__ for k in type(error).__mro__ if k.__module__ == errors.__name__),
             "exit_code": error.exit_code,
             "place": getattr(error, "place", None),
         }
