@@ -116,9 +116,10 @@ def _stop(error: SpladeBridgeError, *, json: bool) -> NoReturn:
     if json:
         import orjson
 
+        known = (kind for kind in type(error).__mro__ if kind.__module__ == errors.__name__)
         told = {
             "message": str(error),
-            "type": next(k.__name__ for k in type(error).__mro__ if k.__module__ == errors.__name__),
+            "type": next(known).__name__,
             "exit_code": error.exit_code,
             "place": getattr(error, "place", None),
         }

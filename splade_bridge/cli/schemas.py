@@ -93,9 +93,7 @@ class EvaluateResult(TypedDict):
     missing: Annotated[list[str], "Ids of judged queries that the run lacks."]
     unjudged: Annotated[list[str], "Ids of queries of the run without judgements."]
     per_query: NotRequired[
-        Annotated[
-            dict[str, dict[str, float]], "With --per-query: query id -> measure -> value."
-        ]
+        Annotated[dict[str, dict[str, float]], "With --per-query: query id -> measure -> value."]
     ]
 
 
@@ -177,9 +175,7 @@ class PruneResult(TypedDict):
     """``prune``."""
 
     output: Output
-    pruning: Annotated[
-        list[dict[str, Any]], "The steps of this call, in order: docs/pruning.md."
-    ]
+    pruning: Annotated[list[dict[str, Any]], "The steps of this call, in order: docs/pruning.md."]
     counts: CountsOf
 
 
@@ -350,3 +346,71 @@ RESULTS: dict[str, Any] = {
     "train mlm": MlmResult,
 }
 """What a command prints on stdout."""
+
+MEANINGS = {
+    "algorithm": "Of the engine's.",
+    "bytes": "Size on disk.",
+    "cases": "What was measured.",
+    "clip": "What impacts were cut to.",
+    "clipped": "Impacts that were cut.",
+    "collection": "Name of the collection.",
+    "confidence": "Of intervals and tests.",
+    "depth": "Documents a query that were evaluated.",
+    "difference": "Of the means.",
+    "doc_id": "Of the document.",
+    "documents": "Rows.",
+    "dropped_to_zero": "Weights that became 0 and were dropped.",
+    "dtype": "Of the network.",
+    "empty": "Rows without a posting.",
+    "empty_ids": "The first ids of empty rows.",
+    "engine": "Of the index.",
+    "first": "Name of the one.",
+    "impact": "In the document; null where the index has no such document.",
+    "index": "Its path.",
+    "indexes": "One an engine.",
+    "judged": "Queries that count in the means.",
+    "k": "Documents a query.",
+    "ks": "Documents a query that were timed.",
+    "latencies": "What was timed.",
+    "link": "Where the source says so.",
+    "losses": "Queries for which the second is worse.",
+    "max_impact": "The largest.",
+    "max_length": "Tokens of a text that were read.",
+    "mean": "Over the queries.",
+    "mean_first": "Of the one.",
+    "mean_second": "Of the other.",
+    "model": "Name or folder.",
+    "name": "Of it.",
+    "observed": "Whether it is only what was seen, and not a model's.",
+    "p50": "Median.",
+    "p95": "95th percentile.",
+    "p99": "99th percentile.",
+    "path": "Relative to the folder.",
+    "per_query": "Measure -> query id -> value.",
+    "pooling": "Over the positions of a text.",
+    "published": "What others report of it.",
+    "queries": "How many.",
+    "query_id": "Of the query.",
+    "rbo": "Rank-biased overlap.",
+    "repeat": "How often each was timed.",
+    "revision": "Commit of a hub model.",
+    "rounding": "To the nearest (half to even) or down.",
+    "scale": "Impact = weight x scale, rounded.",
+    "second": "Name of the other.",
+    "seconds": "By step.",
+    "sessions": "In which latencies were measured.",
+    "sha256": "Hash of the content.",
+    "side": "Of the model.",
+    "size": "Terms.",
+    "started": "When.",
+    "term": "As in the vocabulary.",
+    "threads": "Of queries_per_second.",
+    "ties": "Queries for which both are equal.",
+    "timing": "What was measured.",
+    "title": "Of the comparison.",
+    "value": "Of the measure.",
+    "variants": "All of them.",
+    "versions": "Of what ran.",
+    "weight": "In the query.",
+}
+"""What keys of objects inside mean, where their class does not say it."""
