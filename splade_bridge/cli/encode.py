@@ -151,7 +151,7 @@ def command(
     from splade_bridge.encoding.shards import Shard
     from splade_bridge.errors import UsageError
     from splade_bridge.outputs import MANIFEST, PLAN, check_output
-    from splade_bridge.reading import STDIO
+    from splade_bridge.reading.lines import STDIO
     from splade_bridge.text.corpora import Corpus, CorpusOptions, corpus_files
 
     if side not in ("document", "query"):

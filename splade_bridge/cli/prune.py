@@ -156,7 +156,7 @@ def command(
 
 def _side(side: str | None, source: Path, known: Manifest | None) -> Side:
     from splade_bridge.errors import MismatchError
-    from splade_bridge.reading import plain_suffix
+    from splade_bridge.reading.lines import plain_suffix
     from splade_bridge.text.corpora import TSV_SUFFIXES
 
     said = known.encoding.side if known and known.encoding else None
@@ -182,7 +182,7 @@ def _files(
     from splade_bridge.formats.detect import open_source
     from splade_bridge.formats.queries import read_queries
     from splade_bridge.pruning.source import QuerySource
-    from splade_bridge.reading import plain_suffix
+    from splade_bridge.reading.lines import plain_suffix
     from splade_bridge.text.corpora import JSON_SUFFIXES
 
     quantize = None if scale is None else QuantizeOptions(scale)

@@ -117,7 +117,7 @@ def command(
     """
     from splade_bridge.errors import UsageError
     from splade_bridge.outputs import check_output
-    from splade_bridge.reading import STDIO
+    from splade_bridge.reading.lines import STDIO
     from splade_bridge.retrieval.search import SearchOptions, search_to_run
     from splade_bridge.retrieval.two_step import DEFAULT_CANDIDATES
 

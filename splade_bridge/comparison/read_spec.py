@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from splade_bridge.comparison.spec import (
     MAX_LENGTH,
@@ -28,6 +28,7 @@ from splade_bridge.evaluation.evaluate import DEFAULT_MEASURES
 from splade_bridge.evaluation.significance import SignificanceOptions
 from splade_bridge.pruning.methods import METHODS, policy
 from splade_bridge.pruning.policy import Policy
+from splade_bridge.reading.typed import Where
 from splade_bridge.retrieval.two_step import DEFAULT_CANDIDATES, TwoStepOptions
 
 QUANTIZE_KEYS = ("scale", "rounding", "clip")
@@ -370,8 +371,8 @@ class _Values(Table):
     def __init__(self, table: Table, content: dict[str, Any]) -> None:
         super().__init__(content, table._file, table.place)
 
-    def fail(self, message: str, key: str | None = None) -> NoReturn:
-        super().fail(message, "values")
+    def where(self, key: str | None = None) -> Where:
+        return super().where("values")
 
 
 def _engines(table: Table) -> dict[str, tuple[str, ...]]:

@@ -14,11 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-import orjson
-
 from splade_bridge.data.manifest import Side
 from splade_bridge.encoding.head import Activation, Pooling
 from splade_bridge.errors import BadInputError
+from splade_bridge.reading.typed import Where, json_file
 
 PROMPT_NAMES = {"query": ("query",), "document": ("document", "passage", "corpus")}
 
@@ -158,7 +157,4 @@ def _prompt(saved: dict[str, Any], side: Side) -> str:
 def _read_json(path: Path, default: Any = None) -> Any:
     if default is not None and not path.is_file():
         return default
-    try:
-        return orjson.loads(path.read_bytes())
-    except (OSError, orjson.JSONDecodeError) as error:
-        raise BadInputError(f"cannot be read as JSON ({error})", str(path)) from error
+    return json_file(Where(str(path)))

@@ -40,7 +40,7 @@ from splade_bridge.engines.java import anserini_jar, java, java_command
 from splade_bridge.engines.lucene import DOCS_PER_FILE, MEGABYTE, SEARCH_HEAP, helper
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
 from splade_bridge.files import atomic_writer, staged_folder
-from splade_bridge.reading import numbered_lines
+from splade_bridge.reading.lines import numbered_lines
 from splade_bridge.text.corpora import Text
 
 log = logging.getLogger(__name__)

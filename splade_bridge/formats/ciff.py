@@ -27,7 +27,7 @@ from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.files import atomic_writer
 from splade_bridge.formats.base import ImpactSource
-from splade_bridge.reading import open_reader
+from splade_bridge.reading.lines import open_reader
 
 log = logging.getLogger(__name__)
 

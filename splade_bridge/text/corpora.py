@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from splade_bridge.data.ids import DuplicateGuard, checked_id
 from splade_bridge.errors import BadInputError, ExternalProgramError, MissingToolError
-from splade_bridge.reading import STDIO, json_object, numbered_lines, plain_suffix
+from splade_bridge.reading.lines import STDIO, json_lines, plain_suffix, text_lines
 
 ID_FIELDS = ("id", "_id", "docid")
 TEXT_FIELDS = ("contents", "text")
@@ -117,11 +117,8 @@ def corpus_files(source: str, role: Role = "documents") -> list[Path]:
 
 
 def _json_lines(path: Path, options: CorpusOptions) -> Iterator[Text]:
-    for number, line in numbered_lines(path):
-        if not line.strip():
-            continue
-        place = f"{path}:{number}"
-        yield _from_record(json_object(line, place), place, options)
+    for record, place in json_lines(path):
+        yield _from_record(record, place, options)
 
 
 def _from_record(record: dict[str, Any], place: str, options: CorpusOptions) -> Text:
@@ -150,14 +147,7 @@ def _field(
 
 
 def _tsv(path: Path) -> Iterator[Text]:
-    for number, line in numbered_lines(path):
-        place = f"{path}:{number}"
-        try:
-            row = line.decode().rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise BadInputError(f"not UTF-8 ({error})", place) from error
-        if not row:
-            continue
+    for row, place in text_lines(path):
         text_id, tab, text = row.partition("\t")
         if not tab:
             raise BadInputError("no tab: a line must be id<TAB>text", place)
