@@ -497,6 +497,14 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut": (lambda s: os.truncate(s / "manifest.json", 200), "damaged"),
     "a list": (lambda s: (s / "manifest.json").write_bytes(b"[]"), "damaged"),
     "no counts": (lambda s: _edit(s, b'"counts"', b'"c"'), "damaged"),
+    "a text for a number": (
+        lambda s: _edit(s, b'"documents": 53', b'"documents": "53"'),
+        r"damaged \(counts\.documents: must be a whole number, not '53'\)",
+    ),
+    "a number for a list": (
+        lambda s: _edit(s, b'"parents": []', b'"parents": 7'),
+        r"damaged \(parents: must be a list, not 7\)",
+    ),
     "newer": (lambda s: _edit(s, b'"version": 1', b'"version": 99'), "upgrade"),
     "other kind": (lambda s: _edit(s, b'"vectors"', b'"index"'), "holds index, not vectors"),
     "vocabulary": (lambda s: (s / "vocabulary.json").unlink(), "vocabulary.json is missing"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from splade_bridge.errors import UsageError
+from splade_bridge.reading.sizes import size_in_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -92,17 +93,8 @@ def quantize_options(
 
 
 def parse_size(text: str) -> int:
-    """Bytes of ``500M``, ``2G``, ``1048576``."""
-    units = {"K": 10**3, "M": 10**6, "G": 10**9}
-    number = text.upper().removesuffix("B").removesuffix("I")
-    unit = units.get(number[-1:], 1)
-    try:
-        size = int(float(number.rstrip("KMG")) * unit)
-    except ValueError:
-        raise UsageError(f"{text!r} is not a size like 500M or 2G") from None
-    if size < 10**6:
-        raise UsageError(f"{text!r}: at least 1M is needed")
-    return size
+    """Bytes of ``500M``, ``2GiB``, ``1048576``; see :func:`size_in_bytes`."""
+    return size_in_bytes(text)
 
 
 def load_queries(

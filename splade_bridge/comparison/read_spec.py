@@ -23,11 +23,12 @@ from splade_bridge.comparison.table import Table
 from splade_bridge.data.quantize import DEFAULT_SCALE, QuantizeOptions, Quantizer
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.registry import ENGINES, NAMES
-from splade_bridge.errors import SpladeBridgeError
+from splade_bridge.errors import SpladeBridgeError, UsageError
 from splade_bridge.evaluation.evaluate import DEFAULT_MEASURES
 from splade_bridge.evaluation.significance import SignificanceOptions
 from splade_bridge.pruning.methods import METHODS, policy
 from splade_bridge.pruning.policy import Policy
+from splade_bridge.reading.sizes import size_in_bytes
 from splade_bridge.reading.typed import Where
 from splade_bridge.retrieval.two_step import DEFAULT_CANDIDATES, TwoStepOptions
 
@@ -406,7 +407,7 @@ def _index(table: Table) -> tuple[BuildOptions, dict[str, Any]]:
     usual = BuildOptions()
     options = BuildOptions(
         threads=_positive(table, "threads", usual.threads),
-        memory=_positive(table, "memory", usual.memory),
+        memory=_memory(table, usual.memory),
     )
     own = {
         name: entry.options(**_own_options(table, name, entry.options))
@@ -415,6 +416,16 @@ def _index(table: Table) -> tuple[BuildOptions, dict[str, Any]]:
     }
     table.finish()
     return options, own
+
+
+def _memory(table: Table, usual: int) -> int:
+    """Bytes, as a number or as ``--memory`` takes them."""
+    if not isinstance(table.take_any("memory"), str):
+        return _positive(table, "memory", usual)
+    try:
+        return size_in_bytes(table.take("memory", str))
+    except UsageError as error:
+        table.wrong(error, "memory")
 
 
 def _own_options(table: Table, name: str, options: type[Any]) -> dict[str, Any]:
