@@ -9,11 +9,11 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from splade_bridge.comparison.spec import (
     MAX_LENGTH,
-    BenchOptions,
     Bm25,
     Encoded,
     Source,
     Spec,
+    TimingOptions,
     ToTrain,
     TwoStep,
     Variant,
@@ -388,10 +388,10 @@ def _engines(table: Table) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _bench(table: Table) -> BenchOptions:
-    usual = BenchOptions()
+def _bench(table: Table) -> TimingOptions:
+    usual = TimingOptions()
     sample = table.take_any("queries")
-    options = BenchOptions(
+    options = TimingOptions(
         tuple(sorted(table.take_list("ks", int, usual.ks))),
         _positive(table, "repeat", usual.repeat),
         None if sample == "all" else _positive(table, "queries", usual.queries or 1),

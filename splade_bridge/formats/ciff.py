@@ -299,7 +299,6 @@ class _Reader:
             raise self._bad("header", "no documents or no posting lists")
         self._num_docs: int = header.num_docs
         self._num_lists: int = header.num_postings_lists
-        self._header = header
 
     def lists(self) -> Iterator[tuple[str, Int32Array, Int32Array]]:
         """(term, docids int32[df], impacts int32[df]) of each list."""

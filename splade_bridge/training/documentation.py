@@ -24,6 +24,7 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+from splade_bridge.demo.collection import training_questions_path
 from splade_bridge.demo.docstrings import Passage, passages
 from splade_bridge.errors import BadInputError
 from splade_bridge.evaluation.qrels import read_qrels
@@ -238,7 +239,7 @@ def _written(
         time: number of the repetition; other negatives come first in each.
     """
     places = {passage.id: number for number, passage in enumerate(known)}
-    path = DEMO / "training_questions.tsv"
+    path = training_questions_path()
     for line, place in text_lines(path):
         question, _, names = line.strip().partition("\t")
         at = [places[name] for name in names.split() if name in places]

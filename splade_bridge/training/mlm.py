@@ -79,7 +79,7 @@ def train_mlm(options: MlmOptions, say: Callable[[str], None] = log.info) -> Mlm
     given = _given(options)
     from transformers import PrinterCallback, set_seed
 
-    from splade_bridge.training.mlm_data import Masking, Rows, token_blocks
+    from splade_bridge.training.mlm_data import Masking, ShuffledBlocks, token_blocks
     from splade_bridge.training.mlm_trainer import MlmTrainer
     from splade_bridge.training.trainer import LOG_FILE, JsonLog
     from splade_bridge.training.word_vectors import start_from
@@ -108,7 +108,7 @@ def train_mlm(options: MlmOptions, say: Callable[[str], None] = log.info) -> Mlm
             options,
             model=model,
             args=arguments,
-            train_dataset=Rows(blocks, options, arguments.world_size),
+            train_dataset=ShuffledBlocks(blocks, options, arguments.world_size),
             data_collator=Masking(tokenizer, options),
             callbacks=[JsonLog(work / LOG_FILE)],
         )
@@ -276,5 +276,5 @@ def _arguments(options: MlmOptions, work: Path) -> TrainingArguments:
         remove_unused_columns=False,
         use_cpu=not torch.cuda.is_available(),
     )
-    arguments._n_gpu = 1  # never DataParallel, whose batches Rows does not count
+    arguments._n_gpu = 1  # never DataParallel, whose batches ShuffledBlocks does not count
     return arguments

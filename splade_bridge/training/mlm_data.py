@@ -128,7 +128,7 @@ class Blocks:
         }
 
 
-class Rows(Dataset[Any]):
+class ShuffledBlocks(Dataset[Any]):
     """All rows of the training in their order: pass after pass over the blocks, each shuffled."""
 
     def __init__(self, blocks: Blocks, options: MlmOptions, devices: int) -> None:
