@@ -77,6 +77,16 @@ def mined(path: Path) -> dict[str, dict[str, Any]]:
     return {r["query_id"]: r for r in map(json.loads, path.read_text().splitlines())}
 
 
+def run_file(small: Small, name: str) -> Path:
+    """A run of all that brute force finds."""
+    run = small.folder / name
+    with open(run, "w") as out:
+        for query_id in QUERY_IDS:
+            for rank, (doc_id, value) in enumerate(small.ranked(query_id), 1):
+                out.write(f"{query_id} Q0 {doc_id} {rank} {value} t\n")
+    return run
+
+
 def indexed(small: Small, name: str) -> Path:
     place = small.folder / f"index-{name}"
     if not place.exists():
@@ -118,11 +128,7 @@ def test_mining_is_brute_force(small: Small, engine_name: str, margin: float | N
 
 
 def test_a_sample_is_seeded_and_from_the_window(small: Small) -> None:
-    run = small.folder / "run.trec"
-    with open(run, "w") as out:
-        for query_id in QUERY_IDS:
-            for rank, (doc_id, value) in enumerate(small.ranked(query_id), 1):
-                out.write(f"{query_id} Q0 {doc_id} {rank} {value} t\n")
+    run = run_file(small, "run.trec")
     options = small.options(run=run, negatives=4, skip=1, depth=25)
     mine(options)
     first = options.out.read_bytes()
@@ -141,11 +147,7 @@ def test_a_sample_is_seeded_and_from_the_window(small: Small) -> None:
 
 
 def test_a_run_and_an_index_give_the_same(small: Small) -> None:
-    run = small.folder / "same.trec"
-    with open(run, "w") as out:
-        for query_id in QUERY_IDS:
-            for rank, (doc_id, value) in enumerate(small.ranked(query_id), 1):
-                out.write(f"{query_id} Q0 {doc_id} {rank} {value} t\n")
+    run = run_file(small, "same.trec")
     changes = {"negatives": 5, "margin": 0.95, "depth": 60}
     mine(small.options(run=run, out=small.folder / "a.jsonl", **changes))
     mine(

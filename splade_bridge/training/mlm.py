@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files import folder_lock, staged_folder
 from splade_bridge.outputs import check_output, discard, mark
+from splade_bridge.training.arguments import common_arguments
 from splade_bridge.training.checkpoints import checkpoints, remove_unfinished, step_of
 from splade_bridge.training.hub import model_folder
 from splade_bridge.training.options import MlmOptions
@@ -256,23 +257,10 @@ def _arguments(options: MlmOptions, work: Path) -> TrainingArguments:
     from transformers import TrainingArguments
 
     arguments = TrainingArguments(
-        output_dir=str(work),
+        **common_arguments(options, work),
         max_steps=options.steps,
-        per_device_train_batch_size=options.batch_size,
-        gradient_accumulation_steps=options.gradient_accumulation,
-        learning_rate=options.learning_rate,
-        warmup_steps=options.warmup_steps,
-        weight_decay=options.weight_decay,
         bf16=options.precision == "bf16",
-        seed=options.seed,
-        logging_steps=options.log_every,
-        logging_first_step=True,
-        logging_nan_inf_filter=False,
-        save_strategy="steps",
         save_steps=options.save_every,
-        save_total_limit=2,
-        report_to="none",
-        disable_tqdm=True,
         remove_unused_columns=False,
         use_cpu=not torch.cuda.is_available(),
     )
