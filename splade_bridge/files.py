@@ -28,7 +28,7 @@ from splade_bridge.outputs import (
     remove_aside,
     set_aside,
 )
-from splade_bridge.reading import STDIO
+from splade_bridge.reading.lines import STDIO
 
 
 @contextlib.contextmanager

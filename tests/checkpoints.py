@@ -6,10 +6,12 @@ A test that asks for one is skipped where torch is not installed.
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from splade_bridge.training.wordpiece import ROLES, SPECIAL
@@ -123,3 +125,14 @@ def save_checkpoint(
     random_model(kind, width, seed).save_pretrained(folder)
     wordpiece_tokenizer(**tokenizer).save_pretrained(folder)
     return folder
+
+
+def write_corpus(path: Path, texts: int) -> Path:
+    """A corpus of short texts, some of them empty."""
+    rng = np.random.default_rng(0)
+    words = ["the", "of", "cat", "to be", "x\ud83d\ude00", "42,"]
+    with path.open("w") as out:
+        for i in range(texts):
+            text = " ".join(rng.choice(words, rng.integers(0, 60)))
+            out.write(json.dumps({"id": f"d{i}", "text": text}) + "\n")
+    return path

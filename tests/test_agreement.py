@@ -7,8 +7,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from small import overlap, rank_biased_overlap
 from splade_bridge.errors import BadInputError, UsageError
-from splade_bridge.evaluation.agreement import agreement, overlap, rank_biased_overlap, rankings
+from splade_bridge.evaluation.agreement import agreement, rankings
 
 documents = st.lists(st.integers(0, 12).map(str), max_size=12, unique=True)
 persistence = st.floats(0.05, 0.99)

@@ -424,7 +424,7 @@ def test_a_model_that_cannot_be_split_says_so() -> None:
             {"config.json": '{"model_type": "bert"}', "model.safetensors": "no"},
             "cannot be loaded",
         ),
-        ({"modules.json": "["}, "cannot be read as JSON"),
+        ({"modules.json": "["}, "modules.json: not JSON"),
         (
             {"modules.json": '[{"path": "", "type": "a.Pooling"}]'},
             "module Pooling is not part of a SPLADE model",

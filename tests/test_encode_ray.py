@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from checkpoints import one_thread, save_checkpoint  # noqa: F401
+from checkpoints import one_thread, save_checkpoint, write_corpus  # noqa: F401
 from soaking import SEED, often
 from splade_bridge.cli.encode import command
 from splade_bridge.data.store import part_files
@@ -23,7 +23,7 @@ from splade_bridge.encoding.runner import encode_to_store, fill_store
 from splade_bridge.encoding.worker import EncoderSpec
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
 from splade_bridge.text.corpora import Corpus
-from test_encode_resume import content, unfinished, write_corpus
+from test_encode_resume import content, unfinished
 
 TEXTS, PART_ROWS = 600, 8
 KILLS = often(1, 20)

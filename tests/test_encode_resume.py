@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import subprocess
 import sys
@@ -14,10 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from checkpoints import one_thread, save_checkpoint  # noqa: F401
+from checkpoints import one_thread, save_checkpoint, write_corpus  # noqa: F401
 from soaking import SEED, often
 from splade_bridge import files
 from splade_bridge.data.store import VectorStore, part_files, read_part
@@ -44,17 +42,7 @@ def encoder(model: Path) -> Encoder:
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    return write_corpus(tmp_path / "corpus.jsonl")
-
-
-def write_corpus(path: Path, texts: int = TEXTS) -> Path:
-    rng = np.random.default_rng(0)
-    words = ["the", "of", "cat", "to be", "x\ud83d\ude00", "42,"]
-    with path.open("w") as out:
-        for i in range(texts):
-            text = " ".join(rng.choice(words, rng.integers(0, 60)))
-            out.write(json.dumps({"id": f"d{i}", "text": text}) + "\n")
-    return path
+    return write_corpus(tmp_path / "corpus.jsonl", TEXTS)
 
 
 def encode(encoder: Encoder, source: Path, out: Path, **options: Any) -> None:

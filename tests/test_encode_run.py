@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from checkpoints import one_thread, save_checkpoint  # noqa: F401
+from checkpoints import one_thread, save_checkpoint, write_corpus  # noqa: F401
 from splade_bridge.cli.encode import command
 from splade_bridge.data.store import VectorStore
 from splade_bridge.encoding.encoder import EncodeOptions, Encoder, load_encoder
@@ -31,14 +31,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(0)
-    path = tmp_path / "corpus.jsonl"
-    words = ["the", "of", "cat", "to be", "x\ud83d\ude00", "42,"]
-    with path.open("w") as out:
-        for i in range(TEXTS):
-            text = " ".join(rng.choice(words, rng.integers(0, 60)))
-            out.write(json.dumps({"id": f"d{i}", "text": text}) + "\n")
-    return path
+    return write_corpus(tmp_path / "corpus.jsonl", TEXTS)
 
 
 @pytest.fixture
@@ -127,16 +120,19 @@ def test_an_interrupted_run_says_what_is_kept(
     assert sum(n for n, _ in seen) == TEXTS
 
 
+def begun(encoder: Encoder, corpus: Path, out: Path) -> None:
+    """An encoding that stopped after 40 texts."""
+    texts = stopping(corpus, 40, BadInputError("stop"))
+    with pytest.raises(BadInputError, match="stop"):
+        encode_to_store(texts, encoder, out, corpus="corpus", part_rows=PART_ROWS)
+
+
 @pytest.mark.parametrize("change", ["text", "id", "shorter", "swapped"])
 def test_a_changed_corpus_is_refused(
     encoder: Encoder, corpus: Path, tmp_path: Path, change: str
 ) -> None:
     out = tmp_path / "v"
-    with pytest.raises(BadInputError, match="stop"):
-        encode_to_store(
-            stopping(corpus, 40, BadInputError("stop")), encoder, out, corpus="corpus",
-            part_rows=PART_ROWS,
-        )  # fmt: skip
+    begun(encoder, corpus, out)
     before = content(out)
     lines = corpus.read_text().splitlines()
     lines = {
@@ -157,11 +153,7 @@ def test_changed_settings_are_refused(
     model: Path, encoder: Encoder, corpus: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "v"
-    with pytest.raises(BadInputError, match="stop"):
-        encode_to_store(
-            stopping(corpus, 40, BadInputError("stop")), encoder, out, corpus="corpus",
-            part_rows=PART_ROWS,
-        )  # fmt: skip
+    begun(encoder, corpus, out)
     other = load_encoder(str(model), "document", EncodeOptions(max_length=16, pooling="sum"))
     with pytest.raises(UsageError, match=r"max_length: 32 -> 16, pooling: 'max' -> 'sum'"):
         encode(other, corpus, out)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from checkpoints import one_thread, save_checkpoint  # noqa: F401
+from checkpoints import one_thread, save_checkpoint, write_corpus  # noqa: F401
 from splade_bridge.cli.encode import command as encode_command
 from splade_bridge.cli.merge import command as merge_command
 from splade_bridge.data.manifest import Manifest
@@ -37,7 +37,7 @@ from splade_bridge.errors import (
 )
 from splade_bridge.outputs import MANIFEST
 from splade_bridge.text.corpora import Corpus
-from test_encode_resume import PART_ROWS, TEXTS, content, unfinished, write_corpus
+from test_encode_resume import PART_ROWS, TEXTS, content, unfinished
 
 OPTIONS = EncodeOptions(max_length=32, threads=1)
 
@@ -47,7 +47,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a checkpoint and a corpus."""
     folder = tmp_path_factory.mktemp("shards")
     save_checkpoint(folder / "model")
-    write_corpus(folder / "corpus.jsonl")
+    write_corpus(folder / "corpus.jsonl", TEXTS)
     return folder
 
 

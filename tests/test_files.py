@@ -25,7 +25,7 @@ from splade_bridge import files
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
 from splade_bridge.files import atomic_writer, folder_lock, staged_folder
 from splade_bridge.outputs import MARK
-from splade_bridge.reading import numbered_lines, open_reader, plain_suffix
+from splade_bridge.reading.lines import numbered_lines, open_reader, plain_suffix
 from strategies import quick
 
 SUFFIXES = ("", ".gz", ".zst")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
 
 from command_line import run as run_captured
+from killed import killed
 from splade_bridge.data.store import VectorStore, write_store
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import UsageError
@@ -180,32 +179,6 @@ def test_our_own_are_replaced(here: Path, cli: Cli) -> None:
     assert sorted(p.name for p in here.iterdir()) == ["docs.jsonl", "empty", "out"]
 
 
-def killed(change: Callable[[], object], step: int) -> bool:
-    """Do it in a process that kills itself before its ``step``-th rename or removal."""
-    child = os.fork()
-    if child:
-        return os.waitpid(child, 0)[1] == signal.SIGKILL
-    signal.alarm(60)
-    left = iter(range(step))
-
-    def counted(real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if next(left, None) is None:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return real(*args, **kwargs)
-
-        return call
-
-    for name in ("replace", "mkdir", "unlink"):
-        setattr(Path, name, counted(getattr(Path, name)))
-    for name in ("unlink", "rmdir"):
-        setattr(os, name, counted(getattr(os, name)))
-    try:
-        change()
-    finally:
-        os._exit(0)
-
-
 def new_folder(out: Path, *, overwrite: bool = True) -> None:
     with staged_folder(out, overwrite=overwrite) as folder:
         (folder / "x").write_text("new")
@@ -229,7 +202,7 @@ def test_a_kill_loses_neither_the_old_nor_the_new(
         with write_store(out, Vocabulary(["a"]), {"text": "old"}) as writer:
             writer.finish()
     old = tree(out)
-    died = killed(lambda: new(out), step)
+    died = killed(lambda: new(out), step, (os, "unlink"), (os, "rmdir"))
     places = [p for p in (out, aside(out)) if p.exists()]
     whole = [tree(p) for p in places]
     if died:

@@ -56,10 +56,10 @@ def test_the_algorithm_goes_by_k(tmp_path: Path) -> None:
     ("old", "new", "named"),
     [
         ("encoding =", "encodding =", "encodding"),
-        ('encoding = "block_simdbp"\n', "", "missing key encoding"),
+        ('encoding = "block_simdbp"\n', "", "encoding: is missing"),
         ("block_simdbp", "zip", "no PISA encoding 'zip'"),
         ("64", "4", "8 to 1024 postings, not 4"),
-        ("64", '"64"', "8 to 1024 postings, not '64'"),
+        ("64", '"64"', "block_size: must be a whole number, not '64'"),
         ('"wand"', '"ranked_or_taat"', "no PISA algorithm 'ranked_or_taat' for k = 10"),
         ("10 =", "ten =", "a k must be a number"),
         ('10 = "wand"\n1000 = "maxscore"\n', "", "must be a table"),

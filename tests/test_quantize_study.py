@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from command_line import run
-from small import random_matrix
+from small import overlap, random_matrix, rank_biased_overlap
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.data.store import write_store
 from splade_bridge.data.vectors import SparseBatch, row_pointers
@@ -19,7 +19,6 @@ from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
 from splade_bridge.evaluation import quantize_study as module
-from splade_bridge.evaluation.agreement import overlap, rank_biased_overlap
 from splade_bridge.evaluation.evaluate import evaluate
 from splade_bridge.evaluation.quantize_study import Setting, StudyOptions, quantize_study, recommend
 from splade_bridge.formats.base import StoreSource

@@ -16,7 +16,7 @@ from splade_bridge.report.charts import difference_charts, latency_charts, size_
 from splade_bridge.report.page import page
 from splade_bridge.report.pareto import pareto_front
 from splade_bridge.report.published import FIGURES, published
-from splade_bridge.report.results import IndexResult, Latency, Results, Session, VariantResult
+from splade_bridge.report.results import IndexResult, Results, Session, TimedSearch, VariantResult
 from splade_bridge.report.sentences import findings
 from strategies import quick
 
@@ -47,7 +47,7 @@ def results(names: tuple[str, ...] = ("base", '<b>&"x"', "half 0.5")) -> Results
             per_query={"nDCG@10": per_query[name]},
             engines_agree=True,
             indexes=[IndexResult("exact", 10_000 * (n + 1), {"index": 0.1, "search": 0.2})],
-            latencies=[Latency("exact", "exhaustive", k, 40, 3, k / (n + 5), 1, 2, 3, 0.01)
+            latencies=[TimedSearch("exact", "exhaustive", k, 40, 3, k / (n + 5), 1, 2, 3, 0.01)
                        for k in (10, 1000)],
             overlap={10: 0.5, 1000: 0.25} if n else {},
             rbo=0.75 if n else None,

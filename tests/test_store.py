@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from killed import killed
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.store import VectorStore, VectorStoreWriter, read_part, write_store
 from splade_bridge.data.vectors import SparseBatch, row_pointers
@@ -182,35 +182,6 @@ def test_a_run_that_was_stopped_resumes_to_the_same_bytes(
     assert [p.name for p in tmp_path.iterdir()] == ["s"]
 
 
-def killed_run(folder: Path, step: int) -> bool:
-    """Write in a process that kills itself before its ``step``-th change on the disk.
-
-    Returns:
-        whether it came to be killed.
-    """
-    child = os.fork()
-    if child:
-        return os.waitpid(child, 0)[1] == signal.SIGKILL
-    signal.alarm(60)
-    left = iter(range(step))
-
-    def counted(real: Callable[..., Any]) -> Callable[..., Any]:
-        def change(*args: Any, **kwargs: Any) -> Any:
-            if next(left, None) is None:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return real(*args, **kwargs)
-
-        return change
-
-    os.fsync = counted(os.fsync)
-    for name in ("replace", "mkdir", "unlink"):
-        setattr(Path, name, counted(getattr(Path, name)))
-    try:
-        write(folder)
-    finally:
-        os._exit(0)
-
-
 @pytest.mark.parametrize("first", range(30))
 def test_a_run_that_is_killed_at_any_step_resumes_to_the_same_bytes(
     tmp_path: Path, whole: dict[str, str], first: int
@@ -219,8 +190,8 @@ def test_a_run_that_is_killed_at_any_step_resumes_to_the_same_bytes(
     random = np.random.default_rng(first)
     steps = [first, *random.integers(0, 20, 2).tolist()]
     for n, step in enumerate(steps):
-        killed = killed_run(folder, step)
-        assert killed or n or step > 20
+        died = killed(lambda: write(folder), step, (os, "fsync"))
+        assert died or n or step > 20
         for part in folder.glob("part-*.parquet"):
             assert rows_of(read_part(part, 100))  # what is there is whole
         if not (folder / "manifest.json").exists():
@@ -497,6 +468,14 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut": (lambda s: os.truncate(s / "manifest.json", 200), "damaged"),
     "a list": (lambda s: (s / "manifest.json").write_bytes(b"[]"), "damaged"),
     "no counts": (lambda s: _edit(s, b'"counts"', b'"c"'), "damaged"),
+    "a text for a number": (
+        lambda s: _edit(s, b'"documents": 53', b'"documents": "53"'),
+        r"damaged \(counts\.documents: must be a whole number, not '53'\)",
+    ),
+    "a number for a list": (
+        lambda s: _edit(s, b'"parents": []', b'"parents": 7'),
+        r"damaged \(parents: must be a list, not 7\)",
+    ),
     "newer": (lambda s: _edit(s, b'"version": 1', b'"version": 99'), "upgrade"),
     "other kind": (lambda s: _edit(s, b'"vectors"', b'"index"'), "holds index, not vectors"),
     "vocabulary": (lambda s: (s / "vocabulary.json").unlink(), "vocabulary.json is missing"),

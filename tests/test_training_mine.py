@@ -84,6 +84,16 @@ def mined(path: Path) -> dict[str, dict[str, Any]]:
     return {r["query_id"]: r for r in map(json.loads, path.read_text().splitlines())}
 
 
+def run_file(small: Small, name: str) -> Path:
+    """A run of all that brute force finds."""
+    run = small.folder / name
+    with open(run, "w") as out:
+        for query_id in QUERY_IDS:
+            for rank, (doc_id, value) in enumerate(small.ranked(query_id), 1):
+                out.write(f"{query_id} Q0 {doc_id} {rank} {value} t\n")
+    return run
+
+
 def indexed(small: Small, name: str) -> Path:
     place = small.folder / f"index-{name}"
     if not place.exists():

@@ -19,7 +19,7 @@ from checkpoints import one_thread, wordpiece_tokenizer  # noqa: F401
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.training import mlm as module
 from splade_bridge.training.mlm import train_mlm
-from splade_bridge.training.mlm_data import Masking, Rows, token_blocks
+from splade_bridge.training.mlm_data import Masking, ShuffledBlocks, token_blocks
 from splade_bridge.training.mlm_trainer import flops, splade_weights
 from splade_bridge.training.options import MlmOptions
 from splade_bridge.training.wordpiece import SPECIAL, train_wordpiece
@@ -79,7 +79,7 @@ def test_the_loss_is_the_formula(tmp_path: Path, text: Path, accumulation: int) 
     work = tmp_path / "again"
     work.mkdir()
     blocks = token_blocks(options, tokenizer, work)
-    rows = Rows(blocks, options, 1)
+    rows = ShuffledBlocks(blocks, options, 1)
     assert (len(rows), len(blocks)) == (4 * accumulation, summary.blocks)
     set_seed(options.seed)
     network = module._network(options, tokenizer).eval()
@@ -223,7 +223,7 @@ def test_blocks_hold_every_token_once(tmp_path: Path) -> None:
 def test_masks(tmp_path: Path, text: Path, whole_words: bool) -> None:
     tokenizer = wordpiece_tokenizer()  # most words here are single letters and ##letters
     options = tiny(tmp_path / "m", text, whole_words=whole_words, mask=0.3, steps=50)
-    rows = Rows(token_blocks(options, tokenizer, tmp_path), options, 1)
+    rows = ShuffledBlocks(token_blocks(options, tokenizer, tmp_path), options, 1)
     masking = Masking(tokenizer, options)
     masked = total = 0
     for start in range(0, len(rows), 4):
@@ -250,7 +250,7 @@ def test_a_pass_is_a_permutation(tmp_path: Path, text: Path) -> None:
     tokenizer = wordpiece_tokenizer()
     options = tiny(tmp_path / "m", text, steps=300)
     blocks = token_blocks(options, tokenizer, tmp_path)
-    rows = Rows(blocks, options, 1)
+    rows = ShuffledBlocks(blocks, options, 1)
     count = len(blocks)
     assert len(rows) > 2 * count
     every = sorted(blocks.block(i)["input_ids"] for i in range(count))

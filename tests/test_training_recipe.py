@@ -77,20 +77,23 @@ def test_published_settings() -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("[train]\nstep = 5", "unknown key train.step; did you mean steps?"),
-        ("[train]\nsteps = 'many'", "train.steps is 'many', but must be of type int"),
-        ("[train]\nsteps = true", "train.steps is True"),
+        ("[train]\nstep = 5", "train: unknown key 'step'; did you mean steps?"),
+        ("[train]\nsteps = 'many'", "train.steps: must be a whole number, not 'many'"),
+        ("[train]\nsteps = true", "train.steps: must be a whole number, not True"),
         ("[train]\nsteps = 5\nepochs = 1", "train.steps or train.epochs"),
-        ("[train]\nsteps = 5\nlearning_rate = nan", "train.learning_rate is nan"),
-        ("[model]\nquery = 'both'", "model.query is 'both'; it can be shared, separate, bow, idf"),
+        (
+            "[train]\nsteps = 5\nlearning_rate = nan",
+            "train.learning_rate: must be a finite number",
+        ),
+        ("[model]\nquery = 'both'", "model.query: is 'both'; it can be shared, separate, bow, idf"),
         ("[loss]\nkl = 1\n[data]\nnegatives = 0", "data.negatives"),
         ("[loss]\ncontrastive = 0", "loss: a weight"),
         ("[model]\nquery = 'bow'\n[regularizer.query]\npenalty = 'l1'", "are not trained"),
         ("[regularizer.document]\ntarget_terms = 9", "needs a penalty"),
         ("[model]\nbase = ''", "model.base or model.config"),
-        ("[validation]\ncorpus = 'c'", "lacks the key validation.queries"),
-        ("train = 5", "train must be a section"),
-        ("this is not TOML", "cannot be read as TOML"),
+        ("[validation]\ncorpus = 'c'", "validation.queries: is missing"),
+        ("train = 5", "train: must be a table, not 5"),
+        ("this is not TOML", "not TOML"),
         ("extends = 'child'", "extends itself"),
     ],
 )
@@ -188,7 +191,7 @@ def test_extends_in_a_circle_or_from_what_is_no_section(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="extends itself"):
         read_recipe(tmp_path / "a.toml")
     (tmp_path / "c.toml").write_text('extends = "tiny"\ndata = 3\n')
-    with pytest.raises(BadInputError, match="data must be a section"):
+    with pytest.raises(BadInputError, match="data: must be a table"):
         read_recipe(tmp_path / "c.toml")
 
 

@@ -68,9 +68,9 @@ def command(
     search them with --scale 1.
     """
     from splade_bridge.data.manifest import Manifest
-    from splade_bridge.data.sizes import parse_size
     from splade_bridge.engines.bm25 import DOCUMENTS, INDEX, QUERIES, RUN, Bm25Options, build_bm25
     from splade_bridge.outputs import check_output
+    from splade_bridge.reading.sizes import size_in_bytes
     from splade_bridge.text.corpora import CorpusOptions, read_texts
 
     check_output(output, overwrite=overwrite)
@@ -79,7 +79,7 @@ def command(
         read_texts(corpus, "documents", fields),
         None if queries is None else read_texts(queries, "queries", fields),
         output,
-        Bm25Options(k1, b, k, remove_query, threads, parse_size(memory)),
+        Bm25Options(k1, b, k, remove_query, threads, size_in_bytes(memory)),
         overwrite=overwrite,
     )
     if json:

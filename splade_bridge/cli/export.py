@@ -71,12 +71,12 @@ def command(
 ) -> None:
     """Turn vectors into integer impacts and write them for other tools."""
     from splade_bridge.data.quantize import quantize_options
-    from splade_bridge.data.sizes import parse_size
     from splade_bridge.formats.export import ExportOptions, default_formats, export_path
     from splade_bridge.outputs import check_output
+    from splade_bridge.reading.sizes import size_in_bytes
 
     chosen = tuple(formats or default_formats(side))
-    options = ExportOptions(chosen, docs_per_file, gzip, parse_size(memory))
+    options = ExportOptions(chosen, docs_per_file, gzip, size_in_bytes(memory))
     quantize = quantize_options(scale, rounding, clip)
     check_output(output, overwrite=overwrite)  # before a model is loaded for nothing
     with contextlib.ExitStack() as stack:

@@ -48,9 +48,9 @@ def command(
     any is thrown away and exit code 6 returned.
     """
     from splade_bridge.data.quantize import quantize_options
-    from splade_bridge.data.sizes import parse_size
     from splade_bridge.engines.base import BuildOptions
     from splade_bridge.engines.build_index import build_index
+    from splade_bridge.reading.sizes import size_in_bytes
 
     manifest, lost = build_index(
         source,
@@ -59,7 +59,7 @@ def command(
         engine_options=engine_options,
         source_format=source_format,
         quantize=quantize_options(scale, rounding, clip),
-        options=BuildOptions(threads, parse_size(memory)),
+        options=BuildOptions(threads, size_in_bytes(memory)),
         overwrite=overwrite,
         watch=watching(f"indexing with {engine}"),
     )

@@ -78,10 +78,10 @@ def command(
     docs/pruning.md.
     """
     from splade_bridge.data.quantize import DEFAULT_SCALE, quantize_options
-    from splade_bridge.data.sizes import parse_size
     from splade_bridge.pruning.methods import policy
     from splade_bridge.pruning.policy import PruneOptions
     from splade_bridge.pruning.prune import prune
+    from splade_bridge.reading.sizes import size_in_bytes
 
     if len(methods) != len(values):
         raise UsageError(
@@ -93,7 +93,7 @@ def command(
         source,
         output,
         policies,
-        PruneOptions(min_terms, parse_size(memory), scale=counted_with),
+        PruneOptions(min_terms, size_in_bytes(memory), scale=counted_with),
         side=side,
         source_format=source_format,
         quantize=quantize_options(scale),

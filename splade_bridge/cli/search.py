@@ -118,7 +118,7 @@ def command(
     """
     from splade_bridge.data.quantize import quantize_options
     from splade_bridge.outputs import check_output
-    from splade_bridge.reading import STDIO
+    from splade_bridge.reading.lines import STDIO
     from splade_bridge.retrieval.encode_queries import load_queries
     from splade_bridge.retrieval.search import SearchOptions, search_to_run
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from splade_bridge.comparison.spec import (
     MAX_LENGTH,
-    BenchOptions,
     Bm25,
     Encoded,
     Source,
     Spec,
+    TimingOptions,
     ToTrain,
     TwoStep,
     Variant,
@@ -23,11 +23,13 @@ from splade_bridge.comparison.table import Table
 from splade_bridge.data.quantize import DEFAULT_SCALE, QuantizeOptions, Quantizer
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.registry import ENGINES, NAMES
-from splade_bridge.errors import SpladeBridgeError
+from splade_bridge.errors import SpladeBridgeError, UsageError
 from splade_bridge.evaluation.evaluate import DEFAULT_MEASURES
 from splade_bridge.evaluation.significance import SignificanceOptions
 from splade_bridge.pruning.methods import METHODS, policy
 from splade_bridge.pruning.policy import Policy
+from splade_bridge.reading.sizes import size_in_bytes
+from splade_bridge.reading.typed import Where
 from splade_bridge.retrieval.two_step import DEFAULT_CANDIDATES, TwoStepOptions
 
 QUANTIZE_KEYS = ("scale", "rounding", "clip")
@@ -370,8 +372,8 @@ class _Values(Table):
     def __init__(self, table: Table, content: dict[str, Any]) -> None:
         super().__init__(content, table._file, table.place)
 
-    def fail(self, message: str, key: str | None = None) -> NoReturn:
-        super().fail(message, "values")
+    def where(self, key: str | None = None) -> Where:
+        return super().where("values")
 
 
 def _engines(table: Table) -> dict[str, tuple[str, ...]]:
@@ -386,10 +388,10 @@ def _engines(table: Table) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _bench(table: Table) -> BenchOptions:
-    usual = BenchOptions()
+def _bench(table: Table) -> TimingOptions:
+    usual = TimingOptions()
     sample = table.take_any("queries")
-    options = BenchOptions(
+    options = TimingOptions(
         tuple(sorted(table.take_list("ks", int, usual.ks))),
         _positive(table, "repeat", usual.repeat),
         None if sample == "all" else _positive(table, "queries", usual.queries or 1),
@@ -405,7 +407,7 @@ def _index(table: Table) -> tuple[BuildOptions, dict[str, Any]]:
     usual = BuildOptions()
     options = BuildOptions(
         threads=_positive(table, "threads", usual.threads),
-        memory=_positive(table, "memory", usual.memory),
+        memory=_memory(table, usual.memory),
     )
     own = {
         name: entry.options(**_own_options(table, name, entry.options))
@@ -414,6 +416,16 @@ def _index(table: Table) -> tuple[BuildOptions, dict[str, Any]]:
     }
     table.finish()
     return options, own
+
+
+def _memory(table: Table, usual: int) -> int:
+    """Bytes, as a number or as ``--memory`` takes them."""
+    if not isinstance(table.take_any("memory"), str):
+        return _positive(table, "memory", usual)
+    try:
+        return size_in_bytes(table.take("memory", str))
+    except UsageError as error:
+        table.wrong(error, "memory")
 
 
 def _own_options(table: Table, name: str, options: type[Any]) -> dict[str, Any]:

@@ -118,7 +118,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class BenchOptions:
+class TimingOptions:
     """How latencies are measured.
 
     Attributes:
@@ -152,7 +152,7 @@ class Spec:
     variants: tuple[Variant, ...]
     baseline: str
     algorithms: dict[str, tuple[str, ...]]
-    bench: BenchOptions = BenchOptions()
+    bench: TimingOptions = TimingOptions()
     index: BuildOptions = BuildOptions()
     engine_options: dict[str, Any] = field(default_factory=dict)
     significance: SignificanceOptions = SignificanceOptions()

@@ -13,6 +13,7 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ from typing import Any
 import orjson
 
 from splade_bridge import __version__
+from splade_bridge.errors import BadInputError
 from splade_bridge.files import atomic_writer, sha256_file
 from splade_bridge.outputs import MANIFEST
+from splade_bridge.reading.typed import Where, checked, json_file, typed
 
 NOTE = "step.json"
 FORMAT = 2
@@ -40,6 +43,16 @@ class Step:
 
     key: str
     folder: Path
+    outcome: dict[str, Any]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Note:
+    """What a step leaves behind."""
+
+    what: str
+    inputs: dict[str, Any]
     outcome: dict[str, Any]
     seconds: float
 
@@ -98,8 +111,9 @@ class Steps:
         if not note.is_file():
             return None
         self._kept.add((kind, folder.name))
-        found = orjson.loads(note.read_bytes())
-        return Step(folder.name, folder, found["outcome"], found["seconds"])
+        where = Where(str(note), said="damaged ({}): delete it, and the step is done again")
+        found = typed(_Note, json_file(where), where)
+        return Step(folder.name, folder, found.outcome, found.seconds)
 
     def store(
         self, kind: str, what: str, inputs: dict[str, Any], outcome: dict[str, Any], seconds: float
@@ -126,9 +140,10 @@ class Hashes:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._known: dict[str, list[Any]] = (
-            orjson.loads(file.read_bytes()) if file.is_file() else {}
-        )
+        self._known: dict[str, tuple[int, int, str]] = {}
+        where = Where(str(file))
+        with suppress(BadInputError):  # none yet, or damaged: files are hashed again
+            self._known = checked(dict[str, tuple[int, int, str]], json_file(where), where)
 
     def of(self, path: Path) -> str:
         """Of a file's bytes; of a folder's manifest, or of all its files by name."""
@@ -143,10 +158,10 @@ class Hashes:
         found = path.stat()
         name = str(path.resolve())
         known = self._known.get(name)
-        if known and known[:2] == [found.st_size, found.st_mtime_ns]:
-            return str(known[2])
+        if known and known[:2] == (found.st_size, found.st_mtime_ns):
+            return known[2]
         computed = sha256_file(path)
-        self._known[name] = [found.st_size, found.st_mtime_ns, computed]
+        self._known[name] = (found.st_size, found.st_mtime_ns, computed)
         with atomic_writer(self._file) as out:
             out.write(orjson.dumps(self._known, option=orjson.OPT_INDENT_2))
         return computed

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, overload
 
-from splade_bridge.errors import BadInputError, SpladeBridgeError
+from splade_bridge.errors import SpladeBridgeError
+from splade_bridge.reading.typed import (
+    NAMES,
+    Where,
+    as_table,
+    checked,
+    refuse_unknown,
+    toml_file,
+)
 
 T = TypeVar("T")
 D = TypeVar("D")
-
-NAMES = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
 
 
 class Table:
@@ -28,9 +32,7 @@ class Table:
     def __init__(self, content: object, file: Path, place: str = "") -> None:
         self._file = file
         self.place = place
-        if not isinstance(content, dict):
-            self.fail(f"must be a table, not {content!r}")
-        self._content: dict[str, Any] = content
+        self._content = as_table(content, self.where())
         self._taken: list[str] = []
 
     @classmethod
@@ -40,17 +42,16 @@ class Table:
         Raises:
             BadInputError: it cannot be read, or is not TOML.
         """
-        try:
-            return cls(tomllib.loads(file.read_text("utf-8")), file)
-        except OSError as error:
-            raise BadInputError(f"cannot be read ({error.strerror})", str(file)) from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise BadInputError(f"not TOML ({error})", str(file)) from error
+        return cls(toml_file(file), file)
+
+    def where(self, key: str | None = None) -> Where:
+        """The place of ``key``, or of the table."""
+        here = Where(str(self._file), self.place, " ")
+        return here.inside(key) if key else here
 
     def fail(self, message: str, key: str | None = None) -> NoReturn:
         """Raise BadInputError that names the file, the table and the key."""
-        where = " ".join(part for part in (self.place, key) if part)
-        raise BadInputError(f"{where}: {message}" if where else message, str(self._file))
+        self.where(key).fail(message)
 
     def wrong(self, error: SpladeBridgeError, key: str | None = None) -> NoReturn:
         """As :meth:`fail`, for an error from below that cannot know the file."""
@@ -120,15 +121,8 @@ class Table:
 
     def finish(self) -> None:
         """Raise BadInputError for a key that nobody took."""
-        for key in self._content:
-            if key not in self._taken:
-                near = difflib.get_close_matches(key, self._taken, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(self._taken)}"
-                self.fail(f"unknown key {key!r}; {hint}")
+        refuse_unknown(self._content, self._taken, self.where())
 
     def _typed(self, value: object, kind: type[T], key: str) -> T:
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)  # type: ignore[return-value]
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            self.fail(f"must be {NAMES[kind]}, not {value!r}", key)
-        return value
+        found: T = checked(kind, value, self.where(key))
+        return found

@@ -17,7 +17,7 @@ from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.engines.base import AUTO, Searcher
 from splade_bridge.evaluation import bench
 from splade_bridge.formats.queries import Queries
-from splade_bridge.report.results import Latency, Session
+from splade_bridge.report.results import Session, TimedSearch
 from splade_bridge.retrieval.search import open_searcher
 
 KIND = "latency"
@@ -27,7 +27,7 @@ KIND = "latency"
 class Latencies:
     """All latencies of a comparison, by variant, and the sessions that they come from."""
 
-    of: dict[str, list[Latency]]
+    of: dict[str, list[TimedSearch]]
     sessions: list[Session]
 
 
@@ -57,13 +57,13 @@ def latencies(maker: Maker, *, rebench: bool) -> Latencies:
     missing = [i for i in range(len(cases)) if i not in known]
     if missing:
         known |= _measured(maker, cases, missing, known)
-    found: dict[str, list[Latency]] = {case.variant.name: [] for case in cases}
+    found: dict[str, list[TimedSearch]] = {case.variant.name: [] for case in cases}
     sessions = {o["session"]["started"]: Session(**o["session"]) for o in known.values()}
     order = sorted(sessions)
     for i, case in enumerate(cases):
         outcome = known[i]
         number = order.index(outcome["session"]["started"])
-        found[case.variant.name].append(Latency(**outcome["latency"], session=number))
+        found[case.variant.name].append(TimedSearch(**outcome["latency"], session=number))
     return Latencies(found, [sessions[started] for started in order])
 
 
@@ -104,7 +104,7 @@ def _measured(
         timings = bench.measure(opened, repeat=maker.spec.bench.repeat)
     seconds = (time.perf_counter() - began) / len(asked)
     measured = {
-        i: Latency(
+        i: TimedSearch(
             engine=cases[i].engine,
             algorithm=str(case.algorithm) + " (auto)" * (cases[i].algorithm == AUTO),
             k=case.k,

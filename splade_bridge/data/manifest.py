@@ -23,6 +23,7 @@ from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, MismatchError
 from splade_bridge.files import atomic_writer, sha256_file
 from splade_bridge.outputs import MANIFEST, MARK
+from splade_bridge.reading.typed import Where, as_table, checked, json_file, typed
 
 log = logging.getLogger(__name__)
 
@@ -150,24 +151,14 @@ class Manifest:
                 f"no {MANIFEST} in it: not made by splade-bridge, or its making was interrupted",
                 str(folder),
             )
-        try:
-            raw = orjson.loads(path.read_bytes())
-            if raw["version"] > FORMAT_VERSION:
-                raise BadInputError(
-                    f"format {raw['version']} is newer than this splade-bridge: upgrade", str(path)
-                )
-            manifest = cls(
-                **{
-                    **raw,
-                    "vocabulary": VocabularyInfo(**raw["vocabulary"]),
-                    "counts": Counts(**raw["counts"]),
-                    "encoding": raw["encoding"] and EncodingInfo(**raw["encoding"]),
-                    "quantization": raw["quantization"] and QuantizationInfo(**raw["quantization"]),
-                    "files": [FileInfo(**f) for f in raw["files"]],
-                }
+        where = Where(str(path), said="damaged ({}): make it again")
+        raw = as_table(json_file(where), where)
+        version = checked(int, raw.get("version"), where.inside("version"))
+        if version > FORMAT_VERSION:
+            raise BadInputError(
+                f"format {version} is newer than this splade-bridge: upgrade", str(path)
             )
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-            raise BadInputError(f"damaged ({error}): make it again", str(path)) from error
+        manifest = typed(cls, raw, where)
         for file in manifest.files:
             there = folder / file.path
             size = there.stat().st_size if there.is_file() else -1

@@ -42,6 +42,7 @@ from splade_bridge.outputs import (
     remove_aside,
     set_aside,
 )
+from splade_bridge.reading.typed import Where, as_table, json_file, json_tree
 
 log = logging.getLogger(__name__)
 
@@ -381,10 +382,8 @@ def read_note(part: Path) -> dict[str, Any]:
     import pyarrow.parquet as pq
 
     found = (pq.read_metadata(part).metadata or {}).get(NOTE.encode(), b"{}")
-    try:
-        return dict(orjson.loads(found))
-    except (ValueError, TypeError) as error:
-        raise BadInputError(f"its note is damaged ({error}): delete it", str(part)) from error
+    where = Where(str(part), said="its note is damaged ({}): delete it")
+    return as_table(json_tree(found, where), where)
 
 
 def _from_arrow(block: Any) -> SparseBatch:
@@ -422,10 +421,8 @@ def _check_types(schema: Any) -> None:
 
 
 def _refuse_other_plan(plan_file: Path, wanted: bytes) -> None:
-    try:
-        found = dict(orjson.loads(plan_file.read_bytes()))
-    except (ValueError, TypeError) as error:
-        raise BadInputError(f"damaged ({error}): remove the folder", str(plan_file)) from error
+    where = Where(str(plan_file), said="damaged ({}): remove the folder")
+    found = as_table(json_file(where), where)
     new = orjson.loads(wanted)
     differing = sorted(k for k in {*found, *new} if found.get(k) != new.get(k))
     if differing == [CORPUS_FILES]:
@@ -442,8 +439,9 @@ def _refuse_other_plan(plan_file: Path, wanted: bytes) -> None:
         )
 
 
-def _listed(files: dict[str, str] | None) -> str:
-    return ", ".join(f"{name} ({what})" for name, what in (files or {}).items()) or "unknown"
+def _listed(files: object) -> str:
+    known = files.items() if isinstance(files, dict) else ()
+    return ", ".join(f"{name} ({what})" for name, what in known) or "unknown"
 
 
 def part_name(number: int) -> str:

@@ -14,7 +14,7 @@ from splade_bridge.encoding.choices import Cluster, DType, LongMode, Pooling, Qu
 from splade_bridge.encoding.shards import Shard
 from splade_bridge.errors import UsageError, require
 from splade_bridge.outputs import MANIFEST, PLAN, check_output
-from splade_bridge.reading import STDIO
+from splade_bridge.reading.lines import STDIO
 from splade_bridge.text.corpora import Corpus, CorpusOptions, Role, corpus_files
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from splade_bridge.data.store import SHARD, VOCABULARY, part_files
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.encoding.parts import CorpusEnd, PartStore, chained
 from splade_bridge.encoding.shards import Shard
-from splade_bridge.errors import BadInputError, MismatchError
+from splade_bridge.errors import BadInputError, MismatchError, UsageError
 from splade_bridge.files import atomic_writer, sha256_file, staged_folder
 from splade_bridge.outputs import MANIFEST, PLAN
+from splade_bridge.reading.typed import Where, as_table, checked, json_file, typed
 
 
 def merge_shards(folders: Sequence[Path], out: Path, *, overwrite: bool = False) -> Manifest:
@@ -71,12 +73,17 @@ class _Finished:
             raise BadInputError(
                 f"holds {self.manifest.kind}, not a shard (encode --shard i/n)", str(folder)
             )
+        where = Where(str(folder / PLAN), said="damaged ({}): encode it again")
+        self.plan = as_table(json_file(where), where)
+        name = checked(str, self.plan.pop("shard", None), where.inside("shard"))
+        checked(int, self.plan.get("part_rows"), where.inside("part_rows"))
+        checked(str, self.plan.get("corpus"), where.inside("corpus"))
         try:
-            self.plan: dict[str, Any] = orjson.loads((folder / PLAN).read_bytes())
-            self.shard = Shard.parse(self.plan.pop("shard"))
-            self.end = CorpusEnd(**self.manifest.options["corpus_end"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BadInputError(f"damaged ({error}): encode it again", str(folder)) from error
+            self.shard = Shard.parse(name)
+        except UsageError as error:
+            where.fail(str(error))
+        where = replace(where, file=str(folder / MANIFEST), at="options.corpus_end")
+        self.end = typed(CorpusEnd, self.manifest.options.get("corpus_end"), where)
         listed = {f.path for f in self.manifest.files}
         if extra := {p.name for p in part_files(folder).values()} - listed:
             raise BadInputError(f"{min(extra)} is not in its manifest", str(folder))

@@ -22,6 +22,7 @@ from splade_bridge.data.manifest import EncodingInfo, Manifest
 from splade_bridge.data.store import SHARD, VectorStoreWriter, read_note
 from splade_bridge.encoding.shards import Shard
 from splade_bridge.errors import BadInputError
+from splade_bridge.reading.typed import Where, typed
 from splade_bridge.text.corpora import Text
 
 ENDS = 1 << 20
@@ -141,13 +142,8 @@ class PartStore(VectorStoreWriter):
     notes: dict[int, PartNote]
 
     def _note_of(self, part: Path) -> PartNote:
-        try:
-            return PartNote(**read_note(part))
-        except TypeError as error:
-            raise BadInputError(
-                "not a part of an encoding of this version: pass --overwrite to start anew",
-                str(part),
-            ) from error
+        hint = "not a part of an encoding of this version ({}): pass --overwrite to start anew"
+        return typed(PartNote, read_note(part), Where(str(part), said=hint))
 
     @property
     def texts(self) -> int:

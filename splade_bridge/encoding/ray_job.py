@@ -57,7 +57,7 @@ TASK_RETRIES = 3
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedPart:
     """A part as an actor hands it back; ``file`` holds the bytes of its Parquet file."""
 
     number: int
@@ -144,7 +144,7 @@ class RayRunner(Closing):
                 match found:
                     case CorpusEnd():
                         end = found
-                    case Encoded():
+                    case EncodedPart():
                         self._keep(found, store, progress)
                     case SpladeBridgeError():
                         raise found
@@ -185,7 +185,7 @@ class RayRunner(Closing):
         for table in encoded.iter_batches(batch_size=1, batch_format="pyarrow"):
             yield from_table(table)
 
-    def _keep(self, found: Encoded, store: PartStore, progress: Progress | None) -> None:
+    def _keep(self, found: EncodedPart, store: PartStore, progress: Progress | None) -> None:
         with atomic_writer(store.folder / part_name(found.number)) as out:
             out.write(found.file)
         store.written(found.number, found.note, found.counts)
@@ -232,7 +232,7 @@ class _Actor:
         except SpladeBridgeError as error:
             return as_table(error)
 
-    def _encode(self, encoder: PartEncoder, part: Part) -> Encoded:
+    def _encode(self, encoder: PartEncoder, part: Part) -> EncodedPart:
         stats = encoder.encoder.stats
         before = stats.tokens, stats.computed_tokens
         batch, note = encoder.encode(encoder.tokenize(part))
@@ -240,7 +240,7 @@ class _Actor:
         counts.add(batch)
         file = io.BytesIO()
         write_parquet(file, batch, self._vocabulary_size, note)
-        return Encoded(
+        return EncodedPart(
             part.number,
             note,
             counts,

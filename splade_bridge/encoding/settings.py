@@ -14,17 +14,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-import orjson
-
 from splade_bridge.data.manifest import Side
 from splade_bridge.encoding.head import Activation, Pooling
 from splade_bridge.errors import BadInputError
+from splade_bridge.reading.typed import Where, json_file
 
 PROMPT_NAMES = {"query": ("query",), "document": ("document", "passage", "corpus")}
 
 
 @dataclass(frozen=True)
-class Recipe:
+class SideSettings:
     """How one side turns tokens into weights.
 
     Attributes:
@@ -62,8 +61,8 @@ class Recipe:
         return [f for f in (self.network, self.static) if f is not None]
 
 
-def read_recipe(folder: Path, side: Side) -> Recipe:
-    """The recipe of ``side`` in a checkpoint folder.
+def read_settings(folder: Path, side: Side) -> SideSettings:
+    """The settings of ``side`` in a checkpoint folder.
 
     Raises:
         BadInputError: no ``config.json`` or ``modules.json``, or modules that are not SPLADE's.
@@ -73,14 +72,14 @@ def read_recipe(folder: Path, side: Side) -> Recipe:
             raise BadInputError(
                 "neither config.json nor modules.json in it: not a checkpoint", str(folder)
             )
-        return Recipe(network=folder)
-    recipe = Recipe()
+        return SideSettings(network=folder)
+    settings = SideSettings()
     for kind, place in _modules(folder, side):
-        recipe = _with_module(recipe, kind, place, side)
-    if not recipe.folders:
+        settings = _with_module(settings, kind, place, side)
+    if not settings.folders:
         raise BadInputError(f"no encoder for the {side} side in modules.json", str(folder))
     saved = _read_json(folder / "config_sentence_transformers.json", default={})
-    return replace(recipe, prompt=_prompt(saved, side), max_active=saved.get("max_active_dims"))
+    return replace(settings, prompt=_prompt(saved, side), max_active=saved.get("max_active_dims"))
 
 
 def _modules(folder: Path, side: Side) -> Iterator[tuple[str, Path]]:
@@ -116,8 +115,8 @@ def _route(router: dict[str, Any], side: Side, place: Path) -> str:
     )
 
 
-def _with_module(recipe: Recipe, kind: str, place: Path, side: Side) -> Recipe:
-    if kind in ("Transformer", "MLMTransformer") and not recipe.folders:
+def _with_module(settings: SideSettings, kind: str, place: Path, side: Side) -> SideSettings:
+    if kind in ("Transformer", "MLMTransformer") and not settings.folders:
         saved = _read_json(place / "sentence_bert_config.json", default={})
         default_task = "fill-mask" if kind == "MLMTransformer" else "feature-extraction"
         if saved.get("transformer_task", default_task) != "fill-mask":
@@ -125,12 +124,12 @@ def _with_module(recipe: Recipe, kind: str, place: Path, side: Side) -> Recipe:
         text = saved.get("processing_kwargs", {}).get("text", {})
         limits = (saved.get("max_seq_length"), saved.get(f"{side}_length"), text.get("max_length"))
         return replace(
-            recipe,
+            settings,
             network=place,
             max_length=min((n for n in limits if n), default=None),
             lower_case=bool(saved.get("do_lower_case")),
         )
-    if kind == "SpladePooling" and recipe.network:
+    if kind == "SpladePooling" and settings.network:
         saved = _read_json(place / "config.json", default={})
         pooling = saved.get("pooling_strategy", "max")
         activation = saved.get("activation_function", "relu")
@@ -138,9 +137,9 @@ def _with_module(recipe: Recipe, kind: str, place: Path, side: Side) -> Recipe:
             raise BadInputError(
                 f"unknown pooling {pooling!r} or activation {activation!r}", str(place)
             )
-        return replace(recipe, pooling=pooling, activation=activation)
-    if kind == "SparseStaticEmbedding" and not recipe.static:
-        return replace(recipe, static=place)
+        return replace(settings, pooling=pooling, activation=activation)
+    if kind == "SparseStaticEmbedding" and not settings.static:
+        return replace(settings, static=place)
     raise BadInputError(
         f"module {kind} is not part of a SPLADE model that this program can run "
         "(Transformer or MLMTransformer with SpladePooling, SparseStaticEmbedding, Router)",
@@ -158,7 +157,4 @@ def _prompt(saved: dict[str, Any], side: Side) -> str:
 def _read_json(path: Path, default: Any = None) -> Any:
     if default is not None and not path.is_file():
         return default
-    try:
-        return orjson.loads(path.read_bytes())
-    except (OSError, orjson.JSONDecodeError) as error:
-        raise BadInputError(f"cannot be read as JSON ({error})", str(path)) from error
+    return json_file(Where(str(path)))

@@ -24,7 +24,7 @@ from splade_bridge.encoding.masked_lm import (
     split_model,
 )
 from splade_bridge.encoding.packed import padded_groups, sent
-from splade_bridge.encoding.settings import Recipe, read_recipe
+from splade_bridge.encoding.settings import SideSettings, read_settings
 from splade_bridge.encoding.snapshot import (
     files_sha256,
     find_snapshot,
@@ -50,7 +50,7 @@ class LoadedSide:
         tokenizer: with limit, prompt and special tokens set.
         max_length: the limit in force, in tokens.
         network: None for a side that only looks tokens up.
-        static: float32[V], a weight for each term that a text holds; see :class:`Recipe`.
+        static: float32[V], a weight for each term that a text holds; see :class:`SideSettings`.
         columns: int64[V], token id of each term.
         width: token ids are below.
         pooling: over positions.
@@ -123,70 +123,70 @@ def load_side(
     """
     device = device or torch.device("cpu")
     snapshot = find_snapshot(model)
-    recipe = read_recipe(snapshot.folder, side)
-    if pooling and pooling != recipe.pooling and (snapshot.folder / "modules.json").is_file():
+    settings = read_settings(snapshot.folder, side)
+    if pooling and pooling != settings.pooling and (snapshot.folder / "modules.json").is_file():
         log.warning(
-            "%s was saved with %s pooling; using %s as asked", model, recipe.pooling, pooling
+            "%s was saved with %s pooling; using %s as asked", model, settings.pooling, pooling
         )
-    recipe = replace(recipe, pooling=pooling or recipe.pooling)
-    tokenizer = load_tokenizer(recipe.tokenizer, lower_case=recipe.lower_case)
+    settings = replace(settings, pooling=pooling or settings.pooling)
+    tokenizer = load_tokenizer(settings.tokenizer, lower_case=settings.lower_case)
     bow = side == "query" and query_mode == "bow"
     network, static, files, widths = None, None, [], []
-    if recipe.network is not None:
-        files += weight_files(recipe.network)
+    if settings.network is not None:
+        files += weight_files(settings.network)
         if not bow:
-            network = load_masked_lm(recipe.network)
+            network = load_masked_lm(settings.network)
             widths.append(head_width(network))
-    if recipe.static is not None:
-        files.append(_static_file(recipe.static, snapshot.folder))
+    if settings.static is not None:
+        files.append(_static_file(settings.static, snapshot.folder))
         static = _static_weights(files[-1], tokenizer)
     if bow:
         static = _one_for_each_word(tokenizer)
-        recipe = replace(recipe, prompt="", max_active=None)
+        settings = replace(settings, prompt="", max_active=None)
     if static is not None:
         widths.append(len(static))
-    vocabulary, ids = terms_of(tokenizer, min(widths), str(recipe.tokenizer))
+    vocabulary, ids = terms_of(tokenizer, min(widths), str(settings.tokenizer))
     columns = torch.from_numpy(ids)
-    limit = _limit(recipe, tokenizer, network)
+    limit = _limit(settings, tokenizer, network)
     if max_length is None:
         max_length = limit or 512
     elif limit is not None and max_length > limit:
         log.info("%s takes at most %d tokens, not %d", model, limit, max_length)
         max_length = limit
-    settings = {p for f in (snapshot.folder, *recipe.folders) for p in settings_files(f)}
+    configuration = {p for f in (snapshot.folder, *settings.folders) for p in settings_files(f)}
     return LoadedSide(
         model=model,
         revision=snapshot.revision,
         weights_sha256=files_sha256(files, snapshot.folder),
-        settings_sha256=files_sha256(settings, snapshot.folder),
+        settings_sha256=files_sha256(configuration, snapshot.folder),
         vocabulary=vocabulary,
         tokenizer=TextTokenizer(
-            tokenizer, max_length, prompt=recipe.prompt, special=network is not None
+            tokenizer, max_length, prompt=settings.prompt, special=network is not None
         ),
         max_length=max_length,
         network=None if network is None else split_model(network, columns, dtype, device),
         static=None if static is None else static[columns].to(device),
         columns=columns.to(device),
         width=min(widths),
-        pooling=recipe.pooling,
-        activation=recipe.activation,
-        max_active=recipe.max_active,
-        method="bow" if bow else _method(recipe),
+        pooling=settings.pooling,
+        activation=settings.activation,
+        max_active=settings.max_active,
+        method="bow" if bow else _method(settings),
     )
 
 
-def _limit(recipe: Recipe, tokenizer: Any, network: Any) -> int | None:
-    known = [recipe.max_length, None if network is None else position_limit(network)]
+def _limit(settings: SideSettings, tokenizer: Any, network: Any) -> int | None:
+    known = [settings.max_length, None if network is None else position_limit(network)]
     if tokenizer.model_max_length < 1 << 30:  # transformers' "no limit" is 1e30
         known.append(int(tokenizer.model_max_length))
     return min((n for n in known if n), default=None)
 
 
-def _method(recipe: Recipe) -> str:
+def _method(settings: SideSettings) -> str:
     steps: list[str] = []
-    if recipe.network:
-        steps = [recipe.pooling] + (["log1p_relu"] if recipe.activation == "log1p_relu" else [])
-    return " ".join(steps + (["static"] if recipe.static else []))
+    if settings.network:
+        steps = [settings.pooling] + (["log1p_relu"] if settings.activation == "log1p_relu" else [])
+    return " ".join(steps + (["static"] if settings.static else []))
 
 
 def _static_file(folder: Path, root: Path) -> Path:

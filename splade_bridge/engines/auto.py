@@ -17,8 +17,9 @@ import numpy as np
 import orjson
 
 from splade_bridge.data.vectors import ImpactBatch, Int64Array
-from splade_bridge.errors import ExternalProgramError
+from splade_bridge.errors import BadInputError, ExternalProgramError
 from splade_bridge.files import atomic_writer
+from splade_bridge.reading.typed import Where, json_file, typed
 
 if TYPE_CHECKING:
     from splade_bridge.engines.base import Searcher
@@ -56,6 +57,13 @@ class Choice:
     algorithm: str
     milliseconds: dict[str, float]
     queries: int
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """What is in the file."""
+
+    choices: list[Choice]
 
 
 def best_algorithm(searcher: Searcher, queries: ImpactBatch, k: int) -> str:
@@ -126,11 +134,11 @@ def _holds(choice: Choice, k: int, terms: float) -> bool:
 
 
 def _remembered(index: Path) -> list[Choice]:
+    where = Where(str(index / FILE_NAME))
     try:
-        choices = [Choice(**c) for c in orjson.loads((index / FILE_NAME).read_bytes())["choices"]]
-    except (OSError, ValueError, KeyError, TypeError):
+        return typed(_Memory, json_file(where), where).choices
+    except BadInputError:
         return []  # none yet, or damaged: it is measured again
-    return [c for c in choices if isinstance(c.k, int) and isinstance(c.terms, int | float)]
 
 
 def _remember(index: Path, choices: list[Choice]) -> None:

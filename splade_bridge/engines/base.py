@@ -179,15 +179,9 @@ class Engine(abc.ABC):
             read_back = self._write(source, folder, options)
             self._check(source, read_back)
             source.vocabulary.save(folder / VOCABULARY)
-            return Manifest(
-                kind="index",
+            return source.described(
+                "index",
                 engine=self.name,
-                vocabulary=source.vocabulary_info,
-                counts=source.counts,
-                encoding=source.encoding,
-                quantization=source.quantization,
-                pruning=source.manifest.pruning if source.manifest else [],
-                parents=[source.parent],
                 options=self.recorded(),
                 tools=base_tools() | self.tools(),
             ).save(folder)

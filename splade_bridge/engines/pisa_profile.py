@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
@@ -10,6 +9,7 @@ from typing import get_args
 from splade_bridge.engines.pisa_options import Encoding, PisaOptions
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files import asset
+from splade_bridge.reading.typed import Where, toml_file, typed
 
 ENCODINGS = get_args(Encoding)
 ALGORITHMS = ("block_max_wand", "block_max_maxscore", "maxscore", "wand", "ranked_or")
@@ -33,6 +33,15 @@ class PisaProfile:
     algorithms: tuple[tuple[int, str], ...]
 
 
+@dataclass(frozen=True)
+class _ProfileFile:
+    """What stands in the file."""
+
+    encoding: str
+    block_size: int
+    algorithm: dict[str, str]
+
+
 def algorithm_for(k: int, algorithms: tuple[tuple[int, str], ...]) -> str:
     """The algorithm that :attr:`PisaProfile.algorithms` names for ``k``."""
     return next((name for most, name in algorithms if k <= most), algorithms[-1][1])
@@ -52,21 +61,15 @@ def load_profile(name: str) -> PisaProfile:
         if not path.is_file():
             known = ", ".join(sorted(p.stem for p in folder.glob("*.toml")))
             raise UsageError(f"no PISA profile {name!r}: there are {known}, or a .toml of your own")
+    where = Where(str(path))
+    found = typed(_ProfileFile, toml_file(path, "a PISA profile"), where)
+    if not found.algorithm:
+        where.inside("algorithm").fail("must be a table like {10 = 'maxscore'}")
     try:
-        raw = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadInputError(f"not a PISA profile ({error})", str(path)) from error
-    if odd := set(raw) ^ {"encoding", "block_size", "algorithm"}:
-        what = "unknown" if odd & set(raw) else "missing"
-        raise BadInputError(f"{what} key {', '.join(sorted(odd))}", str(path))
-    algorithms = raw["algorithm"]
-    if not isinstance(algorithms, dict) or not algorithms:
-        raise BadInputError("algorithm must be a table like {10 = 'maxscore'}", str(path))
-    try:
-        by_k = tuple(sorted((int(k), str(name)) for k, name in algorithms.items()))
+        by_k = tuple(sorted((int(k), name) for k, name in found.algorithm.items()))
     except ValueError as error:
-        raise BadInputError(f"algorithm: a k must be a number ({error})", str(path)) from error
-    return checked(PisaProfile(raw["encoding"], raw["block_size"], by_k), str(path))
+        where.inside("algorithm").fail(f"a k must be a number ({error})")
+    return checked(PisaProfile(found.encoding, found.block_size, by_k), str(path))
 
 
 def resolved(options: PisaOptions) -> PisaProfile:

@@ -85,42 +85,6 @@ def agreement(
     )
 
 
-def overlap(first: Collection[Hashable], second: Collection[Hashable], k: int) -> float:
-    """The share of the top ``k`` that two rankings have in common.
-
-    Where both are shorter than ``k`` the longer one's length stands for ``k``; two empty rankings
-    agree (1).
-
-    Raises:
-        BadInputError: a document twice in a ranking.
-    """
-    return _overlap(_common(first, second), len(first), len(second), k)
-
-
-def rank_biased_overlap(
-    first: Collection[Hashable],
-    second: Collection[Hashable],
-    persistence: float = DEFAULT_PERSISTENCE,
-) -> float:
-    """RBO_ext of two rankings, from 0 (disjoint) to 1 (identical); two empty ones agree (1).
-
-    Webber, Moffat, Zobel: A similarity measure for indefinite rankings, TOIS 28(4), 2010,
-    equation 32: with s and l the shorter and the longer length and X_d the size of the overlap
-    at depth d,
-
-        (1-p)/p * (sum_{d=1..l} X_d/d p^d + sum_{d=s+1..l} X_s (d-s)/(s d) p^d)
-        + ((X_l - X_s)/l + X_s/s) p^l
-
-    which takes what is not seen, below the end of a list, to agree as what is seen does.
-
-    Raises:
-        BadInputError: a document twice in a ranking.
-        UsageError: p is not between 0 and 1.
-    """
-    _check_persistence(persistence)
-    return _rbo_ext(_common(first, second), len(first), len(second), persistence)
-
-
 def rankings(run: Run) -> dict[str, list[str]]:
     """Documents of ``run`` by falling score; where scores tie, the run's own order is kept."""
     return {
@@ -148,11 +112,23 @@ def _common(first: Collection[Hashable], second: Collection[Hashable]) -> np.nda
 
 
 def _overlap(common: np.ndarray, n_first: int, n_second: int, k: int) -> float:
+    """The share of the top ``k`` that two rankings have in common; two empty ones agree (1)."""
     depth = min(k, max(n_first, n_second))
     return float(common[depth] / depth) if depth else 1.0
 
 
 def _rbo_ext(common: np.ndarray, n_first: int, n_second: int, p: float) -> float:
+    """RBO_ext of two rankings, from 0 (disjoint) to 1 (identical); two empty ones agree (1).
+
+    Webber, Moffat, Zobel: A similarity measure for indefinite rankings, TOIS 28(4), 2010,
+    equation 32: with s and l the shorter and the longer length and X_d the size of the overlap
+    at depth d,
+
+        (1-p)/p * (sum_{d=1..l} X_d/d p^d + sum_{d=s+1..l} X_s (d-s)/(s d) p^d)
+        + ((X_l - X_s)/l + X_s/s) p^l
+
+    which takes what is not seen, below the end of a list, to agree as what is seen does.
+    """
     shorter, longer = sorted((n_first, n_second))
     if not shorter:
         return float(not longer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from splade_bridge.errors import BadInputError
-from splade_bridge.reading import numbered_lines
+from splade_bridge.reading.lines import text_lines
 
 Qrels = dict[str, dict[str, int]]
 
@@ -20,12 +20,8 @@ def read_qrels(path: Path) -> Qrels:
             two grades for one document.
     """
     qrels: Qrels = {}
-    for number, line in numbered_lines(path):
-        place = f"{path}:{number}"
-        try:
-            columns = line.decode().split()
-        except UnicodeDecodeError as error:
-            raise BadInputError(f"not UTF-8 ({error})", place) from error
+    for line, place in text_lines(path):
+        columns = line.split()
         if not columns or tuple(columns) == BEIR_HEADER:
             continue
         if len(columns) == 4:

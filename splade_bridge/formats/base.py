@@ -77,6 +77,23 @@ class ImpactSource(abc.ABC):
         known = {"files": [f.sha256 for f in self.manifest.files]} if self.manifest else {}
         return {"path": self.path.name, **known}
 
+    def described(self, kind: str, **more: Any) -> Manifest:
+        """The manifest of an artefact that was made from all of this source.
+
+        Args:
+            more: further attributes of :class:`Manifest`.
+        """
+        return Manifest(
+            kind=kind,
+            vocabulary=self.vocabulary_info,
+            counts=self.counts,
+            encoding=self.encoding,
+            quantization=self.quantization,
+            pruning=self.manifest.pruning if self.manifest else [],
+            parents=[self.parent],
+            **more,
+        )
+
 
 class StoreSource(ImpactSource):
     """Float vectors, of a store or in memory, quantized while they are read."""

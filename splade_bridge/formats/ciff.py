@@ -27,7 +27,7 @@ from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.files import atomic_writer
 from splade_bridge.formats.base import ImpactSource
-from splade_bridge.reading import open_reader
+from splade_bridge.reading.lines import open_reader
 
 log = logging.getLogger(__name__)
 
@@ -299,7 +299,6 @@ class _Reader:
             raise self._bad("header", "no documents or no posting lists")
         self._num_docs: int = header.num_docs
         self._num_lists: int = header.num_postings_lists
-        self._header = header
 
     def lists(self) -> Iterator[tuple[str, Int32Array, Int32Array]]:
         """(term, docids int32[df], impacts int32[df]) of each list."""

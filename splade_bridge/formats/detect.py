@@ -16,7 +16,7 @@ from splade_bridge.formats.ciff import CiffSource
 from splade_bridge.formats.forward import FORWARD_FOLDER, ForwardSource, is_forward
 from splade_bridge.formats.jsonvector import JsonVectorSource
 from splade_bridge.outputs import MANIFEST
-from splade_bridge.reading import plain_suffix
+from splade_bridge.reading.lines import plain_suffix
 from splade_bridge.text.corpora import JSON_SUFFIXES
 
 SOURCE_FORMATS = get_args(SourceFormat)

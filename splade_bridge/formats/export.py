@@ -86,17 +86,14 @@ def export(
                     f"{source.counts.postings:,}: did it change meanwhile?"
                 )
             sources.append(source)
-        first = sources[0]
-        return Manifest(
-            kind="export",
-            vocabulary=first.vocabulary_info,
-            counts=first.counts,
-            encoding=first.encoding,
-            quantization=first.quantization,
-            pruning=first.manifest.pruning if first.manifest else [],
-            parents=[first.parent],
-            options={k: v for k, v in asdict(options).items() if k != "memory"},
-        ).save(folder)
+        return (
+            sources[0]
+            .described(
+                "export",
+                options={k: v for k, v in asdict(options).items() if k != "memory"},
+            )
+            .save(folder)
+        )
 
 
 def export_path(

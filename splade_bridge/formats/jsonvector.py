@@ -33,8 +33,8 @@ from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.files import atomic_writer
 from splade_bridge.formats.base import ImpactSource
-from splade_bridge.reading import (
-    json_object,
+from splade_bridge.reading.lines import (
+    json_lines,
     numbered_lines,
     open_reader,
     plain_suffix,
@@ -223,10 +223,8 @@ def _is_json_lines(path: Path) -> bool:
 
 
 def _read_lines(path: Path) -> Iterator[VectorRecord]:
-    for number, line in numbered_lines(path):
-        if line.strip():
-            place = f"{path}:{number}"
-            yield _record(json_object(line, place), place)
+    for record, place in json_lines(path):
+        yield _record(record, place)
 
 
 def _read_objects(path: Path) -> Iterator[VectorRecord]:

@@ -24,7 +24,7 @@ from splade_bridge.errors import BadInputError, MismatchError
 from splade_bridge.formats.base import ImpactSource, StoreSource, export_manifest
 from splade_bridge.formats.jsonvector import VectorBuilder, VectorRecord, read_vectors
 from splade_bridge.outputs import MANIFEST
-from splade_bridge.reading import numbered_lines, plain_suffix
+from splade_bridge.reading.lines import plain_suffix, text_lines
 from splade_bridge.text.corpora import JSON_SUFFIXES, TSV_SUFFIXES
 
 log = logging.getLogger(__name__)
@@ -125,14 +125,8 @@ def all_of(source: ImpactSource) -> Queries:
 
 
 def _repeated_tokens(path: Path) -> Iterator[VectorRecord]:
-    for number, line in numbered_lines(path):
-        place = f"{path}:{number}"
-        try:
-            query_id, tab, tokens = line.decode().rstrip("\r\n").partition("\t")
-        except UnicodeDecodeError as error:
-            raise BadInputError(f"not UTF-8 ({error})", place) from error
-        if not query_id and not tab:
-            continue
+    for line, place in text_lines(path):
+        query_id, tab, tokens = line.partition("\t")
         if not tab:
             raise BadInputError("no tab: a line must be id<TAB>token token ...", place)
         if "\t" in tokens:

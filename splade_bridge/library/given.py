@@ -12,7 +12,6 @@ from typing import Any, TypeVar, cast, get_args
 
 from splade_bridge.data.manifest import Rounding
 from splade_bridge.data.quantize import DEFAULT_SCALE, QuantizeOptions
-from splade_bridge.data.sizes import parse_size
 from splade_bridge.data.vector_set import MEMORY, VectorSet
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.evaluation.qrels import Qrels, read_qrels
@@ -21,6 +20,7 @@ from splade_bridge.formats.choices import SourceFormat
 from splade_bridge.formats.detect import SOURCE_FORMATS, open_source
 from splade_bridge.formats.memory import Impacts, RecordSource, has_vector, vector_records
 from splade_bridge.formats.queries import Queries, all_of, read_queries
+from splade_bridge.reading.sizes import size_in_bytes
 from splade_bridge.retrieval.encode_queries import QueryEncoder
 from splade_bridge.retrieval.runs import Run, read_run
 from splade_bridge.text.corpora import Role, read_texts, texts_in_memory
@@ -42,7 +42,7 @@ def size(memory: int | str) -> int:
     Raises:
         UsageError: it is no such size.
     """
-    return parse_size(str(memory))
+    return size_in_bytes(str(memory))
 
 
 def choice(name: str, value: T, known: Sequence[T]) -> T:

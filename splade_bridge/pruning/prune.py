@@ -20,7 +20,7 @@ from splade_bridge.outputs import MANIFEST, check_output
 from splade_bridge.pruning.policy import Policy, PruneOptions
 from splade_bridge.pruning.source import PrunedSource, QuerySource
 from splade_bridge.pruning.store import prune_store
-from splade_bridge.reading import plain_suffix
+from splade_bridge.reading.lines import plain_suffix
 from splade_bridge.text.corpora import JSON_SUFFIXES, TSV_SUFFIXES
 
 Watch = Callable[[Iterator[Any], int | None], Iterator[Any]]

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class Step:
+class PruningStep:
     """One policy in one pass, and what it did.
 
     Attributes:
@@ -134,7 +134,7 @@ class Pruning(Generic[Batch]):
         self._rules: list[Rule] = []
         self._seen: _Seen | None = None
 
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[PruningStep]:
         """A step for each policy, ready for one pass."""
         for policy in self._policies[len(self._rules) :]:
             earlier = list(self._rules)
@@ -143,7 +143,7 @@ class Pruning(Generic[Batch]):
         return self._made(self._rules)
 
     def run(
-        self, batches: Iterable[Batch], vocabulary: Vocabulary, steps: Iterable[Step]
+        self, batches: Iterable[Batch], vocabulary: Vocabulary, steps: Iterable[PruningStep]
     ) -> Iterator[Batch]:
         """The pruned batches of a pass; ``steps`` then hold the account.
 
@@ -156,9 +156,10 @@ class Pruning(Generic[Batch]):
         for rows in stream:
             yield rows.batch
 
-    def _made(self, rules: list[Rule]) -> list[Step]:
+    def _made(self, rules: list[Rule]) -> list[PruningStep]:
         return [
-            Step(p, rule, self._options) for p, rule in zip(self._policies, rules, strict=False)
+            PruningStep(p, rule, self._options)
+            for p, rule in zip(self._policies, rules, strict=False)
         ]
 
     def _rows(self, rules: list[Rule]) -> Iterator[Rows[Batch]]:

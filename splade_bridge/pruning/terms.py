@@ -17,7 +17,7 @@ from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.pruning.policy import Collection, Keep, Policy, Rule
 from splade_bridge.pruning.rows import Rows
-from splade_bridge.reading import numbered_lines
+from splade_bridge.reading.lines import text_lines
 
 STOP_WORDS = """
 a an and are as at be but by for if in into is it no not of on or such that the their then there
@@ -83,13 +83,7 @@ class DropTerms(Policy):
         name = str(value)
         if name.startswith("@"):
             return cls(name)
-        terms = set()
-        for number, line in numbered_lines(Path(name)):
-            try:
-                terms.add(line.decode().rstrip("\r\n"))
-            except UnicodeDecodeError as error:
-                raise BadInputError(f"not UTF-8 ({error})", f"{name}:{number}") from error
-        terms.discard("")
+        terms = {line for line, _ in text_lines(Path(name))}
         if not terms:
             raise BadInputError("holds no terms: one a line is wanted", name)
         return cls(name, frozenset(terms))

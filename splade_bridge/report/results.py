@@ -14,7 +14,7 @@ from splade_bridge.report.published import Published
 
 
 @dataclass(frozen=True)
-class Latency:
+class TimedSearch:
     """Milliseconds of one query's retrieval, by one thread of a warm index.
 
     Attributes:
@@ -100,7 +100,7 @@ class VariantResult:
     per_query: dict[str, dict[str, float]]
     engines_agree: bool
     indexes: list[IndexResult]
-    latencies: list[Latency]
+    latencies: list[TimedSearch]
     encoding_ms: float | None = None
     overlap: dict[int, float] = field(default_factory=dict)
     rbo: float | None = None
@@ -110,7 +110,7 @@ class VariantResult:
     bytes: dict[str, int] = field(default_factory=dict)
     kept_exact: dict[int, float] = field(default_factory=dict)
 
-    def fastest(self, engine: str, k: int) -> Latency | None:
+    def fastest(self, engine: str, k: int) -> TimedSearch | None:
         """The lowest mean among the algorithms that were measured."""
         found = [t for t in self.latencies if (t.engine, t.k) == (engine, k)]
         return min(found, key=lambda t: t.mean, default=None)

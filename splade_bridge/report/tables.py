@@ -12,7 +12,7 @@ from typing import Generic, NamedTuple, TypeVar
 from splade_bridge.evaluation.significance import Comparison
 from splade_bridge.report import text
 from splade_bridge.report.published import Published
-from splade_bridge.report.results import Latency, Results, VariantResult
+from splade_bridge.report.results import TimedSearch, Results, VariantResult
 
 Row = TypeVar("Row")
 Found = TypeVar("Found")
@@ -97,10 +97,10 @@ def _encoding(variant: VariantResult) -> str:
     return text.milliseconds(variant.encoding_ms) if variant.encoding_ms else ""
 
 
-def latencies(results: Results) -> Table[Of[Latency]]:
+def latencies(results: Results) -> Table[Of[TimedSearch]]:
     """Milliseconds a query, a row a variant, engine, algorithm and k."""
     columns = [
-        Column[Of[Latency]]("variant", lambda row: row.variant.name),
+        Column[Of[TimedSearch]]("variant", lambda row: row.variant.name),
         Column("engine", lambda row: row.found.engine, words=True),
         Column("algorithm", lambda row: row.found.algorithm, words=True),
         Column("k", lambda row: str(row.found.k)),

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from splade_bridge.data.hits import Hits
 from splade_bridge.errors import BadInputError
-from splade_bridge.reading import numbered_lines
+from splade_bridge.reading.lines import text_lines
 from splade_bridge.retrieval.choices import RunFormat as RunFormat
 
 Run = dict[str, dict[str, float]]
@@ -43,12 +43,8 @@ def read_run(path: Path) -> Run:
             document twice for one query.
     """
     run: Run = {}
-    for number, line in numbered_lines(path):
-        place = f"{path}:{number}"
-        try:
-            columns = line.decode().split()
-        except UnicodeDecodeError as error:
-            raise BadInputError(f"not UTF-8 ({error})", place) from error
+    for line, place in text_lines(path):
+        columns = line.split()
         if not columns:
             continue
         if len(columns) == 6:

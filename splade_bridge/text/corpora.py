@@ -19,7 +19,7 @@ from splade_bridge.errors import (
     MissingToolError,
     install,
 )
-from splade_bridge.reading import STDIO, json_object, numbered_lines, plain_suffix
+from splade_bridge.reading.lines import STDIO, json_lines, plain_suffix, text_lines
 
 ID_FIELDS = ("id", "_id", "docid")
 TEXT_FIELDS = ("contents", "text")
@@ -122,11 +122,8 @@ def corpus_files(source: str, role: Role = "documents") -> list[Path]:
 
 
 def _json_lines(path: Path, options: CorpusOptions) -> Iterator[Text]:
-    for number, line in numbered_lines(path):
-        if not line.strip():
-            continue
-        place = f"{path}:{number}"
-        yield _from_record(json_object(line, place), place, options)
+    for record, place in json_lines(path):
+        yield _from_record(record, place, options)
 
 
 def _from_record(
@@ -161,14 +158,7 @@ def _field(
 
 
 def _tsv(path: Path) -> Iterator[Text]:
-    for number, line in numbered_lines(path):
-        place = f"{path}:{number}"
-        try:
-            row = line.decode().rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise BadInputError(f"not UTF-8 ({error})", place) from error
-        if not row:
-            continue
+    for row, place in text_lines(path):
         text_id, tab, text = row.partition("\t")
         if not tab:
             raise BadInputError("no tab: a line must be id<TAB>text", place)

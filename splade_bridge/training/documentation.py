@@ -24,10 +24,11 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+from splade_bridge.demo.collection import training_questions_path
 from splade_bridge.demo.docstrings import Passage, passages
 from splade_bridge.errors import BadInputError
 from splade_bridge.evaluation.qrels import read_qrels
-from splade_bridge.reading import json_object, numbered_lines
+from splade_bridge.reading.lines import json_lines, text_lines
 from splade_bridge.text.corpora import read_texts
 from splade_bridge.training.examples import Candidate, DataCounts, checked_text, generator
 from splade_bridge.training.groups import Group
@@ -238,10 +239,9 @@ def _written(
         time: number of the repetition; other negatives come first in each.
     """
     places = {passage.id: number for number, passage in enumerate(known)}
-    path = DEMO / "training_questions.tsv"
-    for number, line in numbered_lines(path):
-        question, _, names = line.decode().strip().partition("\t")
-        place = f"{path}:{number}"
+    path = training_questions_path()
+    for line, place in text_lines(path):
+        question, _, names = line.strip().partition("\t")
         at = [places[name] for name in names.split() if name in places]
         if not at:
             if not time:
@@ -314,9 +314,7 @@ def name_words(name: str) -> str:
 def _defined(path: Path, counts: DataCounts) -> Iterator[Group]:
     """Terms and definitions, each of them as the query."""
     entries: list[tuple[str, str, str]] = []
-    for number, line in numbered_lines(path):
-        place = f"{path}:{number}"
-        record = json_object(line, place)
+    for record, place in json_lines(path):
         sides = [checked_text(record.get(k), f"field {k}", place) for k in ("query", "positive")]
         if any(_test_set().quotes(side) for side in sides):
             counts.leave_out("definitions that quote an answer of the demo", place)

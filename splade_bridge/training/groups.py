@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from splade_bridge.data.ids import checked_id
 from splade_bridge.errors import BadInputError
-from splade_bridge.reading import json_object, numbered_lines
+from splade_bridge.reading.lines import json_lines, text_lines
 from splade_bridge.training.examples import Candidate, checked_text
 from splade_bridge.training.score_files import QUERY_FIELDS, finite
 
@@ -54,7 +54,8 @@ def text_triples(path: Path) -> Iterator[Group]:
     Raises:
         BadInputError: a line with fewer than two columns, or an empty text.
     """
-    for columns, place in _tsv(path):
+    for line, place in text_lines(path):
+        columns = line.split("\t")
         if len(columns) < 2:
             raise BadInputError(
                 "1 column; a line must be query<TAB>positive<TAB>negative of texts", place
@@ -73,7 +74,8 @@ def id_triples(path: Path) -> Iterator[Group]:
     Raises:
         BadInputError: a line with another number of columns, or a score that is no number.
     """
-    for columns, place in _tsv(path):
+    for line, place in text_lines(path):
+        columns = line.split("\t")
         scores = None
         if len(columns) == TEACHER_COLUMNS:
             values = [_number(c, place) for c in columns[:2]]
@@ -95,11 +97,7 @@ def json_groups(path: Path) -> Iterator[Group]:
     Raises:
         BadInputError: a line that is no such object; file and line are named.
     """
-    for number, line in numbered_lines(path):
-        if not line.strip():
-            continue
-        place = f"{path}:{number}"
-        record = json_object(line, place)
+    for record, place in json_lines(path):
         key = next((k for k in QUERY_FIELDS if k in record), None)
         query_id = checked_id(record[key], place) if key else None
         query = checked_text(record["query"], "field query", place) if "query" in record else None
@@ -146,17 +144,6 @@ def _teacher(record: dict[str, Any], keys: list[str], place: str) -> dict[str, f
     if not isinstance(held, dict):
         raise BadInputError("field scores is neither a list nor an object", place)
     return {str(k): finite(v, f"field scores, {k}", place) for k, v in held.items()}
-
-
-def _tsv(path: Path) -> Iterator[tuple[list[str], str]]:
-    for number, line in numbered_lines(path):
-        place = f"{path}:{number}"
-        try:
-            row = line.decode().rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise BadInputError(f"not UTF-8 ({error})", place) from error
-        if row:
-            yield row.split("\t"), place
 
 
 def _number(text: str, place: str) -> float:

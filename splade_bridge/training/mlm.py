@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files import folder_lock, staged_folder
 from splade_bridge.outputs import check_output, discard, mark
+from splade_bridge.training.arguments import common_arguments
 from splade_bridge.training.checkpoints import checkpoints, remove_unfinished, step_of
 from splade_bridge.training.hub import model_folder
 from splade_bridge.training.options import MlmOptions
@@ -79,7 +80,7 @@ def train_mlm(options: MlmOptions, say: Callable[[str], None] = log.info) -> Mlm
     given = _given(options)
     from transformers import PrinterCallback, set_seed
 
-    from splade_bridge.training.mlm_data import Masking, Rows, token_blocks
+    from splade_bridge.training.mlm_data import Masking, ShuffledBlocks, token_blocks
     from splade_bridge.training.mlm_trainer import MlmTrainer
     from splade_bridge.training.trainer import LOG_FILE, JsonLog
     from splade_bridge.training.word_vectors import start_from
@@ -108,7 +109,7 @@ def train_mlm(options: MlmOptions, say: Callable[[str], None] = log.info) -> Mlm
             options,
             model=model,
             args=arguments,
-            train_dataset=Rows(blocks, options, arguments.world_size),
+            train_dataset=ShuffledBlocks(blocks, options, arguments.world_size),
             data_collator=Masking(tokenizer, options),
             callbacks=[JsonLog(work / LOG_FILE)],
         )
@@ -256,25 +257,12 @@ def _arguments(options: MlmOptions, work: Path) -> TrainingArguments:
     from transformers import TrainingArguments
 
     arguments = TrainingArguments(
-        output_dir=str(work),
+        **common_arguments(options, work),
         max_steps=options.steps,
-        per_device_train_batch_size=options.batch_size,
-        gradient_accumulation_steps=options.gradient_accumulation,
-        learning_rate=options.learning_rate,
-        warmup_steps=options.warmup_steps,
-        weight_decay=options.weight_decay,
         bf16=options.precision == "bf16",
-        seed=options.seed,
-        logging_steps=options.log_every,
-        logging_first_step=True,
-        logging_nan_inf_filter=False,
-        save_strategy="steps",
         save_steps=options.save_every,
-        save_total_limit=2,
-        report_to="none",
-        disable_tqdm=True,
         remove_unused_columns=False,
         use_cpu=not torch.cuda.is_available(),
     )
-    arguments._n_gpu = 1  # never DataParallel, whose batches Rows does not count
+    arguments._n_gpu = 1  # never DataParallel, whose batches ShuffledBlocks does not count
     return arguments

@@ -21,7 +21,7 @@ from transformers import DataCollatorForLanguageModeling
 
 from splade_bridge.errors import BadInputError
 from splade_bridge.files import atomic_writer
-from splade_bridge.reading import numbered_lines
+from splade_bridge.reading.lines import text_lines
 from splade_bridge.text.corpora import read_texts
 from splade_bridge.training.options import MlmOptions
 from splade_bridge.training.word_vectors import word_vectors
@@ -37,11 +37,8 @@ def texts_of(options: MlmOptions) -> Iterator[str]:
         BadInputError: a file that cannot be read.
     """
     for path in options.texts:
-        for number, line in numbered_lines(path):
-            try:
-                yield line.decode().strip()
-            except UnicodeDecodeError as error:
-                raise BadInputError(f"not UTF-8 ({error})", f"{path}:{number}") from error
+        for line, _ in text_lines(path, empty=True):
+            yield line.strip()
     for corpus in options.corpora:
         yield from (text.text for text in read_texts(corpus))
     if options.docstrings:
@@ -131,7 +128,7 @@ class Blocks:
         }
 
 
-class Rows(Dataset[Any]):
+class ShuffledBlocks(Dataset[Any]):
     """All rows of the training in their order: pass after pass over the blocks, each shuffled."""
 
     def __init__(self, blocks: Blocks, options: MlmOptions, devices: int) -> None:

@@ -12,19 +12,17 @@ while it runs, so that one stage can use what another left there.
 
 from __future__ import annotations
 
-import difflib
-import functools
 import json
-import math
 import tomllib
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_origin
 
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
 from splade_bridge.files import asset
+from splade_bridge.reading.typed import Where, toml_file, typed
 from splade_bridge.training.data import DataOptions
 from splade_bridge.training.mine import MineOptions
 from splade_bridge.training.options import (
@@ -124,7 +122,7 @@ def read_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     tree = _read_tree(file, ())
     for override in overrides:
         _override(tree, override)
-    recipe = _build(Recipe, tree, "", str(file))
+    recipe = typed(Recipe, tree, Where(str(file)), _meant)
     _check(recipe, str(file))
     return recipe
 
@@ -182,10 +180,7 @@ class _Typed:
 def _read_tree(file: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if file.resolve() in seen:
         raise BadInputError("extends itself", str(file))
-    try:
-        tree = tomllib.loads(file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadInputError(f"cannot be read as TOML ({error})", str(file)) from error
+    tree = toml_file(file)
     parent = tree.pop("extends", None)
     if parent is None:
         return tree
@@ -221,63 +216,20 @@ def _override(tree: dict[str, Any], override: str) -> None:
     tree[leaf] = _Typed(text.strip())
 
 
-T = TypeVar("T")
-
-
-@functools.cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
-def _build(kind: type[T], tree: Mapping[str, Any], prefix: str, place: str) -> T:
-    hints = _hints(kind)  # type: ignore[arg-type]
-    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
-    for key in tree:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
-            raise BadInputError(f"unknown key {prefix}{key}; {hint}", place)
-    for name, known_field in known.items():
-        if name not in tree and known_field.default is known_field.default_factory is MISSING:
-            raise BadInputError(f"lacks the key {prefix}{name}", place)
-    return kind(**{k: _value(hints[k], v, prefix + k, place) for k, v in tree.items()})
-
-
-def _value(kind: Any, value: Any, key: str, place: str) -> Any:
-    if get_origin(kind) in (Union, types.UnionType):
-        if isinstance(value, _Typed) and value.text.lower() == "none":
-            return None
-        kind = next(k for k in get_args(kind) if k is not type(None))
-    if isinstance(value, _Typed):
-        value = _parsed(value.text, kind)
-    if is_dataclass(kind) and isinstance(kind, type):
-        if not isinstance(value, dict):
-            raise BadInputError(f"{key} must be a section, not {value!r}", place)
-        return _build(kind, value, f"{key}.", place)
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            choices = ", ".join(map(str, get_args(kind)))
-            raise BadInputError(f"{key} is {value!r}; it can be {choices}", place)
+def _meant(kind: Any, value: Any) -> Any:
+    """The value of an override, now that it is known of what type it should be."""
+    if isinstance(value, dict):
+        return {key: _meant(Any, v) for key, v in value.items()} if _is_free(kind) else value
+    if not isinstance(value, _Typed):
         return value
-    if get_origin(kind) is tuple and isinstance(value, list):
-        inner = get_args(kind)[0]
-        return tuple(_value(inner, v, f"{key}[{i}]", place) for i, v in enumerate(value))
-    if get_origin(kind) is dict and isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if kind is Path and isinstance(value, str):
-        return Path(value)
-    if kind is float and type(value) is int:
-        return float(value)
-    if kind in (str, int, float, bool) and type(value) is kind:
-        if kind is float and not math.isfinite(value):
-            raise BadInputError(f"{key} is {value}, not a finite number", place)
-        return value
-    wanted = getattr(kind, "__name__", None) if not get_args(kind) else str(kind)
-    raise BadInputError(f"{key} is {value!r}, but must be of type {wanted}", place)
+    if kind is types.NoneType:
+        return None if value.text.lower() == "none" else value
+    return _parsed(value.text, kind)
 
 
-def _plain(value: Any) -> Any:
-    return _parsed(value.text, Any) if isinstance(value, _Typed) else value
+def _is_free(kind: Any) -> bool:
+    """Whether the keys of a table are the user's own."""
+    return kind is Any or (get_origin(kind) or kind) is dict
 
 
 def _parsed(text: str, kind: Any) -> Any:

@@ -198,7 +198,6 @@ class _Texts:
     """Looks up the texts of lines that hold ids."""
 
     def __init__(self, options: ScoreOptions, work: Path) -> None:
-        self._by_id = options.collection is not None
         self._needed = options.teacher != "run"
         self._table: TextTable | None = None
         self._queries: dict[str, str] = {}

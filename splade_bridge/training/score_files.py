@@ -23,9 +23,8 @@ from typing import Any, NamedTuple
 
 from splade_bridge.data.ids import DuplicateGuard, checked_id
 from splade_bridge.errors import BadInputError
-from splade_bridge.reading import (
-    json_object,
-    numbered_lines,
+from splade_bridge.reading.lines import (
+    json_lines,
     open_reader,
     plain_suffix,
     unique_keys,
@@ -144,11 +143,7 @@ def _json_object(path: Path) -> dict[str, Any]:
 
 
 def _json_lines(path: Path, name: str | None) -> Iterator[QueryScores]:
-    for number, line in numbered_lines(path):
-        if not line.strip():
-            continue
-        place = f"{path}:{number}"
-        record = json_object(line, place)
+    for record, place in json_lines(path):
         key = next((k for k in QUERY_FIELDS if k in record), None)
         if key is None:
             yield from _from_mapping(record, place, name)

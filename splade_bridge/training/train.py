@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from splade_bridge.errors import Interrupted, UsageError
 from splade_bridge.files import folder_lock, staged_folder
 from splade_bridge.outputs import MARK, check_output, discard, mark
+from splade_bridge.training.arguments import common_arguments
 from splade_bridge.training.checkpoints import checkpoints, remove_unfinished, step_of
 from splade_bridge.training.ready import check_ready
 from splade_bridge.training.recipe import (
@@ -233,35 +234,22 @@ def training_arguments(recipe: Recipe, work: Path, columns: list[str]) -> Any:
     every = validation.every if validation else train.save_every
     precision = precision_of(recipe)
     arguments = SparseEncoderTrainingArguments(
-        output_dir=str(work),
+        **common_arguments(train, work),
         max_steps=train.steps or -1,
         num_train_epochs=train.epochs or 1.0,
-        per_device_train_batch_size=train.batch_size,
-        gradient_accumulation_steps=train.gradient_accumulation,
-        learning_rate=train.learning_rate,
-        warmup_steps=train.warmup_steps,
-        weight_decay=train.weight_decay,
         max_grad_norm=train.max_grad_norm,
         bf16=precision == "bf16",
         fp16=precision == "fp16",
-        seed=train.seed,
         dataloader_num_workers=train.workers,
         batch_sampler=(
             BatchSamplers.NO_DUPLICATES if train.no_duplicates else BatchSamplers.BATCH_SAMPLER
         ),
         router_mapping={c: "query" if c == "query" else "document" for c in columns},
-        logging_steps=train.log_every,
-        logging_first_step=True,
-        logging_nan_inf_filter=False,
-        save_strategy="steps",
         save_steps=every,
-        save_total_limit=2,
         eval_strategy="steps" if validation else "no",
         eval_steps=every,
         metric_for_best_model=f"eval_{validation.metric}" if validation else None,
         greater_is_better=True if validation else None,
-        report_to="none",
-        disable_tqdm=True,
         use_cpu=_on_cpu(),
         ddp_find_unused_parameters=False,
         **({"gradient_checkpointing": True} if train.gradient_checkpointing else {}),

@@ -1,4 +1,4 @@
-"""One strict way to read what people bring: bytes, lines, JSON, TOML; a fault names its place."""
+"""Bytes, lines and JSON lines of files that may be compressed; a fault names its place."""
 
 from __future__ import annotations
 
@@ -94,6 +94,37 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
             if number == 1 and line.startswith(b"\xef\xbb\xbf"):
                 line = line[3:]
             yield number, line
+
+
+def text_lines(path: Path, *, empty: bool = False) -> Iterator[tuple[str, str]]:
+    """Lines without their ends, and where they stand (``file:line``).
+
+    Args:
+        empty: yield lines without a character, too.
+
+    Raises:
+        BadInputError: a line is not UTF-8.
+    """
+    for number, line in numbered_lines(path):
+        place = f"{path}:{number}"
+        try:
+            text = line.decode().rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise BadInputError(f"not UTF-8 ({error})", place) from error
+        if text or empty:
+            yield text, place
+
+
+def json_lines(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
+    """The objects of a file with one a line, and where they stand; blank lines are passed over.
+
+    Raises:
+        BadInputError: see :func:`json_object`.
+    """
+    for number, line in numbered_lines(path):
+        if line.strip():
+            place = f"{path}:{number}"
+            yield json_object(line, place), place
 
 
 _KEY = re.compile(rb'"\s*:')
