@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from splade_bridge.data.choices import Side
+from splade_bridge.data.choices import Side, check_choice
 from splade_bridge.encoding.choices import Cluster, DType, LongMode, Pooling, QueryMode
 from splade_bridge.encoding.shards import Shard
 from splade_bridge.errors import UsageError, require
@@ -98,6 +98,15 @@ def encode_corpus(
         ExternalProgramError: ``out`` cannot be written, or a process died.
         Interrupted: by the user; finished parts stay.
     """
+    for name, value, choices in (
+        ("side", side, Side),
+        ("pooling", pooling or "max", Pooling),
+        ("query-mode", query_mode, QueryMode),
+        ("dtype", dtype, DType),
+        ("long", long, LongMode),
+        ("cluster", cluster or "ray", Cluster),
+    ):
+        check_choice(name, value, choices)
     if cluster is None and (cluster_address, workers) != (None, None):
         raise UsageError("--cluster-address and --workers are for --cluster ray")
     if cluster and Path(corpus) == STDIO:

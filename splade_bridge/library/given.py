@@ -135,7 +135,7 @@ def source_opener(
 
 def queries(
     given: Any,
-    model: str | QueryEncoder | None,
+    model: Place | QueryEncoder | None,
     quantize: QuantizeOptions | None,
     max_length: int = 256,
 ) -> Queries:
@@ -148,7 +148,9 @@ def queries(
 
     def encoder() -> QueryEncoder:
         assert model is not None
-        return QueryEncoder(model, quantize, max_length) if isinstance(model, str) else model
+        if isinstance(model, QueryEncoder):
+            return model
+        return QueryEncoder(str(model), quantize, max_length)
 
     if isinstance(given, Queries):
         return given

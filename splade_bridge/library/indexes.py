@@ -105,7 +105,7 @@ def index(
 def open_index(
     index: Place,
     *,
-    model: str | None = None,
+    model: Place | None = None,
     max_length: int = 256,
     scale: float | None = None,
     rounding: str = "nearest",
@@ -141,7 +141,7 @@ def open_index(
         options = replace(options, candidates=candidates)
     searcher = open_searcher(Path(index), options)
     try:
-        encoder = QueryEncoder(model, quantize, max_length) if model is not None else None
+        encoder = QueryEncoder(str(model), quantize, max_length) if model is not None else None
     except BaseException:
         searcher.close()
         raise

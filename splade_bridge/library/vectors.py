@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 def encode(
     texts: Any,
     *,
-    model: str,
+    model: Place,
     output: Place | None = None,
     side: str = "document",
     max_length: int = 256,
@@ -146,7 +146,7 @@ def encode(
         query_mode=choice("query_mode", cast("QueryMode", query_mode), get_args(QueryMode)),
     )
     mode = choice("long", cast("LongMode", long), get_args(LongMode))
-    spec = EncoderSpec(model, cast(Side, side), options, LongOptions(mode, stride))
+    spec = EncoderSpec(str(model), cast(Side, side), options, LongOptions(mode, stride))
     given = not_empty(stream, name)  # before a model is loaded, too
     if out is None:
         return _encoded(spec, given, part_rows)
