@@ -1,8 +1,9 @@
-"""BM25: Anserini's own run and our vectors of it must rank alike, in every engine."""
+"""BM25: index and run are Anserini's, and our vectors of it rank alike in every engine."""
 
 from __future__ import annotations
 
 import math
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,14 +19,18 @@ from splade_bridge.data.store import VectorStore
 from splade_bridge.data.vectors import SparseBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.bm25 import (
+    INDEX,
     Bm25Options,
     Bm25Summary,
-    Statistics,
+    TermStatistics,
     Weights,
     analyze,
     build_bm25,
     stored_lengths,
 )
+from splade_bridge.engines.jars import users_anserini
+from splade_bridge.engines.java import environment, java_command
+from splade_bridge.engines.lucene_index import LuceneIndex
 from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
 from splade_bridge.evaluation.evaluate import evaluate
@@ -176,7 +181,7 @@ def test_weights_are_the_formula(rows: list[dict[int, int]], k1: float, b: float
         np.array([term for term, _ in flat], np.int32),
         np.array([tf for _, tf in flat], np.float32),
     )
-    statistics = Statistics()
+    statistics = TermStatistics()
     statistics.add(batch)
     n = sum(1 for row in rows if row)
     mean = sum(tf for _, tf in flat) / n
@@ -242,14 +247,92 @@ def test_the_command(
     assert {p.name for p in tmp_path.iterdir()} == {"corpus.jsonl", "queries.tsv", "out"}
 
 
-def test_what_anserini_loses_is_an_error(lucene: None, tmp_path: Path) -> None:
-    documents = texts(["cats", "word " * 4_100_000, "dogs"])  # a string of over 20 M characters
-    with pytest.raises(ExternalProgramError, match=r"documents \d instead of 3"):
-        build_bm25(documents, None, tmp_path / "long")
-    asked = texts([" ".join(f"w{i}" for i in range(1100)) + " cats"], "q")
-    with pytest.raises(ExternalProgramError, match=r"did not answer 1 of 1 .* q0\."):
-        build_bm25(texts(["cats", "dogs"]), asked, tmp_path / "terms")
+def test_what_anserini_loses_is_held_and_found(lucene: None, tmp_path: Path) -> None:
+    """A document of over 20 M characters, one of white space, a query of over 1,024 terms."""
+    documents = texts(["cats", "word " * 4_100_000, "dogs", " \n"])
+    asked = texts([" ".join(f"w{i}" for i in range(1100)) + " cats", "words"], "q")
+    summary = build_bm25(documents, asked, tmp_path / "out")
+    assert (summary.documents, summary.empty, summary.postings) == (4, 1, 3)
+    run = read_run(tmp_path / "out" / "run.trec")
+    assert {q: list(found) for q, found in run.items()} == {"q0": ["d0"], "q1": ["d1"]}
+    with LuceneIndex(tmp_path / "out" / INDEX) as index:
+        assert index.statistics().documents == 4
+
+
+def test_an_id_that_stands_twice_is_found_out(lucene: None, tmp_path: Path) -> None:
+    with pytest.raises(ExternalProgramError, match="ids 1 instead of 2"):
+        build_bm25([*texts(["cats"]), *texts(["dogs"])], None, tmp_path / "out")
     assert not list(tmp_path.iterdir())
+
+
+def run_java(main_class: str, *arguments: str | Path) -> None:
+    anserini = users_anserini()
+    assert anserini is not None
+    command = java_command(
+        main_class, *arguments, class_path=anserini.class_path, heap_megabytes=1000
+    )
+    subprocess.run(command, check=True, capture_output=True, env=environment())
+
+
+def anserinis_index(documents: Iterable[Text], folder: Path) -> Path:
+    (folder / "texts").mkdir(parents=True)
+    lines = [orjson.dumps({"id": t.id, "contents": t.text}) for t in documents]
+    (folder / "texts" / "docs.jsonl").write_bytes(b"\n".join(lines))
+    run_java(
+        "io.anserini.index.IndexCollection", "-collection", "JsonCollection",
+        "-generator", "DefaultLuceneDocumentGenerator", "-input", folder / "texts",
+        "-index", folder / "index", "-threads", "1", "-optimize",
+    )  # fmt: skip
+    return folder / "index"
+
+
+def anserinis_run(index: Path, queries: list[Text], out: Path, *options: str) -> bytes:
+    """Its TREC run, with our tag; numbers stand for ids, which it takes as integers only."""
+    topics = "".join(f"{i}\t{' '.join(q.text.split())}\n" for i, q in enumerate(queries))
+    out.with_suffix(".tsv").write_text(topics)
+    run_java(
+        "io.anserini.search.SearchCollection", "-index", index, "-topics", out.with_suffix(".tsv"),
+        "-topicReader", "TsvInt", "-output", out, "-bm25", "-runtag", "bm25", *options,
+    )  # fmt: skip
+    lines = (line.split(b" ", 1) for line in out.read_bytes().splitlines(keepends=True))
+    return b"".join(queries[int(number)].id.encode() + b" " + rest for number, rest in lines)
+
+
+def assert_like_anserini(
+    documents: list[Text], queries: list[Text], out: Path, folder: Path, *options: str
+) -> None:
+    """Tokens, statistics and the run are those of Anserini, which opens our index as well."""
+    theirs = anserinis_index(documents, folder)
+    run = (out / "run.trec").read_bytes()
+    assert run == anserinis_run(theirs, queries, folder / "theirs", *options)
+    assert run == anserinis_run(out / INDEX, queries, folder / "ours", *options)
+    with LuceneIndex(theirs) as their_index, LuceneIndex(out / INDEX) as our_index:
+        terms = list(their_index.terms())
+        assert list(our_index.terms()) == terms
+        one, other = their_index.document_frequencies(terms), our_index.document_frequencies(terms)
+        assert one.tolist() == other.tolist()
+        encoded = [term.encode() for term in terms]
+        for text in documents[:: max(1, len(documents) // 10)]:
+            held = their_index.impacts(text.id, encoded)
+            assert our_index.impacts(text.id, encoded) == held or held is None
+            assert our_index.stored(text.id) == {"id": text.id}
+
+
+def test_index_and_run_are_anserinis_on_odd_texts(
+    baseline: tuple[Path, Bm25Summary], anserini: Path, tmp_path: Path
+) -> None:
+    found = [q for q in texts(ASKED, "query/") if q.id not in baseline[1].without_results]
+    assert_like_anserini(texts(collection()), found, baseline[0], tmp_path, "-hits", "1000")
+
+
+def test_index_and_run_are_anserinis_on_real_texts(
+    shared: Path, anserini: Path, tmp_path: Path
+) -> None:
+    documents = list(read_texts(str(shared / "scifact")))[:1000]
+    queries = list(read_texts(str(shared / "scifact" / "queries.jsonl"), "queries"))[:100]
+    build_bm25(documents, queries, tmp_path / "out", Bm25Options(k1=1.2, b=0.75, k=200, threads=2))
+    options = ("-bm25.k1", "1.2", "-bm25.b", "0.75", "-hits", "200")
+    assert_like_anserini(documents, queries, tmp_path / "out", tmp_path / "anserini", *options)
 
 
 def test_bad_input_is_refused(lucene: None, tmp_path: Path) -> None:

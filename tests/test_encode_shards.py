@@ -21,7 +21,7 @@ from splade_bridge.cli.encode import command as encode_command
 from splade_bridge.cli.merge import command as merge_command
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.store import VectorStore, part_files
-from splade_bridge.encoding.devices import START, DeviceRunner, parse_devices
+from splade_bridge.encoding.devices import PACKAGE_ROOT, START, DeviceRunner, parse_devices
 from splade_bridge.encoding.encoder import EncodeOptions, Encoder, load_encoder
 from splade_bridge.encoding.merge import merge_shards
 from splade_bridge.encoding.runner import encode_to_store, fill_store
@@ -340,6 +340,17 @@ def test_interrupted_processes_end(
     assert content(out) == content(whole)
 
 
+def test_modules_in_the_working_directory_are_not_imported(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("random", "numpy", "splade_bridge"):
+        (tmp_path / f"{name}.py").write_text("1 / 0\n")
+    monkeypatch.chdir(tmp_path)
+    spec = EncoderSpec(str(place / "model"), "document", OPTIONS)
+    with DeviceRunner(spec, ["cpu"]) as runner:
+        assert runner.provenance.vocabulary
+
+
 def test_an_error_in_a_process_is_told(place: Path, tmp_path: Path) -> None:
     before = children()
     with pytest.raises(BadInputError, match="neither a folder nor"):
@@ -351,7 +362,7 @@ def test_a_process_ends_when_its_parent_does() -> None:
     ours, theirs = Pipe()
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-c", START, str(theirs.fileno())],
+            [sys.executable, "-P", "-c", START, str(theirs.fileno()), str(PACKAGE_ROOT)],
             pass_fds=[theirs.fileno()],
         )
     ours.close()

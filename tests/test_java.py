@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import struct
@@ -12,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from splade_bridge.engines.impact_stream import MAGIC
-from splade_bridge.engines.java import java_command, java_version
-from splade_bridge.engines.lucene import MAIN
+from splade_bridge.engines.jars import lucene_for_writing
+from splade_bridge.engines.java import JavaProcess, java_version
+from splade_bridge.engines.lucene_index import Statistics
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,6 +37,13 @@ TERMS = struct.pack("<iiiii", 1, 2, 2, 1, 1) + b"xy"
 ROW = struct.pack("<iiiii", 2, 1, 2, 1, 1) + b"d" + struct.pack("<iiiii", 2, 0, 1, 3, 4)
 
 
+def indexing(folder: Path) -> JavaProcess:
+    class_path = lucene_for_writing().class_path
+    return JavaProcess(
+        "index", folder, "1", "16", class_path=class_path, heap=256 << 20, about="here"
+    )
+
+
 @pytest.mark.parametrize(
     ("stream", "what"),
     [
@@ -54,15 +63,30 @@ ROW = struct.pack("<iiiii", 2, 1, 2, 1, 1) + b"d" + struct.pack("<iiiii", 2, 0, 
 def test_a_broken_stream_ends_the_helper_with_a_message(
     tmp_path: Path, lucene: None, stream: bytes, what: str
 ) -> None:
-    command = java_command(MAIN, "index", str(tmp_path / "index"), "1", "16", heap_megabytes=256)
-    done = subprocess.run(command, input=stream, capture_output=True)
-    assert done.returncode == 1
-    assert what in done.stderr.decode()
-    assert done.stdout == b""
+    process = indexing(tmp_path / "index")
+    with process:
+        with contextlib.suppress(BrokenPipeError):
+            process.requests.write(stream)
+            process.requests.close()
+        assert process.answers.read() == b""
+        assert process.wait() == 1
+        assert what in str(process.failure())
+    assert not list((tmp_path / "index").glob("segments_*")), "what is broken is not committed"
 
 
 def test_a_good_stream_is_indexed(tmp_path: Path, lucene: None) -> None:
-    end = struct.pack("<iqqq", 3, 1, 2, 7)
-    command = java_command(MAIN, "index", str(tmp_path / "index"), "1", "16", heap_megabytes=256)
-    done = subprocess.run(command, input=MAGIC + TERMS + ROW + end, capture_output=True, check=True)
-    assert b'"documents":1,"postings":2,"impact_sum":7' in done.stdout
+    with indexing(tmp_path / "index") as process:
+        process.requests.write(MAGIC + TERMS + ROW + struct.pack("<iqqq", 3, 1, 2, 7))
+        process.requests.flush()
+        found = Statistics.unpack(process.answers.read())
+        assert process.wait() == 0
+    assert found == Statistics(documents=1, ids=1, postings=2, frequencies=7, terms=2)
+
+
+def test_a_build_ends_with_its_owner(tmp_path: Path, lucene: None) -> None:
+    """Also when all is sent, and it is at its merging."""
+    with indexing(tmp_path / "index") as process:
+        process.requests.write(MAGIC + TERMS + ROW + struct.pack("<iqqq", 3, 1, 2, 7))
+        process.requests.close()  # as the end of its owner does
+        assert process.answers.read() == b""
+        assert process.wait() == 1

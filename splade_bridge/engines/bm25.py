@@ -197,6 +197,7 @@ def build_bm25(
                 )
             counts.finish()
         statistics.check(held[0])
+        (folder / INDEX / "write.lock").unlink()
         weigh = Weights(statistics, options.k1, options.b)
         described = {"weights": "bm25", "k1": options.k1, "b": options.b, "analyzer": ANALYZER}
         with write_store(folder / DOCUMENTS, vocabulary, described) as store:

@@ -1,0 +1,125 @@
+"""PISA's worker: nothing that lies about or is printed gets in its way, and its death is told."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from odd_names import NAMES as ODD_NAMES
+from small import MemorySource, as_pairs, brute_force, queries_of, random_matrix
+from splade_bridge.engines import pisa_worker, process
+from splade_bridge.engines.registry import engine, open_index
+from splade_bridge.errors import ExternalProgramError, MissingToolError
+
+ROOT = Path(__file__).parents[1]
+TERMS = [f"t{i}" for i in range(30)]
+DOC_IDS = [f"d{i}" for i in range(100)]
+DOCUMENTS = random_matrix(1, 100, 30, 0.3, 9)
+WEIGHTS = random_matrix(2, 12, 30, 0.3, 9)
+BATCH = queries_of(WEIGHTS, TERMS).batch
+EXPECTED = [brute_force(DOCUMENTS, DOC_IDS, query, 10) for query in WEIGHTS]
+
+SEARCH = """
+import sys
+from pathlib import Path
+from splade_bridge.engines.registry import open_index
+from test_pisa_worker import BATCH, EXPECTED
+from small import as_pairs
+with open_index(Path(sys.argv[1])) as searcher:
+    found = [as_pairs(hits) for hits in searcher.search(BATCH, 10)]
+sys.stderr.write("right" if found == EXPECTED else "wrong")
+"""
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pisa") / "index"
+    try:
+        engine("pisa").build(MemorySource(DOCUMENTS, DOC_IDS, TERMS), path)
+    except MissingToolError as error:
+        pytest.skip(str(error))
+    return path
+
+
+def search_elsewhere(
+    index: Path, folder: Path, *path: Path, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Search from the working directory ``folder``, which -P keeps off the parent's own path."""
+    there = os.pathsep.join(map(str, (*path, ROOT, ROOT / "tests")))
+    return subprocess.run(
+        [sys.executable, "-P", "-c", SEARCH, index],
+        cwd=folder, env={**os.environ, "PYTHONPATH": there, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+
+def test_modules_in_the_working_directory_are_neither_run_nor_in_the_way(
+    index: Path, tmp_path: Path
+) -> None:
+    for name in ("random", "numpy", "pickle", "sitecustomize", "splade_bridge", "struct"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w')\n1 / 0\n")
+    done = search_elsewhere(index, tmp_path)
+    assert done.stderr.endswith("right"), done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_python_prints_at_its_start_does_not_matter(index: Path, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "print('good morning ' * 20_000, flush=True)\n"  # more than a pipe holds
+        "sys.stdin.read()\n"
+    )
+    done = search_elsewhere(index, tmp_path, tmp_path, PYTHONVERBOSE="1", PYTHONINSPECT="1")
+    assert done.stdout.startswith("good morning"), "it was run, here at least"
+    assert "right" in done.stderr.splitlines()[-1] or "\nright" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        ("import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)",
+         r"index: PISA ended with status 3: (out \| err|err \| out)"),
+        ("import os; os.abort()", "SIGABRT"),
+        ("import os, sys, time; os.close(int(sys.argv[2])); time.sleep(60)", "stopped"),
+        ("import os, sys, time; os.write(int(sys.argv[2]), b'noise'); time.sleep(60)", "stopped"),
+    ],
+)  # fmt: skip
+def test_a_worker_that_fails_is_an_error_and_no_wait_for_ever(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, message: str
+) -> None:
+    (tmp_path / "worker.py").write_text(program)
+    monkeypatch.setattr(pisa_worker, "__file__", str(tmp_path / "worker.py"))
+    monkeypatch.setattr(process, "PATIENCE", 0.5)
+    with open_index(index) as searcher, pytest.raises(ExternalProgramError, match=message):
+        next(searcher.search(BATCH, 10))
+
+
+def test_calls_of_many_threads_do_not_mix(index: Path) -> None:
+    with open_index(index) as searcher:
+
+        def ask(seed: int) -> bool:
+            for n in range(len(WEIGHTS)):
+                (hits,) = searcher.search(BATCH.rows(n, n + 1), 10)
+                assert as_pairs(hits) == EXPECTED[n]
+                assert searcher.impacts(DOC_IDS[seed], [n]) == [DOCUMENTS[seed, n]]
+            half_read = searcher.search(BATCH, 10, threads=2)
+            assert as_pairs(next(half_read)) == EXPECTED[0]
+            return True
+
+        with ThreadPoolExecutor(4) as pool:
+            assert all(pool.map(ask, range(8)))
+
+
+def test_odd_names_in_a_plain_locale(index: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "tests" / "odd_names.py", tmp_path, "pisa"],
+        env={**os.environ, "LC_ALL": "C", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout == f"{3 * len(ODD_NAMES)}\n", done.stderr
