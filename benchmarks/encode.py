@@ -33,6 +33,7 @@ from splade_bridge.encoding import prepacked
 from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
 from splade_bridge.encoding.masked_lm import quiet
 from splade_bridge.text.corpora import Text, read_texts
+from splade_bridge.training.wordpiece import ROLES, SPECIAL
 
 SHARED = Path(__file__).resolve().parents[2] / "shared/data"
 CORPUS = SHARED / "msmarco-dl1920/corpus.jsonl.gz"
@@ -60,11 +61,7 @@ def make_checkpoint(folder: Path, layers: int, passages: list[str]) -> None:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend,
         model_max_length=512,
-        unk_token="[UNK]",
-        pad_token="[PAD]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        mask_token="[MASK]",
+        **ROLES,
     )
     torch.manual_seed(0)
     model = BertForMaskedLM(BertConfig(num_hidden_layers=layers, vocab_size=len(terms))).eval()
@@ -86,8 +83,7 @@ def vocabulary_terms() -> list[str]:
     """bert-base's, or made-up words where the shared data are not at hand."""
     if VOCABULARY.is_file():
         return VOCABULARY.read_text().splitlines()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    return [*special, *(f"w{i}" for i in range(30522 - len(special)))]
+    return [*SPECIAL, *(f"w{i}" for i in range(30522 - len(SPECIAL)))]
 
 
 def passages_of(count: int) -> list[Text]:

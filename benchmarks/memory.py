@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from types import TracebackType
 
-PAGE = os.sysconf("SC_PAGE_SIZE")
+from splade_bridge.data.closing import Closing
 
 
-class PeakMemory:
+class PeakMemory(Closing):
     """Samples this process and its descendants ten times a second while the block runs.
 
     Attributes:
@@ -23,17 +22,10 @@ class PeakMemory:
         self.resident = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> PeakMemory:
         self._thread.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Sample no more."""
         self._stop.set()
         self._thread.join()
 

@@ -21,17 +21,15 @@ from engines import QUERIES
 from machine import describe
 from memory import PeakMemory
 from splade_bridge.data.manifest import Manifest
+from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.registry import engine, open_index
+from splade_bridge.evaluation.bench import size_on_disk
 from splade_bridge.evaluation.verify import verify
-from splade_bridge.formats.queries import Queries, concatenate, read_queries
+from splade_bridge.formats.queries import Queries, read_queries
 from synth import SyntheticSource
 
 WARM = 100
-
-
-def size(folder: Path) -> int:
-    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
 
 
 def build(name: str, work: Path, documents: int, memory: int) -> None:
@@ -39,7 +37,7 @@ def build(name: str, work: Path, documents: int, memory: int) -> None:
     if out.exists():
         counts = Manifest.load(out).counts
         held = f"{counts.documents:,} | {counts.postings:,}"
-        print(f"| {name} | {held} | (kept) | | | {size(out) / 1e9:.2f} GB |", flush=True)
+        print(f"| {name} | {held} | (kept) | | | {size_on_disk(out) / 1e9:.2f} GB |", flush=True)
         return
     source = SyntheticSource(documents)
     started = time.perf_counter()
@@ -50,7 +48,7 @@ def build(name: str, work: Path, documents: int, memory: int) -> None:
     print(
         f"| {name} | {counts.documents:,} | {counts.postings:,} | {seconds:,.0f} s "
         f"({counts.postings / seconds / 1e6:.2f} M postings/s) | {peak.private / 1e9:.2f} GB | "
-        f"{peak.resident / 1e9:.2f} GB | {size(out) / 1e9:.2f} GB |",
+        f"{peak.resident / 1e9:.2f} GB | {size_on_disk(out) / 1e9:.2f} GB |",
         flush=True,
     )
 
@@ -62,7 +60,7 @@ def search(path: Path, queries: Queries, k: int, algorithm: str) -> float:
         # The first ones warm up, in the same call: a search of Lucene is a JVM of its own.
         warm = batch.rows(0, min(len(batch), WARM))
         started = time.perf_counter()
-        hits = searcher.search(concatenate([warm, batch]), k, algorithm=algorithm)
+        hits = searcher.search(ImpactBatch.concat([warm, batch]), k, algorithm=algorithm)
         milliseconds = np.array([h.nanoseconds for h in hits])[len(warm) :] / 1e6
         seconds = time.perf_counter() - started
     figures = [milliseconds.mean(), *np.percentile(milliseconds, [50, 95, 99])]

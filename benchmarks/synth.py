@@ -21,7 +21,6 @@ from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.formats.base import ImpactSource
 from splade_bridge.formats.detect import open_source
 from splade_bridge.formats.jsonvector import JsonVectorWriter
-from splade_bridge.formats.queries import concatenate
 
 REAL = Path(__file__).resolve().parents[2] / "shared/data/splade-v3-nfcorpus/docs.jsonl.gz"
 TERMS_A_DOCUMENT = 170
@@ -37,7 +36,7 @@ class SyntheticSource(ImpactSource):
         self, documents: int, *, terms: float = TERMS_A_DOCUMENT, seed: int = 0, real: Path = REAL
     ) -> None:
         source = open_source(real)
-        collected = concatenate(source.batches())
+        collected = ImpactBatch.concat(source.batches())
         super().__init__(Path(f"synthetic-{documents}"), Vocabulary(source.vocabulary.terms), None)
         self.documents = documents
         self._seed = seed

@@ -23,10 +23,10 @@ from machine import describe
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.engines.base import BuildOptions, Searcher
 from splade_bridge.engines.registry import engine, open_index
-from splade_bridge.evaluation.bench import Case, measure
+from splade_bridge.evaluation.bench import Case, measure, size_on_disk
 from splade_bridge.formats.export import ExportOptions, export
 from splade_bridge.formats.forward import ForwardStore
-from splade_bridge.formats.queries import Queries, concatenate, read_queries
+from splade_bridge.formats.queries import Queries, read_queries
 from splade_bridge.pruning.methods import policy
 from splade_bridge.pruning.source import PrunedSource
 from splade_bridge.retrieval.two_step import KeptShare, TwoStepOptions, TwoStepSearcher
@@ -40,8 +40,8 @@ def made(out: Path, make: object) -> None:
     started = time.perf_counter()
     if not out.exists():
         make()  # type: ignore[operator]
-    size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
-    print(f"- {out.name}: {time.perf_counter() - started:,.0f} s, {size / 1e9:.2f} GB", flush=True)
+    seconds, size = time.perf_counter() - started, size_on_disk(out)
+    print(f"- {out.name}: {seconds:,.0f} s, {size / 1e9:.2f} GB", flush=True)
 
 
 def answers(searcher: Searcher, batch: ImpactBatch) -> list[list[str]]:
@@ -83,7 +83,7 @@ def main() -> None:
     picked = [loaded.batch.rows(i, i + 1) for i in rows.tolist()]
     forward = ForwardStore(work / "full" / "forward")
     with open_index(work / "pisa") as full:
-        queries = Queries(loaded.path, concatenate(picked), loaded.vocabulary)
+        queries = Queries(loaded.path, ImpactBatch.concat(picked), loaded.vocabulary)
         one_step = queries.aligned(full.vocabulary, work / "pisa")
         exact = answers(full, one_step)
         cases = [

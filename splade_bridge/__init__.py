@@ -1,3 +1,58 @@
-"""splade-bridge: SPLADE vectors in, the same integer impacts out of Lucene, PISA and run files."""
+"""splade-bridge: SPLADE vectors in, the same integer impacts out of Lucene, PISA and run files.
+
+What ``__all__`` names is loaded when it is used first; docs/python.md shows how.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "SpladeBridgeError",
+    "VectorStore",
+    "encode",
+    "evaluate",
+    "explain",
+    "export",
+    "index",
+    "open_index",
+    "prune",
+    "quantize",
+    "search",
+    "verify",
+]
+
+if TYPE_CHECKING:
+    from splade_bridge.data.store import VectorStore
+    from splade_bridge.errors import SpladeBridgeError
+    from splade_bridge.library.indexes import index, open_index
+    from splade_bridge.library.results import evaluate, explain, search, verify
+    from splade_bridge.library.vectors import encode, export, prune, quantize
+
+_PLACES = {
+    "SpladeBridgeError": "errors",
+    "VectorStore": "data.store",
+    "encode": "library.vectors",
+    "evaluate": "library.results",
+    "explain": "library.results",
+    "export": "library.vectors",
+    "index": "library.indexes",
+    "open_index": "library.indexes",
+    "prune": "library.vectors",
+    "quantize": "library.vectors",
+    "search": "library.results",
+    "verify": "library.results",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+    globals()[name] = found  # the next time it is there
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -5,13 +5,15 @@ A test that asks for one is skipped where torch is not installed.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+from splade_bridge.training.wordpiece import ROLES, SPECIAL
+
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 WORDS = ["the", "of", "and", "to", "in", "is", "that", "for", "it", "was", "with", "by", "his"]
 WORDS += ["as", "be", "on", "not", "he", "this", "are", "or", "from"]
@@ -27,14 +29,23 @@ SMALL = {
 }
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
+@contextlib.contextmanager
+def single_thread() -> Iterator[None]:
     """Models this small only lose time to a second thread."""
     torch = pytest.importorskip("torch")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """For a module that imports it: each of its tests."""
+    with single_thread():
+        yield
 
 
 def wordpiece_tokenizer(vocabulary: list[str] = VOCABULARY, max_length: int = 64) -> Any:
@@ -54,11 +65,7 @@ def wordpiece_tokenizer(vocabulary: list[str] = VOCABULARY, max_length: int = 64
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         model_max_length=max_length,
-        unk_token="[UNK]",
-        pad_token="[PAD]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        mask_token="[MASK]",
+        **ROLES,
     )
 
 

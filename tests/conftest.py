@@ -5,12 +5,16 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from splade_bridge.engines.jars import anserini_jar, lucene_for_writing
 from splade_bridge.engines.registry import NAMES, engine
 from splade_bridge.errors import EXTRAS, MissingToolError
+
+if TYPE_CHECKING:
+    from tiny_training import World
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -104,3 +108,11 @@ def lucene() -> None:
         engine("lucene").check_installed()
     except MissingToolError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The files of a training that takes a second."""
+    from tiny_training import World  # torch, which most tests do without
+
+    return World(tmp_path_factory.mktemp("world"))

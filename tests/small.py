@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,26 @@ def brute_force(
 def as_pairs(hits: Hits) -> list[tuple[str, int]]:
     """(id, score) of a result."""
     return list(zip(hits.doc_ids, hits.scores.tolist(), strict=True))
+
+
+def write_json_lines(path: Path, records: Iterable[object]) -> Path:
+    """A file with a line of JSON for each record."""
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def write_texts(path: Path, texts: Mapping[str, str]) -> Path:
+    """Texts by id as BEIR has them."""
+    return write_json_lines(path, ({"_id": i, "text": text} for i, text in texts.items()))
+
+
+def trec_run(ranked: Mapping[str, Iterable[tuple[str, float]]], tag: str = "t") -> str:
+    """The (id, score) of each query as a TREC run, ranked as they come."""
+    return "".join(
+        f"{query_id} Q0 {doc_id} {rank} {score} {tag}\n"
+        for query_id, found in ranked.items()
+        for rank, (doc_id, score) in enumerate(found, start=1)
+    )
 
 
 def hear_sigint() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from splade_bridge.cli.app import main
 from splade_bridge.data.quantize import QuantizeOptions
-from splade_bridge.data.store import VectorStore, concatenated
+from splade_bridge.data.store import VectorStore
 from splade_bridge.data.vectors import SparseBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.bm25 import (
@@ -122,7 +122,7 @@ def test_nothing_is_lost_and_what_finds_nothing_is_told(
     assert summary.empty == 3  # "", "the of", control characters
     assert summary.without_results == ["query/3", "query/4", "query/5"]
     queries = VectorStore(out / "queries")
-    batch = concatenated(list(queries.batches()))
+    batch = SparseBatch.concat(list(queries.batches()))
     assert batch.ids == [f"query/{i}" for i in range(len(ASKED))]
     second = slice(*batch.indptr[1:3].tolist())
     terms = [queries.vocabulary[i] for i in batch.indices[second]]
@@ -134,7 +134,7 @@ def test_nothing_is_lost_and_what_finds_nothing_is_told(
 def test_analysis_is_that_of_a_plain_reading(lucene: None) -> None:
     """Possessives, case, stop words, Porter stems; tokens over 255 characters are split."""
     vocabulary = Vocabulary(observed=True)
-    found = concatenated(
+    found = SparseBatch.concat(
         list(analyze(texts(["The Cat's running; cats RUN", "x" * 300]), vocabulary))
     )
     assert list(vocabulary.terms) == ["cat", "run", "x" * 255, "x" * 45]
@@ -230,7 +230,7 @@ def test_the_command(
 
     assert run("--remove-query", "-k", "1", "--json") == 0
     said = orjson.loads(capfd.readouterr().out)
-    assert (said["documents"], said["postings"], said["results"]) == (3, 5, 1)
+    assert (said["counts"]["documents"], said["counts"]["postings"], said["results"]) == (3, 5, 1)
     assert said["without_results"] == ["7"]
     (line,) = (out / "run.trec").read_text().splitlines()
     assert line.split()[:4] == ["d0", "Q0", "d1", "1"]

@@ -24,7 +24,6 @@ from splade_bridge.formats.ciff import (
     write_ciff,
 )
 from splade_bridge.formats.jsonvector import JsonVectorSource
-from splade_bridge.formats.queries import concatenate
 from strategies import MAX_IMPACT, Collection, as_dictionaries, collections, impacts, quick
 
 MEMORY = 1 << 20
@@ -332,7 +331,7 @@ def test_nfcorpus_is_the_same_as_json_and_as_ciff_sorted_on_disk(shared: Path) -
     folder = shared / "splade-v3-nfcorpus"
     ciff = CiffSource(folder / "docs.osirrc.ciff.gz", memory=4_000_000)
     json = JsonVectorSource(folder / "docs.jsonl.gz")
-    batches = [concatenate(source.batches()) for source in (ciff, json)]
+    batches = [ImpactBatch.concat(source.batches()) for source in (ciff, json)]
     # Each has its own order of documents and terms: compare (document, term, impact) in JSON's.
     row_of = {doc_id: row for row, doc_id in enumerate(batches[1].ids)}
     rows = np.array([row_of[doc_id] for doc_id in batches[0].ids])

@@ -61,7 +61,7 @@ def test_index_search_evaluate_from_end_to_end(
     (work / "run").write_text(out)
     (work / "qrels").write_text("q1 0 d2 1\nq2 0 d3 1\nq4 0 d1 1\n")
     status, out, err = run(
-        capfd, "evaluate", "qrels", "run", "-m", "RR@10", "--json", "--per-query"
+        capfd, "evaluate", "qrels", "run", "-M", "RR@10", "--json", "--per-query"
     )
     assert status == 0
     result = orjson.loads(out)
@@ -121,7 +121,7 @@ def test_bad_vectors_name_the_line_and_leave_nothing(
 @pytest.mark.parametrize(
     ("arguments", "status", "what"),
     [
-        (["index", "docs.jsonl", "--engine", "anserini", "-o", "i"], 2, "lucene, pisa, exact"),
+        (["index", "docs.jsonl", "--engine", "anserini", "-o", "i"], 2, "'pisa', 'exact'"),
         (["index", "docs.jsonl", "-e", "exact", "-o", "queries.tsv"], 2, "--overwrite"),
         (["index", "docs.jsonl", "-e", "exact", "-o", "i", "--memory", "much"], 2, "500M"),
         (["index", "docs.jsonl", "-e", "exact", "-o", "i", "--from", "csv"], 2, "jsonvector"),
@@ -140,8 +140,8 @@ def test_bad_vectors_name_the_line_and_leave_nothing(
         (["encode", "array.jsonl", "-m", "model", "-o", "v"], 4, "array.jsonl:2"),
         (["encode", "twice.jsonl", "-m", "model", "-o", "v"], 4, "twice.jsonl:2"),
         (["evaluate", "queries.tsv", "docs.jsonl"], 4, "queries.tsv:1"),
-        (["evaluate", "qrels", "empty", "-m", "nDCG@10"], 4, "empty by qrels: the run is empty"),
-        (["evaluate", "qrels", "run", "-m", "speed"], 2, "nDCG@10"),
+        (["evaluate", "qrels", "empty", "-M", "nDCG@10"], 4, "empty by qrels: the run is empty"),
+        (["evaluate", "qrels", "run", "-M", "speed"], 2, "nDCG@10"),
         (["verify", "good", "-q", "queries.tsv"], 2, "two"),
         (["verify", "good", "other", "-q", "queries.tsv"], 7, "query q1, rank 1"),
         (["explain", "good", "q9", "d1", "-q", "queries.tsv"], 4, "q9"),
@@ -185,7 +185,8 @@ def test_missing_java_is_exit_code_3(
     assert status == 3 and "pip install" in err
     status, out, _ = run(capfd, "doctor", "--json")
     assert status == 3
-    assert [f["found"] for f in orjson.loads(out) if f["name"] == "Java >= 21"] == [None]
+    findings = orjson.loads(out)["findings"]
+    assert [f["found"] for f in findings if f["name"] == "Java >= 21"] == [None]
 
 
 def test_queries_of_another_vocabulary_are_refused(

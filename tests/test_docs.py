@@ -8,7 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from test_architecture import FLOORS, MODULES
+
 ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "splade_bridge"
+OURS = ("splade_bridge", "tests", "benchmarks", "scripts", "java_conf")
+"""Folders whose names mean ours wherever they begin a path; a user has a ``data/``, too."""
 
 
 def test_the_command_line_reference_is_the_commands_own_help() -> None:
@@ -28,6 +33,52 @@ def test_the_command_line_reference_is_the_commands_own_help() -> None:
 
 
 def test_links_in_the_documentation_lead_somewhere() -> None:
-    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *ROOT.glob("*/README.md")]:
+    for page in pages():
         for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def pages() -> list[Path]:
+    found = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *ROOT.glob("*/README.md")]
+    return [page for page in found if page.name != "CHANGELOG.md"]  # it tells of what was
+
+
+def missing(text: str) -> list[str]:
+    """What ``text`` names as a place of this repository and is none."""
+    known = {p.name for folder in (PACKAGE, ROOT / "tests") for p in folder.rglob("*.py")}
+    lost = []
+    for name in (found.rstrip(".") for found in re.findall(r"(?<![\w./-])\w[\w./-]*", text)):
+        if "NAME" in name or "_assets" in name:  # to be made, and only in a wheel
+            continue
+        if "/" not in name:
+            there = not name.endswith(".py") or name in known
+        elif name.endswith(".py") or name.split("/")[0] in OURS:
+            there = any((base / name).exists() for base in (ROOT, PACKAGE))
+        else:
+            continue
+        if not there:
+            lost.append(name)
+    for name in re.findall(r"\bsplade_bridge(?:\.\w+)+", text):
+        if not {name, name.rpartition(".")[0]} & MODULES.keys():
+            lost.append(name)
+    return lost
+
+
+def test_places_that_the_documentation_names_are_there() -> None:
+    gone = "`splade_bridge/prune/`, encode/head.py: topics.py; splade_bridge.encode.head"
+    there = "splade_bridge/pruning/, `encoding/head.py`: page.py; splade_bridge.engines.java.java"
+    assert missing(gone) == [
+        "splade_bridge/prune/", "encode/head.py", "topics.py", "splade_bridge.encode.head",
+    ]  # fmt: skip
+    assert missing(there) == []
+    lost = {page.name: missing(page.read_text()) for page in pages()}
+    assert {name: places for name, places in lost.items() if places} == {}
+
+
+def test_the_house_is_drawn_as_it_stands() -> None:
+    floors: list[set[str]] = [set() for _ in FLOORS]
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    for floor, room, suffix in re.findall(r"^\| (\d+) \| `(\w+)(/|\.py)` \|", text, re.MULTILINE):
+        assert (PACKAGE / f"{room}{suffix}").exists()
+        floors[int(floor) - 1].add(room)
+    assert floors == FLOORS

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from checkpoints import one_thread, save_checkpoint  # noqa: F401
+from soaking import SEED, often
 from splade_bridge.cli.encode import command
 from splade_bridge.data.store import part_files
 from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
@@ -25,8 +26,8 @@ from splade_bridge.text.corpora import Corpus
 from test_encode_resume import content, unfinished, write_corpus
 
 TEXTS, PART_ROWS = 600, 8
-KILLS = int(os.environ.get("RAY_KILLS", "2"))
-"""A worker takes seconds to come back, so the suite kills two; RAY_KILLS=20 was seen to pass."""
+KILLS = often(1, 20)
+"""A worker takes seconds to come back."""
 OPTIONS = EncodeOptions(max_length=32, threads=1)
 
 
@@ -63,6 +64,7 @@ def descendants(name: str) -> list[int]:
     return [pid for pid in found if ours(pid)]
 
 
+@pytest.mark.soak
 def test_a_store_of_workers_that_are_killed(cluster: None, tmp_path: Path) -> None:
     model = save_checkpoint(tmp_path / "model")
     corpus = write_corpus(tmp_path / "corpus.jsonl", TEXTS)
@@ -72,7 +74,7 @@ def test_a_store_of_workers_that_are_killed(cluster: None, tmp_path: Path) -> No
     encode_to_store(Corpus(str(corpus)), encoder, whole, **usual)
     shutil.copytree(whole, out)
     unfinished(out, *(n for n in range(75) if n % 4))  # every fourth part was made here
-    moments = sorted(random.Random(7).sample(range(20, 70), KILLS))  # parts that are there
+    moments = sorted(random.Random(SEED).sample(range(20, 70), KILLS))  # parts that are there
 
     def kill_one(texts: int, tokens: int, *_: object) -> None:
         if moments and len(part_files(out)) >= moments[0]:

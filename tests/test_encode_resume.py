@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from checkpoints import one_thread, save_checkpoint  # noqa: F401
+from soaking import SEED, often
 from splade_bridge import files
 from splade_bridge.data.store import VectorStore, part_files, read_part
 from splade_bridge.encoding.encoder import EncodeOptions, Encoder, load_encoder
@@ -75,17 +76,21 @@ def unfinished(store: Path, *parts: int) -> None:
 # ---------------------------------------------------------------- kills
 
 
+KILLS = often(5, 200)
+
+
+@pytest.mark.soak
 def test_kills_at_random_moments_change_nothing(model: Path, corpus: Path, tmp_path: Path) -> None:
     script = Path(__file__).with_name("encode_kills.py")
     folder = tmp_path / "stores"
     folder.mkdir()
-    arguments = [str(model), str(corpus), str(folder), "7", "20"]
+    arguments = [str(model), str(corpus), str(folder), str(SEED), str(KILLS)]
     done = subprocess.run(
         [sys.executable, str(script), *arguments], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     killed, finished = map(int, done.stdout.split())
-    assert killed == 20
+    assert killed == KILLS
     whole = content(folder / "0")
     assert len(whole) == 10 + 3
     for number in range(1, finished + 1):

@@ -225,8 +225,21 @@ def test_an_unknown_measure_is_a_usage_error(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["alpha_nDCG@10", "NERR8@10"])
 def test_a_measure_that_cannot_be_computed_here_is_a_usage_error(name: str) -> None:
-    with pytest.raises(UsageError, match="cannot compute"):
-        evaluate({"q": {"a": 1}}, {"q": {"a": 1.0}}, [name])
+    for measures in ([name], ["nDCG@10", name, "AP"]):
+        with pytest.raises(UsageError, match=f"cannot compute '{name}' here"):
+            evaluate({"q": {"a": 1}}, {"q": {"a": 1.0}}, measures)
+
+
+@pytest.mark.shared
+def test_all_measures_together_have_the_values_of_each_alone(trec_eval: Path) -> None:
+    qrels, run = read_qrels(trec_eval / "qrels.test"), read_run(trec_eval / "results.test")
+    names = ["nDCG@10", "ndcg_cut_10", "RR@10", "R(rel=2)@100", "num_ret", "Judged@10", "SetP"]
+    together = evaluate(qrels, run, names)
+    for name in names:
+        alone = evaluate(qrels, run, [name])
+        assert alone.means[name] == together.means[name]
+        for query, values in alone.per_query.items():
+            assert values[name] == together.per_query[query][name]
 
 
 def test_run_and_judgements_without_a_common_query_are_refused() -> None:

@@ -20,6 +20,8 @@ def test_the_wheel_brings_its_assets_and_only_our_package(tmp_path: Path) -> Non
         names = archive.namelist()
         archive.extractall(tmp_path / "site")
     assert {n.split("/")[0] for n in names if ".dist-info/" not in n} == {"splade_bridge"}
+    templates = {str(p.relative_to(ROOT)) for p in (ROOT / "splade_bridge").rglob("*.jinja")}
+    assert templates and templates <= set(names)
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "import splade_bridge; assert splade_bridge.__file__.startswith(sys.argv[1])\n"

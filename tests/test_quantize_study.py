@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from command_line import run
 from small import random_matrix
-from splade_bridge.cli.app import main
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.data.store import write_store
 from splade_bridge.data.vectors import SparseBatch, row_pointers
@@ -192,42 +192,34 @@ def stores(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_the_command(
-    stores: tuple[Path, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    documents, queries = map(str, stores)
+    stores: tuple[Path, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    documents, queries = stores
     qrels = tmp_path / "qrels"
     qrels.write_text("q1 0 d1 1\nq2 0 d2 1\n")
 
-    def run(*more: str) -> int:
-        arguments = ["quantize-study", documents, "-q", queries, "--qrels", str(qrels), *more]
-        monkeypatch.setattr("sys.argv", ["splade-bridge", *arguments])
-        try:
-            main()
-        except SystemExit as end:
-            return int(end.code or 0)
-        return 0
-
-    table = tmp_path / "study.csv"
-    assert run("-o", str(table), "--scale", "10", "--scale", "200") == 0
-    said = capfd.readouterr()
-    lines = said.out.splitlines()
+    usual = ("quantize-study", documents, "-q", queries, "--qrels", qrels)
+    table, printed = tmp_path / "study.csv", tmp_path / "s.json"
+    status, out, err = run(capfd, *usual, "-o", table, "--scale", 10, "--scale", 200)
+    assert status == 0
+    lines = out.splitlines()
     assert len(lines) == 1 + 2 + 4 and lines[0].split()[:4] == ["scale", "rounding", "cap", "max"]
     assert [line.split()[0] for line in lines if line.endswith("<-")] == ["10"]
-    assert "Scale 10, rounding nearest is recommended" in said.err
+    assert "Scale 10, rounding nearest is recommended" in err
     with open(table) as stream:
         rows = list(csv.DictReader(stream))
     assert [r["recommended"] for r in rows] == ["True", *["False"] * 5]
     assert rows[0]["postings"] == "4" and float(rows[0]["ndcg"]) == 1
-    assert run("-o", str(table)) == 2
-    assert run("-o", str(tmp_path / "x.txt")) == 2
-    assert run("--rounding", "up") == 2
-    assert run("--scale", "0") == 4
-    capfd.readouterr()
-    assert run("--rounding", "down", "--clip", "0", "--json", "-o", str(tmp_path / "s.json")) == 0
-    printed = json.loads(capfd.readouterr().out)
-    assert printed == json.loads((tmp_path / "s.json").read_text())
-    assert [s["clip"] for s in printed["settings"]] == [None] * 8
+    assert run(capfd, *usual, "-o", table)[0] == 2
+    assert run(capfd, *usual, "-o", tmp_path / "x.txt")[0] == 2
+    assert run(capfd, *usual, "--rounding", "up")[0] == 2
+    assert run(capfd, *usual, "--scale", 0)[0] == 4
+    status, out, _ = run(capfd, *usual, "--rounding", "down", "--clip", 0, "--json", "-o", printed)
+    assert status == 0
+    told = json.loads(out)
+    assert told.pop("output") == str(printed)
+    assert told == json.loads(printed.read_text())
+    assert [s["clip"] for s in told["settings"]] == [None] * 8
 
 
 def test_what_does_not_fit_is_refused(stores: tuple[Path, Path], tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from splade_bridge.evaluation.significance import compare_all
 from splade_bridge.report import style, svg, text
 from splade_bridge.report.charts import difference_charts, latency_charts, size_charts
-from splade_bridge.report.page import findings, page
+from splade_bridge.report.page import page
 from splade_bridge.report.pareto import pareto_front
 from splade_bridge.report.published import FIGURES, published
 from splade_bridge.report.results import IndexResult, Latency, Results, Session, VariantResult
+from splade_bridge.report.sentences import findings
 from strategies import quick
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -141,6 +142,18 @@ def test_tables_scroll_in_their_own_box_and_have_names() -> None:
     )
     assert html.count("<caption>") == tables
     assert html.count('name="viewport"') == 1 and '<html lang="en">' in html
+
+
+def test_a_column_stands_left_or_right_from_its_head_down() -> None:
+    html = page(results())
+    left = {"engine", "algorithm", "made by", "measure", "source", "steps in seconds"}
+    heads = re.findall(r'<th scope="col"( class="text")?>(.*?)</th>', html)
+    assert {name for words, name in heads if words} == left
+    for table in re.findall(r"<table>.*?</table>", html, re.DOTALL):
+        columns = re.findall(r'<th scope="col"( class="text")?>', table)
+        for row in re.findall(r"<tr[^>]*><th scope=\"row\">.*", table):
+            cells = re.findall(r'<td( class="text")?', row)
+            assert not columns or cells == columns[1:]
 
 
 def test_numbers_stand_in_the_page() -> None:

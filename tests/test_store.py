@@ -53,7 +53,7 @@ def write(folder: Path, plan: dict[str, Any] = PLAN, *, overwrite: bool = False)
     with write_store(
         folder, Vocabulary(TERMS), plan, overwrite=overwrite, part_rows=PART_ROWS
     ) as writer:
-        for batch in batches(writer.resumed_rows):
+        for batch in batches():
             writer.add(batch, note_of(batch))
         return writer.finish(options={"x": 1})
 
@@ -247,10 +247,8 @@ def test_notes_of_whole_parts_come_back(tmp_path: Path) -> None:
     write(folder)
     (folder / "manifest.json").unlink()
     with write_store(folder, Vocabulary(TERMS), PLAN, part_rows=PART_ROWS) as writer:
-        assert writer.resumed_rows == ROWS // PART_ROWS * PART_ROWS
-        assert writer.notes == [{"part": n} for n in range(ROWS // PART_ROWS)]
-        writer.add(next(batches(48)))
-        writer.finish()
+        assert writer.notes == {n: {"part": n} for n in range(-(-ROWS // PART_ROWS))}
+        assert writer.finish().counts.documents == ROWS
 
 
 @pytest.mark.parametrize(
@@ -303,7 +301,7 @@ def test_overwrite_begins_anew_with_another_plan(tmp_path: Path) -> None:
     with write_store(
         folder, Vocabulary(TERMS), {"model": "new"}, overwrite=True, part_rows=PART_ROWS
     ) as writer:
-        assert writer.resumed_rows == 0
+        assert writer.notes == {}
         assert not any(folder.glob("part-*"))
         writer.finish()
     assert json.loads((folder / "plan.json").read_bytes())["model"] == "new"
@@ -396,13 +394,32 @@ def test_a_cut_part_is_named_on_reading_and_on_resuming(store: Path, share: floa
     assert bytes_of(store) == before
 
 
-def test_a_missing_part_is_named_on_reading_and_on_resuming(store: Path) -> None:
+def test_a_missing_part_is_named_on_reading_and_written_on_resuming(
+    store: Path, whole: dict[str, str]
+) -> None:
     (store / "part-00002.parquet").unlink()
     with pytest.raises(BadInputError, match=r"part-00002\.parquet is missing"):
         VectorStore(store)
     (store / "manifest.json").unlink()
-    with pytest.raises(BadInputError, match=r"part-00002\.parquet is missing"):
-        write(store)
+    write(store)
+    assert bytes_of(store) == whole
+
+
+def test_parts_must_be_those_that_are_wanted(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    writer = VectorStoreWriter(tmp_path / "s", Vocabulary(TERMS))
+    for number in (3, 1):
+        writer.write(number, next(batches(number)), {})
+    with pytest.raises(BadInputError, match=r"part-00000\.parquet is missing or too many"):
+        writer.finish()
+    with pytest.raises(BadInputError, match=r"part-00003\.parquet is missing or too many"):
+        writer.finish(parts=[1])
+    found = writer.finish(parts=[1, 3])
+    assert [file.path for file in found.files[:2]] == ["part-00001.parquet", "part-00003.parquet"]
+    assert [i for i, *_ in rows_of(VectorStore(tmp_path / "s").batches())] == [
+        *("d1", "d2", "d3"),
+        *("d3", "d4", "d5"),
+    ]
 
 
 def test_a_short_part_in_the_middle_is_named_and_not_deleted(store: Path) -> None:
@@ -512,5 +529,5 @@ def test_a_damaged_plan_is_named(store: Path, content: bytes) -> None:
 def test_the_writer_is_what_the_context_manager_gives(tmp_path: Path) -> None:
     with write_store(tmp_path / "s", Vocabulary(TERMS), {}) as writer:
         assert isinstance(writer, VectorStoreWriter)
-        assert (writer.resumed_rows, writer.notes) == (0, [])
+        assert writer.notes == {}
         writer.finish()

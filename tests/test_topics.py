@@ -19,7 +19,7 @@ from splade_bridge.data.store import write_store
 from splade_bridge.data.vectors import ImpactBatch, SparseBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, MismatchError
-from splade_bridge.formats.queries import Queries, concatenate, read_queries, write_repeated_tokens
+from splade_bridge.formats.queries import Queries, read_queries, write_repeated_tokens
 from strategies import Collection, as_dictionaries, collections, ids, quick
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
@@ -154,7 +154,9 @@ def test_aligned_queries_keep_ids_and_the_terms_that_the_index_has(
 ) -> None:
     words = list(collection.vocabulary.terms)
     index = data.draw(st.permutations(words).map(lambda p: p[: len(p) // 2 + 1]))
-    queries = Queries(Path("q"), concatenate(collection.impact_batches()), collection.vocabulary)
+    queries = Queries(
+        Path("q"), ImpactBatch.concat(collection.impact_batches()), collection.vocabulary
+    )
     expected = [
         (i, {t: v for t, v in row.items() if t in index})
         for i, row in zip(collection.ids, collection.rows, strict=True)
@@ -185,7 +187,7 @@ def test_queries_that_find_nothing_are_reported_with_their_ids(
 
 
 def test_no_batches_make_an_empty_batch() -> None:
-    assert len(concatenate([])) == 0
+    assert len(ImpactBatch.concat([])) == 0
 
 
 @given(st.lists(ids, unique=True, min_size=1))

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from small import trec_run, write_json_lines, write_texts
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.evaluation.qrels import read_qrels
 from splade_bridge.text.corpora import Text, read_texts
@@ -43,17 +44,12 @@ SCORES = {
 }
 
 
-def lines(path: Path, records: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(r) + "\n" for r in records))
-    return path
-
-
 @pytest.fixture
 def beir(tmp_path: Path) -> Path:
     folder = tmp_path / "beir"
     (folder / "qrels").mkdir(parents=True)
-    lines(folder / "corpus.jsonl", [{"_id": d, "text": t} for d, t in DOCS.items()])
-    lines(folder / "queries.jsonl", [{"_id": q, "text": t} for q, t in QUERIES.items()])
+    write_texts(folder / "corpus.jsonl", DOCS)
+    write_texts(folder / "queries.jsonl", QUERIES)
     (folder / "qrels" / "train.tsv").write_text(
         "query-id\tcorpus-id\tscore\nq0\td0\t2\nq0\td6\t1\nq1\td1\t1\nq1\td5\t0\nq9\td1\t1\n"
     )
@@ -99,7 +95,7 @@ def test_triples_of_ids(tmp_path: Path, beir: Path, teacher: bool) -> None:
 
 
 def test_json_lines_of_texts_with_scores(tmp_path: Path) -> None:
-    path = lines(
+    path = write_json_lines(
         tmp_path / "a.jsonl",
         [
             {"query": "a", "positive": "yes", "negatives": ["no", "nope"], "scores": [3, 1, 2.5]},
@@ -114,7 +110,7 @@ def test_json_lines_of_texts_with_scores(tmp_path: Path) -> None:
 
 
 def test_negatives_by_system_are_taken_in_turn(tmp_path: Path) -> None:
-    path = lines(
+    path = write_json_lines(
         tmp_path / "a.jsonl",
         [{"qid": 5, "pos": [1], "neg": {"bm25": [2, 3, 4], "dense": [3, 9]}}],
     )
@@ -141,9 +137,9 @@ def written(folder: Path, kind: str) -> Path:
     if kind == "json":
         path.write_text(json.dumps(SCORES))
     elif kind == "jsonl":
-        lines(path, [{"query_id": q, "scores": s} for q, s in SCORES.items()])
+        write_json_lines(path, [{"query_id": q, "scores": s} for q, s in SCORES.items()])
     elif kind == "plain.jsonl":
-        lines(path, [{q: s} for q, s in SCORES.items()])
+        write_json_lines(path, [{q: s} for q, s in SCORES.items()])
     elif kind == "parquet":
         flat = [(q, d, s) for q, scores in SCORES.items() for d, s in scores.items()]
         names = ("query_id", "doc_id", "score")
@@ -151,10 +147,8 @@ def written(folder: Path, kind: str) -> Path:
     elif kind == "pkl.gz":
         path.write_bytes(gzip.compress(pickle.dumps(SCORES)))
     else:
-        ranked = ((q, sorted(s.items(), key=lambda x: -x[1])) for q, s in SCORES.items())
-        path.write_text(
-            "".join(f"{q} Q0 {d} {r} {v} t\n" for q, s in ranked for r, (d, v) in enumerate(s, 1))
-        )
+        ranked = {q: sorted(s.items(), key=lambda x: -x[1]) for q, s in SCORES.items()}
+        path.write_text(trec_run(ranked))
     return path
 
 
@@ -201,7 +195,7 @@ def test_hard_negatives_joined_with_scores(tmp_path: Path, beir: Path) -> None:
 
 
 def test_one_of_several_teachers(tmp_path: Path) -> None:
-    path = lines(
+    path = write_json_lines(
         tmp_path / "a.jsonl", [{"qid": "q", "scores": {"a": {"x": 1, "y": 2}, "b": {"x": 3}}}]
     )
     assert next(read_scores(path, "y")).scores == {"a": 2.0}
@@ -271,7 +265,7 @@ def test_no_bytes_raise_anything_else(tmp_path_factory: Any, content: bytes) -> 
 
 
 def many(tmp_path: Path) -> Path:
-    return lines(
+    return write_json_lines(
         tmp_path / "many.jsonl",
         [
             {"query": f"q{i}", "positives": ["p", "r"], "negatives": [f"n{j}" for j in range(20)]}
@@ -410,7 +404,7 @@ def test_scores_that_are_broken(tmp_path: Path) -> None:
         path.write_text(content)
         with pytest.raises(BadInputError, match=message):
             list(read_scores(path))
-    twice = lines(tmp_path / "s.jsonl", [{"q": {"d": 1.0}}, {"q": {"e": 1.0}}])
+    twice = write_json_lines(tmp_path / "s.jsonl", [{"q": {"d": 1.0}}, {"q": {"e": 1.0}}])
     with pytest.raises(BadInputError, match=r"s.jsonl:2: id 'q' was there before"):
         list(read_scores(twice))
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from checkpoints import VOCABULARY, one_thread, save_checkpoint, wordpiece_tokenizer  # noqa: F401
-from small import MemorySource, brute_force, random_matrix
+from small import MemorySource, brute_force, random_matrix, trec_run, write_json_lines, write_texts
 from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
 from splade_bridge.engines.registry import engine
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
@@ -47,6 +47,12 @@ class Small:
         query = self.queries[QUERY_IDS.index(query_id)]
         return brute_force(self.documents, DOC_IDS, query, len(DOC_IDS))
 
+    def run(self) -> Path:
+        """A run of all queries over all documents."""
+        path = self.folder / "run.trec"
+        path.write_text(trec_run({query_id: self.ranked(query_id) for query_id in QUERY_IDS}))
+        return path
+
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
@@ -63,13 +69,14 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
     (folder / "qrels.txt").write_text(
         "".join(f"{q} 0 {d} {g}\n" for q, judged in qrels.items() for d, g in judged.items())
     )
-    with open(folder / "queries.jsonl", "w") as out:
-        for query_id in QUERY_IDS:
-            out.write(json.dumps({"id": query_id, "text": f"text of {query_id}"}) + "\n")
-    with open(folder / "vectors.jsonl", "w") as out:
-        for query_id, row in zip(QUERY_IDS, queries.tolist(), strict=True):
-            vector = {t: w for t, w in zip(TERMS, row, strict=True) if w}
-            out.write(json.dumps({"id": query_id, "vector": vector}) + "\n")
+    write_json_lines(
+        folder / "queries.jsonl", ({"id": q, "text": f"text of {q}"} for q in QUERY_IDS)
+    )
+    vectors = ({t: w for t, w in zip(TERMS, row, strict=True) if w} for row in queries.tolist())
+    write_json_lines(
+        folder / "vectors.jsonl",
+        ({"id": q, "vector": v} for q, v in zip(QUERY_IDS, vectors, strict=True)),
+    )
     return Small(folder, documents, queries, qrels)
 
 
@@ -118,12 +125,7 @@ def test_mining_is_brute_force(small: Small, engine_name: str, margin: float | N
 
 
 def test_a_sample_is_seeded_and_from_the_window(small: Small) -> None:
-    run = small.folder / "run.trec"
-    with open(run, "w") as out:
-        for query_id in QUERY_IDS:
-            for rank, (doc_id, value) in enumerate(small.ranked(query_id), 1):
-                out.write(f"{query_id} Q0 {doc_id} {rank} {value} t\n")
-    options = small.options(run=run, negatives=4, skip=1, depth=25)
+    options = small.options(run=small.run(), negatives=4, skip=1, depth=25)
     mine(options)
     first = options.out.read_bytes()
     manifest = options.out.with_name("mined.jsonl.manifest.json").read_bytes()
@@ -141,13 +143,8 @@ def test_a_sample_is_seeded_and_from_the_window(small: Small) -> None:
 
 
 def test_a_run_and_an_index_give_the_same(small: Small) -> None:
-    run = small.folder / "same.trec"
-    with open(run, "w") as out:
-        for query_id in QUERY_IDS:
-            for rank, (doc_id, value) in enumerate(small.ranked(query_id), 1):
-                out.write(f"{query_id} Q0 {doc_id} {rank} {value} t\n")
     changes = {"negatives": 5, "margin": 0.95, "depth": 60}
-    mine(small.options(run=run, out=small.folder / "a.jsonl", **changes))
+    mine(small.options(run=small.run(), out=small.folder / "a.jsonl", **changes))
     mine(
         small.options(
             index=indexed(small, "exact"), query_vectors=small.folder / "vectors.jsonl",
@@ -211,14 +208,10 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("texts")
     rng = np.random.default_rng(0)
     words = ["the", "cat", "of", "to", "be", "42", "xyz", "this", "not"]
-    with open(folder / "corpus.jsonl", "w") as out:
-        for i in range(20):
-            text = " ".join(rng.choice(words, rng.integers(3, 25)))
-            out.write(json.dumps({"_id": f"d{i}", "text": text}) + "\n")
-    with open(folder / "queries.jsonl", "w") as out:
-        for i in range(6):
-            text = " ".join(rng.choice(words, 4))
-            out.write(json.dumps({"_id": f"q{i}", "text": text}) + "\n")
+    passages = {f"d{i}": " ".join(rng.choice(words, rng.integers(3, 25))) for i in range(20)}
+    questions = {f"q{i}": " ".join(rng.choice(words, 4)) for i in range(6)}
+    write_texts(folder / "corpus.jsonl", passages)
+    write_texts(folder / "queries.jsonl", questions)
     (folder / "qrels.txt").write_text("".join(f"q{i} 0 d{i} 1\n" for i in range(6)))
     return folder
 
@@ -357,9 +350,7 @@ def test_a_run_as_teacher(pairs: Path, tmp_path: Path) -> None:
     run = tmp_path / "run.trec"
 
     def write() -> None:
-        run.write_text(
-            "".join(f"{q} Q0 {d} 1 {s} t\n" for q in scores for d, s in scores[q].items())
-        )
+        run.write_text(trec_run({q: found.items() for q, found in scores.items()}))
 
     write()
     options = ScoreOptions(pairs, tmp_path / "out.jsonl", "run", run=run)

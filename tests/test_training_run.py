@@ -17,6 +17,7 @@ pytest.importorskip("sentence_transformers")
 pytest.importorskip("accelerate")
 
 from checkpoints import config, one_thread, save_checkpoint, wordpiece_tokenizer  # noqa: F401
+from small import write_json_lines
 from splade_bridge.encoding.side import load_side
 from splade_bridge.errors import BadInputError, CheckFailedError, UsageError
 from splade_bridge.evaluation.evaluate import evaluate
@@ -26,11 +27,6 @@ from splade_bridge.training.model import build_model, inverse_frequencies
 from splade_bridge.training.recipe import Recipe, read_recipe, shipped_recipes
 from splade_bridge.training.train import Trained, train, train_recipe
 from tiny_training import World
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return World(tmp_path_factory.mktemp("world"))
 
 
 def weights(folder: Path) -> dict[str, bytes]:
@@ -372,8 +368,7 @@ def test_a_base_that_cannot_be_used_is_named(world: World, tmp_path: Path) -> No
     with pytest.raises(BadInputError, match="masked-language-model"):
         train_recipe(world.recipe(), tmp_path / "out", [f"model.base={headless}"])
     with pytest.raises(UsageError, match="teacher scores"):
-        path = tmp_path / "plain.jsonl"
         rows = [json.loads(r) for r in (world.folder / "train.jsonl").read_text().splitlines()]
         rows = [{k: v for k, v in row.items() if k != "scores"} for row in rows]
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        path = write_json_lines(tmp_path / "plain.jsonl", rows)
         train_recipe(world.recipe(), tmp_path / "out", [f"data.path={path}"])

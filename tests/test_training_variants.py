@@ -16,8 +16,8 @@ pytest.importorskip("sentence_transformers")
 pytest.importorskip("accelerate")
 
 import command_line
-from checkpoints import VOCABULARY, save_checkpoint, wordpiece_tokenizer
-from small import brute_force
+from checkpoints import VOCABULARY, save_checkpoint, single_thread, wordpiece_tokenizer
+from small import brute_force, trec_run
 from splade_bridge.cli.demo_chain import SOURCES
 from splade_bridge.data.store import VectorStore
 from splade_bridge.data.vocabulary import Vocabulary
@@ -39,11 +39,9 @@ VARIANTS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Models this small only lose time to a second thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    """For the fixtures of the module, too."""
+    with single_thread():
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,11 +52,6 @@ def all_engines() -> None:
             engine(name).check_installed()
     except MissingToolError as error:
         pytest.skip(str(error))
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return World(tmp_path_factory.mktemp("world"))
 
 
 @dataclass(frozen=True)
@@ -154,11 +147,7 @@ def test_all_engines_give_the_scores_of_both_sides(
         query_id: brute_force(impacts[0], doc_ids, query, 1000)
         for query_id, query in zip(query_ids, impacts[1], strict=True)
     }
-    expected = "".join(
-        f"{query_id} Q0 {doc_id} {rank} {score} splade-bridge\n"
-        for query_id, found in ranked.items()
-        for rank, (doc_id, score) in enumerate(found, start=1)
-    )
+    expected = trec_run(ranked, "splade-bridge")
     assert all(ranked.values())
 
     formats = ("-f", "jsonvector", "-f", "ciff")
@@ -173,7 +162,7 @@ def test_all_engines_give_the_scores_of_both_sides(
     compared = json.loads(run(capfd, "verify", *indexes, "-q", work / "queries", "--json"))
     assert compared["equal"] and compared["results"] == expected.count("\n")
 
-    judged = ("evaluate", world.folder / "qrels.tsv", work / f"{NAMES[0]}.run", "-m", "RR@10")
+    judged = ("evaluate", world.folder / "qrels.tsv", work / f"{NAMES[0]}.run", "-M", "RR@10")
     measured = json.loads(run(capfd, *judged, "--json"))
     reciprocal = []
     for query_id, grades in world.qrels.items():
@@ -193,7 +182,7 @@ def test_the_demo_runs_with_a_model_of_ones_own(
     result = json.loads(run(capfd, "demo", "-m", trained.checkpoint, "-o", out, "--json"))
     assert [told["engine"] for told in result["engines"]] == list(NAMES)
     runs = [read_run(out / f"{name}.run") for name in NAMES]
-    assert len(runs[0]) == result["questions"] > 70
+    assert len(runs[0]) == result["queries"] > 70
     for other in runs[1:]:
         for query_id, found in runs[0].items():
             assert list(other[query_id].values()) == list(found.values())

@@ -300,7 +300,7 @@ def test_wrong_options_are_refused(forward: Path) -> None:
     with pytest.raises(UsageError):
         TwoStepOptions(first_query_terms=0)
     with pytest.raises(UsageError, match="at least -k"):
-        SearchOptions(k=2000, two_step=forward)
+        SearchOptions(k=2000, two_step=forward, candidates=1000)
 
 
 def test_a_failing_second_step_leaves_no_run(

@@ -70,19 +70,6 @@ def test_floats_are_no_impacts_and_integers_no_weights() -> None:
 
 
 @quick
-@given(collections(), st.data())
-def test_rows_are_the_rows_of_the_batch(collection: Collection, data: st.DataObject) -> None:
-    (batch,) = collection.impact_batches(size=100)
-    start = data.draw(st.integers(0, len(batch)))
-    stop = data.draw(st.integers(start, len(batch)))
-    part = batch.rows(start, stop)
-    assert part.ids == batch.ids[start:stop]
-    for i in range(stop - start):
-        for got, expected in zip(part.row(i), batch.row(start + i), strict=True):
-            assert got.tolist() == expected.tolist()
-
-
-@quick
 @given(collections(), st.integers(1, 4))
 def test_counts_do_not_depend_on_the_batches(collection: Collection, size: int) -> None:
     counts = Counts()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import random
 from pathlib import Path
 
 from checkpoints import WORDS, save_checkpoint
+from small import write_json_lines, write_texts
 
 DOCUMENTS, QUERIES = 60, 40
 
@@ -24,19 +24,21 @@ class World:
             f"q{i}": " ".join(rng.sample(self.documents[f"d{i}"].split(), 3))
             for i in range(QUERIES)
         }
-        with open(folder / "train.jsonl", "w") as file:
-            for i in range(QUERIES):
-                others = rng.sample(range(QUERIES, DOCUMENTS), 2)
-                row = {
+        groups = [(i, rng.sample(range(QUERIES, DOCUMENTS), 2)) for i in range(QUERIES)]
+        write_json_lines(
+            folder / "train.jsonl",
+            (
+                {
                     "query": self.queries[f"q{i}"],
                     "positive": self.documents[f"d{i}"],
                     "negatives": [self.documents[f"d{j}"] for j in others],
                     "scores": [9.0, 3.0, 1.0],
                 }
-                file.write(json.dumps(row) + "\n")
+                for i, others in groups
+            ),
+        )
         for name, texts in (("corpus", self.documents), ("queries", self.queries)):
-            lines = [json.dumps({"_id": i, "text": t}) + "\n" for i, t in texts.items()]
-            (folder / f"{name}.jsonl").write_text("".join(lines))
+            write_texts(folder / f"{name}.jsonl", texts)
         self.qrels = {f"q{i}": {f"d{i}": 1} for i in range(20)}
         (folder / "qrels.tsv").write_text("".join(f"q{i} 0 d{i} 1\n" for i in range(20)))
         self.checkpoint = save_checkpoint(folder / "tiny")

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import logging
 import os
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from splade_bridge import __version__
+from splade_bridge import __version__, errors
 from splade_bridge.cli import (
     bench,
     bm25,
@@ -32,7 +28,9 @@ from splade_bridge.cli import (
     train,
     verify,
 )
-from splade_bridge.errors import ExternalProgramError, Interrupted, SpladeBridgeError
+from splade_bridge.cli.command import complete, log_to_stderr
+from splade_bridge.cli.options import Json, Verbose
+from splade_bridge.errors import ExternalProgramError, SpladeBridgeError, UsageError
 
 app = typer.Typer(
     name="splade-bridge",
@@ -47,44 +45,7 @@ app = typer.Typer(
     "not fit together, 6 an external program failed, 7 a check failed, 130 interrupted.",
 )
 
-
-OUTPUTS = ("out", "latencies")
-"""Names of the parameters that name what is written."""
-NAMES_OF_INPUTS = ("source", "corpus", "queries", "with_contents", "model", "document_model")
-"""Names of the parameters that are a path or something else."""
-
-
-def _check_places(options: dict[str, Any]) -> None:
-    """Refuse outputs that are or contain what any other argument names."""
-    from splade_bridge.outputs import check_inputs
-
-    inputs = [
-        Path(value)
-        for name, given in options.items()
-        if name not in OUTPUTS
-        for value in (given if isinstance(given, list) else [given])
-        if isinstance(value, Path) or (isinstance(value, str) and name in NAMES_OF_INPUTS)
-    ]
-    for name in OUTPUTS:
-        if (out := options.get(name)) is not None:
-            check_inputs(Path(out), inputs)
-
-
-def _guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """Check places first, and turn Ctrl-C into our own error before Typer makes it exit code 1."""
-
-    @functools.wraps(command)
-    def run(*args: Any, **options: Any) -> None:
-        try:
-            _check_places(options)
-            command(*args, **options)
-        except KeyboardInterrupt:
-            raise Interrupted("interrupted; nothing half-written is left") from None
-
-    return run
-
-
-for module in (
+COMMANDS = (
     encode,
     export,
     index,
@@ -101,8 +62,9 @@ for module in (
     bm25,
     doctor,
     demo,
-):
-    app.command(module.NAME)(_guarded(module.command))
+)
+for module in COMMANDS:
+    app.command(module.NAME)(complete(module.command))
 app.add_typer(train.app)
 
 
@@ -114,40 +76,57 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _options(
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done.")] = False,
+    verbose: Verbose = False,
+    json: Json = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(levelname)s: %(message)s",
-        stream=sys.stderr,
-        force=True,
-    )
-    # The space that sorting takes is stated before it is taken, and what was fetched always.
-    for name in ("splade_bridge.data.invert", "splade_bridge.engines.jars"):
-        logging.getLogger(name).setLevel(logging.INFO)
-    logging.addLevelName(logging.WARNING, "warning")
-    logging.addLevelName(logging.INFO, "info")
+    log_to_stderr(verbose=verbose)
+
+
+PARSING_ERROR: type[Any] = next(
+    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
+)
+"""What Typer raises where an argument cannot be parsed; not every version of it names it."""
 
 
 def main() -> None:
     """Entry point of the console script."""
+    json = "--json" in sys.argv[1:]
+    status = None
     try:
-        app()
+        # Where errors are to be JSON, Typer must leave its own to us.
+        status = app(standalone_mode=not json)
     except SpladeBridgeError as error:
-        _stop(f"error: {error}", error.exit_code)
+        _stop(error, json=json)
+    except PARSING_ERROR as error:
+        _stop(UsageError(error.format_message()), json=json)
     except BrokenPipeError:  # the reader of our stdout has gone, as `| head` does
         _drop_stdout()
     except OSError as error:  # a full disk behind a redirected stdout
         _drop_stdout()
-        _stop(f"error: {error}", ExternalProgramError.exit_code)
+        _stop(ExternalProgramError(str(error)), json=json)
+    if isinstance(status, int):  # of an exit that a command asked for
+        sys.exit(status)
 
 
-def _stop(message: str, status: int) -> None:
-    typer.echo(message, err=True)
-    sys.exit(status)
+def _stop(error: SpladeBridgeError, *, json: bool) -> NoReturn:
+    """Tell of ``error`` on stderr, as the last line, and end with its exit code."""
+    if json:
+        import orjson
+
+        known = (kind for kind in type(error).__mro__ if kind.__module__ == errors.__name__)
+        told = {
+            "message": str(error),
+            "type": next(known).__name__,
+            "exit_code": error.exit_code,
+            "place": getattr(error, "place", None),
+        }
+        typer.echo(orjson.dumps({"error": told}).decode(), err=True)
+    else:
+        typer.echo(f"error: {error}", err=True)
+    sys.exit(error.exit_code)
 
 
 def _drop_stdout() -> None:

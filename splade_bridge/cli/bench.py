@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from splade_bridge.cli.options import (
+    WRITES,
     Clip,
     Json,
     MaxLength,
-    Model,
     Overwrite,
-    QueriesOption,
-    RoundingOption,
+    Queries,
+    QueryModel,
+    Rounding,
     Scale,
-    load_queries,
-    note,
-    print_json,
-    quantize_options,
+    output_flag,
 )
+from splade_bridge.cli.telling import note, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,8 +32,8 @@ NAME = "bench"
 
 def command(
     indexes: Annotated[list[Path], typer.Argument(help="One or more indexes.")],
-    queries: QueriesOption,
-    model: Model = None,
+    queries: Queries,
+    model: QueryModel = None,
     max_length: MaxLength = 256,
     ks: Annotated[
         list[int] | None,
@@ -58,15 +57,13 @@ def command(
         typer.Option(
             "--threads",
             min=1,
-            help="Measure queries/s too, with so many; latencies are always those of one thread.",
+            help="Threads to use for queries/s, measured then; latencies are those of one.",
             show_default=False,
         ),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the figures as CSV.")
-    ] = None,
+    output: Annotated[Path | None, output_flag("Write the figures as CSV."), WRITES] = None,
     scale: Scale = None,
-    rounding: RoundingOption = "nearest",
+    rounding: Rounding = "nearest",
     clip: Clip = None,
     overwrite: Overwrite = False,
     json: Json = False,
@@ -76,13 +73,15 @@ def command(
     Milliseconds a query. Encoding text with --model is timed apart, one query a time. If medians of
     the repeats differ by more than 10 %, the machine is too noisy to tell.
     """
+    from splade_bridge.data.quantize import quantize_options
     from splade_bridge.engines.registry import open_index
     from splade_bridge.evaluation.bench import TOO_NOISY, BenchOptions, bench, time_encoding
     from splade_bridge.files import atomic_writer
     from splade_bridge.outputs import check_output
+    from splade_bridge.retrieval.encode_queries import load_queries
 
-    if out is not None:
-        check_output(out, overwrite=overwrite, kind="file")
+    if output is not None:
+        check_output(output, overwrite=overwrite, kind="file")
     options = BenchOptions(tuple(ks or (10, 1000)), tuple(algorithms or ()), repeat, threads)
     quantize = quantize_options(scale, rounding, clip)
     encoding = None
@@ -93,12 +92,13 @@ def command(
         else:
             loaded, encoding = time_encoding(queries, model, quantize, max_length)
         rows = bench(searchers, loaded, options)
-    if out is not None:
-        with atomic_writer(out) as stream:
+    if output is not None:
+        with atomic_writer(output) as stream:
             stream.write(_csv(rows, encoding).encode())
     noisy = [row for row in rows if row.timing.noisy]
     if json:
-        print_json({"encoding": encoding, "noisy": bool(noisy), "rows": rows})
+        print_json({"output": output and str(output), "encoding_ms": encoding,
+                    "noisy": bool(noisy), "rows": rows})  # fmt: skip
     else:
         typer.echo(_table(rows))
         if encoding:

@@ -9,41 +9,51 @@ from typing import Annotated
 import typer
 
 from splade_bridge.cli.options import (
+    QUERIES,
+    READS,
+    WRITES,
+    Hits,
     IdField,
     Json,
     Memory,
     Overwrite,
+    RemoveQuery,
     TextField,
     Threads,
     TitleField,
-    note,
-    parse_size,
-    print_json,
+    output_flag,
 )
+from splade_bridge.cli.telling import note, print_json
 
 NAME = "bm25"
+TOLD = ("documents", "empty", "postings", "terms")
+"""What the manifest tells already."""
 
 
 def command(
     corpus: Annotated[
-        str, typer.Argument(help="Text, as for encode: BEIR, JSONL, TSV, Parquet, ir_datasets id.")
+        str,
+        typer.Argument(help="Text, as for encode: BEIR, JSONL, TSV, Parquet, ir_datasets id."),
+        READS,
     ],
-    out: Annotated[Path, typer.Option("--output", "-o", help="Folder of the baseline.")],
+    output: Annotated[Path, output_flag("Folder of the baseline."), WRITES],
     queries: Annotated[
         str | None,
         typer.Option(
-            "--queries", "-q", metavar="Q", help="Text of the queries, as for encode --side query."
+            "--queries",
+            "-q",
+            metavar=QUERIES,
+            help="Queries: text, as for encode --side query.",
+            show_default=False,
         ),
+        READS,
     ] = None,
     k1: Annotated[float, typer.Option("--k1", min=0, help="Saturation of term frequencies.")] = 0.9,
     b: Annotated[
         float, typer.Option("--b", min=0, max=1, help="Weight of document lengths.")
     ] = 0.4,
-    k: Annotated[int, typer.Option("-k", "--hits", min=1, help="Documents a query.")] = 1000,
-    remove_query: Annotated[
-        bool,
-        typer.Option("--remove-query", help="Leave out the document whose id is the query's."),
-    ] = False,
+    k: Hits = 1000,
+    remove_query: RemoveQuery = False,
     id_field: IdField = None,
     text_field: TextField = None,
     title_field: TitleField = "title",
@@ -57,30 +67,35 @@ def command(
     OUT/documents and OUT/queries are vector stores for every engine; queries count terms, so
     search them with --scale 1.
     """
+    from splade_bridge.data.manifest import Manifest
+    from splade_bridge.data.sizes import parse_size
     from splade_bridge.engines.bm25 import DOCUMENTS, INDEX, QUERIES, RUN, Bm25Options, build_bm25
     from splade_bridge.outputs import check_output
     from splade_bridge.text.corpora import CorpusOptions, read_texts
 
-    check_output(out, overwrite=overwrite)
+    check_output(output, overwrite=overwrite)
     fields = CorpusOptions(id_field, text_field, title_field)
     summary = build_bm25(
         read_texts(corpus, "documents", fields),
         None if queries is None else read_texts(queries, "queries", fields),
-        out,
+        output,
         Bm25Options(k1, b, k, remove_query, threads, parse_size(memory)),
         overwrite=overwrite,
     )
     if json:
-        print_json({"bm25": str(out), **asdict(summary)})
+        own = {k: v for k, v in asdict(summary).items() if k not in TOLD}
+        made = Manifest.load(output)
+        print_json({"output": str(output), "counts": made.counts, "vocabulary": made.vocabulary,
+                    **own})  # fmt: skip
         return
     note(
-        f"{out}: {summary.documents:,} documents ({summary.empty:,} without terms), "
+        f"{output}: {summary.documents:,} documents ({summary.empty:,} without terms), "
         f"{summary.postings:,} postings, {summary.terms:,} terms, {summary.average_length:.1f} "
         f"tokens a document; index in {INDEX}, weights in {DOCUMENTS}"
     )
     if summary.queries is not None:
         note(
-            f"{out / RUN}: {summary.queries:,} queries, {summary.results:,} results "
+            f"{output / RUN}: {summary.queries:,} queries, {summary.results:,} results "
             f"(k1 {k1:g}, b {b:g}); their terms in {QUERIES}"
         )
     if summary.without_results:

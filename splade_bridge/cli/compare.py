@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from splade_bridge.cli.options import Json, note, print_json
+from splade_bridge.cli.options import WRITES, Json, output_flag
+from splade_bridge.cli.telling import note, print_json
 
 if TYPE_CHECKING:
     from splade_bridge.report.results import Results
@@ -17,9 +18,7 @@ NAME = "compare"
 
 def command(
     spec: Annotated[Path, typer.Argument(help="SPEC.toml; docs/compare.md describes it.")],
-    out: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of the results and of all work.")
-    ],
+    output: Annotated[Path, output_flag("Folder of the results and of all work."), WRITES],
     data: Annotated[
         Path | None,
         typer.Option(
@@ -48,20 +47,27 @@ def command(
 
     loaded = load_spec(spec, data)
     try:
-        outcome = compare(loaded, out, say=note, rebench=rebench, drop_indexes=drop_indexes)
+        outcome = compare(loaded, output, say=note, rebench=rebench, drop_indexes=drop_indexes)
     except KeyboardInterrupt:
         raise Interrupted(
-            f"interrupted; finished steps are kept in {out}, and the same command goes on"
+            f"interrupted; finished steps are kept in {output}, and the same command goes on"
         ) from None
     if json:
-        print_json({"report": str(out / REPORT), "done": outcome.done, "kept": outcome.kept,
-                    "results": outcome.results})  # fmt: skip
+        print_json(
+            {
+                "output": str(output),
+                "report": str(output / REPORT),
+                "steps_done": outcome.done,
+                "steps_kept": outcome.kept,
+                "comparison": outcome.results,
+            }
+        )
         return
     _show(outcome.results)
     freed = f"; {outcome.freed / 1e6:,.1f} MB of indexes deleted" if outcome.freed else ""
     note(
         f"{sum(outcome.done.values()):,} steps done, {sum(outcome.kept.values()):,} were there"
-        f"{freed}; the report is {out / REPORT}"
+        f"{freed}; the report is {output / REPORT}"
     )
 
 
@@ -70,7 +76,7 @@ def _show(results: Results) -> None:
     from rich.table import Table
 
     from splade_bridge.report import text
-    from splade_bridge.report.page import findings
+    from splade_bridge.report.sentences import findings
 
     measure = results.main
     quality = Table(

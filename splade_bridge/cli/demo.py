@@ -8,24 +8,17 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.options import Json, Overwrite, note, print_json
+from splade_bridge.cli.options import WRITES, Json, Model, Overwrite, output_flag
+from splade_bridge.cli.telling import note, print_json
 
 NAME = "demo"
 
 
 def command(
-    out: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for everything the demo makes.")
+    output: Annotated[
+        Path, output_flag("Folder for everything the demo makes.", default=True), WRITES
     ] = Path("splade-bridge-demo"),
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="Checkpoint of both sides: a folder or a hub name.",
-            show_default="the built-in model",
-        ),
-    ] = None,
+    model: Model = None,
     overwrite: Overwrite = False,
     json: Json = False,
     *,
@@ -34,12 +27,12 @@ def command(
     """Run the whole chain on Python's own documentation: encode, export, index, search, evaluate.
 
     The collection is read from this interpreter. Nothing is downloaded, but for a --model that has
-    a hub name.
+    a hub name; without one, the built-in model is used.
     """
     import contextlib
     import sys
 
-    from splade_bridge.cli.demo_chain import DemoResult, check_model, run_demo
+    from splade_bridge.cli.demo_chain import DemoResult, as_printed, check_model, run_demo
     from splade_bridge.demo.collection import model_path
     from splade_bridge.outputs import check_output, discard, mark
 
@@ -49,20 +42,20 @@ def command(
 
     chosen = str(model_path()) if model is None else model
     place = Path(chosen).expanduser()
-    check_output(out, overwrite=overwrite, inputs=[place])
+    check_output(output, overwrite=overwrite, inputs=[place])
     check_model(chosen)
-    if out.exists():
-        discard(out)
-    out.mkdir(parents=True)
-    mark(out)
-    result: DemoResult = run_demo(out, chosen, run, note)
+    if output.exists():
+        discard(output)
+    output.mkdir(parents=True)
+    mark(output)
+    result: DemoResult = run_demo(output, chosen, run, note)
     if json:
-        print_json(result)
+        print_json({"output": str(output), **as_printed(result)})
     else:
-        _show(result, out)
+        _show(result, output)
 
 
-def _show(result: object, out: Path) -> None:
+def _show(result: object, output: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -95,6 +88,6 @@ def _show(result: object, out: Path) -> None:
     for name, why in result.skipped.items():
         console.print(f"{name} was left out: {why}", markup=False)
     console.print(
-        f"{sum(result.seconds.values()):.0f} s in all. Everything is in {out}; the commands above "
-        "can be run by hand."
+        f"{sum(result.seconds.values()):.0f} s in all. Everything is in {output}; the commands "
+        "above can be run by hand."
     )

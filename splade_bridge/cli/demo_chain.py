@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from splade_bridge.data.manifest import Side
 from splade_bridge.demo import collection
@@ -57,6 +57,29 @@ class DemoResult:
     samples: list[tuple[str, str]]
     skipped: dict[str, str]
     seconds: dict[str, float]
+
+
+def as_printed(result: DemoResult) -> dict[str, Any]:
+    """The result as ``--json`` prints it, in the words of the commands that the demo runs."""
+    engines = [
+        {
+            "engine": r.engine,
+            "source": r.source,
+            "bytes": r.index_bytes,
+            "mean_ms": r.milliseconds,
+            "measures": r.evaluation.means,
+        }
+        for r in result.engines
+    ]
+    return {
+        "documents": result.documents,
+        "queries": result.questions,
+        "engines": engines,
+        "samples": [{"query": asked, "doc_id": found} for asked, found in result.samples],
+        "skipped": result.skipped,
+        "seconds": sum(result.seconds.values()),
+        "commands": [{"command": c, "seconds": s} for c, s in result.seconds.items()],
+    }
 
 
 def check_model(model: str) -> None:
@@ -127,7 +150,7 @@ def run_demo(
     for name in names:
         written = ["--latencies", at(f"{name}.ms.tsv"), "-o", at(f"{name}.run")]
         step(f"search with {name}", "search", at(name), *asked, *written)
-    measures = [flag for measure in MEASURES for flag in ("-m", measure)]
+    measures = [flag for measure in MEASURES for flag in ("-M", measure)]
     for name in names:
         judged = [at("qrels.tsv"), at(f"{name}.run")]
         step(f"how good is the run of {name}?", "evaluate", *judged, *measures)

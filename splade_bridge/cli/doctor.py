@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.options import Json, note, print_json
+from splade_bridge.cli.options import Json
+from splade_bridge.cli.telling import note, print_json
 
 NAME = "doctor"
 
@@ -30,7 +31,7 @@ def command(
             note(line)
     findings = doctor.examine()
     if json:
-        print_json(findings)
+        print_json({"findings": findings})
     else:
         for f in findings:
             mark, what = ("ok", f.found) if f.found else ("--", f"not found; {f.remedy}")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from splade_bridge.engines.registry import ENGINES
+from splade_bridge.engines.registry import ENGINES, flag
 from splade_bridge.errors import UsageError
 
 PARAMETER = "engine_options"
@@ -27,7 +27,7 @@ def takes_engine_options(command: Callable[..., None]) -> Callable[..., None]:
     parameters = [p for name, p in own.items() if name != PARAMETER]
     for key, (name, option) in flags.items():
         hint = get_type_hints(ENGINES[name].options)[option.name]
-        shown = _flag(name, option)
+        shown = flag(name, option)
         told = typer.Option(
             f"{shown}/--no-{shown[2:]}" if hint is bool and option.default else shown,
             help=f"{name}: {option.metadata['help']}",
@@ -49,7 +49,7 @@ def takes_engine_options(command: Callable[..., None]) -> Callable[..., None]:
         for key in named:
             name, option = flags[key]
             if name != given["engine"]:
-                raise UsageError(f"{_flag(name, option)} is for --engine {name}")
+                raise UsageError(f"{flag(name, option)} is for --engine {name}")
         chosen = {flags[key][1].name: value for key, value in named.items()}
         command(*arguments, **given, **{PARAMETER: options(**chosen) if options else None})
 
@@ -63,7 +63,3 @@ def _all() -> Iterator[tuple[str, Field[Any]]]:
         for option in fields(entry.options) if entry.options else ():
             assert option.default is not MISSING
             yield name, option
-
-
-def _flag(name: str, option: Field[Any]) -> str:
-    return str(option.metadata.get("flag", f"--{name}-{option.name.replace('_', '-')}"))

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.options import Json, note, print_json
+from splade_bridge.cli.options import Json
+from splade_bridge.cli.telling import note, print_json
+from splade_bridge.evaluation.choices import Missing
 
 NAME = "evaluate"
 
@@ -19,7 +21,7 @@ def command(
         list[str] | None,
         typer.Option(
             "--measure",
-            "-m",
+            "-M",
             help="nDCG@10, RR@10, R@1000, AP ... or trec_eval's ndcg_cut_10, map ...; repeatable.",
             show_default="nDCG@10 RR@10 R@1000 AP",
         ),
@@ -27,32 +29,30 @@ def command(
     per_query: Annotated[
         bool, typer.Option("--per-query", help="Each query's values too.")
     ] = False,
+    old_measures: Annotated[
+        list[str] | None, typer.Option("-m", hidden=True, help="As -M, which it was before.")
+    ] = None,
     missing: Annotated[
-        str,
+        Missing,
         typer.Option(
-            "--missing",
-            help="A judged query without results counts as 0 (zero, trec_eval -c) or not (skip).",
+            "--missing", help="A judged query without results counts as 0 (trec_eval -c) or not."
         ),
     ] = "zero",
     json: Json = False,
 ) -> None:
     """Measure a run against judgements, with trec_eval's rules for ties."""
-    from splade_bridge.errors import BadInputError, UsageError
+    from splade_bridge.errors import BadInputError
     from splade_bridge.evaluation.evaluate import DEFAULT_MEASURES
     from splade_bridge.evaluation.evaluate import evaluate as evaluate_run
     from splade_bridge.evaluation.qrels import read_qrels
     from splade_bridge.retrieval.runs import read_run
 
-    if missing not in ("zero", "skip"):
-        raise UsageError(f"--missing is zero or skip, not {missing!r}")
+    if old_measures:
+        note("note: -m is a model in all other commands; measures are -M, as -M nDCG@10")
+    wanted = [*(measures or ()), *(old_measures or ())] or DEFAULT_MEASURES
     judgements, found = read_qrels(qrels), read_run(run)
     try:
-        result = evaluate_run(
-            judgements,
-            found,
-            measures or DEFAULT_MEASURES,
-            missing="zero" if missing == "zero" else "skip",
-        )
+        result = evaluate_run(judgements, found, wanted, missing=missing)
     except BadInputError as error:
         raise BadInputError(str(error), f"{run} by {qrels}") from error
     if json:

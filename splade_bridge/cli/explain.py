@@ -11,14 +11,12 @@ from splade_bridge.cli.options import (
     Clip,
     Json,
     MaxLength,
-    Model,
-    QueriesOption,
-    RoundingOption,
+    Queries,
+    QueryModel,
+    Rounding,
     Scale,
-    load_queries,
-    print_json,
-    quantize_options,
 )
+from splade_bridge.cli.telling import print_json
 
 NAME = "explain"
 
@@ -27,29 +25,25 @@ def command(
     index: Annotated[Path, typer.Argument(help="An index.")],
     query_id: Annotated[str, typer.Argument(help="Which of the queries.")],
     doc_id: Annotated[str, typer.Argument(help="Which document.")],
-    queries: QueriesOption,
-    model: Model = None,
+    queries: Queries,
+    model: QueryModel = None,
     max_length: MaxLength = 256,
     scale: Scale = None,
-    rounding: RoundingOption = "nearest",
+    rounding: Rounding = "nearest",
     clip: Clip = None,
     json: Json = False,
 ) -> None:
     """Show what each term of a query adds to a document's score, as the engine has it."""
     from dataclasses import asdict
 
+    from splade_bridge.data.quantize import quantize_options
     from splade_bridge.engines.registry import open_index
-    from splade_bridge.errors import BadInputError
-    from splade_bridge.retrieval.explain import contributions
+    from splade_bridge.retrieval.encode_queries import load_queries
+    from splade_bridge.retrieval.explain import explain
 
     loaded = load_queries(queries, model, quantize_options(scale, rounding, clip), max_length)
-    if query_id not in loaded.batch.ids:
-        raise BadInputError(f"no query {query_id!r}", queries)
     with open_index(index) as searcher:
-        found = contributions(searcher, loaded, loaded.batch.ids.index(query_id), doc_id)
-    if found and found[0].impact is None:
-        raise BadInputError(f"no document {doc_id!r}", str(index))
-    found.sort(key=lambda c: (-c.score, c.term))
+        found = explain(searcher, loaded, query_id, doc_id)
     total = sum(c.score for c in found)
     if json:
         terms = [{**asdict(c), "score": c.score} for c in found]

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.options import Json, print_json
+from splade_bridge.cli.options import Json
+from splade_bridge.cli.telling import print_json
 
 NAME = "inspect"
 
@@ -18,13 +19,8 @@ def command(
 ) -> None:
     """Show what an artefact is and what it was made from, and check that its files are whole."""
     from splade_bridge.data.manifest import Manifest
-    from splade_bridge.errors import BadInputError
-    from splade_bridge.files import sha256_file
 
-    manifest = Manifest.load(artefact)
-    for file in manifest.files:
-        if sha256_file(artefact / file.path) != file.sha256:
-            raise BadInputError(f"{file.path} was changed after it was written", str(artefact))
+    manifest = Manifest.load_whole(artefact)
     if json:
         print_json(manifest)
         return

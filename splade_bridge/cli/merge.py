@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.options import Json, Overwrite, note, print_json
+from splade_bridge.cli.options import WRITES, Json, Overwrite, output_flag
+from splade_bridge.cli.telling import note, print_json
 
 NAME = "merge"
 
 
 def command(
     shards: Annotated[list[Path], typer.Argument(help="All folders that encode --shard made.")],
-    out: Annotated[Path, typer.Option("--output", "-o", help="Folder of the vector store.")],
+    output: Annotated[Path, output_flag("Folder of the vector store."), WRITES],
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
@@ -25,12 +26,12 @@ def command(
     """
     from splade_bridge.encoding.merge import merge_shards
 
-    manifest = merge_shards(shards, out, overwrite=overwrite)
+    manifest = merge_shards(shards, output, overwrite=overwrite)
     counts = manifest.counts
     if json:
-        print_json({"vectors": str(out), "counts": counts, "encoding": manifest.encoding})
+        print_json({"output": str(output), "counts": counts, "encoding": manifest.encoding})
         return
     note(
-        f"{out}: {len(shards)} shards, {counts.documents:,} rows ({counts.empty:,} empty), "
+        f"{output}: {len(shards)} shards, {counts.documents:,} rows ({counts.empty:,} empty), "
         f"{counts.postings:,} weights"
     )

@@ -1,27 +1,61 @@
-"""Options that several commands share, so that they look and mean the same everywhere."""
+"""Flags that several commands share, so that they look and mean the same everywhere.
+
+A command says of its parameters what is read and what is written: paths are read unless they are
+marked with :data:`WRITES`, and texts that may be a path are marked with :data:`READS`.
+``cli/command.py`` refuses outputs that contain an input by these marks, ``tests/test_flags.py``
+holds that each is there and that a flag means one thing.
+"""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from enum import Enum
+from typing import Annotated, Any
 
 import typer
 
-from splade_bridge.errors import UsageError
+from splade_bridge.data.choices import Rounding as RoundingChoice
+from splade_bridge.data.choices import Side as SideChoice
+from splade_bridge.engines.registry import EngineName
+from splade_bridge.formats.choices import SourceFormat
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
-    from splade_bridge.data.quantize import QuantizeOptions
-    from splade_bridge.formats.queries import Queries
+class Use(Enum):
+    """What a command does with what a parameter names."""
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a finished output.")]
+    READS = "reads"
+    WRITES = "writes"
+
+
+READS, WRITES = Use.READS, Use.WRITES
+
+
+def output_flag(what: str, default: str | bool = False) -> Any:
+    """The flag of what a command writes; ``what`` says what that is."""
+    return typer.Option("--output", "-o", metavar="PATH", help=what, show_default=default)
+
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on stdout: docs/json.md.")
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an output that is there, if it is ours.")
+]
+Gzip = Annotated[bool, typer.Option("--gzip", help="Compress what is written.")]
+
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads to use.")]
 Memory = Annotated[
-    str, typer.Option("--memory", help="Budget for sorting, as 500M or 2G.", metavar="SIZE")
+    str, typer.Option("--memory", help="Budget for sorting, as 500M, 2G, 512MiB.", metavar="SIZE")
 ]
+
+SIDE = typer.Option("--side", help="Whether what is read are documents or queries.")
+Side = Annotated[SideChoice, SIDE]
+From = Annotated[
+    SourceFormat | None,
+    typer.Option("--from", help="What SOURCE is, where it cannot be seen.", show_default=False),
+]
+Engine = Annotated[EngineName, typer.Option("--engine", "-e", help="Engine of the index.")]
+
 Scale = Annotated[
     float | None,
     typer.Option(
@@ -31,33 +65,50 @@ Scale = Annotated[
         show_default=False,
     ),
 ]
-RoundingOption = Annotated[
-    str, typer.Option("--rounding", help="nearest (half to even) or down.", metavar="HOW")
-]
+Rounding = Annotated[RoundingChoice, typer.Option("--rounding", help="nearest is half to even.")]
 Clip = Annotated[
     int | None,
-    typer.Option("--clip", help="Cut impacts to this, and count it.", show_default=False),
+    typer.Option("--clip", min=1, help="Cut impacts to this, and count it.", show_default=False),
 ]
-QueriesOption = Annotated[
+
+
+def model_flag(*names: str) -> Any:
+    """The flag of a checkpoint, with its further ``names``."""
+    return typer.Option(
+        "--model",
+        *names,
+        "-m",
+        metavar="MODEL",
+        help="Checkpoint that encodes text: a folder or a hub name.",
+        show_default=False,
+    )
+
+
+Model = Annotated[str | None, model_flag(), READS]
+QueryModel = Annotated[str | None, model_flag("--query-model"), READS]
+"""Where only queries are encoded."""
+MaxLength = Annotated[
+    int, typer.Option("--max-length", min=1, help="Tokens of a text that are read.")
+]
+
+QUERIES = "QUERIES"
+Queries = Annotated[
     str,
     typer.Option(
         "--queries",
         "-q",
-        metavar="Q",
+        metavar=QUERIES,
         help="Queries: pre-encoded (TSV of repeated tokens, JSON lines with vectors, a vector "
         "store), or text with --model.",
     ),
+    READS,
 ]
-Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        "--query-model",
-        "-m",
-        help="Checkpoint (name or folder) that encodes text queries.",
-        show_default=False,
-    ),
+Hits = Annotated[int, typer.Option("-k", "--hits", min=1, help="Documents a query.")]
+RemoveQuery = Annotated[
+    bool,
+    typer.Option("--remove-query", help="Leave out the document whose id is the query's."),
 ]
+
 IdField = Annotated[
     str | None,
     typer.Option("--id-field", help="Field of the id.", show_default="id, _id or docid"),
@@ -69,94 +120,3 @@ TextField = Annotated[
 TitleField = Annotated[
     str, typer.Option("--title-field", help="Field put in front of the text, if there.")
 ]
-MaxLength = Annotated[
-    int, typer.Option("--max-length", min=3, help="Tokens of a query that are read.")
-]
-
-
-def quantize_options(
-    scale: float | None, rounding: str, clip: int | None
-) -> QuantizeOptions | None:
-    """Options from flags; None if no flag was given, so that each source takes its default."""
-    from splade_bridge.data.quantize import DEFAULT_SCALE, QuantizeOptions
-
-    if rounding not in ("nearest", "down"):
-        raise UsageError(f"--rounding is nearest or down, not {rounding!r}")
-    if scale is None and rounding == "nearest" and clip is None:
-        return None
-    return QuantizeOptions(
-        DEFAULT_SCALE if scale is None else scale,
-        "nearest" if rounding == "nearest" else "down",
-        clip,
-    )
-
-
-def parse_size(text: str) -> int:
-    """Bytes of ``500M``, ``2G``, ``1048576``."""
-    units = {"K": 10**3, "M": 10**6, "G": 10**9}
-    number = text.upper().removesuffix("B").removesuffix("I")
-    unit = units.get(number[-1:], 1)
-    try:
-        size = int(float(number.rstrip("KMG")) * unit)
-    except ValueError:
-        raise UsageError(f"{text!r} is not a size like 500M or 2G") from None
-    if size < 10**6:
-        raise UsageError(f"{text!r}: at least 1M is needed")
-    return size
-
-
-def load_queries(
-    queries: str, model: str | None, quantize: QuantizeOptions | None, max_length: int
-) -> Queries:
-    """Queries from text with a model, or pre-encoded."""
-    from splade_bridge.formats.queries import read_queries
-    from splade_bridge.retrieval.encode_queries import encode_queries
-
-    if model is None:
-        return read_queries(Path(queries), quantize)
-    return encode_queries(queries, model, quantize, max_length)
-
-
-def print_json(content: Any) -> None:
-    """One object on stdout, for scripts."""
-    import orjson
-
-    options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
-    sys.stdout.buffer.write(orjson.dumps(content, option=options) + b"\n")
-    sys.stdout.buffer.flush()
-
-
-def note(message: str) -> None:
-    """One line for people, on stderr: stdout belongs to data."""
-    typer.echo(message, err=True)
-
-
-def progress(items: Iterable[Any], what: str, total: int | None = None) -> Iterator[Any]:
-    """``items`` with a bar on stderr where that is a terminal.
-
-    Each item that has a length counts as that many.
-    """
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task(what, total=total)
-        for item in items:
-            yield item
-            bar.advance(
-                task, 1 if isinstance(item, tuple) or not hasattr(item, "__len__") else len(item)
-            )

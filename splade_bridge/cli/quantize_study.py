@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from splade_bridge.cli.options import Json, Overwrite, note, print_json, progress
+from splade_bridge.cli.options import QUERIES, WRITES, Hits, Json, Overwrite, output_flag
+from splade_bridge.cli.telling import note, print_json, progress
+from splade_bridge.data.choices import Rounding
 
 if TYPE_CHECKING:
     from splade_bridge.evaluation.quantize_study import Setting, Study
@@ -21,7 +23,10 @@ NAME = "quantize-study"
 def command(
     vectors: Annotated[Path, typer.Argument(help="Vector store of the documents.")],
     queries: Annotated[
-        Path, typer.Option("--queries", "-q", metavar="Q", help="Vector store of the queries.")
+        Path,
+        typer.Option(
+            "--queries", "-q", metavar=QUERIES, help="Queries: a vector store of float weights."
+        ),
     ],
     qrels: Annotated[
         Path | None,
@@ -35,13 +40,21 @@ def command(
             show_default="5 10 20 50 100 200 500 1000",
         ),
     ] = None,
-    rounding: Annotated[
-        str, typer.Option("--rounding", help="nearest, down or both.", metavar="HOW")
-    ] = "both",
+    roundings: Annotated[
+        list[Rounding] | None,
+        typer.Option(
+            "--rounding",
+            help="nearest is half to even; to try, on both sides; repeatable.",
+            show_default="both",
+        ),
+    ] = None,
     clip: Annotated[
-        int, typer.Option("--clip", min=0, help="Also try a cap on document impacts; 0: none.")
+        int,
+        typer.Option(
+            "--clip", min=0, help="Cut impacts to this, and count it; tried beside none. 0: none."
+        ),
     ] = 255,
-    k: Annotated[int, typer.Option("-k", "--hits", min=1, help="Depth of the rankings.")] = 1000,
+    k: Hits = 1000,
     persistence: Annotated[float, typer.Option("--rbo-p", help="The p of RBO.")] = 0.9,
     max_loss: Annotated[
         float, typer.Option("--max-loss", help="Of nDCG@10, for the recommendation.")
@@ -49,10 +62,7 @@ def command(
     min_rbo: Annotated[
         float, typer.Option("--min-rbo", help="RBO that the recommendation must exceed.")
     ] = 0.99,
-    out: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Report: .json or .csv.", show_default=False),
-    ] = None,
+    output: Annotated[Path | None, output_flag("Report: .json or .csv."), WRITES] = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
@@ -67,16 +77,13 @@ def command(
     from splade_bridge.files import atomic_writer
     from splade_bridge.outputs import check_output
 
-    roundings = {"nearest": ("nearest",), "down": ("down",), "both": ("nearest", "down")}
-    if rounding not in roundings:
-        raise UsageError(f"--rounding is nearest, down or both, not {rounding!r}")
-    if out is not None:
-        if out.suffix not in (".json", ".csv"):
-            raise UsageError(f"--output must end in .json or .csv, not {out.name!r}")
-        check_output(out, overwrite=overwrite, kind="file")
+    if output is not None:
+        if output.suffix not in (".json", ".csv"):
+            raise UsageError(f"--output must end in .json or .csv, not {output.name!r}")
+        check_output(output, overwrite=overwrite, kind="file")
     options = StudyOptions(
         scales=tuple(scales) if scales else StudyOptions.scales,
-        roundings=roundings[rounding],  # type: ignore[arg-type]
+        roundings=tuple(roundings) if roundings else StudyOptions.roundings,
         clips=(None, clip) if clip else (None,),
         k=k,
         persistence=persistence,
@@ -90,11 +97,11 @@ def command(
         options,
         watch=lambda settings: progress(settings, "trying", len(settings)),
     )
-    if out is not None:
-        with atomic_writer(out) as stream:
-            stream.write(_csv(study) if out.suffix == ".csv" else _json(study))
+    if output is not None:
+        with atomic_writer(output) as stream:
+            stream.write(_csv(study) if output.suffix == ".csv" else _json(study))
     if json:
-        print_json(asdict(study))
+        print_json({"output": output and str(output), **asdict(study)})
         return
     for line in _table(study):
         typer.echo(line)

@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from splade_bridge.cli.options import (
+    WRITES,
     Clip,
+    Hits,
     Json,
     MaxLength,
-    Model,
     Overwrite,
-    QueriesOption,
-    RoundingOption,
+    Queries,
+    QueryModel,
+    RemoveQuery,
+    Rounding,
     Scale,
     Threads,
-    load_queries,
-    note,
-    print_json,
-    progress,
-    quantize_options,
+    output_flag,
 )
+from splade_bridge.cli.telling import note, print_json, progress
+from splade_bridge.errors import UsageError
+from splade_bridge.retrieval.choices import RunFormat
 
 NAME = "search"
 
 
 def command(
     index: Annotated[Path, typer.Argument(help="An index of ours, or Anserini's impact index.")],
-    queries: QueriesOption,
-    out: Annotated[Path, typer.Option("--output", "-o", help="Run file; - is stdout.")],
-    model: Model = None,
+    queries: Queries,
+    output: Annotated[Path, output_flag("Run file; - is stdout."), WRITES],
+    model: QueryModel = None,
     max_length: MaxLength = 256,
-    k: Annotated[int, typer.Option("-k", "--hits", min=1, help="Documents a query.")] = 1000,
+    k: Hits = 1000,
     algorithm: Annotated[
         str | None,
         typer.Option(
@@ -46,13 +49,10 @@ def command(
     ] = None,
     threads: Threads = 1,
     output_format: Annotated[
-        str, typer.Option("--output-format", help="trec or msmarco.")
+        RunFormat, typer.Option("--output-format", help="Of the run.")
     ] = "trec",
     tag: Annotated[str, typer.Option("--tag", help="Last column of a TREC run.")] = "splade-bridge",
-    remove_query: Annotated[
-        bool,
-        typer.Option("--remove-query", help="Leave out the document whose id is the query's."),
-    ] = False,
+    remove_query: RemoveQuery = False,
     max_passage: Annotated[
         bool,
         typer.Option(
@@ -104,9 +104,10 @@ def command(
     latencies: Annotated[
         Path | None,
         typer.Option("--latencies", help="Write query id and milliseconds as TSV."),
+        WRITES,
     ] = None,
     scale: Scale = None,
-    rounding: RoundingOption = "nearest",
+    rounding: Rounding = "nearest",
     clip: Clip = None,
     overwrite: Overwrite = False,
     json: Json = False,
@@ -115,42 +116,34 @@ def command(
 
     Every query is answered; those that find nothing are named in a warning.
     """
-    from splade_bridge.errors import UsageError
+    from splade_bridge.data.quantize import quantize_options
     from splade_bridge.outputs import check_output
     from splade_bridge.reading import STDIO
+    from splade_bridge.retrieval.encode_queries import load_queries
     from splade_bridge.retrieval.search import SearchOptions, search_to_run
-    from splade_bridge.retrieval.two_step import DEFAULT_CANDIDATES
 
-    if output_format not in ("trec", "msmarco"):
-        raise UsageError(f"--output-format is trec or msmarco, not {output_format!r}")
-    if len(tag.split()) != 1:
-        raise UsageError("--tag must be one word")
-    if json and out == STDIO:
+    if json and output == STDIO:
         raise UsageError("--json and -o - would both write to stdout")
-    for target in (out, latencies):
-        if target is not None:
-            check_output(target, overwrite=overwrite, kind="file")
-    if two_step is None and (first_query_terms is not None or candidates is not None):
-        raise UsageError("--first-query-terms and --candidates need --two-step FORWARD")
-    if exact_run is not None and check_against is not None:
-        raise UsageError("--exact-run and --check-against: one of them")
     options = SearchOptions(
         k=k,
         algorithm=algorithm,
         threads=threads,
-        run_format="trec" if output_format == "trec" else "msmarco",
+        run_format=output_format,
         tag=tag,
         remove_query=remove_query,
         max_passage=max_passage,
         two_step=two_step,
         first_query_terms=first_query_terms,
-        candidates=max(DEFAULT_CANDIDATES, k) if candidates is None else candidates,
+        candidates=candidates,
     )
+    for target in (output, latencies):
+        if target is not None:
+            check_output(target, overwrite=overwrite, kind="file")
     loaded = load_queries(queries, model, quantize_options(scale, rounding, clip), max_length)
     summary = search_to_run(
         index,
         loaded,
-        out,
+        output,
         options,
         latencies=latencies,
         exact_run=exact_run,
@@ -158,10 +151,10 @@ def command(
         watch=lambda hits: progress(hits, "searching", len(loaded.batch)),
     )
     if json:
-        print_json(summary)
+        print_json({"output": str(output), **asdict(summary)})
         return
     note(
-        f"{out}: {summary.queries:,} queries, {summary.results:,} results; "
+        f"{output}: {summary.queries:,} queries, {summary.results:,} results; "
         f"{summary.mean_ms:.2f} ms a query on average with {summary.algorithm}"
     )
     if summary.kept:

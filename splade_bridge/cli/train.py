@@ -10,13 +10,27 @@ import os
 import re
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 from typer.core import TyperGroup
 
-from splade_bridge.cli.options import Json, Overwrite, note, print_json
-from splade_bridge.errors import Interrupted, UsageError
+from splade_bridge.cli.command import complete
+from splade_bridge.cli.options import (
+    WRITES,
+    Engine,
+    Json,
+    MaxLength,
+    Model,
+    Overwrite,
+    Queries,
+    RemoveQuery,
+    Threads,
+    Use,
+    output_flag,
+)
+from splade_bridge.cli.telling import note, print_json
+from splade_bridge.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,14 +73,11 @@ app = typer.Typer(
 )
 
 
-@app.command(DEFAULT)
 def command(
     recipe: Annotated[
         str, typer.Argument(help="A TOML file, or the name of a recipe that comes with us: --list.")
     ] = "",
-    out: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder of the checkpoint.")
-    ] = None,
+    output: Annotated[Path | None, output_flag("Folder of the checkpoint."), WRITES] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -93,7 +104,7 @@ def command(
     if listed:
         titles = {name: read_recipe(path).title for name, path in shipped_recipes().items()}
         if json:
-            return print_json(titles)
+            return print_json({"recipes": titles})
         for name, title in titles.items():
             typer.echo(f"{name:24} {title}")
         return None
@@ -102,21 +113,33 @@ def command(
     read = read_recipe(recipe, settings or ())
     if show:
         return typer.echo(to_toml(read), nl=False)
-    if out is None:
+    if output is None:
         raise UsageError("--output is missing: name the folder of the checkpoint")
     from splade_bridge.training.train import train
 
-    trained = train(read, out, overwrite=overwrite, say=note)
+    trained = train(read, output, overwrite=overwrite, say=note)
     if os.environ.get("RANK", "0") != "0":  # one of several processes of torchrun
         return None
     if json:
-        return print_json(asdict(trained) | {"out": str(out)})
-    note(f"{out}: the model of step {trained.best_step:,} of {trained.steps:,}")
+        own = {k: v for k, v in asdict(trained).items() if k != "out"}
+        return print_json({"output": str(output), **own})
+    note(f"{output}: the model of step {trained.best_step:,} of {trained.steps:,}")
     return None
 
 
+app.command(DEFAULT)(complete(command))
+
+
 def _stage(name: str) -> Any:
-    """The command of a stage, whose flags are the attributes of its options."""
+    """The command of a stage."""
+    stage = typer.Typer(rich_markup_mode=None, add_completion=False)
+    settings = {"help_option_names": ["-h", "--help"]}
+    stage.command(name, context_settings=settings)(stage_function(name))
+    return typer.main.get_command(stage)
+
+
+def stage_function(name: str) -> Callable[..., None]:
+    """What the command of a stage calls; its parameters are the attributes of its options."""
     from importlib import import_module
 
     module_name, options_name, function_name = STAGES[name]
@@ -125,47 +148,55 @@ def _stage(name: str) -> Any:
 
     said = {"say": note} if "say" in inspect.signature(function).parameters else {}
 
-    def run(**given: Any) -> None:
-        json = given.pop("json")
-        try:
-            summary = function(options(**_as_options(options, given)), **said)
-        except KeyboardInterrupt:
-            raise Interrupted("interrupted; nothing half-written is left") from None
-        content = asdict(summary)
+    def run(*, json: bool, **given: Any) -> None:
+        chosen = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+        content = asdict(function(options(**chosen), **said))
         if json:
-            return print_json(content)
+            return print_json({"output": str(given["out"]), **content})
         for key, value in content.items():
             note(f"{key}: {value}")
         return None
 
     run.__doc__ = (inspect.getdoc(function) or "").partition("\n\nRaises:")[0]
     _give_flags(run, options)
-    stage = typer.Typer(rich_markup_mode=None, add_completion=False)
-    stage.command(name, context_settings={"help_option_names": ["-h", "--help"]})(run)
-    return typer.main.get_command(stage)
+    return complete(run)
+
+
+SHARED = {
+    "overwrite": Overwrite,
+    "queries": Queries,
+    "model": Model,
+    "engine": Engine,
+    "threads": Threads,
+    "max_length": MaxLength,
+    "remove_query": RemoveQuery,
+}
+"""Options that are flags of other commands, too, and are given as there."""
+SAME = ("overwrite", "threads", "max_length", "remove_query")
+"""Those of them that are described as there."""
 
 
 def _give_flags(run: Callable[..., None], options: Any) -> None:
-    told = _attributes(inspect.getdoc(options) or "")
+    told = attributes(options.__doc__)
     hints = get_type_hints(options)
     parameters = []
     for field in fields(options):
         default = field.default
         if default is MISSING and field.default_factory is not MISSING:
             default = field.default_factory()
-        flag = {"out": ["--output", "-o"]}.get(field.name, [f"--{field.name.replace('_', '-')}"])
-        if hints[field.name] is bool and default is True:
-            flag = [f"--{flag[0][2:]}/--no-{flag[0][2:]}"]
-        option = typer.Option(*flag, help=told.get(field.name, ""))
-        kind = _flag_type(hints[field.name])
-        if get_origin(kind) is list:
+        kind = hints[field.name]
+        if get_origin(kind) is tuple:
+            kind = list[get_args(kind)[0]]  # type: ignore[misc]
             default = list(default) if isinstance(default, tuple) else default
+        uses = [m for m in get_args(SHARED.get(field.name)) if isinstance(m, Use)]
+        if field.name == "out":
+            uses = [WRITES]
         parameters.append(
             inspect.Parameter(
                 field.name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=inspect.Parameter.empty if default is MISSING else default,
-                annotation=Annotated[kind, option],
+                annotation=Annotated[kind, _flag(field.name, kind, default, told), *uses],
             )
         )
     parameters.append(
@@ -175,27 +206,29 @@ def _give_flags(run: Callable[..., None], options: Any) -> None:
     run.__annotations__ = {p.name: p.annotation for p in parameters}
 
 
-def _flag_type(kind: Any) -> Any:
-    """The type that Typer is told: texts for choices, lists for tuples."""
-    if get_origin(kind) is Literal:
-        return str
-    if get_origin(kind) is tuple:
-        return list[get_args(kind)[0]]  # type: ignore[misc]
-    return kind
+def _flag(name: str, kind: Any, default: Any, told: dict[str, str]) -> Any:
+    """How an option of a stage is given."""
+    help = told.get(name, "")
+    if name == "out":
+        return output_flag(help)
+    if shared := next((m for m in get_args(SHARED.get(name)) if hasattr(m, "param_decls")), None):
+        names = (shared.default, *shared.param_decls)  # where Typer has them before it looks
+        known = {"metavar": shared.metavar, "help": shared.help if name in SAME else help}
+        return typer.Option(*names, min=shared.min, **known)
+    flag = f"--{name.replace('_', '-')}"
+    if kind is bool and default is True:
+        flag = f"{flag}/--no-{flag[2:]}"
+    return typer.Option(flag, help=help)
 
 
-def _as_options(options: Any, given: dict[str, Any]) -> dict[str, Any]:
-    hints = get_type_hints(options)
-    for name, value in given.items():
-        kind = hints[name]
-        if get_origin(kind) is Literal and value not in get_args(kind):
-            choices = ", ".join(map(str, get_args(kind)))
-            raise UsageError(f"--{name.replace('_', '-')} is {value!r}; it can be {choices}")
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
-
-
-def _attributes(doc: str) -> dict[str, str]:
+def attributes(doc: str) -> dict[str, str]:
     """Name and description of the attributes that a docstring tells of."""
-    listed = doc.partition("Attributes:\n")[2]
-    found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", listed, re.MULTILINE)
-    return {name: " ".join(text.replace("``", "").split()) for name, text in found}
+    listed = inspect.cleandoc(doc).partition("Attributes:\n")[2]
+    found = re.findall(r"^    ([\w, ]+): (.*(?:\n {8}.*)*)", listed, re.MULTILINE)
+    told = {}
+    for names, text in found:
+        said = re.sub(r":\w+:`[~.]?([\w.]+)`", r"\1", " ".join(text.split()))
+        if re.match(r"[a-z]+\W", said):  # a word; names of things stay as they are
+            said = said[0].upper() + said[1:]
+        told |= dict.fromkeys(names.split(", "), said.replace("``", ""))
+    return told

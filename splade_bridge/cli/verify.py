@@ -10,29 +10,27 @@ import typer
 
 from splade_bridge.cli.options import (
     Clip,
+    Hits,
     Json,
     MaxLength,
-    Model,
-    QueriesOption,
-    RoundingOption,
+    Queries,
+    QueryModel,
+    Rounding,
     Scale,
-    load_queries,
-    note,
-    print_json,
-    quantize_options,
 )
+from splade_bridge.cli.telling import note, print_json
 
 NAME = "verify"
 
 
 def command(
     indexes: Annotated[list[Path], typer.Argument(help="Two or more indexes.")],
-    queries: QueriesOption,
-    model: Model = None,
+    queries: Queries,
+    model: QueryModel = None,
     max_length: MaxLength = 256,
-    k: Annotated[int, typer.Option("-k", "--hits", min=1, help="Documents a query.")] = 1000,
+    k: Hits = 1000,
     scale: Scale = None,
-    rounding: RoundingOption = "nearest",
+    rounding: Rounding = "nearest",
     clip: Clip = None,
     json: Json = False,
 ) -> None:
@@ -40,12 +38,13 @@ def command(
 
     On a difference it names query, rank, document and the terms that differ, and exits with 7.
     """
+    from splade_bridge.data.quantize import quantize_options
     from splade_bridge.engines.registry import open_index
-    from splade_bridge.errors import CheckFailedError, UsageError
-    from splade_bridge.evaluation.verify import verify
+    from splade_bridge.errors import CheckFailedError
+    from splade_bridge.evaluation.verify import check_count, verify
+    from splade_bridge.retrieval.encode_queries import load_queries
 
-    if len(indexes) < 2:
-        raise UsageError("verify compares two or more indexes")
+    check_count(indexes)
     loaded = load_queries(queries, model, quantize_options(scale, rounding, clip), max_length)
     with contextlib.ExitStack() as stack:
         searchers = [stack.enter_context(open_index(path)) for path in indexes]

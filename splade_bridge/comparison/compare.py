@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import orjson
 
 from splade_bridge import __version__
@@ -153,7 +152,7 @@ def _variant(
         empty=counts["empty"],
         postings=counts["postings"] + (forward.outcome["postings"] if forward else 0),
         max_impact=counts["max_impact"],
-        query_terms=float(np.diff(queries.indptr).mean()),
+        query_terms=float(queries.lengths.mean()),
         qd_flops=next((f for run in mine if (f := run.outcome["qd_flops"]) is not None), None),
         means=evaluation["means"],
         per_query=evaluation["per_query"],

@@ -24,7 +24,7 @@ from splade_bridge.files import sha256_file
 from splade_bridge.formats.base import ImpactSource
 from splade_bridge.formats.detect import open_source
 from splade_bridge.formats.forward import FORWARD_FOLDER, write_forward
-from splade_bridge.formats.queries import Queries, concatenate, read_queries
+from splade_bridge.formats.queries import Queries, read_queries
 from splade_bridge.outputs import MANIFEST
 from splade_bridge.pruning.policy import Policy
 from splade_bridge.pruning.source import PrunedSource, pruned_queries
@@ -418,8 +418,7 @@ def chosen(queries: Queries, ids: Sequence[str]) -> Queries:
             )
     if list(ids) == batch.ids:
         return queries
-    some = concatenate([batch.rows(rows[i], rows[i] + 1) for i in ids])
-    return replace(queries, batch=some)
+    return replace(queries, batch=batch.take([rows[i] for i in ids]))
 
 
 def queries_digest(queries: Queries) -> str:

@@ -35,10 +35,20 @@ class Counts:
         """Count ``batch`` in."""
         self.documents += len(batch)
         self.postings += int(batch.indptr[-1])
-        empty_rows = np.flatnonzero(np.diff(batch.indptr) == 0)
+        empty_rows = np.flatnonzero(batch.lengths == 0)
         self.empty += len(empty_rows)
         room = self.KEEP_EMPTY_IDS - len(self.empty_ids)
         self.empty_ids += [batch.ids[i] for i in empty_rows[:room].tolist()]
         if isinstance(batch, ImpactBatch) and batch.impacts.size:
             self.impact_sum += int(batch.impacts.sum(dtype=np.int64))
             self.max_impact = max(self.max_impact, int(batch.impacts.max()))
+
+    def join(self, more: Counts) -> None:
+        """Count in the rows that follow, which were counted elsewhere."""
+        self.documents += more.documents
+        self.empty += more.empty
+        self.postings += more.postings
+        self.impact_sum += more.impact_sum
+        self.max_impact = max(self.max_impact, more.max_impact)
+        room = self.KEEP_EMPTY_IDS - len(self.empty_ids)
+        self.empty_ids += more.empty_ids[:room]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from splade_bridge.data.hits import best, contenders
 from splade_bridge.data.vectors import Int64Array
 from splade_bridge.errors import BadInputError
 from splade_bridge.files import mapped
@@ -68,10 +69,11 @@ class DocIds:
 
         Args:
             numbers: int64[n] documents, all that tie with the k-th best included.
-            scores: int64[n]; if they fall already, sorting costs next to nothing.
+            scores: int64[n].
         """
-        ids = self._names(numbers)
-        order = np.lexsort((ids, -scores))[:k]
+        places = contenders(scores, k)
+        scores, ids = scores[places], self._names(numbers[places])
+        order = best(scores, k, ids.__getitem__)
         return [doc_id.decode() for doc_id in ids[order].tolist()], scores[order]
 
     def _names(self, numbers: Int64Array) -> np.ndarray:

@@ -18,7 +18,7 @@ def checked_id(value: object, place: str) -> str:
     Integers become their decimal string. Raises BadInputError for what a TREC run or a Lucene
     term cannot hold: empty, with white space or NUL, not encodable, or over 32,766 bytes of UTF-8.
     """
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
         raise BadInputError(f"an id must be a string or an integer, not {value!r}", place)

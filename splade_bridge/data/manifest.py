@@ -11,11 +11,13 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
 from splade_bridge import __version__
+from splade_bridge.data.choices import Rounding as Rounding
+from splade_bridge.data.choices import Side as Side
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, MismatchError
@@ -25,9 +27,6 @@ from splade_bridge.outputs import MANIFEST, MARK
 log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
-
-Side = Literal["document", "query"]
-Rounding = Literal["nearest", "down"]
 
 
 @dataclass(frozen=True)
@@ -175,6 +174,19 @@ class Manifest:
             if size != file.bytes:
                 what = "is missing" if size < 0 else f"has {size:,} bytes instead of {file.bytes:,}"
                 raise BadInputError(f"{file.path} {what}: make it again", str(folder))
+        return manifest
+
+    @classmethod
+    def load_whole(cls, folder: Path) -> Manifest:
+        """Read the manifest of ``folder`` and check all of its files against their hashes.
+
+        Raises:
+            BadInputError: see :meth:`load`; or a file was changed.
+        """
+        manifest = cls.load(folder)
+        for file in manifest.files:
+            if sha256_file(folder / file.path) != file.sha256:
+                raise BadInputError(f"{file.path} was changed after it was written", str(folder))
         return manifest
 
 

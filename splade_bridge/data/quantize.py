@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from splade_bridge.data.manifest import QuantizationInfo, Rounding
-from splade_bridge.data.vectors import ImpactBatch, SparseBatch, row_pointers
+from splade_bridge.data.choices import Rounding, check_choice
+from splade_bridge.data.manifest import QuantizationInfo
+from splade_bridge.data.vectors import ImpactBatch, SparseBatch, counted, row_pointers
 from splade_bridge.errors import BadInputError
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,19 @@ class QuantizeOptions:
     clip: int | None = None
 
 
+def quantize_options(
+    scale: float | None = None, rounding: Rounding = "nearest", clip: int | None = None
+) -> QuantizeOptions | None:
+    """Options from what was asked for; None for nothing, so that each source takes its default.
+
+    Args:
+        scale: None for the default.
+    """
+    if (scale, rounding, clip) == (None, "nearest", None):
+        return None
+    return QuantizeOptions(DEFAULT_SCALE if scale is None else scale, rounding, clip)
+
+
 class Quantizer:
     """Quantizes a stream of batches and keeps the account."""
 
@@ -41,6 +55,7 @@ class Quantizer:
             raise BadInputError(f"a scale must be greater than 0, not {options.scale}")
         if options.clip is not None and not 1 <= options.clip <= MAX_IMPACT:
             raise BadInputError(f"a clip must be from 1 to 2^31 - 1, not {options.clip}")
+        check_choice("rounding", options.rounding, Rounding)
         self.options = options
         self._dropped = 0
         self._clipped = 0
@@ -65,10 +80,9 @@ class Quantizer:
             np.minimum(impacts, self.options.clip, out=impacts)
         keep = impacts >= 1
         self._dropped += int(keep.size - keep.sum())
-        kept_before = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])
         return ImpactBatch(
             batch.ids,
-            row_pointers(np.diff(kept_before[batch.indptr])),
+            row_pointers(counted(keep, batch.indptr)),
             batch.indices[keep],
             impacts[keep].astype(np.int32),
         )
@@ -84,15 +98,7 @@ class Quantizer:
 
 def warn_if_inexact(queries: ImpactBatch, max_impact: int, place: str) -> int:
     """The largest score that a query could reach, sum of q x ``max_impact``; warns from 2^24 on."""
-    sums = (
-        np.add.reduceat(
-            np.append(queries.impacts, 0).astype(np.int64),
-            np.minimum(queries.indptr[:-1], queries.indptr[-1]),
-        )
-        if len(queries)
-        else np.zeros(0, np.int64)
-    )
-    sums = np.where(np.diff(queries.indptr) == 0, 0, sums)
+    sums = queries.row_sums()
     if not sums.size:
         return 0
     worst = int(sums.argmax())

@@ -16,16 +16,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import orjson
 
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.manifest import EncodingInfo, Manifest, VocabularyInfo
+from splade_bridge.data.vector_set import VectorSet
 from splade_bridge.data.vectors import SparseBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, UsageError
@@ -48,24 +50,27 @@ VOCABULARY = "vocabulary.json"
 CORPUS_FILES = "corpus_files"
 """Key of a plan: sizes and digests of the corpus's files by name."""
 NOTE = "splade-bridge"
-SHARD = "shard"
+SHARD: Literal["shard"] = "shard"
 """Kind of a folder that holds only every n-th part."""
 
 
-class VectorStore:
-    """A finished store, read in batches.
+class VectorStore(VectorSet):
+    """A finished store, read in batches; see :class:`.VectorSet` for what it gives.
+
+    Args:
+        folder: path, as a string too.
 
     Raises:
         BadInputError: the folder is not a finished vector store.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.manifest = Manifest.load(folder)
-        if self.manifest.kind != "vectors":
-            hint = "; splade-bridge merge puts shards together" * (self.manifest.kind == SHARD)
-            raise BadInputError(f"holds {self.manifest.kind}, not vectors{hint}", str(folder))
-        self.vocabulary = Vocabulary.load(folder / VOCABULARY)
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        folder = Path(folder)
+        manifest = Manifest.load(folder)
+        if manifest.kind != "vectors":
+            hint = "; splade-bridge merge puts shards together" * (manifest.kind == SHARD)
+            raise BadInputError(f"holds {manifest.kind}, not vectors{hint}", str(folder))
+        super().__init__(folder, manifest, Vocabulary.load(folder / VOCABULARY))
 
     def batches(self, rows: int = 4096) -> Iterator[SparseBatch]:
         """All rows in corpus order, at most ``rows`` a batch.
@@ -74,7 +79,7 @@ class VectorStore:
             BadInputError: a part is damaged, or the rows are not as many as the manifest says.
         """
         counts = Counts()
-        for part in part_files(self.folder).values():
+        for part in part_files(self.path).values():
             for batch in read_part(part, rows):
                 if batch.indices.size and int(batch.indices.max()) >= len(self.vocabulary):
                     raise BadInputError("a term id beyond the vocabulary", str(part))
@@ -84,98 +89,130 @@ class VectorStore:
             raise BadInputError(
                 f"holds {counts.documents:,} rows and {counts.postings:,} weights, its manifest "
                 f"says {self.manifest.counts.documents:,} and {self.manifest.counts.postings:,}",
-                str(self.folder),
+                str(self.path),
             )
 
 
 class VectorStoreWriter:
-    """Writes a store part by part; made by :func:`write_store`.
+    """The parts of a store that is being made, in whatever order they come.
+
+    Rows that follow on one another are given to :meth:`add`, which cuts them into parts of
+    ``part_rows``; whoever makes parts himself gives them to :meth:`write`. What an earlier run
+    left is kept and not written again.
 
     Attributes:
-        resumed_rows: rows that earlier runs left in whole parts; the caller goes on after them.
-        notes: what was noted with each of these parts.
+        folder: made ready by :func:`unfinished_store`, or empty.
+        notes: of the parts that are there, by number.
+
+    Raises:
+        BadInputError: a part that is there is damaged.
     """
 
-    def __init__(self, folder: Path, vocabulary: Vocabulary, part_rows: int) -> None:
+    notes: dict[int, Any]
+
+    def __init__(self, folder: Path, vocabulary: Vocabulary, part_rows: int = PART_ROWS) -> None:
         self.folder = folder
+        self.notes = {}
         self._vocabulary = vocabulary
         self._part_rows = part_rows
+        self._counts: dict[int, Counts] = {}
+        self._next = 0
         self._pending: list[SparseBatch] = []
         self._pending_rows = 0
-        self._counts = Counts()
-        self._parts = 0
-        self._note: dict[str, Any] = {}
-        self.notes: list[dict[str, Any]] = []
-        parts = list(part_files(folder).values())
-        for part in parts:
-            if part.name != part_name(self._parts):
-                raise BadInputError(f"{part_name(self._parts)} is missing", str(folder))
-            before = self._counts.documents
-            for batch in read_part(part, part_rows):
-                self._counts.add(batch)
-            rows = self._counts.documents - before
-            if rows != part_rows:
-                if part != parts[-1] or rows > part_rows:
-                    raise BadInputError(f"{rows:,} rows instead of {part_rows:,}", str(part))
-                # Only the last part may be short, and then only the manifest was still missing.
-                part.unlink()
-                self._recount()
-                break
-            self._parts += 1
-            self.notes.append(read_note(part))
-        self.resumed_rows = self._counts.documents
+        self._note: object = {}
+        for number, file in part_files(folder).items():
+            counts = Counts()
+            for batch in read_part(file, 1 << 16):
+                if batch.indices.size and int(batch.indices.max()) >= len(vocabulary):
+                    raise BadInputError("a term id beyond the vocabulary", str(file))
+                counts.add(batch)
+            self.written(number, self._note_of(file), counts)
+        self._old = frozenset(self.notes)
 
-    def _recount(self) -> None:
-        self._counts = Counts()
-        for number in range(self._parts):
-            for batch in read_part(self.folder / part_name(number), self._part_rows):
-                self._counts.add(batch)
+    def _note_of(self, part: Path) -> Any:
+        return read_note(part)
 
-    def add(self, batch: SparseBatch, note: dict[str, Any] | None = None) -> None:
-        """Append rows; each time ``part_rows`` are together a part is written.
+    def write(self, number: int, batch: SparseBatch, note: object) -> None:
+        """Write a part; safe in one thread while another makes the next."""
+        counts = write_part(self.folder, number, batch, len(self._vocabulary), note)
+        self.written(number, note, counts)
+
+    def written(self, number: int, note: Any, counts: Counts) -> None:
+        """Take note of a part whose file somebody else has written."""
+        self.notes[number], self._counts[number] = note, counts
+
+    def drop_new(self) -> None:
+        """Remove what this run has written: it does not belong to the older parts."""
+        for number, file in part_files(self.folder).items():
+            if number not in self._old:
+                file.unlink()
+
+    def add(self, batch: SparseBatch, note: object = None) -> None:
+        """Append rows; each time ``part_rows`` are together they become a part.
 
         ``note`` is kept in the metadata of the parts that end with rows of this batch.
+
+        Raises:
+            ValueError: a term id is beyond the vocabulary.
+            BadInputError: the part of an earlier run has another number of rows.
         """
         self._note = note or {}
         if batch.indices.size and int(batch.indices.max()) >= len(self._vocabulary):
             raise ValueError("a term id beyond the vocabulary")  # now, not when a part is full
         while len(batch):
-            take = min(len(batch), self._part_rows - self._pending_rows)
-            self._pending.append(_rows(batch, 0, take))
-            self._pending_rows += take
-            batch = _rows(batch, take, len(batch))
+            fresh = batch.rows(0, min(len(batch), self._part_rows - self._pending_rows))
+            self._pending.append(fresh)
+            self._pending_rows += len(fresh)
             if self._pending_rows == self._part_rows:
                 self._flush()
+            batch = batch.rows(len(fresh), len(batch))
+
+    def _flush(self) -> None:
+        batch, number = SparseBatch.concat(self._pending), self._next
+        if number not in self.notes:
+            self.write(number, batch, self._note)
+        elif (rows := self._counts[number].documents) != len(batch):
+            raise BadInputError(
+                f"{rows:,} rows instead of {len(batch):,}", str(self.folder / part_name(number))
+            )
+        self._pending, self._pending_rows, self._next = [], 0, number + 1
 
     def finish(
         self,
         encoding: EncodingInfo | None = None,
         options: dict[str, Any] | None = None,
         *,
+        kind: Literal["vectors", "shard"] = "vectors",
+        parts: Iterable[int] | None = None,
         pruning: Sequence[dict[str, Any]] = (),
         parents: Sequence[dict[str, Any]] = (),
     ) -> Manifest:
-        """Write the last part, the vocabulary and the manifest."""
-        if self._pending_rows:
+        """Write the rows that are left, the vocabulary and the manifest.
+
+        Args:
+            parts: numbers of those that must be there; all from 0 on without a gap, if None.
+
+        Raises:
+            BadInputError: parts are missing, or there are others.
+        """
+        if self._pending:
             self._flush()
+        wanted = sorted(range(len(self.notes)) if parts is None else parts)
+        if missing := sorted(set(wanted) ^ set(self.notes)):
+            raise BadInputError(f"{part_name(missing[0])} is missing or too many", str(self.folder))
+        counts = Counts()
+        for number in wanted:
+            counts.join(self._counts[number])
         self._vocabulary.save(self.folder / VOCABULARY)
         return Manifest(
-            kind="vectors",
+            kind=kind,
             vocabulary=VocabularyInfo.of(self._vocabulary),
-            counts=self._counts,
+            counts=counts,
             encoding=encoding,
             pruning=list(pruning),
             parents=list(parents),
             options=options or {},
-        ).save(self.folder, [*self.folder.glob("part-*.parquet"), self.folder / VOCABULARY])
-
-    def _flush(self) -> None:
-        batch = concatenated(self._pending)
-        with atomic_writer(self.folder / part_name(self._parts)) as out:
-            write_part(out, batch, len(self._vocabulary), self._note)
-        self._counts.add(batch)
-        self._parts += 1
-        self._pending, self._pending_rows = [], 0
+        ).save(self.folder, [*part_files(self.folder).values(), self.folder / VOCABULARY])
 
 
 @contextlib.contextmanager
@@ -187,7 +224,7 @@ def write_store(
     overwrite: bool = False,
     part_rows: int = PART_ROWS,
 ) -> Iterator[VectorStoreWriter]:
-    """A writer for ``folder`` that resumes where an interrupted one with the same plan stopped.
+    """A writer for ``folder`` that keeps what an interrupted one with the same plan has written.
 
     Args:
         plan: everything that decides the bytes of the result (model hash, corpus, options).
@@ -264,9 +301,23 @@ def _prepare(folder: Path, wanted: bytes, *, overwrite: bool, inputs: Iterable[P
 
 
 def write_part(
-    out: BinaryIO, batch: SparseBatch, vocabulary_size: int, note: dict[str, Any]
-) -> None:
-    """Write ``batch`` as one Parquet part whose metadata hold ``note``.
+    folder: Path, number: int, batch: SparseBatch, vocabulary_size: int, note: object
+) -> Counts:
+    """Write part ``number`` of the store in ``folder``, whole or not at all; what it holds.
+
+    Raises:
+        ValueError: a term id is beyond the vocabulary.
+        ExternalProgramError: it cannot be written.
+    """
+    with atomic_writer(folder / part_name(number)) as out:
+        write_parquet(out, batch, vocabulary_size, note)
+    counts = Counts()
+    counts.add(batch)
+    return counts
+
+
+def write_parquet(out: BinaryIO, batch: SparseBatch, vocabulary_size: int, note: object) -> None:
+    """Write ``batch`` as one Parquet file whose metadata hold ``note`` as JSON.
 
     Raises:
         ValueError: a term id is beyond the vocabulary.
@@ -404,23 +455,3 @@ def part_files(folder: Path) -> dict[int, Path]:
     """The parts in ``folder`` by number, in rising order."""
     found = {int(p.stem[5:]): p for p in folder.glob("part-*.parquet") if p.stem[5:].isdecimal()}
     return dict(sorted(found.items()))
-
-
-def _rows(batch: SparseBatch, start: int, stop: int) -> SparseBatch:
-    part = slice(int(batch.indptr[start]), int(batch.indptr[stop]))
-    return SparseBatch(
-        batch.ids[start:stop],
-        batch.indptr[start : stop + 1] - batch.indptr[start],
-        batch.indices[part],
-        batch.weights[part],
-    )
-
-
-def concatenated(batches: list[SparseBatch]) -> SparseBatch:
-    """One batch of all rows; there must be a batch."""
-    return SparseBatch(
-        [doc_id for b in batches for doc_id in b.ids],
-        row_pointers(np.concatenate([np.diff(b.indptr) for b in batches])),
-        np.concatenate([b.indices for b in batches]),
-        np.concatenate([b.weights for b in batches]),
-    )

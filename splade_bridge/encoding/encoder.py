@@ -6,23 +6,21 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
 
 import numpy as np
 import torch
 
 from splade_bridge.data.manifest import EncodingInfo, Side
 from splade_bridge.data.store import PART_ROWS
-from splade_bridge.data.vectors import Int64Array, SparseBatch, row_pointers
+from splade_bridge.data.vectors import Int64Array, SparseBatch
 from splade_bridge.encoding.budget import TokenBudget, fitting_tokens, is_out_of_memory
-from splade_bridge.encoding.head import Pooling
-from splade_bridge.encoding.side import LoadedSide, QueryMode, load_side
+from splade_bridge.encoding.choices import DType, Pooling, QueryMode
+from splade_bridge.encoding.side import LoadedSide, load_side
 from splade_bridge.encoding.sparse_rows import NotFiniteError, Row, SparseRows
 from splade_bridge.encoding.tokens import Tokenized
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
 from splade_bridge.text.corpora import Text
 
-DType = Literal["auto", "float32", "bfloat16", "float16"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 MAX_POOLED = 1 << 25
@@ -166,12 +164,7 @@ class Encoder:
             progress(len(texts) - len(order), 0)
         self.stats.texts += len(texts)
         self.stats.seconds += time.perf_counter() - began
-        return SparseBatch(
-            [t.id for t in texts],
-            row_pointers([len(indices) for indices, _ in rows]),
-            np.concatenate([_EMPTY[0], *(indices for indices, _ in rows)]),
-            np.concatenate([_EMPTY[1], *(weights for _, weights in rows)]),
-        )
+        return SparseBatch.of_rows([t.id for t in texts], rows)
 
     def tokenize(self, texts: Sequence[Text]) -> Tokenized:
         """What :meth:`encode_window` begins with; another thread may call it ahead of time."""

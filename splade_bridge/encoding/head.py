@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from splade_bridge.encoding.choices import Pooling as Pooling
 from splade_bridge.encoding.packed import runs_of, sent
 from splade_bridge.encoding.prepacked import Product, available, product
 
-Pooling = Literal["max", "sum"]
 Activation = Literal["relu", "log1p_relu"]
 
 CPU_TILE_TERMS = 1024

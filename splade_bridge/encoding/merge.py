@@ -52,7 +52,7 @@ def merge_shards(folders: Sequence[Path], out: Path, *, overwrite: bool = False)
             stream.write(orjson.dumps(plan, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
         encoding = shards[0].manifest.encoding
         assert encoding is not None
-        return store.finish(encoding, {"corpus": plan["corpus"]}, end)
+        return store.complete(encoding, {"corpus": plan["corpus"]}, end)
 
 
 class _Finished:

@@ -18,22 +18,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from splade_bridge.data.counts import Counts
-from splade_bridge.data.manifest import EncodingInfo, Manifest, VocabularyInfo
-from splade_bridge.data.store import (
-    SHARD,
-    VOCABULARY,
-    part_files,
-    part_name,
-    read_note,
-    read_part,
-    write_part,
-)
-from splade_bridge.data.vectors import SparseBatch
-from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.data.manifest import EncodingInfo, Manifest
+from splade_bridge.data.store import SHARD, VectorStoreWriter, read_note
 from splade_bridge.encoding.shards import Shard
 from splade_bridge.errors import BadInputError
-from splade_bridge.files import atomic_writer
 from splade_bridge.text.corpora import Text
 
 ENDS = 1 << 20
@@ -143,51 +131,30 @@ class CorpusWalk:
         )
 
 
-class PartStore:
-    """The parts of a store that is being made, in whatever order they come.
-
-    Attributes:
-        folder: made ready by :func:`splade_bridge.data.store.unfinished_store`.
-        notes: of the parts that are there, by number.
+class PartStore(VectorStoreWriter):
+    """The store of a corpus that is being encoded; each part remembers its texts.
 
     Raises:
         BadInputError: a part that is there is damaged, or is no part of an encoding.
     """
 
-    def __init__(self, folder: Path, vocabulary: Vocabulary) -> None:
-        self.folder = folder
-        self._vocabulary = vocabulary
-        self.notes: dict[int, PartNote] = {}
-        self._counts: dict[int, Counts] = {}
-        for number, file in part_files(folder).items():
-            counts = Counts()
-            for batch in read_part(file, 1 << 16):
-                if batch.indices.size and int(batch.indices.max()) >= len(vocabulary):
-                    raise BadInputError("a term id beyond the vocabulary", str(file))
-                counts.add(batch)
-            self.add(number, _note_of(file), counts)
-        self._old = frozenset(self.notes)
+    notes: dict[int, PartNote]
+
+    def _note_of(self, part: Path) -> PartNote:
+        try:
+            return PartNote(**read_note(part))
+        except TypeError as error:
+            raise BadInputError(
+                "not a part of an encoding of this version: pass --overwrite to start anew",
+                str(part),
+            ) from error
 
     @property
     def texts(self) -> int:
         """Texts whose parts are whole."""
         return sum(note.texts for note in self.notes.values())
 
-    def write(self, number: int, batch: SparseBatch, note: PartNote) -> None:
-        """Write a part; safe in one thread while another encodes."""
-        self.add(number, note, write_to(self.folder, number, batch, note, len(self._vocabulary)))
-
-    def add(self, number: int, note: PartNote, counts: Counts) -> None:
-        """Take note of a part whose file somebody else has written."""
-        self.notes[number], self._counts[number] = note, counts
-
-    def drop_new(self) -> None:
-        """Remove what this run has written: its texts were not those of the older parts."""
-        for number, file in part_files(self.folder).items():
-            if number not in self._old:
-                file.unlink()
-
-    def finish(
+    def complete(
         self,
         encoding: EncodingInfo,
         options: dict[str, Any],
@@ -203,46 +170,18 @@ class PartStore:
         Raises:
             BadInputError: parts are missing.
         """
-        wanted = [n for n in range(end.parts) if shard is None or shard.has(n)]
-        if missing := sorted(set(wanted) ^ set(self.notes)):
-            raise BadInputError(f"{part_name(missing[0])} is missing or too many", str(self.folder))
-        counts = Counts()
-        for number in wanted:
-            add_counts(counts, self._counts[number])
-        notes = [self.notes[n] for n in wanted]
+        notes = self.notes.values()
         options = {**options, "replaced": sum(n.replaced for n in notes)}
         if encoding.long != "truncate":
             options["split"] = sum(n.split for n in notes)
         if shard is not None:
             options |= {"shard": str(shard), "corpus_end": dataclasses.asdict(end)}
-        self._vocabulary.save(self.folder / VOCABULARY)
-        return Manifest(
+        return self.finish(
+            dataclasses.replace(encoding, truncated=sum(n.truncated for n in notes)),
+            options,
             kind="vectors" if shard is None else SHARD,
-            vocabulary=VocabularyInfo.of(self._vocabulary),
-            counts=counts,
-            encoding=dataclasses.replace(encoding, truncated=sum(n.truncated for n in notes)),
-            options=options,
-        ).save(self.folder, [*part_files(self.folder).values(), self.folder / VOCABULARY])
-
-
-def write_to(
-    folder: Path, number: int, batch: SparseBatch, note: PartNote, vocabulary_size: int
-) -> Counts:
-    """Write part ``number``, whole or not at all; what it holds."""
-    with atomic_writer(folder / part_name(number)) as out:
-        write_part(out, batch, vocabulary_size, dataclasses.asdict(note))
-    counts = Counts()
-    counts.add(batch)
-    return counts
-
-
-def add_counts(total: Counts, more: Counts) -> None:
-    """Add the counts of the rows that follow."""
-    total.documents += more.documents
-    total.empty += more.empty
-    total.postings += more.postings
-    room = Counts.KEEP_EMPTY_IDS - len(total.empty_ids)
-    total.empty_ids += more.empty_ids[:room]
+            parts=[n for n in range(end.parts) if shard is None or shard.has(n)],
+        )
 
 
 def texts_digest(texts: Sequence[Text]) -> str:
@@ -284,12 +223,3 @@ def files_content(files: Sequence[Path]) -> dict[str, str]:
             raise BadInputError(f"cannot be read ({error.strerror})", str(file)) from error
         found[file.name] = f"{size} bytes, {digest.hexdigest()}"
     return found
-
-
-def _note_of(file: Path) -> PartNote:
-    try:
-        return PartNote(**read_note(file))
-    except TypeError as error:
-        raise BadInputError(
-            "not a part of an encoding of this version: pass --overwrite to start anew", str(file)
-        ) from error

@@ -12,21 +12,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from splade_bridge.data.ids import checked_id
 from splade_bridge.data.manifest import EncodingInfo
-from splade_bridge.data.store import PART_ROWS, concatenated
-from splade_bridge.data.vectors import Int32Array, SparseBatch, row_pointers
+from splade_bridge.data.store import PART_ROWS
+from splade_bridge.data.vectors import Int32Array, SparseBatch, row_numbers, row_pointers
+from splade_bridge.encoding.choices import LongMode
 from splade_bridge.encoding.encoder import Encoder, Progress
 from splade_bridge.encoding.parts import Part, PartNote
 from splade_bridge.encoding.tokens import Tokenized
 from splade_bridge.errors import UsageError
 from splade_bridge.text.corpora import Text
-
-LongMode = Literal["truncate", "max", "passages"]
 
 
 @dataclass(frozen=True)
@@ -151,7 +149,7 @@ class PartEncoder:
         stats.replaced += given.tokenized.replaced
         if progress:
             progress(len(texts), 0)
-        batch = concatenated(batches)
+        batch = SparseBatch.concat(batches)
         if self.long.mode == "max":
             return joined(batch, given.counts, [t.id for t in texts])
         return batch
@@ -177,7 +175,7 @@ def joined(batch: SparseBatch, counts: Sequence[int], ids: list[str]) -> SparseB
         ids: names of the runs.
     """
     bounds = batch.indptr[row_pointers(counts)]
-    owner = np.repeat(np.arange(len(counts), dtype=np.int64), np.diff(bounds))
+    owner = row_numbers(bounds)
     key = (owner << 32) | batch.indices
     order = np.argsort(key, kind="stable")
     key = key[order]

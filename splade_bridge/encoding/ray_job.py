@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from splade_bridge.data.closing import Closing
 from splade_bridge.data.counts import Counts
-from splade_bridge.data.store import part_name, write_part
+from splade_bridge.data.store import part_name, write_parquet
 from splade_bridge.encoding.encoder import EncodeStats, Progress
 from splade_bridge.encoding.parts import (
     CorpusEnd,
@@ -188,7 +188,7 @@ class RayRunner(Closing):
     def _keep(self, found: Encoded, store: PartStore, progress: Progress | None) -> None:
         with atomic_writer(store.folder / part_name(found.number)) as out:
             out.write(found.file)
-        store.add(found.number, found.note, found.counts)
+        store.written(found.number, found.note, found.counts)
         self.stats.texts += found.note.texts
         self.stats.tokens += found.tokens
         self.stats.computed_tokens += found.computed_tokens
@@ -239,7 +239,7 @@ class _Actor:
         counts = Counts()
         counts.add(batch)
         file = io.BytesIO()
-        write_part(file, batch, self._vocabulary_size, dataclasses.asdict(note))
+        write_parquet(file, batch, self._vocabulary_size, note)
         return Encoded(
             part.number,
             note,

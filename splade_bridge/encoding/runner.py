@@ -178,7 +178,7 @@ def fill_store(
                 raise
             finally:
                 kept = store.texts
-            manifest = store.finish(found.encoding, {"corpus": corpus}, end, shard)
+            manifest = store.complete(found.encoding, {"corpus": corpus}, end, shard)
     except KeyboardInterrupt:
         what = f"{kept:,} texts are kept in {out}, and the same command goes on from there"
         raise Interrupted(f"interrupted; {what if kept else 'nothing was written'}") from None

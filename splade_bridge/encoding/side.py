@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 import torch
@@ -14,7 +14,8 @@ from torch import Tensor
 
 from splade_bridge.data.manifest import Side
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.encoding.head import Activation, Pooling, owners
+from splade_bridge.encoding.choices import Pooling, QueryMode
+from splade_bridge.encoding.head import Activation, owners
 from splade_bridge.encoding.masked_lm import (
     SplitModel,
     head_width,
@@ -34,9 +35,6 @@ from splade_bridge.encoding.tokens import TextTokenizer, load_tokenizer, terms_o
 from splade_bridge.errors import BadInputError
 
 log = logging.getLogger(__name__)
-
-QueryMode = Literal["model", "bow"]
-"""``bow``: each token of the query, the special ones apart, with weight 1 (SPLADE-doc)."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The process that encodes on one device; started by splade_bridge/encode/devices.py.
+"""The process that encodes on one device; started by splade_bridge/encoding/devices.py.
 
 It is handed parts of the corpus and writes their files into the store itself, so that vectors never
 travel between processes. Messages are pickles on one socket, from and to our own parent only; when
@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.manifest import Side
+from splade_bridge.data.store import write_part
 from splade_bridge.data.vectors import SparseBatch
 from splade_bridge.encoding.encoder import EncodeOptions, EncodeStats, load_encoder
-from splade_bridge.encoding.parts import Part, PartNote, write_to
+from splade_bridge.encoding.parts import Part, PartNote
 from splade_bridge.encoding.passages import LongOptions, PartEncoder
 from splade_bridge.encoding.runner import Provenance, encode_parts, provenance
 from splade_bridge.errors import SpladeBridgeError
@@ -98,7 +99,7 @@ def main(handle: int) -> None:
         folder: Path = inbox.get()
 
         def write(number: int, batch: SparseBatch, note: PartNote) -> None:
-            counts = write_to(folder, number, batch, note, len(found.vocabulary))
+            counts = write_part(folder, number, batch, len(found.vocabulary), note)
             send(Written(number, note, counts))
 
         encode_parts(encoder, _parts(inbox), write, lambda *step: send(Moved(step)))

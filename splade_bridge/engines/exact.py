@@ -87,9 +87,6 @@ class ExactSearcher(Searcher):
                 scored += part.stop - part.start
                 scores[self._docs[part]] += self._impacts[part] * np.int64(weight)
             found = np.flatnonzero(scores)
-            if len(found) > k:
-                worst = np.partition(scores[found], len(found) - k)[len(found) - k]
-                found = found[scores[found] >= worst]
             doc_ids, best = self._ids.rank(found, scores[found], k)
             yield Hits(query_id, doc_ids, best, time.perf_counter_ns() - started, scored)
 

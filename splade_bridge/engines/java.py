@@ -1,22 +1,30 @@
-"""Finding Java, and the command line of the small Java helper."""
+"""Finding Java, and starting a JVM with the small Java helper."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
-from splade_bridge.engines.jars import lucene_for_writing
-from splade_bridge.errors import MissingToolError, install
+from splade_bridge.engines.process import LAST_LINES, Death, EngineProcess, LentPaths
+from splade_bridge.errors import ExternalProgramError, MissingToolError, install
 from splade_bridge.files import asset
 
 MINIMUM = 21
 HELPER = "java_conf/splade-bridge-lucene.jar"
+MAIN = "splade_bridge.Main"
+OURS = "splade-bridge: "
+"""Begins the line with which the helper says why it ends."""
+
+NO_REASON = ("WARNING:", "INFO:", "Picked up ", "NOTE: Picked up ", "OpenJDK 64-Bit Server VM warn")
 
 
 def java() -> Path:
@@ -65,23 +73,151 @@ def java_version(program: Path) -> int | None:
 
 def java_command(
     main_class: str,
-    *arguments: str,
+    *arguments: str | Path,
+    class_path: Sequence[Path],
     heap_megabytes: int,
-    class_path: Sequence[Path] | None = None,
+    name: Callable[[Path], str] = str,
 ) -> list[str]:
-    """The command line of one JVM run with our options, logging and class path.
+    """The command line of one JVM run with our options and logging.
 
     Args:
-        class_path: jars of a Lucene; None for the one that indexes are written with.
+        class_path: jars of a Lucene; our helper's is added.
+        name: what the JVM is told for a path; see :class:`LentPaths`.
     """
-    jars = lucene_for_writing().class_path if class_path is None else class_path
     return [
         str(java()),
-        f"@{asset('java_conf/jvm.options')}",
+        f"@{name(asset('java_conf/jvm.options'))}",
         f"-Xmx{heap_megabytes}m",
-        f"-Dlog4j2.configurationFile={asset('java_conf/log4j2.xml')}",
+        f"-Dlog4j2.configurationFile={name(asset('java_conf/log4j2.xml'))}",
         "-cp",
-        os.pathsep.join(map(str, (asset(HELPER), *jars))),
+        os.pathsep.join(map(name, (asset(HELPER), *class_path))),
         main_class,
-        *arguments,
+        *(name(a) if isinstance(a, Path) else a for a in arguments),
     ]
+
+
+def environment() -> dict[str, str]:
+    """Ours, but for the language: messages are in English, names UTF-8 where they can be."""
+    return {**os.environ, "LC_ALL": "C.UTF-8"}
+
+
+class JavaProcess(EngineProcess):
+    """The Java helper, running one of its commands (see Main.java).
+
+    Args:
+        arguments: the command, then what it needs after the numbers of the pipes.
+        class_path: jars of a Lucene.
+        heap: most bytes of the JVM's heap.
+        about: what it works on, for messages.
+
+    Raises:
+        MissingToolError: Java or a jar is missing.
+        ExternalProgramError: Java cannot be started.
+    """
+
+    def __init__(
+        self,
+        command: str,
+        *arguments: str | Path,
+        class_path: Sequence[Path],
+        heap: int,
+        about: str,
+    ) -> None:
+        self._about = f"lucene {command} {about}"
+        self._heap = heap >> 20
+        self._remedy = "" if command == "worker" else "; give it more with --memory"
+        with LentPaths() as paths:
+
+            def line(requests: int, answers: int) -> list[str]:
+                pipes = (str(requests), str(answers))
+                return java_command(
+                    MAIN, command, *pipes, *arguments,
+                    class_path=class_path, heap_megabytes=self._heap, name=paths.name,
+                )  # fmt: skip
+
+            # java_command may lend paths, so the line is made before what is lent is read.
+            super().__init__(line, lend=paths.open, environment=environment())
+
+    def failure(self) -> ExternalProgramError:
+        """The error that tells why the process is dead; see :meth:`EngineProcess.death`."""
+        death = self.death()
+        return ExternalProgramError(f"{self._about}: {self._reason(death)}")
+
+    def _reason(self, death: Death) -> str:
+        """What our helper said, memory, or the signal or status with the last lines.
+
+        What a JVM prints at its start (warnings, options that it picked up) is no reason.
+        """
+        said = [line for line in death.log if not line.startswith(NO_REASON)]
+        for line in reversed(said):
+            if line.startswith(OURS):
+                return line.removeprefix(OURS)
+        for line in said:
+            if "OutOfMemoryError" in line:
+                found = line[line.index("OutOfMemoryError") :]
+                return f"{found} with a heap of {self._heap:,} MB{self._remedy}"
+        crash = [line.lstrip("# ") for line in said if re.match(r"#  SIG[A-Z]+ ", line)]
+        last = " | ".join(crash or said[-LAST_LINES:])
+        return f"Java {death.how}: {last or 'no message'}"
+
+
+@contextlib.contextmanager
+def answering(
+    command: str,
+    *arguments: str | Path,
+    class_path: Sequence[Path],
+    heap: int,
+    send: Callable[[BinaryIO], None],
+) -> Iterator[BinaryIO]:
+    """The answers of one run of the helper, while ``send`` writes its requests from a thread.
+
+    Args:
+        arguments: of the command; the first path among them is what it works on.
+        class_path: jars of a Lucene.
+
+    Raises:
+        ExternalProgramError: it ended with an error, or early, or there was more to read.
+        SpladeBridgeError: whatever ``send`` raised, once the helper has been stopped.
+    """
+    about = next((str(a) for a in arguments if isinstance(a, Path)), "")
+    failure: list[BaseException] = []
+    with JavaProcess(command, *arguments, class_path=class_path, heap=heap, about=about) as process:
+
+        def feed() -> None:
+            try:
+                send(process.requests)
+                process.requests.flush()  # open until the end: the helper lives as long
+            except BrokenPipeError:
+                pass  # the helper ended first; its status and message say why
+            except BaseException as error:
+                failure.append(error)
+                process.kill()
+
+        feeder = threading.Thread(target=feed, daemon=True)
+        feeder.start()
+        cut = False
+        try:
+            yield process.answers
+            cut = bool(process.answers.read())
+        except EOFError:
+            cut = True
+        except BaseException:
+            process.kill()
+            raise
+        feeder.join()
+        if failure:
+            raise failure[0]
+        if cut or process.wait():
+            raise process.failure()
+
+
+def exactly(stream: BinaryIO, size: int) -> bytes:
+    """``size`` bytes.
+
+    Raises:
+        EOFError: there are not so many.
+    """
+    content = stream.read(size)
+    if len(content) != size:
+        raise EOFError
+    return content

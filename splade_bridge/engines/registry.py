@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import Field, fields
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from splade_bridge.engines.lucene_options import LuceneOptions
 from splade_bridge.engines.pisa_options import PisaOptions
-from splade_bridge.errors import BadInputError
+from splade_bridge.errors import BadInputError, UsageError
 
 if TYPE_CHECKING:
     from splade_bridge.engines.base import Engine, Searcher
@@ -28,12 +30,49 @@ class Entry(NamedTuple):
     options: type[Any] | None = None
 
 
-ENGINES = {
+EngineName = Literal["lucene", "pisa", "exact"]
+"""Every engine; the type of flags and options that name one."""
+
+ENGINES: dict[str, Entry] = {
     "lucene": Entry("splade_bridge.engines.lucene:LuceneEngine", LuceneOptions),
     "pisa": Entry("splade_bridge.engines.pisa:PisaEngine", PisaOptions),
     "exact": Entry("splade_bridge.engines.exact:ExactEngine"),
 }
 NAMES = tuple(ENGINES)
+
+
+def flag(name: str, option: Field[Any]) -> str:
+    """The flag of an option of engine ``name``."""
+    return str(option.metadata.get("flag", f"--{name}-{option.name.replace('_', '-')}"))
+
+
+def own_options(name: str, given: Mapping[str, Any]) -> Any:
+    """Options of engine ``name`` from keywords that are named like the flags; None for no options.
+
+    Args:
+        given: as ``{"pisa_block_size": 64}`` for ``--pisa-block-size``.
+
+    Raises:
+        UsageError: a keyword that is no flag of this engine, or a value that it does not take.
+    """
+    kind = ENGINES[name].options if name in ENGINES else None
+    known = {flag(name, f)[2:].replace("-", "_"): f.name for f in fields(kind)} if kind else {}
+    hints = get_type_hints(kind) if kind else {}
+    found = {}
+    for key, value in given.items():
+        if key not in known:
+            raise UsageError(
+                f"engine {name} has no option {key}; it has {', '.join(known) or 'none'}"
+            )
+        hint = hints[known[key]]
+        choices = [
+            v for h in (hint, *get_args(hint)) if get_origin(h) is Literal for v in get_args(h)
+        ]
+        if choices and value is not None and value not in choices:
+            raise UsageError(f"{key} is one of {', '.join(choices)}, not {value!r}")
+        is_path = Path in get_args(hint) and value is not None
+        found[known[key]] = Path(value) if is_path else value
+    return kind(**found) if kind else None
 
 
 def engine(name: str, options: Any = None) -> Engine:
@@ -50,8 +89,8 @@ def engine(name: str, options: Any = None) -> Engine:
         raise BadInputError(f"no engine {name!r}: there are {', '.join(NAMES)}")
     module, _, of_class = entry.place.partition(":")
     found: Engine = getattr(import_module(module), of_class)()
-    if entry.options is not None:
-        found.options = entry.options() if options is None else options
+    if options is not None:
+        found.options = options
     return found
 
 

@@ -7,20 +7,20 @@ is not read), for every measure. A query with judgements but without results cou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from subprocess import CalledProcessError
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from splade_bridge.data.choices import check_choice
 from splade_bridge.errors import BadInputError, UsageError
+from splade_bridge.evaluation.choices import Missing
 from splade_bridge.evaluation.qrels import Qrels
 from splade_bridge.retrieval.runs import Run
 
 DEFAULT_MEASURES = ("nDCG@10", "RR@10", "R@1000", "AP")
-
-Missing = Literal["zero", "skip"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ def evaluate(
         UsageError: a measure is unknown.
         BadInputError: the run is empty, or run and judgements have no query in common.
     """
+    check_choice("missing", missing, Missing)
     parsed = {name: _parse(name) for name in measures}
     if not run:
         raise BadInputError("the run is empty: no query has found anything")
@@ -67,11 +68,14 @@ def evaluate(
     counted = list(qrels) if missing == "zero" else judged
     per_query = {query: dict.fromkeys(measures, 0.0) for query in counted}
     untied = {query: _without_ties(found) for query, found in run.items()}
+    names: dict[Any, list[str]] = {}  # nDCG@10 and ndcg_cut_10 are one measure
+    for name, measure in parsed.items():
+        names.setdefault(measure, []).append(name)
+    for query_id, measure, value in _values(names, qrels, untied):
+        if query_id in per_query:
+            per_query[query_id] |= dict.fromkeys(names[measure], value)
     means = {}
     for name, measure in parsed.items():
-        for query_id, value in _values(name, measure, qrels, untied):
-            if query_id in per_query:
-                per_query[query_id][name] = value
         total = measure.aggregator()  # a mean, but a sum where a measure counts
         for values in per_query.values():
             total.add(values[name])
@@ -79,13 +83,25 @@ def evaluate(
     return Evaluation(means, per_query, lacking, [q for q in run if q not in qrels])
 
 
-def _values(name: str, measure: Any, qrels: Qrels, run: Run) -> list[tuple[str, float]]:
+CANNOT = (ValueError, AssertionError, ArithmeticError, OSError, CalledProcessError)
+"""What ir_measures and the programs behind it raise."""
+
+
+def _values(
+    names: dict[Any, list[str]], qrels: Qrels, run: Run
+) -> Iterator[tuple[str, Any, float]]:
+    """Query, measure and value of all measures, for which the run is gone through once."""
     import ir_measures
 
     try:
-        return [(m.query_id, m.value) for m in ir_measures.iter_calc([measure], qrels, run)]
-    except (ValueError, AssertionError, ArithmeticError, OSError, CalledProcessError) as error:
-        raise UsageError(f"ir_measures cannot compute {name!r} here: {error}") from error
+        for found in ir_measures.iter_calc(list(names), qrels, run):
+            yield found.query_id, found.measure, found.value
+    except CANNOT as error:
+        if len(names) > 1:  # ask one by one, to say which of them it is
+            for measure, same in names.items():
+                list(_values({measure: same}, qrels, run))
+        listed = ", ".join(repr(name) for same in names.values() for name in same)
+        raise UsageError(f"ir_measures cannot compute {listed} here: {error}") from error
 
 
 def _without_ties(found: dict[str, float]) -> dict[str, float]:

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from splade_bridge.data.hits import best, string_ranks
 from splade_bridge.data.manifest import Rounding, check_fit
 from splade_bridge.data.quantize import EXACT_SCORES_BELOW, QuantizeOptions, Quantizer
-from splade_bridge.data.store import VectorStore, concatenated
-from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array, SparseBatch
+from splade_bridge.data.store import VectorStore
+from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array, SparseBatch, row_numbers
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
 from splade_bridge.evaluation.agreement import DEFAULT_PERSISTENCE, agreement
 from splade_bridge.evaluation.evaluate import evaluate
@@ -274,8 +275,7 @@ class _Account:
         self.lost_mass += float(weights[dropped].sum()) + int(over.sum()) / self._scale
         if quantized.impacts.size:
             self.max_impact = max(self.max_impact, int(quantized.impacts.max()))
-            sums = np.bincount(_rows(quantized), quantized.impacts)
-            self.largest_sum = max(self.largest_sum, int(sums.max()))
+            self.largest_sum = max(self.largest_sum, int(quantized.row_sums().max()))
         return quantized
 
 
@@ -285,19 +285,15 @@ class _Ranker:
     def __init__(self, documents: VectorStore, queries: VectorStore, k: int) -> None:
         self._documents = documents
         self._k = k
-        self.queries = concatenated(list(queries.batches()))
+        self.queries = SparseBatch.concat(queries.batches())
         self._columns = queries.vocabulary.mapping(documents.vocabulary)
         if len(self.queries.indices) and not (self._columns[self.queries.indices] >= 0).any():
             raise MismatchError(
-                f"{queries.folder}: no term of any query is in {documents.folder}: they were made "
+                f"{queries.path}: no term of any query is in {documents.path}: they were made "
                 "with different vocabularies"
             )
         self.doc_ids = [doc_id for batch in documents.batches() for doc_id in batch.ids]
-        # Ties go by id: its place among all of them.
-        self._place = np.empty(len(self.doc_ids), np.int64)
-        self._place[sorted(range(len(self.doc_ids)), key=self.doc_ids.__getitem__)] = np.arange(
-            len(self.doc_ids)
-        )
+        self._names = string_ranks(self.doc_ids)
 
     def rank(
         self, documents: _Account | None = None, queries: _Account | None = None
@@ -309,7 +305,7 @@ class _Ranker:
             len(self._documents.vocabulary),
         )
         n = asked.shape[0]
-        best = [_Best(self._k, self._place) for _ in range(n)]
+        ranked = [_Best(self._k, self._names) for _ in range(n)]
         rows = min(max(BLOCK_SCORES // n, 64), 8192)
         start = 0
         for batch in self._documents.batches(rows):
@@ -317,9 +313,9 @@ class _Ranker:
             scores = (asked @ block.T.tocsr()).tocsr()
             for query in range(n):
                 part = slice(scores.indptr[query], scores.indptr[query + 1])
-                best[query].add(scores.indices[part].astype(np.int64) + start, scores.data[part])
+                ranked[query].add(scores.indices[part].astype(np.int64) + start, scores.data[part])
             start += len(batch)
-        return {q: one.documents() for q, one in zip(self.queries.ids, best, strict=True)}
+        return {q: one.documents() for q, one in zip(self.queries.ids, ranked, strict=True)}
 
     def ndcg(self, qrels: Qrels | None, ranking: dict[str, list[int]]) -> float | None:
         """nDCG@10 of the ranking in its own order, ties included."""
@@ -335,9 +331,9 @@ class _Ranker:
 class _Best:
     """The k best of the documents that were added."""
 
-    def __init__(self, k: int, place: Int64Array) -> None:
+    def __init__(self, k: int, names: Int64Array) -> None:
         self._k = k
-        self._place = place
+        self._names = names
         self._docs = np.empty(0, np.int64)
         self._scores: np.ndarray = np.empty(0, np.int64)
 
@@ -347,10 +343,7 @@ class _Best:
             docs, scores = docs[enough], scores[enough]
         docs = np.concatenate([self._docs, docs])
         scores = np.concatenate([self._scores.astype(scores.dtype), scores])
-        if len(docs) > self._k:  # most can go before ties are looked at
-            enough = scores >= np.partition(scores, len(scores) - self._k)[len(scores) - self._k]
-            docs, scores = docs[enough], scores[enough]
-        order = np.lexsort((self._place[docs], -scores))[: self._k]
+        order = best(scores, self._k, lambda places: self._names[docs[places]])
         self._docs, self._scores = docs[order], scores[order]
 
     def documents(self) -> list[int]:
@@ -362,21 +355,15 @@ def _matrix(batch: SparseBatch | ImpactBatch, columns: Int32Array | None, width:
     """A scipy CSR matrix, float64 or int64; terms are put in ``columns``, and left out below 0."""
     from scipy import sparse
 
+    if columns is not None:
+        batch = batch.remap(columns)
     values = (
         batch.weights.astype(np.float64)
         if isinstance(batch, SparseBatch)
         else batch.impacts.astype(np.int64)
     )
-    rows, indices = _rows(batch), batch.indices
-    if columns is not None:
-        known = columns[indices] >= 0
-        rows, indices, values = rows[known], columns[indices[known]], values[known]
-    return sparse.csr_matrix((values, (rows, indices)), shape=(len(batch), width))
-
-
-def _rows(batch: SparseBatch | ImpactBatch) -> Int64Array:
-    return np.repeat(np.arange(len(batch)), np.diff(batch.indptr))
+    return sparse.csr_matrix((values, batch.indices, batch.indptr), shape=(len(batch), width))
 
 
 def _keys(batch: SparseBatch | ImpactBatch) -> Int64Array:
-    return (_rows(batch) << 32) + batch.indices
+    return (row_numbers(batch.indptr) << 32) + batch.indices

@@ -10,6 +10,7 @@ import numpy as np
 from splade_bridge.data.hits import Hits
 from splade_bridge.data.manifest import check_fit
 from splade_bridge.engines.base import Searcher
+from splade_bridge.errors import UsageError
 from splade_bridge.formats.queries import Queries
 from splade_bridge.retrieval.explain import Contribution, contributions
 
@@ -56,6 +57,12 @@ class Verification:
         return not any(self.differing.values())
 
 
+def check_count(indexes: Sequence[object]) -> None:
+    """Raise UsageError for fewer than two indexes."""
+    if len(indexes) < 2:
+        raise UsageError("verify compares two or more indexes")
+
+
 def verify(
     searchers: Sequence[Searcher],
     queries: Queries,
@@ -70,7 +77,12 @@ def verify(
 
     Args:
         algorithms: by index path, where not the engine's default.
+
+    Raises:
+        UsageError: fewer than two indexes.
+        MismatchError: queries and an index have nothing in common.
     """
+    check_count(searchers)
     result = Verification(differing={str(s.path): 0 for s in searchers[1:]})
     runs: list[Iterator[Hits]] = []
     for searcher in searchers:

@@ -12,6 +12,7 @@ from splade_bridge.data.ids import DuplicateGuard
 from splade_bridge.data.manifest import EncodingInfo, Manifest, QuantizationInfo, VocabularyInfo
 from splade_bridge.data.quantize import QuantizeOptions, Quantizer
 from splade_bridge.data.store import VectorStore
+from splade_bridge.data.vector_set import VectorSet
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
@@ -78,11 +79,11 @@ class ImpactSource(abc.ABC):
 
 
 class StoreSource(ImpactSource):
-    """A vector store, quantized while it is read."""
+    """Float vectors, of a store or in memory, quantized while they are read."""
 
-    def __init__(self, path: Path, options: QuantizeOptions) -> None:
-        store = VectorStore(path)
-        super().__init__(path, store.vocabulary, store.manifest)
+    def __init__(self, vectors: Path | VectorSet, options: QuantizeOptions) -> None:
+        store = VectorStore(vectors) if isinstance(vectors, Path) else vectors
+        super().__init__(store.path, store.vocabulary, store.manifest)
         self._store = store
         self._quantizer = Quantizer(options)
 
@@ -97,6 +98,18 @@ class StoreSource(ImpactSource):
     def quantization(self) -> QuantizationInfo:
         """The account of this reading."""
         return self._quantizer.info
+
+
+Watch = Callable[[Iterator[ImpactBatch], int | None], Iterator[ImpactBatch]]
+"""Wraps a stream of batches; told how many documents it will hold, if that is known."""
+
+
+def watched(source: ImpactSource, watch: Watch | None) -> ImpactSource:
+    """``source``, whose batches pass through ``watch``."""
+    if watch is not None:
+        known = source.manifest.counts.documents if source.manifest else None
+        source.watch = lambda batches: watch(batches, known)
+    return source
 
 
 def export_manifest(path: Path) -> Manifest | None:

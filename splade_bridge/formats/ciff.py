@@ -22,7 +22,7 @@ from splade_bridge.data.counts import Counts
 from splade_bridge.data.ids import DuplicateGuard, checked_id
 from splade_bridge.data.invert import Transposer
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array
+from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array, sliced
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.files import atomic_writer
@@ -156,8 +156,7 @@ def write_ciff(
 
 
 def _write_documents(out: BinaryIO, batch: ImpactBatch, first: int) -> None:
-    running = np.concatenate([[0], np.cumsum(batch.impacts, dtype=np.int64)])
-    lengths = np.diff(running[batch.indptr])
+    lengths = batch.row_sums()
     if lengths.size and lengths.max() > MAX_MESSAGE:
         raise BadInputError(
             f"document {batch.ids[int(lengths.argmax())]!r}: its impacts sum to more than "
@@ -280,13 +279,9 @@ class CiffSource(ImpactSource):
             for block in transposer.columns(np.arange(len(ids), dtype=np.int32)):
                 for start in range(0, len(block.ids), 4096):
                     stop = min(start + 4096, len(block.ids))
-                    part = slice(int(block.indptr[start]), int(block.indptr[stop]))
-                    yield ImpactBatch(
-                        [ids[i] for i in block.ids[start:stop].tolist()],
-                        block.indptr[start : stop + 1] - block.indptr[start],
-                        block.rows[part],
-                        block.values[part],
-                    )
+                    part, indptr = sliced(block.indptr, start, stop)
+                    names = [ids[i] for i in block.ids[start:stop].tolist()]
+                    yield ImpactBatch(names, indptr, block.rows[part], block.values[part])
 
 
 class _Reader:

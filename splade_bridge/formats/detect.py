@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
@@ -11,6 +11,7 @@ from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.data.store import SHARD
 from splade_bridge.errors import BadInputError
 from splade_bridge.formats.base import ImpactSource, StoreSource, export_manifest
+from splade_bridge.formats.choices import SourceFormat
 from splade_bridge.formats.ciff import CiffSource
 from splade_bridge.formats.forward import FORWARD_FOLDER, ForwardSource, is_forward
 from splade_bridge.formats.jsonvector import JsonVectorSource
@@ -18,8 +19,7 @@ from splade_bridge.outputs import MANIFEST
 from splade_bridge.reading import plain_suffix
 from splade_bridge.text.corpora import JSON_SUFFIXES
 
-SourceFormat = Literal["vectors", "jsonvector", "ciff", "forward"]
-SOURCE_FORMATS = ("vectors", "jsonvector", "ciff", "forward")
+SOURCE_FORMATS = get_args(SourceFormat)
 
 JSONVECTOR_FOLDER = "jsonvector"
 CIFF_NAMES = ("index.ciff", "index.ciff.gz")
@@ -28,7 +28,7 @@ CIFF_NAMES = ("index.ciff", "index.ciff.gz")
 def open_source(
     path: Path,
     *,
-    source_format: str | None = None,
+    source_format: SourceFormat | None = None,
     quantize: QuantizeOptions | None = None,
     memory: int = DEFAULT_MEMORY,
     temporary: Path | None = None,

@@ -14,21 +14,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import get_args
 
+from splade_bridge.data.choices import Side, check_choice
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.errors import ExternalProgramError, UsageError
+from splade_bridge.data.quantize import QuantizeOptions
+from splade_bridge.errors import ExternalProgramError
 from splade_bridge.files import atomic_writer, staged_folder
-from splade_bridge.formats.base import ImpactSource, refuse_empty
+from splade_bridge.formats.base import ImpactSource, Watch, refuse_empty, watched
+from splade_bridge.formats.choices import ExportFormat, SourceFormat
 from splade_bridge.formats.ciff import write_ciff
-from splade_bridge.formats.detect import JSONVECTOR_FOLDER
+from splade_bridge.formats.detect import JSONVECTOR_FOLDER, open_source
 from splade_bridge.formats.forward import FORWARD_FOLDER, write_forward
 from splade_bridge.formats.jsonvector import JsonVectorWriter
 from splade_bridge.formats.queries import write_repeated_tokens
 from splade_bridge.outputs import check_inputs
+from splade_bridge.text.corpora import read_texts
 
-FORMATS = ("jsonvector", "ciff", "forward", "topics")
+FORMATS = get_args(ExportFormat)
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,13 @@ class ExportOptions:
     memory: int = DEFAULT_MEMORY
 
 
+def default_formats(side: Side) -> tuple[ExportFormat, ...]:
+    """What is written if nothing else is asked for."""
+    return ("topics",) if side == "query" else ("jsonvector",)
+
+
 def export(
-    open_source: Callable[[], ImpactSource],
+    open_anew: Callable[[], ImpactSource],
     out: Path,
     options: ExportOptions,
     *,
@@ -52,7 +62,7 @@ def export(
     """Write all formats of ``options``, each in a pass of its own, and check their counts.
 
     Args:
-        open_source: opens the same vectors anew for each pass.
+        open_anew: opens the same vectors anew for each pass.
         contents: (id, text) of the corpus in order, for the ``contents`` field of jsonvector.
 
     Raises:
@@ -61,12 +71,11 @@ def export(
         ExternalProgramError: two passes counted differently: the source changed meanwhile.
     """
     for name in options.formats:
-        if name not in FORMATS:
-            raise UsageError(f"--format is one of {', '.join(FORMATS)}, not {name!r}")
+        check_choice("format", name, ExportFormat)
     with staged_folder(out, overwrite=overwrite) as folder:
         sources: list[ImpactSource] = []
         for name in dict.fromkeys(options.formats):
-            source = open_source()
+            source = open_anew()
             check_inputs(out, [source.path])
             written = _write(name, source, folder, options, contents)
             refuse_empty(source.counts, source.path)
@@ -88,6 +97,48 @@ def export(
             parents=[first.parent],
             options={k: v for k, v in asdict(options).items() if k != "memory"},
         ).save(folder)
+
+
+def export_path(
+    source: Path,
+    out: Path,
+    options: ExportOptions = ExportOptions(),
+    *,
+    source_format: SourceFormat | None = None,
+    quantize: QuantizeOptions | None = None,
+    with_contents: str | None = None,
+    overwrite: bool = False,
+    watch: Watch | None = None,
+) -> Manifest:
+    """Write the vectors at ``source`` for other tools; see :func:`export`.
+
+    Args:
+        source, source_format, quantize: see :func:`.detect.open_source`.
+        with_contents: the corpus that was encoded, for the ``contents`` field of jsonvector.
+        watch: wraps the stream of batches of each pass, with their number if known, for a
+            progress bar.
+
+    Raises:
+        UsageError: ``out`` exists, or contains ``source``.
+        BadInputError: see :func:`export` and :func:`.detect.open_source`.
+        ExternalProgramError: see :func:`export`.
+    """
+    contents = None
+    if with_contents is not None:
+        corpus = with_contents
+
+        def contents() -> Iterator[tuple[str, str]]:
+            return ((text.id, text.text) for text in read_texts(corpus))
+
+    def opened() -> ImpactSource:
+        return watched(
+            open_source(
+                source, source_format=source_format, quantize=quantize, memory=options.memory
+            ),
+            watch,
+        )
+
+    return export(opened, out, options, contents=contents, overwrite=overwrite)
 
 
 def _write(

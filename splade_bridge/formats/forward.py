@@ -27,7 +27,7 @@ from splade_bridge.data.id_table import IdTable, write_id_table
 from splade_bridge.data.ids import DuplicateGuard
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array, row_pointers
+from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array, row_pointers, sliced
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.files import mapped, sha256_file
@@ -65,7 +65,7 @@ def write_forward(folder: Path, source: ImpactSource, memory: int = DEFAULT_MEMO
             terms.add(batch.indices)
             impacts.add(batch.impacts)
             ids.add(batch.ids)
-            lengths.append(np.diff(batch.indptr).astype(np.int32))
+            lengths.append(batch.lengths.astype(np.int32))
             counts.add(batch)
     ids.close()
     np.save(folder / INDPTR, row_pointers(np.concatenate(lengths)))
@@ -169,12 +169,11 @@ class ForwardStore:
             yield self._batch(start, min(start + size, len(self)))
 
     def _batch(self, start: int, stop: int) -> ImpactBatch:
-        indptr = self._indptr[start : stop + 1]
-        part = slice(int(indptr[0]), int(indptr[-1]))
+        part, indptr = sliced(self._indptr, start, stop)
         try:
             batch = ImpactBatch(
                 self._ids.names(start, stop),
-                indptr - indptr[0],
+                indptr,
                 self._terms[part].astype(np.int32),
                 self._impacts[part].astype(np.int32),
             )

@@ -22,7 +22,13 @@ from splade_bridge.data.counts import Counts
 from splade_bridge.data.ids import DuplicateGuard, checked_id
 from splade_bridge.data.manifest import Manifest, QuantizationInfo
 from splade_bridge.data.quantize import MAX_IMPACT, QuantizeOptions, Quantizer
-from splade_bridge.data.vectors import ImpactBatch, SparseBatch, row_pointers
+from splade_bridge.data.vectors import (
+    ImpactBatch,
+    Int32Array,
+    Int64Array,
+    SparseBatch,
+    row_pointers,
+)
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.files import atomic_writer
@@ -70,21 +76,33 @@ class JsonVectorSource(ImpactSource):
 
     def _read(self) -> Iterator[ImpactBatch]:
         builder = VectorBuilder(self.vocabulary, self._quantizer)
-        guard = DuplicateGuard()
-        for record in read_vectors(self.path):
-            guard.check(record.id, record.place)
-            builder.add(record)
-            if len(builder) == BATCH_ROWS:
-                yield builder.take()
-        if len(builder):
+        for _ in full_batches(read_vectors(self.path), builder, self.path):
             yield builder.take()
-        if builder.zeros:
-            log.warning("%s: left out %d weights of 0", self.path, builder.zeros)
 
     @property
     def quantization(self) -> QuantizationInfo | None:
         """The account of this reading, or what the manifest says of integers."""
         return self._quantizer.info if self._quantizer else super().quantization
+
+
+def full_batches(
+    records: Iterable[VectorRecord], builder: VectorBuilder, path: Path
+) -> Iterator[None]:
+    """Add ``records`` to ``builder`` and stop wherever a batch is to be taken from it.
+
+    Raises:
+        BadInputError: see :meth:`VectorBuilder.add`; or an id that was there before.
+    """
+    guard = DuplicateGuard()
+    for record in records:
+        guard.check(record.id, record.place)
+        builder.add(record)
+        if len(builder) == BATCH_ROWS:
+            yield
+    if len(builder):
+        yield
+    if builder.zeros:
+        log.warning("%s: left out %d weights of 0", path, builder.zeros)
 
 
 class VectorBuilder:
@@ -156,17 +174,23 @@ class VectorBuilder:
 
     def take(self) -> ImpactBatch:
         """The batch of all records added since the last call."""
-        indptr = row_pointers(self._lengths)
-        indices = np.concatenate([np.empty(0, np.int32), *self._indices])
-        ids = self._ids
         if self._quantizer:
-            weights = np.concatenate([np.empty(0, np.float32), *self._values])
-            batch = self._quantizer(SparseBatch(ids, indptr, indices, weights))
-        else:
-            impacts = np.concatenate([np.empty(0, np.int32), *self._values])
-            batch = ImpactBatch(ids, indptr, indices, impacts)
+            return self._quantizer(self.take_weights())
+        impacts = np.concatenate([np.empty(0, np.int32), *self._values])
+        batch = ImpactBatch(*self._taken(), impacts)
         self._clear()
         return batch
+
+    def take_weights(self) -> SparseBatch:
+        """The same of a builder with a quantizer, not quantized."""
+        weights = np.concatenate([np.empty(0, np.float32), *self._values])
+        batch = SparseBatch(*self._taken(), weights)
+        self._clear()
+        return batch
+
+    def _taken(self) -> tuple[list[str], Int64Array, Int32Array]:
+        indices = np.concatenate([np.empty(0, np.int32), *self._indices])
+        return self._ids, row_pointers(self._lengths), indices
 
 
 def read_vectors(path: Path) -> Iterator[VectorRecord]:

@@ -18,10 +18,10 @@ import numpy as np
 from splade_bridge.data.ids import DuplicateGuard, checked_id
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions, Quantizer
-from splade_bridge.data.vectors import ImpactBatch, row_pointers
+from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, MismatchError
-from splade_bridge.formats.base import StoreSource, export_manifest
+from splade_bridge.formats.base import ImpactSource, StoreSource, export_manifest
 from splade_bridge.formats.jsonvector import VectorBuilder, VectorRecord, read_vectors
 from splade_bridge.outputs import MANIFEST
 from splade_bridge.reading import numbered_lines, plain_suffix
@@ -52,24 +52,18 @@ class Queries:
         """
         mapping = self.vocabulary.mapping(vocabulary)
         batch = self.batch
-        targets = mapping[batch.indices] if len(mapping) else batch.indices
-        known = targets >= 0
-        if batch.indices.size and not known.any():
+        aligned = batch.remap(mapping)
+        if batch.indices.size and not aligned.indices.size:
             example = self.vocabulary[int(batch.indices[0])]
             raise MismatchError(
                 f"{self.path}: no term of any query (as {example!r}) is in {index}: they were made "
                 "with different vocabularies, or by a model that gives documents other terms"
             )
-        lengths = np.diff(batch.indptr)
-        rows = np.repeat(np.arange(len(batch)), lengths)
-        kept = np.bincount(rows[known], minlength=len(batch))
-        order = np.lexsort((targets[known], rows[known]))
-        self._report(lengths, kept, int((~known).sum()), index)
-        return ImpactBatch(
-            batch.ids, row_pointers(kept), targets[known][order], batch.impacts[known][order]
-        )
+        self._report(aligned, index)
+        return aligned
 
-    def _report(self, before: np.ndarray, after: np.ndarray, unknown: int, index: Path) -> None:
+    def _report(self, aligned: ImpactBatch, index: Path) -> None:
+        before, after = self.batch.lengths, aligned.lengths
         for what, rows in (
             ("have no terms", np.flatnonzero(before == 0)),
             ("have only terms that no document has", np.flatnonzero((before > 0) & (after == 0))),
@@ -81,7 +75,7 @@ class Queries:
                     "%s: %d of %d queries %s and find nothing in %s: %s%s",
                     self.path, len(rows), len(self.batch), what, index, ", ".join(ids), more,
                 )  # fmt: skip
-        if unknown:
+        if unknown := len(self.batch.indices) - len(aligned.indices):
             log.info("%s: %d query terms are in no document of %s", self.path, unknown, index)
 
 
@@ -97,9 +91,7 @@ def read_queries(path: Path, quantize: QuantizeOptions | None = None) -> Queries
     if not path.exists() and str(path) != "-":
         raise BadInputError("no such file or folder", str(path))
     if path.is_dir() and (path / MANIFEST).exists():
-        source = StoreSource(path, quantize or QuantizeOptions())
-        batches = list(source.batches())
-        return Queries(path, concatenate(batches), source.vocabulary, source.manifest)
+        return all_of(StoreSource(path, quantize or QuantizeOptions()))
     suffix = plain_suffix(path)
     if path.is_dir() or suffix in JSON_SUFFIXES:
         records = read_vectors(path)
@@ -122,6 +114,16 @@ def read_queries(path: Path, quantize: QuantizeOptions | None = None) -> Queries
     return Queries(path, builder.take(), vocabulary, export_manifest(path))
 
 
+def all_of(source: ImpactSource) -> Queries:
+    """Everything in ``source`` as a set of queries.
+
+    Raises:
+        BadInputError: what reading the source raises.
+    """
+    batch = ImpactBatch.concat(source.batches())
+    return Queries(source.path, batch, source.vocabulary, source.manifest)
+
+
 def _repeated_tokens(path: Path) -> Iterator[VectorRecord]:
     for number, line in numbered_lines(path):
         place = f"{path}:{number}"
@@ -138,18 +140,6 @@ def _repeated_tokens(path: Path) -> Iterator[VectorRecord]:
         counted = Counter(tokens.split(" "))
         counted.pop("", None)
         yield VectorRecord(checked_id(query_id, place), [*counted], [*counted.values()], place)
-
-
-def concatenate(batches: Iterable[ImpactBatch]) -> ImpactBatch:
-    """All rows of ``batches`` as one batch."""
-    parts = list(batches)
-    empty = np.empty(0, np.int32)
-    return ImpactBatch(
-        [query_id for b in parts for query_id in b.ids],
-        row_pointers(np.concatenate([np.empty(0, np.int64), *(np.diff(b.indptr) for b in parts)])),
-        np.concatenate([empty, *(b.indices for b in parts)]),
-        np.concatenate([empty, *(b.impacts for b in parts)]),
-    )
 
 
 def write_repeated_tokens(

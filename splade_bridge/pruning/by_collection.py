@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from splade_bridge.data.invert import Columns, Transposer
-from splade_bridge.data.vectors import Int32Array, Int64Array
+from splade_bridge.data.vectors import BoolArray, Int32Array, Int64Array, counted, row_numbers
 from splade_bridge.errors import UsageError
 from splade_bridge.pruning.policy import (
     Collection,
@@ -26,7 +26,7 @@ from splade_bridge.pruning.policy import (
     number,
     whole_number,
 )
-from splade_bridge.pruning.rows import BoolArray, Rows, Unit, counted, heaviest, value_of, values_of
+from splade_bridge.pruning.rows import Rows, Unit, heaviest, value_of, values_of
 from splade_bridge.pruning.size import packed_bytes
 
 BINS = 1 << 16
@@ -113,7 +113,7 @@ def _sorted_lists(collection: Collection) -> Iterator[tuple[Columns, Int32Array]
             transposer.add(rows.batch.indptr, rows.batch.indices, rows.keys)
             width = len(rows.order.vocabulary)
         for block in transposer.columns(np.arange(width, dtype=np.int32)):
-            column = np.repeat(np.arange(len(block.ids), dtype=np.int64), np.diff(block.indptr))
+            column = row_numbers(block.indptr)
             pairs = column << 32 | block.values
             pairs.sort()
             yield block, (pairs & 0xFFFFFFFF).astype(np.int32)

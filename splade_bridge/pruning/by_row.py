@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from splade_bridge.data.vectors import BoolArray
 from splade_bridge.errors import UsageError
 from splade_bridge.pruning.policy import RowPolicy, check_share, check_whole
 from splade_bridge.pruning.rows import (
-    BoolArray,
     Rows,
     Unit,
     from_least,

@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.quantize import DEFAULT_SCALE
+from splade_bridge.data.vectors import BoolArray
 from splade_bridge.errors import UsageError
-from splade_bridge.pruning.rows import Batch, BoolArray, Rows, Unit
+from splade_bridge.pruning.rows import Batch, Rows, Unit
 
 Keep = Callable[[Rows[Any]], BoolArray]
 """Which postings of some rows stay: bool[nnz]."""

@@ -11,11 +11,11 @@ from typing import Any, Generic, NamedTuple
 import numpy as np
 
 from splade_bridge.data.manifest import Side
-from splade_bridge.data.vectors import row_pointers
+from splade_bridge.data.vectors import BoolArray, counted, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import ExternalProgramError
 from splade_bridge.pruning.policy import Collection, Policy, PruneOptions, Rule
-from splade_bridge.pruning.rows import Batch, BoolArray, Rows, TermOrder, Unit, counted, heaviest
+from splade_bridge.pruning.rows import Batch, Rows, TermOrder, Unit, heaviest
 
 log = logging.getLogger(__name__)
 

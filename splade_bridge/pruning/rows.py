@@ -11,21 +11,21 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from splade_bridge.data.hits import string_ranks
 from splade_bridge.data.vectors import (
+    BoolArray,
     Float32Array,
     ImpactBatch,
     Int32Array,
     Int64Array,
     SparseBatch,
-    row_pointers,
+    counted,
 )
 from splade_bridge.data.vocabulary import Vocabulary
 
 Unit = Literal["weight", "impact"]
 Batch = TypeVar("Batch", SparseBatch, ImpactBatch)
-BoolArray = npt.NDArray[np.bool_]
 
 BLOCK_ROWS = 64
 """Rows that are padded together: a block of usual documents stays in the cache."""
@@ -47,17 +47,10 @@ class TermOrder:
         if self._size != len(self.vocabulary):  # it may go on growing: rank only what is asked
             self._size, self._ranks = len(self.vocabulary), None
             distinct, place = np.unique(ids, return_inverse=True)
-            return _ranked([self.vocabulary[i] for i in distinct.tolist()])[place]
+            return string_ranks(self.vocabulary[i] for i in distinct.tolist())[place]
         if self._ranks is None:
-            self._ranks = _ranked(list(self.vocabulary.terms))
+            self._ranks = string_ranks(self.vocabulary.terms)
         return self._ranks[ids]
-
-
-def _ranked(terms: list[str]) -> Int64Array:
-    ranks = np.empty(len(terms), dtype=np.int64)
-    # Code point order of str is the byte order of UTF-8.
-    ranks[sorted(range(len(terms)), key=terms.__getitem__)] = np.arange(len(terms))
-    return ranks
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,15 +71,11 @@ class Rows(Generic[Batch]):
     @property
     def lengths(self) -> Int64Array:
         """int64[n]: postings of each row."""
-        return np.diff(self.batch.indptr)
+        return self.batch.lengths
 
     def where(self, keep: BoolArray) -> Rows[Batch]:
         """The same rows with only the postings that ``keep`` names."""
-        batch = self.batch
-        indptr = row_pointers(counted(keep, batch.indptr))
-        values = batch.impacts if isinstance(batch, ImpactBatch) else batch.weights
-        kept = type(batch)(batch.ids, indptr, batch.indices[keep], values[keep])  # type: ignore[arg-type]
-        return Rows(kept, self.order)
+        return Rows(self.batch.where(keep), self.order)
 
 
 def key_of(value: float, unit: Unit) -> int:
@@ -105,13 +94,6 @@ def value_of(key: int, unit: Unit) -> float:
 def values_of(keys: Int32Array, unit: Unit) -> Int32Array | Float32Array:
     """The values that have ``keys``."""
     return keys if unit == "impact" else keys.view(np.float32)
-
-
-def counted(mask: BoolArray, indptr: Int64Array) -> Int64Array:
-    """int64[n]: how many postings of each row ``mask`` names."""
-    before = np.zeros(len(mask) + 1, dtype=np.int64)
-    np.cumsum(mask, out=before[1:])
-    return np.diff(before[indptr])
 
 
 def sorted_blocks(indptr: Int64Array, keys: Int32Array) -> Iterator[tuple[slice, Int32Array]]:

@@ -19,7 +19,7 @@ from splade_bridge.data.manifest import (
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.formats.base import ImpactSource
-from splade_bridge.formats.queries import Queries, concatenate
+from splade_bridge.formats.queries import Queries
 from splade_bridge.pruning.policy import Policy, PruneOptions
 from splade_bridge.pruning.pruning import Pruning
 
@@ -140,5 +140,5 @@ def pruned_queries(
         UsageError: see :class:`PrunedSource`.
     """
     source = PrunedSource(lambda: QuerySource(queries), policy, min_terms=min_terms, side="query")
-    batch = concatenate(source.batches())
+    batch = ImpactBatch.concat(source.batches())
     return Queries(queries.path, batch, queries.vocabulary, source.manifest)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from splade_bridge.data.manifest import Manifest, Side
-from splade_bridge.data.store import PART_ROWS, VectorStore, VectorStoreWriter
+from splade_bridge.data.store import VectorStore, VectorStoreWriter
+from splade_bridge.data.vector_set import VectorSet
 from splade_bridge.data.vectors import SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, ExternalProgramError
@@ -18,7 +19,7 @@ Watch = Callable[[Iterator[SparseBatch]], Iterator[SparseBatch]]
 
 
 def prune_store(
-    path: Path,
+    vectors: Path | VectorSet,
     out: Path,
     policies: Sequence[Policy],
     options: PruneOptions,
@@ -27,7 +28,7 @@ def prune_store(
     overwrite: bool = False,
     watch: Watch = iter,
 ) -> Manifest:
-    """Write the store at ``path``, pruned, to ``out``, and check that no row was lost.
+    """Write a store, or vectors in memory, pruned, to ``out``, and check that no row was lost.
 
     Args:
         side: for the manifest; by default what the store's manifest says, else ``document``.
@@ -39,8 +40,9 @@ def prune_store(
             exists.
         ExternalProgramError: the store changed while it was read, or ``out`` cannot be written.
     """
+    path = vectors if isinstance(vectors, Path) else vectors.path
     with staged_folder(out, overwrite=overwrite, inputs=[path]) as folder:
-        store = VectorStore(path)
+        store = VectorStore(vectors) if isinstance(vectors, Path) else vectors
         known = store.manifest
         if not known.counts.postings:
             raise BadInputError(f"its {known.counts.documents:,} rows are all empty", str(path))
@@ -50,7 +52,7 @@ def prune_store(
 
         pruning = Pruning(batches, policies, "weight", options)
         steps = pruning.steps()
-        writer = VectorStoreWriter(folder, store.vocabulary, PART_ROWS)
+        writer = VectorStoreWriter(folder, store.vocabulary)
         for batch in pruning.run(*batches(), steps):
             writer.add(batch)
         side = side or (known.encoding.side if known.encoding else "document")

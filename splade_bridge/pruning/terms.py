@@ -12,10 +12,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from splade_bridge.data.vectors import BoolArray
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.pruning.policy import Collection, Keep, Policy, Rule
-from splade_bridge.pruning.rows import BoolArray, Rows
+from splade_bridge.pruning.rows import Rows
 from splade_bridge.reading import numbered_lines
 
 STOP_WORDS = """

@@ -2,14 +2,92 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.manifest import Manifest, VocabularyInfo
 from splade_bridge.data.quantize import QuantizeOptions, Quantizer
+from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.errors import BadInputError, require
-from splade_bridge.formats.queries import Queries, concatenate
-from splade_bridge.text.corpora import read_texts
+from splade_bridge.formats.queries import Queries, read_queries
+from splade_bridge.text.corpora import Text, read_texts
+
+
+class QueryEncoder:
+    """The query side of a model, loaded once. Calls from several threads wait for one another.
+
+    Args:
+        model: checkpoint, a folder or a name.
+        max_length: in tokens.
+
+    Raises:
+        BadInputError: the model cannot be read.
+    """
+
+    def __init__(
+        self, model: str, quantize: QuantizeOptions | None = None, max_length: int = 256
+    ) -> None:
+        require("encode", "encoding queries")
+        from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
+
+        self._encoder = load_encoder(model, "query", EncodeOptions(max_length=max_length))
+        self._options = quantize or QuantizeOptions()
+        self._lock = Lock()
+
+    def __call__(self, texts: Sequence[Text], source: Path) -> Queries:
+        """The vectors of ``texts``, quantized.
+
+        Args:
+            source: where the texts come from, for messages.
+
+        Raises:
+            BadInputError: there are none.
+        """
+        if not texts:
+            raise BadInputError("holds no queries", str(source))
+        quantizer = Quantizer(self._options)
+        counts = Counts()
+        batches = []
+        with self._lock:
+            stats = self._encoder.stats
+            before = stats.truncated
+            for batch in self._encoder.encode(texts):
+                counts.add(batch)
+                batches.append(quantizer(batch))
+            encoding = self._encoder.info(stats.truncated - before)
+        vocabulary = self._encoder.loaded.vocabulary
+        manifest = Manifest(
+            kind="vectors",
+            vocabulary=VocabularyInfo.of(vocabulary),
+            counts=counts,
+            encoding=encoding,
+            quantization=quantizer.info,
+        )
+        return Queries(source, ImpactBatch.concat(batches), vocabulary, manifest)
+
+
+def load_queries(
+    source: str,
+    model: str | None = None,
+    quantize: QuantizeOptions | None = None,
+    max_length: int = 256,
+) -> Queries:
+    """Queries from text, if there is a ``model`` to encode it, or else pre-encoded.
+
+    Args:
+        source: what :func:`encode_queries` or :func:`.formats.queries.read_queries` takes.
+        model: checkpoint, a folder or a name.
+        quantize: of float weights; None for the defaults of the source.
+        max_length: of a text, in tokens.
+
+    Raises:
+        BadInputError: the queries or the model cannot be read.
+    """
+    if model is None:
+        return read_queries(Path(source), quantize)
+    return encode_queries(source, model, quantize, max_length)
 
 
 def encode_queries(
@@ -25,25 +103,7 @@ def encode_queries(
         BadInputError: the queries or the model cannot be read.
         MissingToolError: the extra ``encode`` is not installed.
     """
-    require("encode", "encoding queries")
-    from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
-
     texts = list(read_texts(source, "queries"))
-    if not texts:
+    if not texts:  # before a model is loaded for nothing
         raise BadInputError("holds no queries", source)
-    encoder = load_encoder(model, "query", EncodeOptions(max_length=max_length))
-    quantizer = Quantizer(quantize or QuantizeOptions())
-    counts = Counts()
-    batches = []
-    for batch in encoder.encode(texts):
-        counts.add(batch)
-        batches.append(quantizer(batch))
-    vocabulary = encoder.loaded.vocabulary
-    manifest = Manifest(
-        kind="vectors",
-        vocabulary=VocabularyInfo.of(vocabulary),
-        counts=counts,
-        encoding=encoder.info(encoder.stats.truncated),
-        quantization=quantizer.info,
-    )
-    return Queries(Path(source), concatenate(batches), vocabulary, manifest)
+    return QueryEncoder(model, quantize, max_length)(texts, Path(source))

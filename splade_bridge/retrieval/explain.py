@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from splade_bridge.engines.base import Searcher
+from splade_bridge.errors import BadInputError
 from splade_bridge.formats.queries import Queries
 
 
@@ -41,3 +42,17 @@ def contributions(
         Contribution(str(searcher.path), doc_id, term, int(weight), impacts.get(term, missing))
         for term, weight in zip(terms, weights, strict=True)
     ]
+
+
+def explain(searcher: Searcher, queries: Queries, query_id: str, doc_id: str) -> list[Contribution]:
+    """Contributions of all terms of a query, the largest first, equal ones by their strings.
+
+    Raises:
+        BadInputError: there is no such query or document.
+    """
+    if query_id not in queries.batch.ids:
+        raise BadInputError(f"no query {query_id!r}", str(queries.path))
+    found = contributions(searcher, queries, queries.batch.ids.index(query_id), doc_id)
+    if found and found[0].impact is None:
+        raise BadInputError(f"no document {doc_id!r}", str(searcher.path))
+    return sorted(found, key=lambda c: (-c.score, c.term))

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from splade_bridge.data.hits import Hits
+from splade_bridge.data.hits import Hits, by_score
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.vectors import ImpactBatch, row_pointers
+from splade_bridge.data.vectors import ImpactBatch
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def fold_passages(
         still, deep = list(range(len(batch))), depth
         while still:
             open_ones = []
-            for i, hits in zip(still, search(_chosen(batch, still), deep), strict=True):
+            for i, hits in zip(still, search(batch.take(still), deep), strict=True):
                 spent[i] += hits.nanoseconds
                 folded[i] = _folded(hits, k, complete=len(hits.doc_ids) < deep)
                 if folded[i] is None:
@@ -82,21 +82,9 @@ def _folded(hits: Hits, k: int, *, complete: bool) -> Hits | None:
         best = {doc_id: score for doc_id, score in best.items() if score > last}
         if len(best) < k:
             return None
-    ranked = sorted(best.items(), key=lambda item: (-item[1], item[0]))[:k]
-    scores = np.array([score for _, score in ranked], dtype=np.int64)
-    return hits._replace(doc_ids=[doc_id for doc_id, _ in ranked], scores=scores)
-
-
-def _chosen(batch: ImpactBatch, rows: list[int]) -> ImpactBatch:
-    if len(rows) == len(batch):
-        return batch
-    found = [batch.row(i) for i in rows]
-    return ImpactBatch(
-        [batch.ids[i] for i in rows],
-        row_pointers([len(indices) for indices, _ in found]),
-        np.concatenate([indices for indices, _ in found]),
-        np.concatenate([impacts for _, impacts in found]),
-    )
+    doc_ids = by_score(best)[:k]
+    scores = np.array([best[doc_id] for doc_id in doc_ids], dtype=np.int64)
+    return hits._replace(doc_ids=doc_ids, scores=scores)
 
 
 def warn_without_passages(manifest: Manifest | None, index: Path) -> None:

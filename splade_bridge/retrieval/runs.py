@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 from splade_bridge.data.hits import Hits
 from splade_bridge.errors import BadInputError
 from splade_bridge.reading import numbered_lines
+from splade_bridge.retrieval.choices import RunFormat as RunFormat
 
-RunFormat = Literal["trec", "msmarco"]
 Run = dict[str, dict[str, float]]
 
 DEFAULT_TAG = "splade-bridge"

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from splade_bridge.data.hits import Hits
+from splade_bridge.data.choices import check_choice
+from splade_bridge.data.hits import Hits, by_score
 from splade_bridge.data.manifest import check_fit
 from splade_bridge.data.quantize import warn_if_inexact
 from splade_bridge.data.vectors import ImpactBatch
@@ -45,8 +46,9 @@ class SearchOptions:
         algorithm: None for the engine's default, ``auto`` for the fastest here.
         max_passage: rank documents by their best passages; see ``passages``.
         two_step: forward store whose full vectors score what the index found.
-        first_query_terms: see :class:`.two_step.TwoStepOptions`; as ``candidates``,
-            it means something with ``two_step`` only.
+        tag: last column of a TREC run, one word.
+        first_query_terms: see :class:`.two_step.TwoStepOptions`; for ``two_step`` only.
+        candidates: of the first of two steps; 1000 if None, or k if that is more.
     """
 
     k: int = 1000
@@ -58,10 +60,15 @@ class SearchOptions:
     max_passage: bool = False
     two_step: Path | None = None
     first_query_terms: int | None = None
-    candidates: int = DEFAULT_CANDIDATES
+    candidates: int | None = None
 
     def __post_init__(self) -> None:
-        if self.two_step is not None and self.candidates < self.k:
+        check_choice("output-format", self.run_format, RunFormat)
+        if len(self.tag.split()) != 1:
+            raise UsageError("--tag must be one word")
+        if self.two_step is None and (self.first_query_terms, self.candidates) != (None, None):
+            raise UsageError("--first-query-terms and --candidates need --two-step FORWARD")
+        if self.candidates is not None and self.candidates < self.k:
             raise UsageError(
                 f"--candidates {self.candidates} cannot give {self.k} documents: at least -k"
             )
@@ -98,10 +105,11 @@ def open_searcher(index: Path, options: SearchOptions) -> Searcher:
     if options.two_step is None:
         return open_index(index)
     forward = ForwardStore(options.two_step)
+    candidates = options.candidates or max(DEFAULT_CANDIDATES, options.k)
     first = open_index(index)
     try:
         return TwoStepSearcher(
-            first, forward, TwoStepOptions(options.candidates, options.first_query_terms)
+            first, forward, TwoStepOptions(candidates, options.first_query_terms)
         )
     except BaseException:
         first.close()
@@ -109,9 +117,9 @@ def open_searcher(index: Path, options: SearchOptions) -> Searcher:
 
 
 def search_to_run(
-    index: Path,
+    index: Path | Searcher,
     queries: Queries,
-    out: Path,
+    out: Path | None,
     options: SearchOptions,
     *,
     latencies: Path | None = None,
@@ -122,6 +130,8 @@ def search_to_run(
     """Search ``index`` and write a run, whole or not at all.
 
     Args:
+        index: a path, or an open index, which stays open.
+        out: None where nothing is to be written, and ``watch`` takes the results.
         latencies: also write ``query id<TAB>milliseconds`` of each retrieval.
         exact_run: a run of the exact results, to tell how much of them was found.
         check_against: the same, but search this index of the full vectors for them.
@@ -133,10 +143,15 @@ def search_to_run(
         ExternalProgramError: the engine died, or answered other queries than it was asked.
         UsageError: an algorithm that the engine does not know.
     """
+    if exact_run is not None and check_against is not None:
+        raise UsageError("--exact-run and --check-against: one of them")
     total_ns, results, without, answered = 0, 0, [], 0
     share = KeptShare({min(KEPT_AT, options.k), options.k})
     with contextlib.ExitStack() as stack:
-        searcher = stack.enter_context(open_searcher(index, options))
+        if isinstance(index, Searcher):
+            searcher = index
+        else:
+            searcher = stack.enter_context(open_searcher(index, options))
         # First, and to its end: a second search beside the one that is timed would slow it.
         exact: list[list[str]] = []
         if exact_run is not None:
@@ -144,12 +159,15 @@ def search_to_run(
         elif check_against is not None:
             exact = _from_index(check_against, queries, options)
         algorithm, qd_flops, stream = _ranked(searcher, queries, options, options.algorithm)
-        run = stack.enter_context(atomic_writer(out))
+        run = stack.enter_context(atomic_writer(out)) if out else None
         times = stack.enter_context(atomic_writer(latencies)) if latencies else None
         for query_id, hits in zip(queries.batch.ids, watch(stream), strict=True):
             if hits.query_id != query_id:
-                raise ExternalProgramError(f"{index}: answered {hits.query_id}, not {query_id}")
-            write_hits(run, hits, options.run_format, options.tag)
+                raise ExternalProgramError(
+                    f"{searcher.path}: answered {hits.query_id}, not {query_id}"
+                )
+            if run:
+                write_hits(run, hits, options.run_format, options.tag)
             if times:
                 times.write(f"{query_id}\t{hits.nanoseconds / 1e6:.6f}\n".encode())
             if exact:
@@ -200,8 +218,7 @@ def _from_run(path: Path, query_ids: list[str]) -> list[list[str]]:
     run = read_run(path)
     if not any(query_id in run for query_id in query_ids):
         raise MismatchError(f"{path}: holds none of the queries")
-    found = (run.get(query_id, {}) for query_id in query_ids)
-    return [sorted(s, key=lambda doc_id: (-s[doc_id], doc_id)) for s in found]
+    return [by_score(run.get(query_id, {})) for query_id in query_ids]
 
 
 def _from_index(path: Path, queries: Queries, options: SearchOptions) -> list[list[str]]:

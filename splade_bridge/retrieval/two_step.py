@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from splade_bridge.data.hits import Hits
-from splade_bridge.data.vectors import ImpactBatch, Int64Array, row_pointers
+from splade_bridge.data.hits import Hits, best
+from splade_bridge.data.vectors import ImpactBatch, Int64Array
 from splade_bridge.engines.base import Searcher
 from splade_bridge.errors import MismatchError, UsageError
 from splade_bridge.formats.forward import ForwardStore
@@ -85,16 +85,7 @@ class TwoStepSearcher(Searcher):
         if self.options.first_query_terms is not None:
             rows = Rows(queries, self._order)
             queries = rows.where(TopK(self.options.first_query_terms).keep(rows, "impact")).batch
-        targets = self._in_first[queries.indices]
-        known = targets >= 0
-        row = np.repeat(np.arange(len(queries)), np.diff(queries.indptr))[known]
-        order = np.lexsort((targets[known], row))
-        return ImpactBatch(
-            queries.ids,
-            row_pointers(np.bincount(row, minlength=len(queries))),
-            targets[known][order],
-            queries.impacts[known][order],
-        )
+        return queries.remap(self._in_first)
 
     def _depth(self, k: int) -> int:
         return max(k, self.options.candidates)
@@ -120,7 +111,12 @@ class TwoStepSearcher(Searcher):
                 "it: export the vectors that the index was pruned from"
             )
         scores = self.forward.scores(rows, terms, weights)
-        order = _best(scores, hits.doc_ids, k)
+        found = np.flatnonzero(scores > 0)
+
+        def names(places: Int64Array) -> np.ndarray:
+            return np.array([hits.doc_ids[i] for i in found[places].tolist()])
+
+        order = found[best(scores[found], k, names)]
         doc_ids = [hits.doc_ids[i] for i in order.tolist()]
         spent = hits.nanoseconds + time.perf_counter_ns() - started
         return Hits(hits.query_id, doc_ids, scores[order], spent)
@@ -141,22 +137,6 @@ class TwoStepSearcher(Searcher):
     def close(self) -> None:
         """Close the index."""
         self.first.close()
-
-
-def _best(scores: Int64Array, doc_ids: list[str], k: int) -> Int64Array:
-    """The places of the best ``k`` scores above 0, those of equal scores in the order of ids."""
-    order = np.flatnonzero(scores > 0)
-    if len(order) > k:
-        worst = np.partition(scores[order], len(order) - k)[len(order) - k]
-        order = order[scores[order] >= worst]
-    order = order[np.argsort(-scores[order], kind="stable")]
-    # Comparing strings is what takes time, so only those of equal scores are.
-    same = np.diff(scores[order]) == 0
-    tied = np.append(same, False) | np.append(False, same)
-    places = order[tied]
-    names = np.array([doc_ids[i] for i in places.tolist()], dtype=str)
-    order[tied] = places[np.lexsort((names, -scores[places]))]
-    return order[:k]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ a folder of such files, ``-`` for JSON lines on stdin.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -129,9 +129,15 @@ def _json_lines(path: Path, options: CorpusOptions) -> Iterator[Text]:
         yield _from_record(json_object(line, place), place, options)
 
 
-def _from_record(record: dict[str, Any], place: str, options: CorpusOptions) -> Text:
-    id_field = _field(record, options.id_field, ID_FIELDS, "id", place)
-    text_field = _field(record, options.text_field, TEXT_FIELDS, "text", place)
+def _from_record(
+    record: Mapping[Any, Any],
+    place: str,
+    options: CorpusOptions,
+    id_fields: tuple[str, ...] = ID_FIELDS,
+    text_fields: tuple[str, ...] = TEXT_FIELDS,
+) -> Text:
+    id_field = _field(record, options.id_field, id_fields, "id", place)
+    text_field = _field(record, options.text_field, text_fields, "text", place)
     body, title = record[text_field], record.get(options.title_field)
     for name, value in ((text_field, body), (options.title_field, title)):
         if value is not None and not isinstance(value, str):
@@ -141,7 +147,7 @@ def _from_record(record: dict[str, Any], place: str, options: CorpusOptions) -> 
 
 
 def _field(
-    record: dict[str, Any], wanted: str | None, usual: tuple[str, ...], what: str, place: str
+    record: Mapping[Any, Any], wanted: str | None, usual: tuple[str, ...], what: str, place: str
 ) -> str:
     for name in (wanted,) if wanted else usual:
         if name in record:
@@ -213,6 +219,47 @@ def _ir_datasets(name: str, role: Role) -> Iterator[Text]:
             yield Text(checked_id(key, place), text.strip(), place)
     except (OSError, RuntimeError) as error:
         raise ExternalProgramError(f"{name}: ir_datasets could not read it ({error})") from error
+
+
+FRAME_IDS: dict[Role, tuple[str, ...]] = {
+    "documents": ("docno", "doc_id"),
+    "queries": ("qid", "query_id"),
+}
+"""Names of the id in records that are in memory, beside those of files: PyTerrier's and
+ir_datasets'."""
+
+
+def texts_in_memory(
+    items: Iterable[Any], role: Role = "documents", options: CorpusOptions = CorpusOptions()
+) -> Iterator[Text]:
+    """Texts that are in memory already.
+
+    Args:
+        items: ``(id, text)``; records by the field names of files, PyTerrier or ir_datasets; or
+            strings, whose ids are ``"0"``, ``"1"`` and so on.
+
+    Raises:
+        BadInputError: an item is none of these, or its id was there before; it is named by its
+            place, from 1.
+    """
+    return _unique(_items(items, role, options))
+
+
+def _items(items: Iterable[Any], role: Role, options: CorpusOptions) -> Iterator[Text]:
+    ids = (*ID_FIELDS, *FRAME_IDS[role])
+    fields = TEXT_FIELDS if role == "documents" else (*TEXT_FIELDS, "query")
+    for number, item in enumerate(items, start=1):
+        place = f"{'document' if role == 'documents' else 'query'} {number}"
+        if isinstance(item, str):
+            yield Text(str(number - 1), item.strip(), place)
+        elif isinstance(item, Mapping):
+            yield _from_record(item, place, options, ids, fields)
+        elif isinstance(item, tuple | list) and len(item) == 2 and isinstance(item[1], str):
+            yield Text(checked_id(item[0], place), item[1].strip(), place)
+        else:
+            raise BadInputError(
+                f"a text is a string, (id, text) or a record, not {str(item)[:60]!r}", place
+            )
 
 
 def _unique(texts: Iterator[Text]) -> Iterator[Text]:

@@ -25,11 +25,11 @@ import orjson
 from splade_bridge.data.manifest import base_tools, check_fit
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.engines.base import BuildOptions, Searcher
-from splade_bridge.engines.registry import engine, open_index
+from splade_bridge.engines.registry import EngineName, engine, open_index
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files import atomic_writer, sha256_file
 from splade_bridge.formats.detect import open_source
-from splade_bridge.formats.queries import Queries, concatenate, read_queries
+from splade_bridge.formats.queries import Queries, read_queries
 from splade_bridge.outputs import MANIFEST, check_output
 from splade_bridge.retrieval.encode_queries import encode_queries
 from splade_bridge.retrieval.runs import read_run
@@ -81,7 +81,7 @@ class MineOptions:
     corpus: str | None = None
     model: str | None = None
     query_vectors: Path | None = None
-    engine: str = "exact"
+    engine: EngineName = "exact"
     algorithm: str | None = None
     threads: int = 1
     max_length: int = 256
@@ -320,7 +320,7 @@ def _encoded_queries(
         )
     return Queries(
         queries.path,
-        concatenate(queries.batch.rows(rows[q], rows[q] + 1) for q in positives),
+        queries.batch.take([rows[q] for q in positives]),
         queries.vocabulary,
         queries.manifest,
     )

@@ -397,13 +397,12 @@ def _sparse(options: ScoreOptions, model: str) -> Scorer:
         vector = np.zeros(len(query_side.loaded.vocabulary), dtype=np.float64)
         scores = np.zeros(len(pairs))
         for row in range(len(queries)):
-            part = slice(int(left.indptr[row]), int(left.indptr[row + 1]))
-            vector[left.indices[part]] = left.weights[part]
+            terms, weights = left.row(row)
+            vector[terms] = weights
             for at in np.flatnonzero(query_rows == row).tolist():
-                document = int(document_rows[at])
-                held = slice(int(right.indptr[document]), int(right.indptr[document + 1]))
-                scores[at] = vector[right.indices[held]] @ right.weights[held]
-            vector[left.indices[part]] = 0.0
+                held, values = right.row(int(document_rows[at]))
+                scores[at] = vector[held] @ values
+            vector[terms] = 0.0
         return list(map(float, scores))
 
     return run

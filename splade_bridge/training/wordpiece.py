@@ -13,7 +13,15 @@ from typing import Any, TextIO
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files import staged_folder
 
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+ROLES = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
+"""Special tokens by what transformers calls them."""
+SPECIAL = tuple(ROLES.values())
 
 CAPITAL = r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})"
 """Where ``TemporaryDirectory`` and ``HTTPServer`` fall into words."""
@@ -75,11 +83,7 @@ def train_wordpiece(
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=_backend(Tokenizer(model), normalize),
         model_max_length=max_length,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        mask_token="[MASK]",
+        **ROLES,
     )
     with staged_folder(out, overwrite=overwrite) as folder:
         wrapped.save_pretrained(folder)

@@ -2,7 +2,8 @@ package splade_bridge;
 
 import java.io.BufferedInputStream;
 import java.io.IOException;
-import java.nio.charset.StandardCharsets;
+import java.io.InputStream;
+import java.io.OutputStream;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -11,58 +12,33 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
-import org.apache.lucene.analysis.TokenStream;
-import org.apache.lucene.analysis.tokenattributes.BytesTermAttribute;
-import org.apache.lucene.analysis.tokenattributes.TermFrequencyAttribute;
-import org.apache.lucene.document.BinaryDocValuesField;
-import org.apache.lucene.document.Document;
-import org.apache.lucene.document.Field;
-import org.apache.lucene.document.FieldType;
-import org.apache.lucene.document.StringField;
-import org.apache.lucene.index.IndexOptions;
-import org.apache.lucene.index.IndexWriter;
-import org.apache.lucene.index.IndexWriterConfig;
-import org.apache.lucene.store.FSDirectory;
 import org.apache.lucene.util.BytesRef;
 
-/**
- * Writes an impact index from rows on stdin, with the fields that Anserini writes: id (stored, and
- * as doc values) and contents (documents and frequencies, with norms). An impact becomes a term
- * frequency through TermFrequencyAttribute; no term is ever written twice.
- */
+/** Writes an impact index from an impact stream; its statistics are the answer. */
 final class BuildIndex {
   private BuildIndex() {}
 
-  static void run(String path, int threads, int bufferMegabytes) throws Exception {
-    FieldType type = new FieldType();
-    type.setIndexOptions(IndexOptions.DOCS_AND_FREQS);
-    type.freeze();
-    IndexWriterConfig config =
-        new IndexWriterConfig()
-            .setOpenMode(IndexWriterConfig.OpenMode.CREATE)
-            .setSimilarity(new ImpactSimilarity())
-            .setRAMBufferSizeMB(bufferMegabytes)
-            .setUseCompoundFile(false);
-    try (FSDirectory directory = FSDirectory.open(Path.of(path));
-        IndexWriter writer = new IndexWriter(directory, config)) {
-      Frames frames = new Frames(new BufferedInputStream(System.in, 1 << 20));
+  static void run(
+      Path folder, int threads, int bufferMegabytes, InputStream requests, OutputStream answers)
+      throws Exception {
+    try (NewIndex index = new NewIndex(folder, new ImpactSimilarity(), bufferMegabytes)) {
+      InputStream in = new BufferedInputStream(requests, 1 << 20);
+      Frames frames = new Frames(in);
       if (threads == 1) { // keeps the order of the input
         for (Frames.Rows rows = frames.next(); rows != null; rows = frames.next()) {
-          add(writer, frames, rows, type, new ImpactStream());
+          add(index, terms(frames, rows), rows);
         }
       } else {
-        addInParallel(writer, frames, type, threads - 1); // this one reads and looks terms up
+        addInParallel(index, frames, threads - 1); // this one reads and looks terms up
       }
-      writer.commit();
-      writer.forceMerge(1);
-      writer.commit();
+      Main.endWith(in);
+      Answer held = index.finish();
+      answers.write(held.array(), 0, held.size());
     }
-    ReadIndex.stats(path);
   }
 
   /** One writer keeps the order of the input; each further one makes segments that are merged. */
-  private static void addInParallel(IndexWriter writer, Frames frames, FieldType type, int writers)
-      throws Exception {
+  private static void addInParallel(NewIndex index, Frames frames, int writers) throws Exception {
     ThreadPoolExecutor pool =
         new ThreadPoolExecutor(
             writers, writers, 0, TimeUnit.SECONDS, new ArrayBlockingQueue<>(2 * writers),
@@ -71,14 +47,11 @@ final class BuildIndex {
     for (Frames.Rows rows = frames.next(); rows != null; rows = frames.next()) {
       Frames.Rows block = rows;
       // Terms are looked up here: the table grows while other threads work.
-      BytesRef[] terms = new BytesRef[block.terms.length];
-      for (int i = 0; i < terms.length; i++) {
-        terms[i] = frames.term(block.terms[i]);
-      }
+      BytesRef[] terms = terms(frames, block);
       open.add(
           pool.submit(
               () -> {
-                add(writer, terms, block, type, new ImpactStream());
+                add(index, terms, block);
                 return null;
               }));
       open.removeIf(f -> f.isDone() && succeeded(f));
@@ -106,60 +79,19 @@ final class BuildIndex {
     }
   }
 
-  private static void add(
-      IndexWriter writer, Frames frames, Frames.Rows rows, FieldType type, ImpactStream stream)
-      throws IOException {
+  private static BytesRef[] terms(Frames frames, Frames.Rows rows) {
     BytesRef[] terms = new BytesRef[rows.terms.length];
     for (int i = 0; i < terms.length; i++) {
       terms[i] = frames.term(rows.terms[i]);
     }
-    add(writer, terms, rows, type, stream);
+    return terms;
   }
 
-  private static void add(
-      IndexWriter writer, BytesRef[] terms, Frames.Rows rows, FieldType type, ImpactStream stream)
-      throws IOException {
+  private static void add(NewIndex index, BytesRef[] terms, Frames.Rows rows) throws IOException {
+    FrequencyStream stream = new FrequencyStream();
     for (int i = 0; i < rows.ids.length; i++) {
-      String id = new String(rows.ids[i], StandardCharsets.UTF_8);
       stream.set(terms, rows.impacts, rows.start[i], rows.start[i + 1]);
-      Document document = new Document();
-      document.add(new StringField("id", id, Field.Store.YES));
-      document.add(new BinaryDocValuesField("id", new BytesRef(rows.ids[i])));
-      document.add(new Field("contents", stream, type));
-      try {
-        writer.addDocument(document);
-      } catch (IllegalArgumentException e) {
-        throw new IOException("document " + id + ": " + e.getMessage(), e);
-      }
-    }
-  }
-
-  /** The terms of one row, each once, with its impact as the frequency. */
-  private static final class ImpactStream extends TokenStream {
-    private final BytesTermAttribute term = addAttribute(BytesTermAttribute.class);
-    private final TermFrequencyAttribute frequency = addAttribute(TermFrequencyAttribute.class);
-    private BytesRef[] terms;
-    private int[] impacts;
-    private int at;
-    private int end;
-
-    void set(BytesRef[] terms, int[] impacts, int start, int end) {
-      this.terms = terms;
-      this.impacts = impacts;
-      this.at = start;
-      this.end = end;
-    }
-
-    @Override
-    public boolean incrementToken() {
-      if (at == end) {
-        return false;
-      }
-      clearAttributes();
-      term.setBytesRef(terms[at]);
-      frequency.setTermFrequency(impacts[at]);
-      at++;
-      return true;
+      index.add(rows.ids[i], stream);
     }
   }
 }

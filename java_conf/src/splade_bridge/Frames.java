@@ -10,7 +10,7 @@ import java.util.ArrayList;
 import java.util.List;
 import org.apache.lucene.util.BytesRef;
 
-/** Reads the stream that splade_bridge/formats/bulk.py writes, and checks its closing counts. */
+/** Reads the stream that splade_bridge/engines/impact_stream.py writes, and checks its closing counts. */
 final class Frames {
   private static final byte[] MAGIC = {'S', 'B', 'I', 'M', 'P', 'C', 'T', '1'};
   private static final int TERMS = 1;

@@ -1,0 +1,114 @@
+"""What every command has: ``-v``, a check of its places, and a Ctrl-C that is an error of ours."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import sys
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import typer
+
+from splade_bridge.cli.options import READS, WRITES, Use, Verbose
+from splade_bridge.errors import Interrupted
+
+
+def complete(command: Callable[..., None]) -> Callable[..., None]:
+    """``command`` with ``-v``, the program's own ``--json`` and ``-v``, and its places checked.
+
+    An output that is or contains what another argument names is refused before anything is done.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    parameters = dict(signature.parameters)
+    uses = {name: use_of(p.annotation) for name, p in parameters.items()}
+    choices = {n for n, p in parameters.items() if choice_of(p.annotation) is not None}
+    for name in choices:
+        parameters[name] = parameters[name].replace(annotation=_enum(parameters[name].annotation))
+    takes_context = "context" in parameters
+    for name, annotation, default in (
+        ("verbose", Verbose, False),
+        ("context", typer.Context, inspect.Parameter.empty),
+    ):
+        parameters[name] = inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+        )
+
+    @functools.wraps(command)
+    def run(*, context: typer.Context, verbose: bool, **given: Any) -> None:
+        program = context.find_root().params
+        log_to_stderr(verbose=verbose or bool(program.get("verbose")))
+        given["json"] = given["json"] or bool(program.get("json"))
+        for name in choices & given.keys():
+            given[name] = given[name] and [choice.value for choice in given[name]]
+        if takes_context:
+            given["context"] = context
+        try:
+            _check_places(given, uses)
+            command(**given)
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted; nothing half-written is left") from None
+
+    run.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters.values()}
+    return run
+
+
+def log_to_stderr(*, verbose: bool) -> None:
+    """Warnings as lines of stderr; with ``verbose`` what is done, too."""
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(levelname)s: %(message)s",
+        stream=sys.stderr,
+        force=True,
+    )
+    # The space that sorting takes is stated before it is taken, and what was fetched always.
+    for name in ("splade_bridge.data.invert", "splade_bridge.engines.jars"):
+        logging.getLogger(name).setLevel(logging.INFO)
+    logging.addLevelName(logging.WARNING, "warning")
+    logging.addLevelName(logging.INFO, "info")
+
+
+def use_of(annotation: Any) -> Use | None:
+    """Whether a parameter names what is read or what is written; None for neither.
+
+    A path is read if its annotation does not say otherwise.
+    """
+    if get_origin(annotation) is Annotated:
+        marks = [m for m in annotation.__metadata__ if isinstance(m, Use)]
+        return marks[0] if marks else use_of(get_args(annotation)[0])
+    if annotation is Path or Path in get_args(annotation):
+        return READS
+    return None
+
+
+def choice_of(annotation: Any) -> Any:
+    """The Literal of a parameter that is a list of choices; None for any other parameter."""
+    if get_origin(annotation) is not Annotated:
+        return None
+    kinds = [annotation.__origin__, *get_args(annotation.__origin__)]
+    listed = [get_args(kind)[0] for kind in kinds if get_origin(kind) is list]
+    return listed[0] if listed and get_origin(listed[0]) is Literal else None
+
+
+def _enum(annotation: Any) -> Any:
+    """The same parameter as a list of members of an Enum: Typer takes no list of Literals."""
+    values = get_args(choice_of(annotation))
+    enum: Any = Enum("Choice", {value: value for value in values})  # type: ignore[misc]
+    return Annotated[list[enum] | None, *annotation.__metadata__]
+
+
+def _check_places(given: dict[str, Any], uses: dict[str, Use | None]) -> None:
+    """Refuse outputs that are or contain what any other argument names."""
+    from splade_bridge.outputs import check_inputs
+
+    places: dict[Use, list[Path]] = {READS: [], WRITES: []}
+    for name, value in given.items():
+        use = uses.get(name)
+        if use is not None and value is not None:
+            places[use] += map(Path, value if isinstance(value, list | tuple) else [value])
+    for output in places[WRITES]:
+        check_inputs(output, places[READS])

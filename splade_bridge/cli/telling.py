@@ -1,0 +1,64 @@
+"""What commands say: results on stdout, everything for people on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any
+
+import typer
+
+
+def print_json(content: Any) -> None:
+    """One object on stdout, for scripts; docs/json.md and ``cli/schemas.py`` describe each."""
+    import orjson
+
+    options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
+    sys.stdout.buffer.write(orjson.dumps(content, default=str, option=options) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def note(message: str) -> None:
+    """One line for people, on stderr: stdout belongs to data."""
+    typer.echo(message, err=True)
+
+
+def watching(what: str) -> Any:
+    """A bar that says ``what``, for the ``watch`` of what reads or builds."""
+    return partial(_watch, what)
+
+
+def _watch(what: str, items: Iterable[Any], total: int | None = None) -> Iterator[Any]:
+    return progress(items, what, total)
+
+
+def progress(items: Iterable[Any], what: str, total: int | None = None) -> Iterator[Any]:
+    """``items`` with a bar on stderr where that is a terminal.
+
+    Each item that has a length counts as that many.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task(what, total=total)
+        for item in items:
+            yield item
+            bar.advance(
+                task, 1 if isinstance(item, tuple) or not hasattr(item, "__len__") else len(item)
+            )

@@ -1,0 +1,202 @@
+"""A corpus into a vector store, as ``splade-bridge encode`` is told; the model is loaded last."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from splade_bridge.data.choices import Side, check_choice
+from splade_bridge.encoding.choices import Cluster, DType, LongMode, Pooling, QueryMode
+from splade_bridge.encoding.shards import Shard
+from splade_bridge.errors import UsageError, require
+from splade_bridge.outputs import MANIFEST, PLAN, check_output
+from splade_bridge.reading import STDIO
+from splade_bridge.text.corpora import Corpus, CorpusOptions, Role, corpus_files
+
+if TYPE_CHECKING:
+    from splade_bridge.data.manifest import Manifest
+    from splade_bridge.encoding.encoder import EncodeStats
+    from splade_bridge.encoding.runner import Runner
+    from splade_bridge.encoding.worker import EncoderSpec
+
+DEFAULT_PART_ROWS = 8192
+
+
+def model_of(
+    side: Side,
+    model: str | None = None,
+    query_model: str | None = None,
+    document_model: str | None = None,
+) -> str:
+    """The checkpoint that encodes ``side``: its own one, or the one of both sides.
+
+    Raises:
+        UsageError: there is none.
+    """
+    wanted = (query_model if side == "query" else document_model) or model
+    if wanted is None:
+        raise UsageError(f"no model: pass --model, or --{side}-model")
+    return wanted
+
+
+def role_of(side: Side) -> Role:
+    """What the texts of ``side`` are."""
+    return "queries" if side == "query" else "documents"
+
+
+def encode_corpus(
+    corpus: str,
+    out: Path,
+    model: str,
+    *,
+    side: Side = "document",
+    max_length: int | None = 256,
+    pooling: Pooling | None = None,
+    query_mode: QueryMode = "model",
+    dtype: DType = "auto",
+    batch_tokens: int | None = None,
+    long: LongMode = "truncate",
+    stride: int | None = None,
+    devices: str = "auto",
+    threads: int | None = None,
+    shard: str | None = None,
+    cluster: Cluster | None = None,
+    cluster_address: str | None = None,
+    workers: int | None = None,
+    part_rows: int = DEFAULT_PART_ROWS,
+    fields: CorpusOptions = CorpusOptions(),
+    overwrite: bool = False,
+    progress: bool = False,
+) -> tuple[Manifest, EncodeStats]:
+    """Encode ``corpus`` into a vector store at ``out``, or go on with one that was stopped.
+
+    Args:
+        corpus: what :func:`splade_bridge.text.corpora.read_texts` reads.
+        model: checkpoint, a folder or a hub name; see :func:`model_of`.
+        max_length, pooling, query_mode, dtype, batch_tokens, threads: see
+            :class:`splade_bridge.encoding.encoder.EncodeOptions`.
+        long, stride: see :class:`splade_bridge.encoding.passages.LongOptions`.
+        devices: see :func:`splade_bridge.encoding.devices.parse_devices`; more than one are a
+            process each.
+        shard: ``i/n``: every n-th part from part i on.
+        cluster: encode on a Ray cluster, with ``cluster_address`` of its head and ``workers``.
+        part_rows: texts of a part.
+        fields: of records, where they have not the usual names.
+        progress: show a bar on stderr, if that is a terminal.
+
+    Returns:
+        The manifest of the store, and what was done by this call.
+
+    Raises:
+        BadInputError: a bad record, no texts, no such model, or a corpus that changed.
+        UsageError: options that do not fit together, or ``out`` exists.
+        MissingToolError: Ray or a GPU is asked for and not there.
+        ExternalProgramError: ``out`` cannot be written, or a process died.
+        Interrupted: by the user; finished parts stay.
+    """
+    for name, value, choices in (
+        ("side", side, Side),
+        ("pooling", pooling or "max", Pooling),
+        ("query-mode", query_mode, QueryMode),
+        ("dtype", dtype, DType),
+        ("long", long, LongMode),
+        ("cluster", cluster or "ray", Cluster),
+    ):
+        check_choice(name, value, choices)
+    if cluster is None and (cluster_address, workers) != (None, None):
+        raise UsageError("--cluster-address and --workers are for --cluster ray")
+    if cluster and Path(corpus) == STDIO:
+        raise UsageError("--cluster ray reads the corpus in a process of its own: name a file")
+    if cluster and devices not in ("auto", "cpu", "cuda"):
+        raise UsageError("--devices with --cluster ray is auto, cpu or cuda; see --workers")
+    chosen = None if shard is None else Shard.parse(shard)
+    # Before a model is loaded for nothing; an unfinished output is gone on with.
+    if (out / MANIFEST).exists() or not (out / PLAN).exists():
+        check_output(out, overwrite=overwrite)
+    role = role_of(side)
+    source = Corpus(corpus, role, fields)
+    files = corpus_files(corpus, role)
+
+    require("encode", "encoding")
+    from splade_bridge.encoding.encoder import EncodeOptions
+    from splade_bridge.encoding.passages import LongOptions
+    from splade_bridge.encoding.progress import known_count, progress_bar
+    from splade_bridge.encoding.runner import fill_store, not_empty
+    from splade_bridge.encoding.worker import EncoderSpec
+
+    options = EncodeOptions(max_length, pooling, dtype, batch_tokens, devices, threads, query_mode)
+    spec = EncoderSpec(model, side, options, LongOptions(long, stride))
+    # Before a model is loaded; a cluster reads the corpus anew.
+    texts = not_empty(source if cluster else iter(source), corpus)
+    with contextlib.ExitStack() as stack:
+        runner = stack.enter_context(_runner(spec, cluster, cluster_address, workers))
+        bar = progress_bar(
+            known_count(corpus, role), lambda: runner.stats, shown=None if progress else False
+        )
+        manifest = fill_store(
+            runner,
+            texts,
+            out,
+            corpus=corpus,
+            files=files,
+            shard=chosen,
+            overwrite=overwrite,
+            part_rows=part_rows,
+            progress=stack.enter_context(bar),
+        )
+        return manifest, runner.stats
+
+
+@contextlib.contextmanager
+def _runner(
+    spec: EncoderSpec, cluster: Cluster | None, address: str | None, workers: int | None
+) -> Iterator[Runner]:
+    """Who encodes: a cluster, a process for each of several devices, or this process."""
+    from splade_bridge.encoding.devices import DeviceRunner, parse_devices
+    from splade_bridge.encoding.ray_job import RayRunner
+    from splade_bridge.encoding.runner import LocalRunner
+
+    if cluster:
+        with RayRunner(spec, address=address, workers=workers) as on_cluster:
+            yield on_cluster
+    elif len(names := parse_devices(spec.options.device)) > 1:
+        with DeviceRunner(spec, names) as on_devices:
+            yield on_devices
+    else:
+        alone = replace(spec, options=replace(spec.options, device=names[0]))
+        yield LocalRunner(alone.load())
+
+
+@contextlib.contextmanager
+def encoded(
+    source: str, model: str, *, side: Side = "document", near: Path, progress: bool = False
+) -> Iterator[Path]:
+    """A vector store of the texts of ``source``, which is gone when the context ends.
+
+    Args:
+        source: what :func:`splade_bridge.text.corpora.read_texts` reads.
+        model: checkpoint, a folder or a hub name.
+        near: folder that it lies in meanwhile; it is made where it is missing.
+        progress: show a bar on stderr, if that is a terminal.
+
+    Raises:
+        BadInputError: the texts or the model cannot be read.
+    """
+    require("encode", "encoding")
+    from splade_bridge.encoding.encoder import load_encoder
+    from splade_bridge.encoding.progress import progress_bar
+    from splade_bridge.encoding.runner import encode_to_store
+    from splade_bridge.text.corpora import read_texts
+
+    near.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="splade-bridge-", dir=near) as scratch:
+        vectors = Path(scratch) / "vectors"
+        texts = read_texts(source, role_of(side))
+        encoder = load_encoder(model, side)
+        with progress_bar(shown=None if progress else False) as bar:
+            encode_to_store(texts, encoder, vectors, corpus=source, progress=bar)
+        yield vectors

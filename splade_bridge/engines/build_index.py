@@ -1,0 +1,56 @@
+"""From any source of vectors to an index of any engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from splade_bridge.data.manifest import Manifest, QuantizationInfo
+from splade_bridge.data.quantize import QuantizeOptions
+from splade_bridge.engines.base import BuildOptions
+from splade_bridge.engines.registry import EngineName
+from splade_bridge.engines.registry import engine as engine_of
+from splade_bridge.formats.base import Watch, watched
+from splade_bridge.formats.choices import SourceFormat
+from splade_bridge.formats.detect import open_source
+from splade_bridge.outputs import check_output
+
+
+def build_index(
+    source: Path,
+    out: Path,
+    engine: EngineName,
+    *,
+    engine_options: Any = None,
+    source_format: SourceFormat | None = None,
+    quantize: QuantizeOptions | None = None,
+    options: BuildOptions = BuildOptions(),
+    overwrite: bool = False,
+    watch: Watch | None = None,
+) -> tuple[Manifest, QuantizationInfo | None]:
+    """Index ``source`` in a new folder ``out``, and check that it holds all of it.
+
+    Args:
+        source, source_format, quantize: see :func:`splade_bridge.formats.detect.open_source`.
+        engine_options: an instance of the engine's own options; None for the defaults.
+        watch: wraps the stream of batches, with their number if known, for a progress bar.
+
+    Returns:
+        The manifest, and what quantizing lost by this call (None where the source held impacts).
+
+    Raises:
+        BadInputError, ExternalProgramError, MissingToolError, UsageError: see
+            :meth:`splade_bridge.engines.base.Engine.build`.
+    """
+    check_output(out, overwrite=overwrite, inputs=[source])
+    impacts = open_source(
+        source,
+        source_format=source_format,
+        quantize=quantize,
+        memory=options.memory,
+        temporary=out.parent if out.parent.exists() else None,
+    )
+    builder = engine_of(engine, engine_options)
+    manifest = builder.build(watched(impacts, watch), out, options, overwrite=overwrite)
+    inherited = impacts.manifest.quantization if impacts.manifest else None
+    return manifest, manifest.quantization if manifest.quantization != inherited else None

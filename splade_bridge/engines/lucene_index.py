@@ -1,0 +1,223 @@
+"""What is asked of an open Lucene index, in the frames of OpenIndex.java."""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from splade_bridge.data.closing import Closing
+from splade_bridge.data.vectors import Float32Array, Int64Array, row_pointers
+from splade_bridge.engines.jars import Lucene, lucene_for_reading
+from splade_bridge.engines.java_worker import Call, JavaWorker
+from splade_bridge.errors import BadInputError, ExternalProgramError, SpladeBridgeError
+
+SEARCH_HEAP = 1 << 30
+TERMS_A_REQUEST = 100_000
+
+SEARCH, IMPACTS, TERMS, FREQUENCIES, STORED, STATISTICS = range(1, 7)
+
+
+class Scoring(NamedTuple):
+    """How an index is scored.
+
+    Attributes:
+        kind: 0 for query weight times stored frequency, 1 for BM25, 2 for BM25 as Anserini's run
+            files have it: four decimals, and ties told apart by millionths.
+    """
+
+    kind: int = 0
+    k1: float = 0.0
+    b: float = 0.0
+
+
+class Query(NamedTuple):
+    """Terms and their weights; a term twice counts twice."""
+
+    id: str
+    terms: Sequence[bytes]
+    weights: npt.ArrayLike
+
+
+class Found(NamedTuple):
+    """The answer to a query: by score descending, then id ascending by code point.
+
+    Attributes:
+        scores: float32, one a document.
+        nanoseconds: of the search alone.
+    """
+
+    query_id: str
+    doc_ids: list[str]
+    scores: Float32Array
+    nanoseconds: int
+
+
+class Statistics(NamedTuple):
+    """What an index says that it holds.
+
+    Attributes:
+        ids: different ones.
+        frequencies: the sum of impacts, or tokens.
+        terms: different ones.
+    """
+
+    documents: int
+    ids: int
+    postings: int
+    frequencies: int
+    terms: int
+
+    @classmethod
+    def unpack(cls, content: bytes) -> Statistics:
+        """From a helper's answer."""
+        return cls(*struct.unpack("<5q", content))
+
+
+class LuceneIndex(Closing):
+    """An open index in a JVM, which is started when it is first asked, and again if it died.
+
+    Any thread may call any method; a search may be left half-read.
+
+    Args:
+        path: the folder of the index.
+        lucene: what opens it; None for the newest of those found that can.
+
+    Raises:
+        BadInputError: from any method: the folder holds no index that can be read.
+        ExternalProgramError: from any method: the JVM died.
+    """
+
+    def __init__(self, path: Path, lucene: Lucene | None = None) -> None:
+        self.path = path
+        self.lucene = lucene_for_reading(path) if lucene is None else lucene
+        self._starting = threading.Lock()
+        self._worker: JavaWorker | None = None
+
+    def worker(self) -> JavaWorker:
+        """The one that is alive."""
+        with self._starting:
+            if self._worker is not None and self._worker.dead:
+                self._worker.close()
+                self._worker = None
+            if self._worker is None:
+                self._worker = JavaWorker(
+                    self.path, self.lucene.class_path, SEARCH_HEAP, self._refused
+                )
+            return self._worker
+
+    def _refused(self, kind: str, message: str) -> SpladeBridgeError:
+        if kind in ("IndexNotFoundException", "NoSuchFileException"):
+            return BadInputError(f"not a Lucene index: {message}", str(self.path))
+        return ExternalProgramError(f"lucene {self.path}: {kind}: {message}")
+
+    def search(
+        self,
+        queries: Iterable[Query],
+        k: int,
+        *,
+        threads: int = 1,
+        exhaustive: bool = False,
+        scoring: Scoring = Scoring(),
+    ) -> Iterator[Found]:
+        """The best ``k`` documents of every query, in their order.
+
+        Args:
+            threads: how many queries are worked on at once.
+            exhaustive: score every document, though it may have no chance.
+        """
+        head = struct.pack("<iBB2f", min(k, 2**31 - 1), exhaustive, *scoring)
+        waiting: deque[str] = deque()
+        with Call(self.worker(), threads) as call:
+            for query in queries:
+                # So many that neither side waits for the other, and not more: they take memory.
+                while len(call) >= 2 * threads + 2:
+                    yield _found(waiting.popleft(), call.receive())
+                weights = np.asarray(query.weights, "<f4").tobytes()
+                call.send(SEARCH, head + _strings(query.terms) + weights)
+                waiting.append(query.id)
+            while waiting:
+                yield _found(waiting.popleft(), call.receive())
+
+    def impacts(self, doc_id: str, terms: Sequence[bytes]) -> list[int] | None:
+        """The stored frequency of each term in a document, 0 for none; None for no document."""
+        found, *impacts = np.frombuffer(
+            self._ask(IMPACTS, _string(doc_id.encode()) + _strings(terms)), "<i4"
+        ).tolist()
+        return impacts if found else None
+
+    def terms(self) -> Iterator[str]:
+        """All terms, by code point."""
+        last = struct.pack("<B", 0)
+        while page := _unpacked(self._ask(TERMS, last)):
+            yield from page
+            last = struct.pack("<B", 1) + _string(page[-1].encode())
+
+    def document_frequencies(self, terms: Sequence[str]) -> Int64Array:
+        """int64[len(terms)]: how many documents hold each."""
+        parts = [
+            self._ask(FREQUENCIES, _strings([t.encode() for t in terms[i : i + TERMS_A_REQUEST]]))
+            for i in range(0, len(terms), TERMS_A_REQUEST)
+        ]
+        return np.frombuffer(b"".join(parts), "<i4").astype(np.int64)
+
+    def stored(self, doc_id: str) -> dict[str, str] | None:
+        """The stored fields of a document, by name (the last of a name); None for no document."""
+        content = self._ask(STORED, _string(doc_id.encode()))
+        if not struct.unpack_from("<i", content)[0]:
+            return None
+        parts = _unpacked(content[4:])
+        return dict(zip(parts[::2], parts[1::2], strict=True))
+
+    def statistics(self) -> Statistics:
+        """What the index holds."""
+        return Statistics.unpack(self._ask(STATISTICS, b""))
+
+    def _ask(self, method: int, content: bytes) -> bytes:
+        with Call(self.worker()) as call:
+            call.send(method, content)
+            return call.receive()
+
+    def close(self) -> None:
+        """End the JVM."""
+        with self._starting:
+            if self._worker is not None:
+                self._worker.close()
+            self._worker = None
+
+
+def _string(value: bytes) -> bytes:
+    return struct.pack("<i", len(value)) + value
+
+
+def _strings(values: Sequence[bytes]) -> bytes:
+    return struct.pack("<i", len(values)) + b"".join(map(_string, values))
+
+
+def _unpacked(content: bytes) -> list[str]:
+    (n,) = struct.unpack_from("<i", content)
+    found, at = [], 4
+    for _ in range(n):
+        (size,) = struct.unpack_from("<i", content, at)
+        found.append(content[at + 4 : at + 4 + size].decode())
+        at += 4 + size
+    return found
+
+
+def _found(query_id: str, content: bytes) -> Found:
+    nanoseconds, n = struct.unpack_from("<qi", content)
+    scores = np.frombuffer(content, "<f4", n, 12)
+    starts = row_pointers(np.frombuffer(content, "<i4", n, 12 + 4 * n)).tolist()
+    raw = content[12 + 8 * n :]
+    text = raw.decode()
+    if len(text) == len(raw):
+        doc_ids = [text[starts[i] : starts[i + 1]] for i in range(n)]
+    else:  # starts count bytes, and some id is not ASCII
+        doc_ids = [raw[starts[i] : starts[i + 1]].decode() for i in range(n)]
+    return Found(query_id, doc_ids, scores, nanoseconds)

@@ -1,0 +1,8 @@
+"""Choices that options and flags give, in a module that loads nothing."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Missing = Literal["zero", "skip"]
+"""What a judged query without results counts as."""

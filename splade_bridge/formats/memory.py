@@ -1,0 +1,152 @@
+"""Vectors that are in memory already, as a source like any file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from splade_bridge.data.ids import checked_id
+from splade_bridge.data.manifest import QuantizationInfo
+from splade_bridge.data.quantize import QuantizeOptions, Quantizer
+from splade_bridge.data.vector_set import MEMORY, VectorsInMemory, vector_frame, vectors_of
+from splade_bridge.data.vectors import ImpactBatch
+from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.errors import BadInputError
+from splade_bridge.formats.base import ImpactSource
+from splade_bridge.formats.jsonvector import VectorBuilder, VectorRecord, full_batches
+from splade_bridge.text.corpora import FRAME_IDS, ID_FIELDS, Role
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+VECTOR_FIELDS: dict[Role, tuple[str, ...]] = {
+    "documents": ("vector", "toks"),
+    "queries": ("vector", "query_toks"),
+}
+"""Names of the vector in a record: a JsonVectorCollection's, and PyTerrier's."""
+
+
+def vector_records(items: Iterable[Any], role: Role = "documents") -> Iterator[VectorRecord]:
+    """Records of ``(id, {term: number})``, or of mappings with an id and a vector.
+
+    Raises:
+        BadInputError: an item is neither, an id is none or a term no string; the item is named by
+            its place, from 1.
+    """
+    for number, item in enumerate(items, start=1):
+        place = f"{'document' if role == 'documents' else 'query'} {number}"
+        if isinstance(item, Mapping):
+            pair = _field(item, (*ID_FIELDS, *FRAME_IDS[role])), _field(item, VECTOR_FIELDS[role])
+        else:
+            pair = tuple(item) if isinstance(item, tuple | list) and len(item) == 2 else (None,) * 2
+        key, vector = pair
+        if not isinstance(vector, Mapping):
+            raise BadInputError(
+                "a vector is (id, {'term': 12}) or a record with an id and a vector, not "
+                f"{str(item)[:60]!r}",
+                place,
+            )
+        for term in vector:
+            if not isinstance(term, str):
+                raise BadInputError(f"a term must be a string, not {term!r}", place)
+        values = [v.item() if isinstance(v, np.generic) else v for v in vector.values()]
+        yield VectorRecord(checked_id(key, place), list(vector), values, place)
+
+
+def _field(record: Mapping[Any, Any], names: Iterable[str]) -> Any:
+    return next((record[name] for name in names if name in record), None)
+
+
+def has_vector(item: object, role: Role) -> bool:
+    """Whether an item of what was given is a vector, and not a text."""
+    if isinstance(item, Mapping):
+        return _field(item, VECTOR_FIELDS[role]) is not None
+    return isinstance(item, tuple | list) and len(item) == 2 and isinstance(item[1], Mapping)
+
+
+def are_weights(records: Iterable[VectorRecord]) -> tuple[bool, Iterator[VectorRecord]]:
+    """Whether ``records`` hold weights (floats) and not impacts, and all of them still to come.
+
+    The first number decides. Where it is an integer, a float that follows is an error later on.
+    """
+    stream, seen = iter(records), []
+    for record in stream:
+        seen.append(record)
+        if record.values:
+            break
+    floats = bool(seen) and any(type(v) is float for v in seen[-1].values)
+    return floats, chain(seen, stream)
+
+
+class RecordSource(ImpactSource):
+    """Records as impacts: integers as they are, floats quantized.
+
+    Args:
+        records: read once.
+        options: how to quantize; given, it is applied to integers too, as ``--scale`` is. None
+            takes the defaults for floats.
+
+    Raises:
+        BadInputError: when read; a record that :class:`.VectorBuilder` refuses, a float behind
+            integers, or an id that comes twice.
+    """
+
+    def __init__(
+        self, records: Iterable[VectorRecord], options: QuantizeOptions | None = None
+    ) -> None:
+        super().__init__(MEMORY, Vocabulary(observed=True), None)
+        floats, self._records = are_weights(records)
+        if floats and options is None:
+            options = QuantizeOptions()
+        self._quantizer = Quantizer(options) if options else None
+
+    def _read(self) -> Iterator[ImpactBatch]:
+        builder = VectorBuilder(self.vocabulary, self._quantizer)
+        for _ in full_batches(self._records, builder, self.path):
+            yield builder.take()
+
+    @property
+    def quantization(self) -> QuantizationInfo | None:
+        """The account of this reading."""
+        return self._quantizer.info if self._quantizer else None
+
+
+def weights_in_memory(records: Iterable[VectorRecord]) -> VectorsInMemory:
+    """Records whose numbers are weights, held as batches.
+
+    Raises:
+        BadInputError: as :class:`RecordSource`.
+    """
+    vocabulary = Vocabulary(observed=True)
+    builder = VectorBuilder(vocabulary, Quantizer(QuantizeOptions()))
+    batches = [builder.take_weights() for _ in full_batches(records, builder, MEMORY)]
+    return VectorsInMemory(batches, vocabulary)
+
+
+class Impacts:
+    """Integer impacts that can be read any number of times.
+
+    Iterating gives ``(id, {term: impact})`` of each text in its order.
+
+    Args:
+        open_source: opens them anew.
+    """
+
+    def __init__(self, open_source: Callable[[], ImpactSource]) -> None:
+        self.open_source = open_source
+
+    def __iter__(self) -> Iterator[tuple[str, dict[str, int]]]:
+        source = self.open_source()
+        for batch in source.batches():
+            yield from vectors_of(batch, source.vocabulary)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A DataFrame with the columns ``id`` (str) and ``vector`` ({term: impact}).
+
+        Raises:
+            MissingToolError: pandas is not installed.
+        """
+        return vector_frame(self)

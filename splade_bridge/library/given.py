@@ -1,0 +1,262 @@
+"""What callers give, plain values of many kinds, as what the library works on."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, TypeVar, cast, get_args
+
+from splade_bridge.data.manifest import Rounding
+from splade_bridge.data.quantize import DEFAULT_SCALE, QuantizeOptions
+from splade_bridge.data.sizes import parse_size
+from splade_bridge.data.vector_set import MEMORY, VectorSet
+from splade_bridge.errors import BadInputError, UsageError
+from splade_bridge.evaluation.qrels import Qrels, read_qrels
+from splade_bridge.formats.base import ImpactSource, StoreSource
+from splade_bridge.formats.choices import SourceFormat
+from splade_bridge.formats.detect import SOURCE_FORMATS, open_source
+from splade_bridge.formats.memory import Impacts, RecordSource, has_vector, vector_records
+from splade_bridge.formats.queries import Queries, all_of, read_queries
+from splade_bridge.retrieval.encode_queries import QueryEncoder
+from splade_bridge.retrieval.runs import Run, read_run
+from splade_bridge.text.corpora import Role, read_texts, texts_in_memory
+
+Place = str | os.PathLike[str]
+"""A path."""
+
+T = TypeVar("T")
+
+
+def is_place(given: object) -> bool:
+    """Whether this is a path."""
+    return isinstance(given, str | os.PathLike)
+
+
+def size(memory: int | str) -> int:
+    """Bytes, from a number of them or from ``"500M"``, ``"2G"``.
+
+    Raises:
+        UsageError: it is no such size.
+    """
+    return parse_size(str(memory))
+
+
+def choice(name: str, value: T, known: Sequence[T]) -> T:
+    """``value``, which must be one of ``known``.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if value not in known:
+        raise UsageError(f"{name} is one of {', '.join(map(str, known))}, not {value!r}")
+    return value
+
+
+def quantize_options(
+    scale: float | None, rounding: str, clip: int | None
+) -> QuantizeOptions | None:
+    """None where nothing was said, so that each source takes its default.
+
+    Raises:
+        UsageError: an unknown rounding.
+    """
+    choice("rounding", rounding, get_args(Rounding))
+    if scale is None and rounding == "nearest" and clip is None:
+        return None
+    return QuantizeOptions(
+        DEFAULT_SCALE if scale is None else scale, cast("Rounding", rounding), clip
+    )
+
+
+def items_of(given: Any) -> Iterable[Any]:
+    """The rows of a DataFrame as records, the pairs of a mapping, or the iterable itself.
+
+    Raises:
+        UsageError: it is nothing of these.
+    """
+    pandas = sys.modules.get("pandas")  # a DataFrame can only come from there
+    if pandas is not None and isinstance(given, pandas.DataFrame):
+        return cast("Iterable[Any]", given.to_dict("records"))
+    if isinstance(given, Mapping):
+        return given.items()
+    if not isinstance(given, Iterable):
+        raise UsageError(f"a path, an iterable, a mapping or a DataFrame, not {given!r}")
+    return given
+
+
+def source_opener(
+    given: Any,
+    *,
+    source_format: str | None = None,
+    quantize: QuantizeOptions | None = None,
+    memory: int,
+    temporary: Path | None = None,
+    role: Role = "documents",
+    once: bool = False,
+) -> Callable[[], ImpactSource]:
+    """What opens vectors as impacts, as often as it is called.
+
+    Args:
+        given: a path, a :class:`VectorSet`, :class:`Impacts`, or vectors in memory.
+        once: it will be called once only; else an iterator is read into a list.
+
+    Raises:
+        UsageError: an unknown format, or one that is named for what is no path.
+        BadInputError: no such path; or what opening raises.
+    """
+    if source_format is not None:
+        choice("from_", source_format, SOURCE_FORMATS)
+        if not is_place(given):
+            raise UsageError("from_ is for paths; vectors in memory need none")
+    if is_place(given):
+        path = Path(given)
+        return lambda: open_source(
+            path,
+            source_format=cast(SourceFormat | None, source_format),
+            quantize=quantize,
+            memory=memory,
+            temporary=temporary,
+        )
+    if isinstance(given, VectorSet):
+        return lambda: StoreSource(given, quantize or QuantizeOptions())
+    if isinstance(given, Impacts):
+        if quantize:
+            raise BadInputError("these are integers already: leave scale out", str(MEMORY))
+        return given.open_source
+    items = items_of(given)
+    if not once and isinstance(items, Iterator):
+        items = list(items)
+    return lambda: RecordSource(vector_records(items, role), quantize)
+
+
+def queries(
+    given: Any,
+    model: Place | QueryEncoder | None,
+    quantize: QuantizeOptions | None,
+    max_length: int = 256,
+) -> Queries:
+    """Queries from a path or from memory, text or vectors; text needs a model.
+
+    Raises:
+        UsageError: text without a model.
+        BadInputError: what reading or encoding them raises.
+    """
+
+    def encoder() -> QueryEncoder:
+        assert model is not None
+        if isinstance(model, QueryEncoder):
+            return model
+        return QueryEncoder(str(model), quantize, max_length)
+
+    if isinstance(given, Queries):
+        return given
+    if is_place(given):
+        if model is None:
+            return read_queries(Path(given), quantize)
+        texts = list(read_texts(str(given), "queries"))
+        if not texts:  # before a model is loaded for nothing
+            raise BadInputError("holds no queries", str(given))
+        return encoder()(texts, Path(given))
+    if isinstance(given, VectorSet | Impacts):
+        return all_of(source_opener(given, quantize=quantize, memory=0)())
+    stream = iter(items_of(given))
+    first = next(stream, None)
+    if first is None:
+        raise BadInputError("holds no queries", str(MEMORY))
+    items = chain([first], stream)
+    if has_vector(first, "queries"):
+        return all_of(RecordSource(vector_records(items, "queries"), quantize))
+    texts = list(texts_in_memory(items, "queries"))
+    if model is None:
+        raise UsageError("these queries are text: name a model, or give vectors")
+    return encoder()(texts, MEMORY)
+
+
+def run(given: Any) -> Run:
+    """A run from a file, ``{query id: {document id: score}}``, a DataFrame or records.
+
+    Raises:
+        BadInputError: a broken file, a score that is no finite number, or a document twice for
+            one query.
+    """
+    if is_place(given):
+        return read_run(Path(given))
+    return _judged(given, "score", ("score",), _score)
+
+
+def qrels(given: Any) -> Qrels:
+    """Judgements from a file, ``{query id: {document id: grade}}``, a DataFrame or records.
+
+    Raises:
+        BadInputError: a broken file, a grade that is no integer, a document twice for one query,
+            or no judgements at all.
+    """
+    if is_place(given):
+        return read_qrels(Path(given))
+    found = _judged(given, "grade", ("label", "relevance"), _grade)
+    if not found:
+        raise BadInputError("holds no judgements", str(MEMORY))
+    return found
+
+
+QUERY_NAMES, DOC_NAMES = ("qid", "query_id"), ("docno", "doc_id")
+
+
+def _judged(
+    given: Any, what: str, names: tuple[str, ...], number: Callable[[Any], T]
+) -> dict[str, dict[str, T]]:
+    """Numbers by query and document."""
+    found: dict[str, dict[str, T]] = {}
+    for query_id, doc_id, value in _triples(given, (QUERY_NAMES, DOC_NAMES, names)):
+        place = f"query {query_id}, document {doc_id}"
+        documents = found.setdefault(str(query_id), {})
+        if str(doc_id) in documents:
+            raise BadInputError("stands there twice", place)
+        try:
+            documents[str(doc_id)] = number(value)
+        except (TypeError, ValueError):
+            raise BadInputError(f"{value!r} is not a {what}", place) from None
+    if isinstance(given, Mapping):  # a query without documents is one, too
+        for query_id in given:
+            found.setdefault(str(query_id), {})
+    return found
+
+
+def _triples(given: Any, names: Sequence[tuple[str, ...]]) -> Iterator[tuple[Any, Any, Any]]:
+    if isinstance(given, Mapping):
+        for query_id, documents in given.items():
+            if not isinstance(documents, Mapping):
+                raise BadInputError("must be {document id: number}", f"query {query_id}")
+            for doc_id, value in documents.items():
+                yield query_id, doc_id, value
+        return
+    for number, item in enumerate(items_of(given), start=1):
+        row = tuple(_named(item, known, f"row {number}") for known in names)
+        yield cast("tuple[Any, Any, Any]", row)
+
+
+def _named(item: Any, names: tuple[str, ...], place: str) -> Any:
+    for name in names:
+        if isinstance(item, Mapping):
+            if name in item:
+                return item[name]
+        elif hasattr(item, name):
+            return getattr(item, name)
+    raise BadInputError(f"has no {' or '.join(names)}", place)
+
+
+def _score(value: Any) -> float:
+    found = float(value)
+    if not math.isfinite(found) or isinstance(value, str | bool):
+        raise ValueError
+    return found
+
+
+def _grade(value: Any) -> int:
+    if isinstance(value, str | bool) or int(value) != value:
+        raise ValueError
+    return int(value)

@@ -1,0 +1,312 @@
+"""Building an index, and an open one that answers queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast, get_args
+
+from splade_bridge.data.closing import Closing
+from splade_bridge.data.hits import Hits
+from splade_bridge.data.invert import DEFAULT_MEMORY
+from splade_bridge.data.manifest import Manifest
+from splade_bridge.data.quantize import QuantizeOptions
+from splade_bridge.data.vector_set import pandas_module
+from splade_bridge.engines.base import BuildOptions, Searcher
+from splade_bridge.engines.registry import engine as engine_named
+from splade_bridge.engines.registry import own_options
+from splade_bridge.formats.queries import Queries
+from splade_bridge.library.given import (
+    Place,
+    choice,
+    quantize_options,
+    queries,
+    size,
+    source_opener,
+)
+from splade_bridge.outputs import check_output
+from splade_bridge.retrieval.encode_queries import QueryEncoder
+from splade_bridge.retrieval.explain import Contribution, explain
+from splade_bridge.retrieval.runs import RunFormat
+from splade_bridge.retrieval.search import (
+    SearchOptions,
+    SearchSummary,
+    open_searcher,
+    search_to_run,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ONLY = "query"
+"""The id of a query that is asked alone."""
+
+
+def index(
+    source: Any,
+    output: Place,
+    *,
+    engine: str,
+    from_: str | None = None,
+    scale: float | None = None,
+    rounding: str = "nearest",
+    clip: int | None = None,
+    threads: int = 1,
+    memory: int | str = DEFAULT_MEMORY,
+    overwrite: bool = False,
+    **engine_options: Any,
+) -> Manifest:
+    """Build an index, and check that the engine holds all that was given.
+
+    Args:
+        source: the path of a vector store, an export, a JsonVectorCollection, CIFF or forward
+            store; what :func:`encode`, :func:`quantize` or :func:`prune` returned; an iterable of
+            ``(id, {term: number})`` or of records with an id and a ``vector``; a mapping; a
+            DataFrame with such columns. Integers are impacts and taken as they are; floats are
+            weights and quantized.
+        output: folder of the new index.
+        engine: ``lucene``, ``pisa`` or ``exact``.
+        from_: ``vectors``, ``jsonvector``, ``ciff`` or ``forward``, where a path is unclear.
+        scale: impact = weight x scale, rounded. None is 100 for weights, but files with float
+            weights must be told, as on the command line. With a scale, integers are scaled too.
+        rounding: ``nearest`` (half to even) or ``down``.
+        clip: cut impacts to this, and count it.
+        threads: of an engine that can use several.
+        memory: budget for sorting, in bytes or as ``"500M"``, ``"2G"``.
+        overwrite: replace an artefact of ours at ``output``.
+        engine_options: named like the flags, as ``pisa_encoding="block_qmx"``.
+
+    Returns:
+        The manifest of the index: counts of documents, postings and impacts, read back from the
+        engine; scale, and what was dropped or clipped.
+
+    Raises:
+        BadInputError: a broken or empty source; of one in memory the document is named by its
+            place.
+        UsageError: ``output`` exists, or an option that the engine does not take.
+        MissingToolError: the engine is not installed.
+        ExternalProgramError: the engine failed, or its counts differ from the input's.
+    """
+    out = Path(output)
+    builder = engine_named(engine, own_options(engine, engine_options))
+    options = BuildOptions(threads, size(memory))
+    opened = source_opener(
+        source,
+        source_format=from_,
+        quantize=quantize_options(scale, rounding, clip),
+        memory=options.memory,
+        temporary=out.parent if out.parent.exists() else None,
+        once=True,
+    )
+    return builder.build(opened(), out, options, overwrite=overwrite)
+
+
+def open_index(
+    index: Place,
+    *,
+    model: Place | None = None,
+    max_length: int = 256,
+    scale: float | None = None,
+    rounding: str = "nearest",
+    clip: int | None = None,
+    two_step: Place | None = None,
+    first_query_terms: int | None = None,
+    candidates: int | None = None,
+) -> OpenIndex:
+    """An index of ours, or an impact index that Anserini made, kept open for many searches.
+
+    Args:
+        index: its folder.
+        model: checkpoint, a folder or a hub name, that encodes queries which are text; loaded now.
+        max_length: of a text query, in tokens.
+        scale, rounding, clip: how float weights of queries are quantized; None is 100.
+        two_step: forward store whose full vectors score what the index (a pruned one) found.
+        first_query_terms: with ``two_step``, the heaviest terms of a query that the index is asked.
+        candidates: with ``two_step``, documents a query that are scored: None is 1000, and k where
+            that is more.
+
+    Raises:
+        BadInputError: not an index, or no such model.
+        MismatchError: index and forward store do not belong together.
+        MissingToolError: its engine is not installed.
+    """
+    quantize = quantize_options(scale, rounding, clip)
+    options = SearchOptions(
+        k=1,
+        two_step=Path(two_step) if two_step is not None else None,
+        first_query_terms=first_query_terms,
+    )
+    if candidates is not None:
+        options = replace(options, candidates=candidates)
+    searcher = open_searcher(Path(index), options)
+    try:
+        encoder = QueryEncoder(str(model), quantize, max_length) if model is not None else None
+    except BaseException:
+        searcher.close()
+        raise
+    return OpenIndex(searcher, encoder, quantize)
+
+
+class SearchRun(dict[str, dict[str, float]]):
+    """A run, ``{query id: {document id: score}}``, documents best first.
+
+    Queries without results are in it, with no documents. Scores are whole numbers.
+
+    Attributes:
+        summary: counts, the algorithm, mean milliseconds a query, queries without results.
+    """
+
+    summary: SearchSummary
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A DataFrame as PyTerrier has it: ``qid``, ``docno``, ``score``, ``rank`` (from 0).
+
+        Raises:
+            MissingToolError: pandas is not installed.
+        """
+        rows = [
+            (query_id, doc_id, score, rank)
+            for query_id, found in self.items()
+            for rank, (doc_id, score) in enumerate(found.items())
+        ]
+        return pandas_module().DataFrame(rows, columns=["qid", "docno", "score", "rank"])
+
+
+class OpenIndex(Closing):
+    """An index that is open; made by :func:`open_index`. A context manager.
+
+    Several threads may search it at a time; text queries are encoded one after the other.
+
+    Attributes:
+        path: of the index.
+        manifest: provenance and counts; None for an index that another tool made.
+        algorithms: what ``algorithm`` may be, beside ``auto``; the default first.
+    """
+
+    def __init__(
+        self,
+        searcher: Searcher,
+        encoder: QueryEncoder | None = None,
+        quantize: QuantizeOptions | None = None,
+    ) -> None:
+        self.searcher = searcher
+        self.path: Path = searcher.path
+        self.manifest: Manifest | None = searcher.manifest
+        self.algorithms: tuple[str, ...] = searcher.algorithms
+        self._encoder = encoder
+        self._quantize = quantize
+
+    def queries(self, given: Any) -> Queries:
+        """Queries of any kind that :meth:`search` takes, read and quantized."""
+        return queries(given, self._encoder, self._quantize)
+
+    def search(
+        self,
+        queries: Any,
+        *,
+        k: int = 1000,
+        algorithm: str | None = None,
+        threads: int = 1,
+        remove_query: bool = False,
+        max_passage: bool = False,
+        output: Place | None = None,
+        output_format: str = "trec",
+        tag: str = "splade-bridge",
+        overwrite: bool = False,
+    ) -> SearchRun:
+        """The best ``k`` documents of every query, those of equal scores by id ascending.
+
+        Args:
+            queries: a path; an iterable of ``(id, {term: weight})`` or, with a model, of
+                ``(id, text)``, records or strings (named ``"0"``, ``"1"`` ...); a mapping from id
+                to either; a DataFrame with ``qid`` and ``query`` or ``query_toks``; what
+                :func:`encode` returned.
+            k: documents a query.
+            algorithm: one of :attr:`algorithms`, or ``auto`` for the fastest, measured once. All
+                give the same results.
+            threads: queries that are searched at a time.
+            remove_query: leave out the document whose id is the query's.
+            max_passage: rank documents by their best passage: ids lose their last ``#number``.
+            output: write a run file, too, whole or not at all.
+            output_format: ``trec`` or ``msmarco``.
+            tag: last column of a TREC run.
+            overwrite: replace the file ``output``.
+
+        Raises:
+            BadInputError: broken queries; in memory a query is named by its place.
+            MismatchError: queries and index have nothing in common.
+            UsageError: text without a model, an unknown algorithm, ``output`` exists.
+            ExternalProgramError: the engine died.
+        """
+        options = SearchOptions(
+            k=k,
+            algorithm=algorithm,
+            threads=threads,
+            run_format=cast(RunFormat, choice("output_format", output_format, get_args(RunFormat))),
+            tag=tag,
+            remove_query=remove_query,
+            max_passage=max_passage,
+        )
+        out = Path(output) if output is not None else None
+        if out is not None:
+            check_output(out, overwrite=overwrite, kind="file")
+        return _collected(self.searcher, self.queries(queries), options, out)
+
+    def search_one(
+        self, query: str | Mapping[str, float], *, k: int = 10, algorithm: str | None = None
+    ) -> list[tuple[str, int]]:
+        """The best ``k`` documents of one query, as ``(document id, score)``.
+
+        Args:
+            query: ``{term: weight}``, or text where the index was opened with a model. Terms that
+                the index does not know match nothing.
+
+        Raises:
+            BadInputError, UsageError, ExternalProgramError: as :meth:`search`.
+        """
+        asked = self.queries([(ONLY, query)])
+        if not any(term in self.searcher.vocabulary for term in _terms(asked)):
+            return []
+        found = _collected(self.searcher, asked, SearchOptions(k=k, algorithm=algorithm))
+        return [(doc_id, int(score)) for doc_id, score in found[ONLY].items()]
+
+    def explain(self, query: str | Mapping[str, float], doc_id: str) -> list[Contribution]:
+        """What each term of ``query`` adds to the score of a document, the largest part first.
+
+        Args:
+            query: as :meth:`search_one` has it.
+
+        Returns:
+            Contributions with ``term``, ``weight`` (of the query), ``impact`` (of the document) and
+            ``score``, their product.
+
+        Raises:
+            BadInputError: there is no such document.
+        """
+        return explain(self.searcher, self.queries([(ONLY, query)]), ONLY, doc_id)
+
+    def close(self) -> None:
+        """End what the engine has running."""
+        self.searcher.close()
+
+
+def _collected(
+    searcher: Searcher, queries: Queries, options: SearchOptions, out: Path | None = None
+) -> SearchRun:
+    """What a search finds, as a run in memory; written to ``out``, too, if there is one."""
+    run = SearchRun()
+
+    def watch(stream: Iterable[Hits]) -> Iterator[Hits]:
+        for hits in stream:
+            run[hits.query_id] = dict(
+                zip(hits.doc_ids, map(float, hits.scores.tolist()), strict=True)
+            )
+            yield hits
+
+    run.summary = search_to_run(searcher, queries, out, options, watch=watch)
+    return run
+
+
+def _terms(asked: Queries) -> Iterator[str]:
+    return (asked.vocabulary[i] for i in asked.batch.indices.tolist())

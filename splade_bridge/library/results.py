@@ -1,0 +1,191 @@
+"""Searching, measuring, comparing and explaining in one call each."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast, get_args
+
+from splade_bridge.engines.base import Searcher
+from splade_bridge.errors import UsageError
+from splade_bridge.evaluation.choices import Missing
+from splade_bridge.evaluation.evaluate import DEFAULT_MEASURES, Evaluation
+from splade_bridge.evaluation.evaluate import evaluate as evaluate_run
+from splade_bridge.evaluation.verify import Verification
+from splade_bridge.evaluation.verify import verify as verify_searchers
+from splade_bridge.library import given
+from splade_bridge.library.given import Place
+from splade_bridge.library.indexes import OpenIndex, SearchRun, open_index
+from splade_bridge.retrieval.explain import Contribution
+
+
+def search(
+    index: Place,
+    queries: Any,
+    *,
+    model: Place | None = None,
+    max_length: int = 256,
+    k: int = 1000,
+    algorithm: str | None = None,
+    threads: int = 1,
+    output: Place | None = None,
+    output_format: str = "trec",
+    tag: str = "splade-bridge",
+    remove_query: bool = False,
+    max_passage: bool = False,
+    two_step: Place | None = None,
+    first_query_terms: int | None = None,
+    candidates: int | None = None,
+    scale: float | None = None,
+    rounding: str = "nearest",
+    clip: int | None = None,
+    overwrite: bool = False,
+) -> SearchRun:
+    """Search an index once: :func:`open_index`, :meth:`OpenIndex.search`, and closed again.
+
+    Args:
+        index: folder of an index.
+        queries: pre-encoded or, with ``model``, text; see :meth:`OpenIndex.search`.
+        model, max_length, scale, rounding, clip, two_step, first_query_terms, candidates: see
+            :func:`open_index`.
+        k, algorithm, threads, remove_query, max_passage, output, output_format, tag, overwrite:
+            see :meth:`OpenIndex.search`.
+
+    Returns:
+        ``{query id: {document id: score}}``, documents best first; ``to_pandas()`` makes
+        PyTerrier's DataFrame of it.
+
+    Raises:
+        BadInputError, MismatchError, MissingToolError, UsageError, ExternalProgramError: see both.
+    """
+    with open_index(
+        index,
+        model=model,
+        max_length=max_length,
+        scale=scale,
+        rounding=rounding,
+        clip=clip,
+        two_step=two_step,
+        first_query_terms=first_query_terms,
+        candidates=candidates,
+    ) as opened:
+        return opened.search(
+            queries,
+            k=k,
+            algorithm=algorithm,
+            threads=threads,
+            remove_query=remove_query,
+            max_passage=max_passage,
+            output=output,
+            output_format=output_format,
+            tag=tag,
+            overwrite=overwrite,
+        )
+
+
+def evaluate(
+    qrels: Any,
+    run: Any,
+    *,
+    measure: str | Sequence[str] = DEFAULT_MEASURES,
+    missing: str = "zero",
+) -> Evaluation:
+    """Measure a run against judgements, with trec_eval's rules for ties.
+
+    Args:
+        qrels: a TREC or BEIR file; ``{query id: {document id: grade}}``; a DataFrame with ``qid``,
+            ``docno``, ``label``; records with ``query_id``, ``doc_id``, ``relevance``.
+        run: a TREC or MS MARCO file; ``{query id: {document id: score}}``; a DataFrame with
+            ``qid``, ``docno``, ``score``; records with ``query_id``, ``doc_id``, ``score``.
+        measure: one or more of ir_measures' names (``nDCG@10``) or trec_eval's
+            (``ndcg_cut_10``).
+        missing: a judged query without results counts as 0 (``zero``) or is left out (``skip``).
+
+    Returns:
+        ``means`` by measure, ``per_query`` values, ``missing`` and ``unjudged`` queries.
+
+    Raises:
+        UsageError: an unknown measure.
+        BadInputError: a broken file, a score or grade that is no number, or run and judgements
+            without a query in common.
+    """
+    measures = [measure] if isinstance(measure, str) else list(measure)
+    given.choice("missing", missing, get_args(Missing))
+    found = given.run(run)
+    # A query that found nothing is missing, as it is from a file.
+    found = {query_id: documents for query_id, documents in found.items() if documents}
+    return evaluate_run(given.qrels(qrels), found, measures, missing=cast(Missing, missing))
+
+
+def verify(
+    indexes: Iterable[Place | OpenIndex],
+    queries: Any,
+    *,
+    model: Place | None = None,
+    max_length: int = 256,
+    k: int = 1000,
+    scale: float | None = None,
+    rounding: str = "nearest",
+    clip: int | None = None,
+) -> Verification:
+    """Search several indexes with the same queries and compare each with the first.
+
+    Args:
+        indexes: two or more, paths or open ones.
+        queries: see :meth:`OpenIndex.search`.
+        model, max_length: for queries that are text.
+        k: documents a query.
+        scale, rounding, clip: how float weights of queries are quantized; None is 100.
+
+    Returns:
+        ``equal``, and the first ``differences`` with query, rank, documents and terms. A
+        difference raises nothing here; the command line ends with status 7.
+
+    Raises:
+        UsageError: fewer than two indexes.
+        BadInputError: no index, or broken queries.
+        MismatchError: queries and an index have nothing in common.
+    """
+    wanted = list(indexes)
+    if len(wanted) < 2:
+        raise UsageError("verify compares two or more indexes")
+    asked = given.queries(queries, model, given.quantize_options(scale, rounding, clip), max_length)
+    with contextlib.ExitStack() as stack:
+        searchers: list[Searcher] = [
+            i.searcher if isinstance(i, OpenIndex) else stack.enter_context(open_index(i)).searcher
+            for i in wanted
+        ]
+        return verify_searchers(searchers, asked, k)
+
+
+def explain(
+    index: Place,
+    query: str | Mapping[str, float],
+    doc_id: str,
+    *,
+    model: Place | None = None,
+    max_length: int = 256,
+    scale: float | None = None,
+    rounding: str = "nearest",
+    clip: int | None = None,
+) -> list[Contribution]:
+    """What each term of a query adds to a document's score, as the engine has it.
+
+    Args:
+        index: folder of an index; see :meth:`OpenIndex.explain` for one that is open.
+        query: ``{term: weight}``, or text with ``model``.
+        doc_id: the document.
+        model, max_length, scale, rounding, clip: see :func:`open_index`.
+
+    Returns:
+        ``term``, ``weight``, ``impact`` and ``score`` (their product) of each term of the query,
+        the largest score first.
+
+    Raises:
+        BadInputError: no such index, model or document.
+        UsageError: text without a model.
+    """
+    with open_index(
+        index, model=model, max_length=max_length, scale=scale, rounding=rounding, clip=clip
+    ) as opened:
+        return opened.explain(query, doc_id)

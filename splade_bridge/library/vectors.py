@@ -1,0 +1,415 @@
+"""Making vectors and what is made of them: quantized, pruned, exported."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast, get_args
+
+from splade_bridge.data.invert import DEFAULT_MEMORY
+from splade_bridge.data.manifest import Manifest, Side
+from splade_bridge.data.quantize import DEFAULT_SCALE, QuantizeOptions, Quantizer
+from splade_bridge.data.store import PART_ROWS, VectorStore
+from splade_bridge.data.vector_set import MEMORY, VectorSet, VectorsInMemory
+from splade_bridge.data.vectors import SparseBatch
+from splade_bridge.errors import UsageError, require
+from splade_bridge.formats.detect import open_source
+from splade_bridge.formats.export import FORMATS, ExportOptions
+from splade_bridge.formats.export import export as export_source
+from splade_bridge.formats.memory import (
+    Impacts,
+    are_weights,
+    vector_records,
+    weights_in_memory,
+)
+from splade_bridge.formats.queries import read_queries
+from splade_bridge.library.given import (
+    Place,
+    choice,
+    is_place,
+    items_of,
+    quantize_options,
+    size,
+    source_opener,
+)
+from splade_bridge.outputs import MANIFEST, PLAN, check_output
+from splade_bridge.pruning.methods import policy
+from splade_bridge.pruning.policy import Policy, PruneOptions
+from splade_bridge.pruning.prune import prune as prune_path
+from splade_bridge.pruning.prune import side_of
+from splade_bridge.pruning.pruning import Pruning
+from splade_bridge.pruning.source import PrunedSource, QuerySource
+from splade_bridge.pruning.store import prune_store
+from splade_bridge.text.corpora import (
+    Corpus,
+    CorpusOptions,
+    Role,
+    Text,
+    corpus_files,
+    texts_in_memory,
+)
+
+if TYPE_CHECKING:
+    from splade_bridge.encoding.runner import Runner
+    from splade_bridge.encoding.worker import EncoderSpec
+
+
+def encode(
+    texts: Any,
+    *,
+    model: Place,
+    output: Place | None = None,
+    side: str = "document",
+    max_length: int = 256,
+    pooling: str | None = None,
+    query_mode: str = "model",
+    dtype: str = "auto",
+    batch_tokens: int | str = "auto",
+    long: str = "truncate",
+    stride: int | None = None,
+    devices: str = "auto",
+    threads: int | None = None,
+    part_rows: int = PART_ROWS,
+    id_field: str | None = None,
+    text_field: str | None = None,
+    title_field: str = "title",
+    overwrite: bool = False,
+) -> VectorSet:
+    """Turn text into sparse float vectors.
+
+    Args:
+        texts: a path or an ir_datasets id; an iterable of ``(id, text)``, of records or of strings
+            (named ``"0"``, ``"1"`` ...); a mapping from id to text; a DataFrame with ``docno`` and
+            ``text``, or ``qid`` and ``query``.
+        model: checkpoint, a folder or a hub name.
+        output: folder of a vector store to write; a call that was stopped goes on when it is made
+            again with the same texts. None keeps the vectors in memory.
+        side: ``document`` or ``query``.
+        max_length: tokens of a text that are read.
+        pooling: over positions, ``max`` or ``sum``; None for what was saved with the model.
+        query_mode: ``model``, or ``bow``: each token of a query with weight 1.
+        dtype: ``float32``, ``bfloat16``, ``float16``; ``auto`` is bfloat16 on a GPU, float32 on a
+            CPU.
+        batch_tokens: tokens of a batch, or ``auto``.
+        long: texts beyond ``max_length``: ``truncate``; ``max``, the maximum over windows;
+            ``passages``, a row for each window, named id#0, id#1 and so on.
+        stride: tokens from one window to the next; None for windows that do not overlap.
+        devices: ``auto`` is all GPUs, or the CPU; a number of GPUs; ``cpu``; ``cuda:0,cuda:1``.
+            Several need an ``output``; in memory the first one is used.
+        threads: on a CPU; None leaves torch its own choice.
+        part_rows: texts of a part of the store.
+        id_field, text_field, title_field: of records, where they have not the usual names.
+        overwrite: replace a vector store at ``output``.
+
+    Returns:
+        The vectors; iterating gives ``(id, {term: weight})``, ``to_pandas()`` a DataFrame. With
+        ``output`` it is the :class:`VectorStore` there.
+
+    Raises:
+        BadInputError: a bad text (in memory named as ``document 17``), an id that comes twice, no
+            texts, or no such model.
+        UsageError: an option that cannot be meant, or ``output`` exists.
+        MissingToolError: torch or a device that is asked for is missing.
+        ExternalProgramError: ``output`` cannot be written.
+    """
+    choice("side", side, get_args(Side))
+    role: Role = "queries" if side == "query" else "documents"
+    fields = CorpusOptions(id_field, text_field, title_field)
+    out = Path(output) if output is not None else None
+    if out is not None and ((out / MANIFEST).exists() or not (out / PLAN).exists()):
+        check_output(out, overwrite=overwrite)  # before a model is loaded for nothing
+    files: list[Path] = []
+    name = str(MEMORY)
+    if is_place(texts):
+        name = str(texts)
+        files = corpus_files(name, role)
+        stream = iter(Corpus(name, role, fields))
+    else:
+        stream = texts_in_memory(items_of(texts), role, fields)
+
+    require("encode", "encoding text")
+    from splade_bridge.encoding.choices import DType, LongMode, Pooling, QueryMode
+    from splade_bridge.encoding.encoder import EncodeOptions
+    from splade_bridge.encoding.passages import LongOptions
+    from splade_bridge.encoding.runner import fill_store, not_empty
+    from splade_bridge.encoding.worker import EncoderSpec
+
+    options = EncodeOptions(
+        max_length=max_length,
+        pooling=choice("pooling", cast("Pooling | None", pooling), (None, *get_args(Pooling))),
+        dtype=choice("dtype", cast("DType", dtype), get_args(DType)),
+        batch_tokens=None if batch_tokens == "auto" else int(batch_tokens),
+        device=devices,
+        threads=threads,
+        query_mode=choice("query_mode", cast("QueryMode", query_mode), get_args(QueryMode)),
+    )
+    mode = choice("long", cast("LongMode", long), get_args(LongMode))
+    spec = EncoderSpec(str(model), cast(Side, side), options, LongOptions(mode, stride))
+    given = not_empty(stream, name)  # before a model is loaded, too
+    if out is None:
+        return _encoded(spec, given, part_rows)
+    with _runner(spec) as runner:
+        fill_store(
+            runner, given, out,
+            corpus=name, files=files, overwrite=overwrite, part_rows=part_rows,
+        )  # fmt: skip
+    return VectorStore(out)
+
+
+@contextlib.contextmanager
+def _runner(spec: EncoderSpec) -> Iterator[Runner]:
+    """A process for each of several devices, or this process."""
+    from splade_bridge.encoding.devices import DeviceRunner, parse_devices
+    from splade_bridge.encoding.runner import LocalRunner
+
+    names = parse_devices(spec.options.device)
+    if len(names) > 1:
+        with DeviceRunner(spec, names) as runner:
+            yield runner
+    else:
+        yield LocalRunner(_on(spec, names[0]).load())
+
+
+def _encoded(spec: EncoderSpec, texts: Any, part_rows: int) -> VectorsInMemory:
+    """The vectors that a store would hold, in memory."""
+    from splade_bridge.encoding.devices import parse_devices
+    from splade_bridge.encoding.parts import CorpusWalk, PartNote
+    from splade_bridge.encoding.runner import encode_parts, report
+
+    encoder = _on(spec, parse_devices(spec.options.device)[0]).load()
+    batches: list[SparseBatch] = []
+    truncated = 0
+
+    def keep(number: int, batch: SparseBatch, note: PartNote) -> None:
+        nonlocal truncated
+        batches.append(batch)
+        truncated += note.truncated
+
+    encode_parts(encoder, CorpusWalk(texts, part_rows, {}, None, str(MEMORY)), keep, None)
+    encoding = replace(encoder.info(), truncated=truncated)
+    found = VectorsInMemory(batches, encoder.encoder.loaded.vocabulary, encoding)
+    report(found.manifest)
+    return found
+
+
+def _on(spec: EncoderSpec, device: str) -> EncoderSpec:
+    return replace(spec, options=replace(spec.options, device=device))
+
+
+def quantize(
+    vectors: Any,
+    *,
+    scale: float | None = None,
+    rounding: str = "nearest",
+    clip: int | None = None,
+) -> Impacts:
+    """Float weights as integer impacts: rint(weight x scale), half to even.
+
+    Args:
+        vectors: what :func:`index` takes as its source. Integers stay as they are, unless there is
+            a scale.
+        scale: None is 100; files with float weights must be told.
+        rounding: ``nearest`` or ``down``.
+        clip: cut impacts to this.
+
+    Returns:
+        Impacts; iterating gives ``(id, {term: impact})``, as often as is wanted. What rounds to 0
+        is dropped; a row that becomes empty stays.
+
+    Raises:
+        BadInputError: while they are read: a broken source; of one in memory the document is
+            named by its place.
+        UsageError: an unknown rounding.
+    """
+    options = quantize_options(scale, rounding, clip)
+    if options is not None:
+        Quantizer(options)  # refuses what cannot be a scale or a clip
+    return Impacts(source_opener(vectors, quantize=options, memory=DEFAULT_MEMORY))
+
+
+def export(
+    source: Any,
+    output: Place,
+    *,
+    format: str | Sequence[str] = "jsonvector",
+    from_: str | None = None,
+    scale: float | None = None,
+    rounding: str = "nearest",
+    clip: int | None = None,
+    docs_per_file: int = 100_000,
+    gzip: bool = False,
+    with_contents: Any = None,
+    memory: int | str = DEFAULT_MEMORY,
+    overwrite: bool = False,
+) -> Manifest:
+    """Write vectors as integer impacts for other tools.
+
+    Args:
+        source: see :func:`index`. An iterator that more than one format is written of is held in
+            memory.
+        output: folder of the export.
+        format: one or more of ``jsonvector`` (Anserini), ``ciff``, ``forward`` (for two-step
+            search), ``topics`` (TSV of repeated tokens, for queries).
+        from_: ``vectors``, ``jsonvector``, ``ciff`` or ``forward``, where a path is unclear.
+        scale, rounding, clip: see :func:`index`.
+        docs_per_file: documents of a jsonvector part.
+        gzip: compress what is written.
+        with_contents: the texts that were encoded (as :func:`encode` takes them), for jsonvector's
+            field ``contents``.
+        memory: budget for sorting, in bytes or as ``"2G"``.
+        overwrite: replace an artefact of ours at ``output``.
+
+    Returns:
+        The manifest: counts, scale, what was dropped or clipped, and the files.
+
+    Raises:
+        BadInputError: a broken or empty source, or contents that are not its.
+        UsageError: an unknown format, or ``output`` exists.
+        ExternalProgramError: the disk is full, or the source changed between two passes.
+    """
+    out = Path(output)
+    formats = (format,) if isinstance(format, str) else tuple(format)
+    for name in formats:
+        choice("format", name, FORMATS)
+    budget = size(memory)
+    opened = source_opener(
+        source,
+        source_format=from_,
+        quantize=quantize_options(scale, rounding, clip),
+        memory=budget,
+        once=len(set(formats)) == 1,
+    )
+    if with_contents is None or is_place(with_contents):
+        texts = with_contents and Corpus(str(with_contents))
+    else:
+        texts = list(texts_in_memory(items_of(with_contents)))
+
+    def contents() -> Iterator[tuple[str, str]]:
+        found: Iterator[Text] = iter(texts)
+        return ((text.id, text.text) for text in found)
+
+    return export_source(
+        opened,
+        out,
+        ExportOptions(formats, docs_per_file, gzip, budget),
+        contents=contents if texts is not None else None,
+        overwrite=overwrite,
+    )
+
+
+def prune(
+    source: Any,
+    output: Place | None = None,
+    *,
+    method: str | Sequence[str],
+    value: float | str | Sequence[float | str],
+    side: str | None = None,
+    min_terms: int = 1,
+    from_: str | None = None,
+    scale: float | None = None,
+    gzip: bool = False,
+    memory: int | str = DEFAULT_MEMORY,
+    overwrite: bool = False,
+) -> VectorSet | Impacts:
+    """Drop postings that matter little: static pruning (arXiv 2304.12702).
+
+    Weights are pruned before they are scaled, impacts as they are; ``value`` is in the same unit.
+
+    Args:
+        source: see :func:`index`.
+        output: folder of what is written: weights as a vector store, impacts as an export in the
+            format of ``source``. None keeps the pruned vectors in memory.
+        method: ``top-k``, ``threshold``, ``max-share``, ``mass-share``, ``term-quantile``,
+            ``list-cap``, ``postings``, ``bytes`` or ``drop-terms``; several are applied in order.
+        value: of the method, or of each; see docs/pruning.md.
+        side: ``document`` or ``query``, where the source does not say it itself.
+        min_terms: terms that every row keeps, its heaviest.
+        from_: ``vectors``, ``jsonvector`` or ``ciff``, where a path is unclear.
+        scale: for files with float weights.
+        gzip: compress what is written.
+        memory: budget for sorting, in bytes or as ``"2G"``.
+        overwrite: replace an artefact of ours at ``output``.
+
+    Returns:
+        Weights as :func:`encode` gives them, or impacts as :func:`quantize` does; with ``output``
+        those that are there. The manifest of weights ends its ``pruning`` with an account of each
+        method.
+
+    Raises:
+        BadInputError: a broken or empty source.
+        UsageError: no such method, a value that cannot be meant, an ``output`` that exists.
+        MismatchError: ``side`` is not the source's.
+        ExternalProgramError: the source changed between two passes, or the disk is full.
+    """
+    methods = [method] if isinstance(method, str) else list(method)
+    values = [value] if isinstance(value, int | float | str) else list(value)
+    if len(methods) != len(values):
+        raise UsageError(f"method and value go in pairs, not {len(methods)} and {len(values)}")
+    policies = [policy(*pair) for pair in zip(methods, values, strict=True)]
+    wanted = cast("Side | None", choice("side", side, (None, *get_args(Side))))
+    quantizing = None if scale is None else QuantizeOptions(scale)
+    options = PruneOptions(min_terms, size(memory), scale=DEFAULT_SCALE if scale is None else scale)
+    out = Path(output) if output is not None else None
+    if is_place(source):
+        path = Path(source)
+        if out is not None:
+            prune_path(
+                path, out, policies, options, side=wanted,
+                source_format=cast(Any, from_), quantize=quantizing, gzip=gzip, overwrite=overwrite,
+            )  # fmt: skip
+            return _pruned_at(out)
+        known = Manifest.load(path) if (path / MANIFEST).is_file() else None
+        wanted = side_of(path, known, wanted)
+        if known and known.kind == "vectors":
+            source = VectorStore(path)
+        elif wanted == "query":
+            asked = read_queries(path, quantizing)
+            source = Impacts(lambda: QuerySource(asked))
+    elif not isinstance(source, VectorSet | Impacts):
+        role: Role = "queries" if wanted == "query" else "documents"
+        items = list(items_of(source))
+        floats, records = are_weights(vector_records(items, role))
+        source = weights_in_memory(records) if floats else items
+    if isinstance(source, VectorSet):
+        if out is None:
+            return _pruned(source, policies, options, wanted)
+        prune_store(source, out, policies, options, side=wanted, overwrite=overwrite)
+        return VectorStore(out)
+    opened = source_opener(
+        source,
+        source_format=from_,
+        quantize=None if isinstance(source, Impacts) else quantizing,
+        memory=options.memory,
+        role="queries" if wanted == "query" else "documents",
+    )
+    pruned = PrunedSource(opened, policies, min_terms=min_terms, side=wanted, memory=options.memory)
+    if out is None:
+        return Impacts(pruned.again)
+    written = ExportOptions(("jsonvector",), compress=gzip, memory=options.memory)
+    export_source(pruned.again, out, written, overwrite=overwrite)
+    return _pruned_at(out)
+
+
+def _pruned(
+    vectors: VectorSet, policies: Sequence[Policy], options: PruneOptions, side: Side | None
+) -> VectorsInMemory:
+    pruning = Pruning(lambda: (vectors.batches(), vectors.vocabulary), policies, "weight", options)
+    steps = pruning.steps()
+    batches = list(pruning.run(vectors.batches(), vectors.vocabulary, steps))
+    known = vectors.manifest
+    side = side or (known.encoding.side if known.encoding else "document")
+    history = [*known.pruning, *(step.entry(side, "weight") for step in steps)]
+    return VectorsInMemory(batches, vectors.vocabulary, known.encoding, pruning=history)
+
+
+def _pruned_at(out: Path) -> VectorSet | Impacts:
+    """What stands at ``out`` now."""
+    manifest = Manifest.load(out)
+    if manifest.kind == "vectors":
+        return VectorStore(out)
+    if "topics" in manifest.options["formats"]:
+        topics = next(out.glob("topics.tsv*"))
+        return Impacts(lambda: QuerySource(read_queries(topics)))
+    return Impacts(lambda: open_source(out))

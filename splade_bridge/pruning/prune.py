@@ -1,0 +1,135 @@
+"""Any source of vectors, pruned, in a new artefact of the same kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from splade_bridge.data.manifest import Manifest, Side
+from splade_bridge.data.quantize import QuantizeOptions
+from splade_bridge.errors import BadInputError, MismatchError
+from splade_bridge.formats.base import ImpactSource, watched
+from splade_bridge.formats.choices import SourceFormat
+from splade_bridge.formats.ciff import CiffSource
+from splade_bridge.formats.detect import open_source
+from splade_bridge.formats.export import ExportOptions, export
+from splade_bridge.formats.queries import read_queries
+from splade_bridge.outputs import MANIFEST, check_output
+from splade_bridge.pruning.policy import Policy, PruneOptions
+from splade_bridge.pruning.source import PrunedSource, QuerySource
+from splade_bridge.pruning.store import prune_store
+from splade_bridge.reading import plain_suffix
+from splade_bridge.text.corpora import JSON_SUFFIXES, TSV_SUFFIXES
+
+Watch = Callable[[Iterator[Any], int | None], Iterator[Any]]
+
+
+def prune(
+    source: Path,
+    out: Path,
+    policies: Sequence[Policy],
+    options: PruneOptions = PruneOptions(),
+    *,
+    side: Side | None = None,
+    source_format: SourceFormat | None = None,
+    quantize: QuantizeOptions | None = None,
+    gzip: bool = False,
+    overwrite: bool = False,
+    watch: Watch = lambda batches, _: batches,
+) -> Manifest:
+    """Write ``source`` without what ``policies`` drop, one after the other.
+
+    Weights of a vector store are pruned before they are scaled, and written as a store. Other
+    sources are pruned as impacts, and written as an export in the format that they have.
+
+    Args:
+        source: for documents what :func:`splade_bridge.formats.detect.open_source` takes, for
+            queries what :func:`splade_bridge.formats.queries.read_queries` takes.
+        side: None for what the source itself says; see :func:`side_of`.
+        quantize: for files with float weights.
+        gzip: compress what an export holds.
+        watch: wraps the stream of batches of each pass, with their number if known, for a
+            progress bar.
+
+    Raises:
+        BadInputError: not such a source, or a broken or empty one.
+        MismatchError: ``side`` is not that of the source.
+        UsageError: a value that cannot be meant here, a target out of reach, or ``out`` exists.
+        ExternalProgramError: the source changed while it was read.
+    """
+    check_output(out, overwrite=overwrite, inputs=[source])
+    if options.temporary is None and out.parent.exists():
+        options = replace(options, temporary=out.parent)
+    known = Manifest.load(source) if (source / MANIFEST).is_file() else None
+    wanted = side_of(source, known, side)
+    if known and known.kind == "vectors":
+        rows = known.counts.documents
+        return prune_store(
+            source, out, policies, options, side=wanted, overwrite=overwrite,
+            watch=lambda batches: watch(batches, rows),
+        )  # fmt: skip
+    if wanted == "query":
+        opened, formats = _queries(source, known, quantize)
+    else:
+        opened, formats = _documents(source, known, source_format, quantize, options, watch)
+    pruned = PrunedSource(
+        opened, policies, min_terms=options.min_terms, side=wanted, memory=options.memory,
+        temporary=options.temporary,
+    )  # fmt: skip
+    written = ExportOptions(formats, compress=gzip, memory=options.memory)
+    return export(pruned.again, out, written, overwrite=overwrite)
+
+
+def side_of(source: Path, known: Manifest | None, asked: Side | None = None) -> Side:
+    """The side that ``source`` holds: what was asked for, else what its manifest or its name says.
+
+    Raises:
+        MismatchError: the manifest says another one than was asked for.
+    """
+    said = known.encoding.side if known and known.encoding else None
+    if asked and said and asked != said:
+        raise MismatchError(f"{source}: holds vectors of the {said} side, not of the {asked} side")
+    return asked or said or ("query" if plain_suffix(source) in TSV_SUFFIXES else "document")
+
+
+def _queries(
+    source: Path, known: Manifest | None, quantize: QuantizeOptions | None
+) -> tuple[Callable[[], ImpactSource], tuple[str, ...]]:
+    """What opens queries that are no vector store, and the format that they have."""
+    if known:
+        names = ("topics.tsv", "topics.tsv.gz", "jsonvector")
+        found = next((source / n for n in names if (source / n).exists()), None)
+        if found is None:
+            raise BadInputError("this export holds no queries", str(source))
+        source = found
+    queries = read_queries(source, quantize)
+    is_json = source.is_dir() or plain_suffix(source) in JSON_SUFFIXES
+    return lambda: QuerySource(queries), ("jsonvector" if is_json else "topics",)
+
+
+def _documents(
+    source: Path,
+    known: Manifest | None,
+    source_format: SourceFormat | None,
+    quantize: QuantizeOptions | None,
+    options: PruneOptions,
+    watch: Watch,
+) -> tuple[Callable[[], ImpactSource], tuple[str, ...]]:
+    """What opens documents that are no vector store, and the formats that they have."""
+
+    def opened() -> ImpactSource:
+        impacts = open_source(
+            source,
+            source_format=source_format,
+            quantize=quantize,
+            memory=options.memory,
+            temporary=options.temporary,
+        )
+        return watched(impacts, watch)
+
+    formats = tuple(known.options.get("formats", ())) if known else ()
+    if not formats:
+        formats = ("ciff" if isinstance(opened(), CiffSource) else "jsonvector",)
+    return opened, tuple(f for f in formats if f != "topics")
