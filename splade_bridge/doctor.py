@@ -12,7 +12,7 @@ from splade_bridge.errors import install
 def examine() -> list[Finding]:
     """Look for everything; runs ``java -version`` and imports torch. Asks no network."""
     own = [finding for name in NAMES for finding in engine(name).findings()]
-    encode = install("encode")
+    encode = f"optional: {install('encode')}"
     return [
         Finding("Python", "everything", platform.python_version(), ""),
         *own,

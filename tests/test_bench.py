@@ -21,7 +21,7 @@ from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.base import BuildOptions, Searcher
 from splade_bridge.engines.registry import NAMES, engine, open_index
-from splade_bridge.errors import MissingToolError, UsageError
+from splade_bridge.errors import BadInputError, MissingToolError, UsageError
 from splade_bridge.evaluation import bench as bench_module
 from splade_bridge.evaluation.bench import (
     BenchOptions,
@@ -242,7 +242,6 @@ def test_the_command_line(
         (["-k", 0], 2, "-k"),
         (["--repeat", 0], 2, "--repeat"),
         ([tmp_path / "none"], 4, "no such folder"),
-        (["--model", tmp_path / "none"], 4, "none"),
     ]:
         status, _, err = run(capfd, "bench", *arguments, *more)
         assert (status, message in err) == (expected, True), (more, err)
@@ -257,6 +256,8 @@ def test_text_queries_are_encoded_one_at_a_time_and_timed_apart(
     texts.write_text("".join(f"q{i}\t{words[i % len(words)]} {words[-1]}\n" for i in range(5)))
     loaded, latency = time_encoding(str(texts), str(model))
     assert loaded.batch.ids == [f"q{i}" for i in range(5)]
+    with pytest.raises(BadInputError, match="none"):
+        time_encoding(str(texts), str(tmp_path / "none"))
     assert 0 < latency.p50 <= latency.p95 <= latency.p99 < 10_000
     terms = list(loaded.vocabulary.terms)
     index = tmp_path / "index"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -130,11 +128,10 @@ def test_vectors_to_a_measure_without_torch(
         # Jars come into a repository of this test's own, and then without a network.
         monkeypatch.setenv("M2_REPO", str(tmp_path / "repository"))
         ours(empty, tmp_path, "doctor", "--fetch", "--json")
-    with gzip.open(data / "docs.osirrc.ciff.gz") as packed, open(tmp_path / "d.ciff", "wb") as out:
-        shutil.copyfileobj(packed, out)
-    ours(empty, tmp_path, "index", "d.ciff", "--engine", engine, "-o", "index")
+    source = str(data / "docs.osirrc.ciff.gz")
+    ours(empty, tmp_path, "index", source, "--engine", engine, "-o", "index")
     queries = str(data / "topics.nfcorpus.test.splade-v3.tsv.gz")
     ours(empty, tmp_path, "search", "index", "--queries", queries, "-k", "1000", "-o", "run")
     qrels = str(data / "qrels.nfcorpus.test.trec")
     told = ours(empty, tmp_path, "evaluate", qrels, "run", "--measure", "nDCG@10")
-    assert re.findall(r"nDCG@10\s+(0\.\d{4})", told) == [NFCORPUS]
+    assert re.findall(r"nDCG@10\s+all\s+(0\.\d{4})", told) == [NFCORPUS]

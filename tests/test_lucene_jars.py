@@ -341,12 +341,11 @@ def test_every_lucene_gives_the_same_run(
     search_to_run(tmp_path / "own", queries, tmp_path / "own.run", SearchOptions(k=100))
     assert (tmp_path / "own.run").read_bytes() == (tmp_path / "exact.run").read_bytes()
     theirs = data / "index.lucene-9.9.1"
-    with open_index(theirs) as searcher, open_index(tmp_path / "own") as own:
+    with open_index(theirs) as searcher:
         few = read_queries(data / "topics.nfcorpus.test.splade-v3.tsv.gz")
         found_there = list(searcher.search(few.aligned(searcher.vocabulary, theirs), 10))
         assert len(found_there) == len(few.batch.ids)
         assert searcher.impacts("no such document", [0]) is None
-        assert own.lucene.version == searcher.lucene.version  # type: ignore[attr-defined]
 
 
 def test_doctor_fetches_nothing_by_itself(nothing: Path) -> None:

@@ -15,7 +15,7 @@ from splade_bridge.data.manifest import (
     QuantizationInfo,
     VocabularyInfo,
 )
-from splade_bridge.doctor import Finding
+from splade_bridge.engines.findings import Finding
 from splade_bridge.engines.registry import EngineName
 from splade_bridge.evaluation.bench import BenchRow, Latency
 from splade_bridge.evaluation.quantize_study import Setting
