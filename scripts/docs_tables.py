@@ -254,5 +254,12 @@ def type_name(hint: Any, named: dict[str, Any]) -> str:
     return f"[{name}](#{name.lower().replace('.', '')})"
 
 
+def command_names() -> str:
+    """All commands for docs/cli.md; ``train`` stands before its own."""
+    names = dict.fromkeys(n for name, _ in commands() for n in (name.partition(" ")[0], name))
+    return "\n".join(names) + "\n"
+
+
 if __name__ == "__main__":
-    print({"flags": flags_page, "json": json_page}[sys.argv[1]](), end="")
+    pages = {"flags": flags_page, "json": json_page, "commands": command_names}
+    print(pages[sys.argv[1]](), end="")

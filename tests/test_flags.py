@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import runpy
 from collections import defaultdict
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 import pytest
 from typer.models import ArgumentInfo
 
+from documented import ROOT, TABLES
 from splade_bridge.cli.command import use_of
 from splade_bridge.cli.options import READS, WRITES
 from splade_bridge.data.sizes import parse_size
@@ -22,8 +21,6 @@ from splade_bridge.errors import UsageError
 from splade_bridge.pruning.choices import Method
 from splade_bridge.pruning.methods import METHODS
 
-ROOT = Path(__file__).parents[1]
-TABLES = runpy.run_path(str(ROOT / "scripts" / "docs_tables.py"))
 FLAGS: list[Any] = list(TABLES["flags"]())
 COMMANDS: dict[str, Callable[..., None]] = dict(TABLES["commands"]())
 
