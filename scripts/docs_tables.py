@@ -47,6 +47,10 @@ MEANS = {
     "--rounding": "nearest is half to even.",
     "--clip": "Cut impacts to this, and count it.",
     "--qrels": "Judgements.",
+    "--hits": "Documents a query.",
+    "--seed": "Of what is drawn.",
+    "--device": "Where a model runs: cpu, cuda, cuda:1; encode takes several, or auto.",
+    "--devices": "Where a model runs: auto, a number of GPUs, cpu, cpu:2, cuda:0,cuda:1.",
     "--run": "A run that is read.",
     "--dtype": "Of the network.",
     "--batch-size": "Of what is computed at once.",
@@ -171,9 +175,8 @@ def json_page() -> str:
         "command prints one object on stdout and nothing else. All keys are there, but for those",
         "called optional. A key means the same in every command. Paths are as they were given.",
         "",
-        "A command that fails prints nothing on stdout, but for `verify` and `doctor`, whose result",
-        "tells of the failure. The last line of stderr is then one object on one line; warnings and",
-        "progress may stand before it:",
+        "A command that fails prints nothing on stdout, but for `verify` and `doctor`, whose",
+        "result tells of it. The last line of stderr is then one object; warnings stand before:",
         "",
         '    {"error": {"message": "a.jsonl:7: ...", "type": "BadInputError", "exit_code": 4, '
         '"place": "a.jsonl:7"}}',
@@ -251,5 +254,12 @@ def type_name(hint: Any, named: dict[str, Any]) -> str:
     return f"[{name}](#{name.lower().replace('.', '')})"
 
 
+def command_names() -> str:
+    """All commands for docs/cli.md; ``train`` stands before its own."""
+    names = dict.fromkeys(n for name, _ in commands() for n in (name.partition(" ")[0], name))
+    return "\n".join(names) + "\n"
+
+
 if __name__ == "__main__":
-    print({"flags": flags_page, "json": json_page}[sys.argv[1]](), end="")
+    pages = {"flags": flags_page, "json": json_page, "commands": command_names}
+    print(pages[sys.argv[1]](), end="")

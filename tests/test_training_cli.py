@@ -15,7 +15,9 @@ pytest.importorskip("sentence_transformers")
 pytest.importorskip("accelerate")
 
 from checkpoints import one_thread  # noqa: F401
+from documented import faults
 from splade_bridge.cli.app import app
+from splade_bridge.cli.schemas import RESULTS
 from splade_bridge.errors import BadInputError, SpladeBridgeError
 from splade_bridge.training.recipe import read_recipe, shipped_recipes
 from tiny_training import World
@@ -28,6 +30,7 @@ def test_a_recipe_is_the_default_command(world: World, tmp_path: Path) -> None:
     told = run(app, ["train", str(recipe), "-o", str(out), "--set", "train.steps=1", "--json"])
     assert told.exit_code == 0, told.output
     printed = json.loads(told.stdout)
+    assert list(faults(printed, RESULTS["train recipe"])) == []
     assert (printed["steps"], printed["output"]) == (1, str(out))
     assert "contrastive" in told.stderr and (out / "modules.json").is_file()
 
@@ -51,7 +54,9 @@ def test_the_stages_are_commands_whose_flags_are_their_options(tmp_path: Path) -
     arguments += ["--run", str(ranked), "-o", str(out), "--negatives", "2", "--json"]
     told = run(app, arguments)
     assert told.exit_code == 0, told.output
-    assert json.loads(told.stdout)["negatives"] == 4
+    printed = json.loads(told.stdout)
+    assert list(faults(printed, RESULTS["train mine"])) == []
+    assert printed["negatives"] == 4 and printed["output"] == str(out)
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert [sorted(line["negatives"]) for line in lines] == [["d2", "d3"], ["d1", "d3"]]
     wrong = run(app, [*arguments[:-3], "--choice", "worst", "--negatives", "2"])

@@ -17,8 +17,10 @@ pytest.importorskip("accelerate")
 
 import command_line
 from checkpoints import VOCABULARY, save_checkpoint, single_thread, wordpiece_tokenizer
+from documented import faults
 from small import brute_force, trec_run
 from splade_bridge.cli.demo_chain import SOURCES
+from splade_bridge.cli.schemas import RESULTS
 from splade_bridge.data.store import VectorStore
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.registry import NAMES, engine
@@ -180,6 +182,7 @@ def test_the_demo_runs_with_a_model_of_ones_own(
 ) -> None:
     out = tmp_path / "demo"
     result = json.loads(run(capfd, "demo", "-m", trained.checkpoint, "-o", out, "--json"))
+    assert list(faults(result, RESULTS["demo"])) == []
     assert [told["engine"] for told in result["engines"]] == list(NAMES)
     runs = [read_run(out / f"{name}.run") for name in NAMES]
     assert len(runs[0]) == result["queries"] > 70

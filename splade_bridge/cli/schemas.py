@@ -152,7 +152,7 @@ class InspectResult(TypedDict):
     kind: Annotated[str, "vectors, shard, export, index, bm25."]
     vocabulary: Annotated[VocabularyInfo, "Of the model, or of the terms that were seen."]
     counts: CountsOf
-    engine: Annotated[str | None, "Of an index, the one that reads it."]
+    engine: Annotated[EngineName | None, "Of an index, the one that reads it."]
     encoding: MaybeEncoding
     quantization: Quantization
     pruning: Pruning

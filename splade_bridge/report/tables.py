@@ -12,7 +12,7 @@ from typing import Generic, NamedTuple, TypeVar
 from splade_bridge.evaluation.significance import Comparison
 from splade_bridge.report import text
 from splade_bridge.report.published import Published
-from splade_bridge.report.results import TimedSearch, Results, VariantResult
+from splade_bridge.report.results import Results, TimedSearch, VariantResult
 
 Row = TypeVar("Row")
 Found = TypeVar("Found")
