@@ -1,4 +1,4 @@
-"""The face for Python: names that load when used, plain values in and out, the command line's results.
+"""The face for Python: names that load when used, plain values, the command line's results.
 
 The oracle is the command line itself, or brute force.
 """
@@ -185,7 +185,7 @@ def test_the_whole_chain_gives_what_the_command_line_gives(
 ) -> None:
     cli("encode", "texts.jsonl", "-m", MODEL, "-o", "v")
     cli("encode", "topics.tsv", "-m", MODEL, "--side", "query", "-o", "q")
-    ours = sb.encode(work / "texts.jsonl", model=MODEL, output="v2")
+    ours = sb.encode("texts.jsonl", model=MODEL, output="v2")
     assert content(work / "v2") == content(work / "v")
     in_memory = sb.encode(TEXTS, model=MODEL)
     assert list(in_memory) == list(ours) == list(sb.VectorStore("v"))
@@ -210,7 +210,7 @@ def test_the_whole_chain_gives_what_the_command_line_gives(
     assert run == read_run(work / "run") == sb.search("i", "topics.tsv", model=MODEL, k=2)
     assert run == sb.search("i", list(asked), k=2) == sb.search("i", dict(asked), k=2)
 
-    measures = ["-m", "nDCG@10", "-m", "P@1"]
+    measures = ["--measure", "nDCG@10", "--measure", "P@1"]
     told = json.loads(cli("evaluate", "qrels", "run", *measures, "--json", "--per-query"))
     found = sb.evaluate(QRELS, run, measure=["nDCG@10", "P@1"])
     assert (found.means, found.per_query) == (told["measures"], told["per_query"])
@@ -317,7 +317,7 @@ def test_impacts_come_back_as_they_went_in(found: list[dict[str, int]]) -> None:
     pairs = [(f"d{i}", row) for i, row in enumerate(found)]
     impacts = sb.quantize(pairs)
     for _ in range(2):
-        assert {i: v for i, v in impacts} == dict(pairs)
+        assert dict(impacts) == dict(pairs)
     as_weights = [(i, {t: w / 128 for t, w in row.items()}) for i, row in pairs]
     if any(found):
         assert dict(sb.quantize(iter(as_weights), scale=128)) == dict(pairs)
@@ -400,9 +400,8 @@ def test_texts_are_taken_in_any_shape() -> None:
     texts = {"0": "open a file", "1": "sort a list"}
     expected = list(sb.encode(texts, model=MODEL))
     frame = pandas.DataFrame({"docno": [0, 1], "text": list(texts.values())})
-    records = [
-        {"_id": i, "title": t.split()[0], "text": t.split(" ", 1)[1]} for i, t in texts.items()
-    ]
+    cut = {i: t.split(" ", 1) for i, t in texts.items()}
+    records = [{"_id": i, "title": title, "text": rest} for i, (title, rest) in cut.items()]
     for shape in (list(texts.values()), iter(texts.items()), frame, records):
         assert list(sb.encode(shape, model=MODEL)) == expected
     asked = list(sb.encode(texts, model=MODEL, side="query"))
@@ -483,9 +482,8 @@ def test_two_steps_score_from_the_full_vectors(tmp_path: Path) -> None:
 
 
 def test_passages_are_folded(tmp_path: Path) -> None:
-    sb.index(
-        [("a#0", {"x": 1}), ("a#1", {"x": 3}), ("b#0", {"x": 2})], tmp_path / "i", engine="exact"
-    )
+    passages = [("a#0", {"x": 1}), ("a#1", {"x": 3}), ("b#0", {"x": 2})]
+    sb.index(passages, tmp_path / "i", engine="exact")
     found = sb.search(tmp_path / "i", {"q": {"x": 1}}, max_passage=True)
     assert found == {"q": {"a": 3.0, "b": 2.0}}
 
@@ -504,19 +502,16 @@ def test_runs_and_judgements_are_taken_in_any_shape(work: Path) -> None:
         pandas.DataFrame(flat, columns=["qid", "docno", "score"]),
         pandas.DataFrame(flat, columns=["query_id", "doc_id", "score"]),
         [ir_measures.ScoredDoc(*row) for row in flat],
-        iter([dict(zip(("qid", "docno", "score"), row, strict=True)) for row in flat]),
+        [dict(zip(("qid", "docno", "score"), row, strict=True)) for row in flat],
         {q: {d: np.float32(s) for d, s in documents.items()} for q, documents in run.items()},
     ):
         for judgements in (
             "qrels",
             pandas.DataFrame(judged, columns=["qid", "docno", "label"]),
             [ir_measures.Qrel(*row) for row in judged],
-            [trec_qrel(*row, "0") for row in judged],
+            (trec_qrel(*row, "0") for row in judged),
         ):
-            again = list(found) if isinstance(found, list) else found
-            if not isinstance(again, (list, dict, pandas.DataFrame)):
-                again = found = list(found)
-            assert sb.evaluate(judgements, again, measure="nDCG@10") == expected
+            assert sb.evaluate(judgements, found, measure="nDCG@10") == expected
     nothing = sb.evaluate(QRELS, {**run, "q4": {}}, measure="nDCG@10")
     assert nothing == expected and nothing.missing == ["q4"]
 
@@ -528,7 +523,7 @@ def test_runs_and_judgements_are_taken_in_any_shape(work: Path) -> None:
         (given_values.run, {"q": {"d": float("nan")}}, "query q, document d: nan is not a score"),
         (given_values.run, {"q": ["d"]}, "query q: must be"),
         (given_values.run, [{"qid": "q", "score": 1}], "row 1: has no docno or doc_id"),
-        (given_values.run, [dict(qid=1, docno=2, score=3)] * 2, "query 1, document 2: stands"),
+        (given_values.run, [{"qid": 1, "docno": 2, "score": 3}] * 2, "query 1, document 2: st"),
         (given_values.qrels, {"q": {"d": 0.5}}, "query q, document d: 0.5 is not a grade"),
         (given_values.qrels, {"q": {"d": None}}, "query q, document d: None is not a grade"),
         (given_values.qrels, {}, "<memory>: holds no judgements"),
@@ -559,9 +554,8 @@ def test_pyterrier_pipelines_find_what_search_finds(tmp_path: Path) -> None:
 
     corpus = pandas.DataFrame({"docno": list(TEXTS), "text": list(TEXTS.values())})
     encoded = SparseEncoder(MODEL, side="document")(corpus)
-    assert dict(zip(encoded.docno, encoded.toks, strict=True)) == dict(
-        sb.encode(TEXTS, model=MODEL)
-    )
+    vectors = dict(zip(encoded.docno, encoded.toks, strict=True))
+    assert vectors == dict(sb.encode(TEXTS, model=MODEL))
     sb.index(encoded, tmp_path / "i", engine="exact")
     topics = pandas.DataFrame({"qid": list(TOPICS), "query": list(TOPICS.values())})
     expected = sb.search(tmp_path / "i", topics, model=MODEL, k=2)

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from splade_bridge.data.choices import Side, check_choice
+from splade_bridge.data.vector_set import MEMORY, VectorsInMemory
 from splade_bridge.encoding.choices import Cluster, DType, LongMode, Pooling, QueryMode
 from splade_bridge.encoding.shards import Shard
 from splade_bridge.errors import UsageError, require
 from splade_bridge.outputs import MANIFEST, PLAN, check_output
 from splade_bridge.reading.lines import STDIO
-from splade_bridge.text.corpora import Corpus, CorpusOptions, Role, corpus_files
+from splade_bridge.text.corpora import Corpus, CorpusOptions, Role, Text, corpus_files
 
 if TYPE_CHECKING:
     from splade_bridge.data.manifest import Manifest
+    from splade_bridge.data.vectors import SparseBatch
     from splade_bridge.encoding.encoder import EncodeStats
     from splade_bridge.encoding.runner import Runner
     from splade_bridge.encoding.worker import EncoderSpec
@@ -49,7 +51,7 @@ def role_of(side: Side) -> Role:
 
 
 def encode_corpus(
-    corpus: str,
+    corpus: str | Iterable[Text],
     out: Path,
     model: str,
     *,
@@ -75,7 +77,7 @@ def encode_corpus(
     """Encode ``corpus`` into a vector store at ``out``, or go on with one that was stopped.
 
     Args:
-        corpus: what :func:`splade_bridge.text.corpora.read_texts` reads.
+        corpus: what :func:`splade_bridge.text.corpora.read_texts` reads; or texts themselves.
         model: checkpoint, a folder or a hub name; see :func:`model_of`.
         max_length, pooling, query_mode, dtype, batch_tokens, threads: see
             :class:`splade_bridge.encoding.encoder.EncodeOptions`.
@@ -109,7 +111,8 @@ def encode_corpus(
         check_choice(name, value, choices)
     if cluster is None and (cluster_address, workers) != (None, None):
         raise UsageError("--cluster-address and --workers are for --cluster ray")
-    if cluster and Path(corpus) == STDIO:
+    name = corpus if isinstance(corpus, str) else str(MEMORY)
+    if cluster and (corpus is not name or Path(name) == STDIO):
         raise UsageError("--cluster ray reads the corpus in a process of its own: name a file")
     if cluster and devices not in ("auto", "cpu", "cuda"):
         raise UsageError("--devices with --cluster ray is auto, cpu or cuda; see --workers")
@@ -118,8 +121,8 @@ def encode_corpus(
     if (out / MANIFEST).exists() or not (out / PLAN).exists():
         check_output(out, overwrite=overwrite)
     role = role_of(side)
-    source = Corpus(corpus, role, fields)
-    files = corpus_files(corpus, role)
+    source = Corpus(name, role, fields) if isinstance(corpus, str) else corpus
+    files = corpus_files(name, role) if isinstance(corpus, str) else []
 
     require("encode", "encoding")
     from splade_bridge.encoding.encoder import EncodeOptions
@@ -131,17 +134,16 @@ def encode_corpus(
     options = EncodeOptions(max_length, pooling, dtype, batch_tokens, devices, threads, query_mode)
     spec = EncoderSpec(model, side, options, LongOptions(long, stride))
     # Before a model is loaded; a cluster reads the corpus anew.
-    texts = not_empty(source if cluster else iter(source), corpus)
+    texts = not_empty(source if cluster else iter(source), name)
     with contextlib.ExitStack() as stack:
         runner = stack.enter_context(_runner(spec, cluster, cluster_address, workers))
-        bar = progress_bar(
-            known_count(corpus, role), lambda: runner.stats, shown=None if progress else False
-        )
+        count = known_count(corpus, role) if isinstance(corpus, str) else None
+        bar = progress_bar(count, lambda: runner.stats, shown=None if progress else False)
         manifest = fill_store(
             runner,
             texts,
             out,
-            corpus=corpus,
+            corpus=name,
             files=files,
             shard=chosen,
             overwrite=overwrite,
@@ -149,6 +151,60 @@ def encode_corpus(
             progress=stack.enter_context(bar),
         )
         return manifest, runner.stats
+
+
+def encode_in_memory(
+    texts: Iterable[Text],
+    model: str,
+    *,
+    name: str = str(MEMORY),
+    side: Side = "document",
+    max_length: int | None = 256,
+    pooling: Pooling | None = None,
+    query_mode: QueryMode = "model",
+    dtype: DType = "auto",
+    batch_tokens: int | None = None,
+    long: LongMode = "truncate",
+    stride: int | None = None,
+    devices: str = "auto",
+    threads: int | None = None,
+    part_rows: int = DEFAULT_PART_ROWS,
+) -> VectorsInMemory:
+    """The vectors that :func:`encode_corpus` would write, in memory, by the first of ``devices``.
+
+    Args:
+        name: what the texts are called in messages; see :func:`encode_corpus` for the others.
+
+    Raises:
+        BadInputError: a bad record, no texts, or no such model.
+        UsageError: options that do not fit together.
+        MissingToolError: torch or a GPU is asked for and not there.
+    """
+    require("encode", "encoding")
+    from splade_bridge.encoding.devices import parse_devices
+    from splade_bridge.encoding.encoder import EncodeOptions
+    from splade_bridge.encoding.parts import CorpusWalk, PartNote
+    from splade_bridge.encoding.passages import LongOptions
+    from splade_bridge.encoding.runner import encode_parts, not_empty, report
+    from splade_bridge.encoding.worker import EncoderSpec
+
+    options = EncodeOptions(max_length, pooling, dtype, batch_tokens, devices, threads, query_mode)
+    spec = EncoderSpec(model, side, options, LongOptions(long, stride))
+    given = not_empty(iter(texts), name)  # before a model is loaded for nothing
+    encoder = spec.on(parse_devices(devices)[0]).load()
+    batches: list[SparseBatch] = []
+    truncated = 0
+
+    def keep(number: int, batch: SparseBatch, note: PartNote) -> None:
+        nonlocal truncated
+        batches.append(batch)
+        truncated += note.truncated
+
+    encode_parts(encoder, CorpusWalk(given, part_rows, {}, None, name), keep, None)
+    encoding = replace(encoder.info(), truncated=truncated)
+    found = VectorsInMemory(batches, encoder.encoder.loaded.vocabulary, encoding)
+    report(found.manifest)
+    return found
 
 
 @contextlib.contextmanager
@@ -167,8 +223,7 @@ def _runner(
         with DeviceRunner(spec, names) as on_devices:
             yield on_devices
     else:
-        alone = replace(spec, options=replace(spec.options, device=names[0]))
-        yield LocalRunner(alone.load())
+        yield LocalRunner(spec.on(names[0]).load())
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
@@ -35,6 +35,10 @@ class EncoderSpec:
     side: Side
     options: EncodeOptions
     long: LongOptions = LongOptions()
+
+    def on(self, device: str) -> EncoderSpec:
+        """The same on one device."""
+        return replace(self, options=replace(self.options, device=device))
 
     def load(self) -> PartEncoder:
         """The encoder; raises what :func:`load_encoder` raises."""

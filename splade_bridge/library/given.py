@@ -10,8 +10,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
 
-from splade_bridge.data.manifest import Rounding
-from splade_bridge.data.quantize import DEFAULT_SCALE, QuantizeOptions
+from splade_bridge.data.choices import Rounding
+from splade_bridge.data.quantize import QuantizeOptions
+from splade_bridge.data.quantize import quantize_options as options_of
 from splade_bridge.data.vector_set import MEMORY, VectorSet
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.evaluation.qrels import Qrels, read_qrels
@@ -21,9 +22,9 @@ from splade_bridge.formats.detect import SOURCE_FORMATS, open_source
 from splade_bridge.formats.memory import Impacts, RecordSource, has_vector, vector_records
 from splade_bridge.formats.queries import Queries, all_of, read_queries
 from splade_bridge.reading.sizes import size_in_bytes
-from splade_bridge.retrieval.encode_queries import QueryEncoder
+from splade_bridge.retrieval.encode_queries import QueryEncoder, query_texts
 from splade_bridge.retrieval.runs import Run, read_run
-from splade_bridge.text.corpora import Role, read_texts, texts_in_memory
+from splade_bridge.text.corpora import Role, texts_in_memory
 
 Place = str | os.PathLike[str]
 """A path."""
@@ -64,12 +65,8 @@ def quantize_options(
     Raises:
         UsageError: an unknown rounding.
     """
-    choice("rounding", rounding, get_args(Rounding))
-    if scale is None and rounding == "nearest" and clip is None:
-        return None
-    return QuantizeOptions(
-        DEFAULT_SCALE if scale is None else scale, cast("Rounding", rounding), clip
-    )
+    how = choice("rounding", cast(Rounding, rounding), get_args(Rounding))
+    return options_of(None if scale is None else float(scale), how, clip)
 
 
 def items_of(given: Any) -> Iterable[Any]:
@@ -157,9 +154,7 @@ def queries(
     if is_place(given):
         if model is None:
             return read_queries(Path(given), quantize)
-        texts = list(read_texts(str(given), "queries"))
-        if not texts:  # before a model is loaded for nothing
-            raise BadInputError("holds no queries", str(given))
+        texts = query_texts(str(given))  # before a model is loaded for nothing
         return encoder()(texts, Path(given))
     if isinstance(given, VectorSet | Impacts):
         return all_of(source_opener(given, quantize=quantize, memory=0)())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -136,9 +135,8 @@ def open_index(
         k=1,
         two_step=Path(two_step) if two_step is not None else None,
         first_query_terms=first_query_terms,
+        candidates=candidates,
     )
-    if candidates is not None:
-        options = replace(options, candidates=candidates)
     searcher = open_searcher(Path(index), options)
     try:
         encoder = QueryEncoder(str(model), quantize, max_length) if model is not None else None

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import Any, cast, get_args
 
+from splade_bridge.data.choices import Side
 from splade_bridge.data.invert import DEFAULT_MEMORY
-from splade_bridge.data.manifest import Manifest, Side
-from splade_bridge.data.quantize import DEFAULT_SCALE, QuantizeOptions, Quantizer
-from splade_bridge.data.store import PART_ROWS, VectorStore
-from splade_bridge.data.vector_set import MEMORY, VectorSet, VectorsInMemory
-from splade_bridge.data.vectors import SparseBatch
-from splade_bridge.errors import UsageError, require
+from splade_bridge.data.manifest import Manifest
+from splade_bridge.data.quantize import DEFAULT_SCALE, Quantizer
+from splade_bridge.data.store import VectorStore
+from splade_bridge.data.vector_set import VectorSet, VectorsInMemory
+from splade_bridge.encoding.choices import DType, LongMode, Pooling, QueryMode
+from splade_bridge.encoding.encode_corpus import (
+    DEFAULT_PART_ROWS,
+    encode_corpus,
+    encode_in_memory,
+    role_of,
+)
+from splade_bridge.errors import UsageError
 from splade_bridge.formats.detect import open_source
 from splade_bridge.formats.export import FORMATS, ExportOptions
 from splade_bridge.formats.export import export as export_source
@@ -34,7 +39,7 @@ from splade_bridge.library.given import (
     size,
     source_opener,
 )
-from splade_bridge.outputs import MANIFEST, PLAN, check_output
+from splade_bridge.outputs import MANIFEST
 from splade_bridge.pruning.methods import policy
 from splade_bridge.pruning.policy import Policy, PruneOptions
 from splade_bridge.pruning.prune import prune as prune_path
@@ -47,13 +52,8 @@ from splade_bridge.text.corpora import (
     CorpusOptions,
     Role,
     Text,
-    corpus_files,
     texts_in_memory,
 )
-
-if TYPE_CHECKING:
-    from splade_bridge.encoding.runner import Runner
-    from splade_bridge.encoding.worker import EncoderSpec
 
 
 def encode(
@@ -71,7 +71,7 @@ def encode(
     stride: int | None = None,
     devices: str = "auto",
     threads: int | None = None,
-    part_rows: int = PART_ROWS,
+    part_rows: int = DEFAULT_PART_ROWS,
     id_field: str | None = None,
     text_field: str | None = None,
     title_field: str = "title",
@@ -114,88 +114,34 @@ def encode(
         MissingToolError: torch or a device that is asked for is missing.
         ExternalProgramError: ``output`` cannot be written.
     """
-    choice("side", side, get_args(Side))
-    role: Role = "queries" if side == "query" else "documents"
+    if isinstance(batch_tokens, str) and batch_tokens != "auto":
+        raise UsageError(f"batch_tokens is auto or a number of tokens, not {batch_tokens!r}")
     fields = CorpusOptions(id_field, text_field, title_field)
-    out = Path(output) if output is not None else None
-    if out is not None and ((out / MANIFEST).exists() or not (out / PLAN).exists()):
-        check_output(out, overwrite=overwrite)  # before a model is loaded for nothing
-    files: list[Path] = []
-    name = str(MEMORY)
-    if is_place(texts):
-        name = str(texts)
-        files = corpus_files(name, role)
-        stream = iter(Corpus(name, role, fields))
-    else:
-        stream = texts_in_memory(items_of(texts), role, fields)
-
-    require("encode", "encoding text")
-    from splade_bridge.encoding.choices import DType, LongMode, Pooling, QueryMode
-    from splade_bridge.encoding.encoder import EncodeOptions
-    from splade_bridge.encoding.passages import LongOptions
-    from splade_bridge.encoding.runner import fill_store, not_empty
-    from splade_bridge.encoding.worker import EncoderSpec
-
-    options = EncodeOptions(
-        max_length=max_length,
-        pooling=choice("pooling", cast("Pooling | None", pooling), (None, *get_args(Pooling))),
-        dtype=choice("dtype", cast("DType", dtype), get_args(DType)),
-        batch_tokens=None if batch_tokens == "auto" else int(batch_tokens),
-        device=devices,
-        threads=threads,
-        query_mode=choice("query_mode", cast("QueryMode", query_mode), get_args(QueryMode)),
+    asked = choice("side", cast(Side, side), get_args(Side))
+    options: dict[str, Any] = {
+        "side": asked,
+        "max_length": max_length,
+        "pooling": choice("pooling", pooling, (None, *get_args(Pooling))),
+        "query_mode": choice("query_mode", query_mode, get_args(QueryMode)),
+        "dtype": choice("dtype", dtype, get_args(DType)),
+        "batch_tokens": None if batch_tokens == "auto" else batch_tokens,
+        "long": choice("long", long, get_args(LongMode)),
+        "stride": stride,
+        "devices": devices,
+        "threads": threads,
+        "part_rows": part_rows,
+    }
+    role = role_of(asked)
+    stream: str | Iterable[Text] = (
+        str(texts) if is_place(texts) else texts_in_memory(items_of(texts), role, fields)
     )
-    mode = choice("long", cast("LongMode", long), get_args(LongMode))
-    spec = EncoderSpec(str(model), cast(Side, side), options, LongOptions(mode, stride))
-    given = not_empty(stream, name)  # before a model is loaded, too
-    if out is None:
-        return _encoded(spec, given, part_rows)
-    with _runner(spec) as runner:
-        fill_store(
-            runner, given, out,
-            corpus=name, files=files, overwrite=overwrite, part_rows=part_rows,
-        )  # fmt: skip
-    return VectorStore(out)
-
-
-@contextlib.contextmanager
-def _runner(spec: EncoderSpec) -> Iterator[Runner]:
-    """A process for each of several devices, or this process."""
-    from splade_bridge.encoding.devices import DeviceRunner, parse_devices
-    from splade_bridge.encoding.runner import LocalRunner
-
-    names = parse_devices(spec.options.device)
-    if len(names) > 1:
-        with DeviceRunner(spec, names) as runner:
-            yield runner
-    else:
-        yield LocalRunner(_on(spec, names[0]).load())
-
-
-def _encoded(spec: EncoderSpec, texts: Any, part_rows: int) -> VectorsInMemory:
-    """The vectors that a store would hold, in memory."""
-    from splade_bridge.encoding.devices import parse_devices
-    from splade_bridge.encoding.parts import CorpusWalk, PartNote
-    from splade_bridge.encoding.runner import encode_parts, report
-
-    encoder = _on(spec, parse_devices(spec.options.device)[0]).load()
-    batches: list[SparseBatch] = []
-    truncated = 0
-
-    def keep(number: int, batch: SparseBatch, note: PartNote) -> None:
-        nonlocal truncated
-        batches.append(batch)
-        truncated += note.truncated
-
-    encode_parts(encoder, CorpusWalk(texts, part_rows, {}, None, str(MEMORY)), keep, None)
-    encoding = replace(encoder.info(), truncated=truncated)
-    found = VectorsInMemory(batches, encoder.encoder.loaded.vocabulary, encoding)
-    report(found.manifest)
-    return found
-
-
-def _on(spec: EncoderSpec, device: str) -> EncoderSpec:
-    return replace(spec, options=replace(spec.options, device=device))
+    if output is not None:
+        out = Path(output)
+        encode_corpus(stream, out, str(model), fields=fields, overwrite=overwrite, **options)
+        return VectorStore(out)
+    if isinstance(stream, str):
+        return encode_in_memory(Corpus(stream, role, fields), str(model), name=stream, **options)
+    return encode_in_memory(stream, str(model), **options)
 
 
 def quantize(
@@ -349,8 +295,10 @@ def prune(
         raise UsageError(f"method and value go in pairs, not {len(methods)} and {len(values)}")
     policies = [policy(*pair) for pair in zip(methods, values, strict=True)]
     wanted = cast("Side | None", choice("side", side, (None, *get_args(Side))))
-    quantizing = None if scale is None else QuantizeOptions(scale)
-    options = PruneOptions(min_terms, size(memory), scale=DEFAULT_SCALE if scale is None else scale)
+    quantizing = quantize_options(scale, "nearest", None)
+    options = PruneOptions(
+        min_terms, size(memory), scale=quantizing.scale if quantizing else DEFAULT_SCALE
+    )
     out = Path(output) if output is not None else None
     if is_place(source):
         path = Path(source)

@@ -43,10 +43,8 @@ class QueryEncoder:
             source: where the texts come from, for messages.
 
         Raises:
-            BadInputError: there are none.
+            BadInputError: a text whose weights are not finite.
         """
-        if not texts:
-            raise BadInputError("holds no queries", str(source))
         quantizer = Quantizer(self._options)
         counts = Counts()
         batches = []
@@ -103,7 +101,17 @@ def encode_queries(
         BadInputError: the queries or the model cannot be read.
         MissingToolError: the extra ``encode`` is not installed.
     """
-    texts = list(read_texts(source, "queries"))
-    if not texts:  # before a model is loaded for nothing
-        raise BadInputError("holds no queries", source)
+    texts = query_texts(source)  # before a model is loaded for nothing
     return QueryEncoder(model, quantize, max_length)(texts, Path(source))
+
+
+def query_texts(source: str) -> list[Text]:
+    """All queries that :func:`splade_bridge.text.corpora.read_texts` reads from ``source``.
+
+    Raises:
+        BadInputError: there are none, or they cannot be read.
+    """
+    texts = list(read_texts(source, "queries"))
+    if not texts:
+        raise BadInputError("holds no queries", source)
+    return texts
