@@ -9,8 +9,8 @@ import numpy as np
 import orjson
 import pytest
 
+from command_line import run
 from small import MemorySource, as_pairs, brute_force, queries_of, random_matrix
-from splade_bridge.cli.app import main
 from splade_bridge.data.hits import Hits
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import ImpactBatch
@@ -83,6 +83,7 @@ class Staged(Searcher):
 
     def __init__(self, path: Path, manifest: Manifest | None) -> None:
         super().__init__(path, manifest, Vocabulary(TERMS))
+        self.measure = best_algorithm  # as open_index does
         self.calls: list[tuple[str, int]] = []
 
     def _search(self, queries: ImpactBatch, k: int, threads: int, algorithm: str) -> Iterator[Hits]:
@@ -90,7 +91,7 @@ class Staged(Searcher):
         usual = {"slow": 50, "fast at k = 10": 10 if k <= 10 else 90, "hopeless": 10_000}
         a_query = usual.get(algorithm, 20 if k > 10 else 45) * 1000
         for n, query_id in enumerate(queries.ids):
-            cold = 10**9 if n < 2 else 0  # the first ones of every call
+            cold = 10**9 if n < 2 and len(self.calls) <= 2 else 0  # until code is compiled
             hiccup = 10**7 if (n + len(self.calls)) % 7 == 0 else 0
             yield Hits(query_id, [], np.empty(0, np.int64), a_query + cold + hiccup)
 
@@ -104,7 +105,7 @@ def manifest(tmp_path: Path) -> Manifest:
     return Manifest.load(tmp_path / "staged")
 
 
-def test_the_fastest_wins_though_calls_start_cold_and_hiccup(
+def test_the_fastest_wins_though_it_starts_cold_and_calls_hiccup(
     tmp_path: Path, manifest: Manifest
 ) -> None:
     searcher = Staged(tmp_path / "staged", manifest)
@@ -116,7 +117,7 @@ def test_the_fastest_wins_though_calls_start_cold_and_hiccup(
     }  # fmt: skip
     hopeless = sum(n for name, n in searcher.calls if name == "hopeless")
     raced = sum(n for name, n in searcher.calls if name == "slow")
-    assert hopeless < raced / 4, "no time is spent on what cannot win"
+    assert hopeless < raced / 3, "no time is spent on what cannot win"
     assert len(searcher.calls) > 8, "and the others run in turns"
 
 
@@ -200,18 +201,14 @@ def test_two_steps_choose_for_the_queries_and_depth_of_the_first(
 
 
 def test_the_command_line(
-    tmp_path: Path, index: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
-    quick: None,
-) -> None:  # fmt: skip
+    tmp_path: Path, index: Path, capfd: pytest.CaptureFixture[str], quick: None
+) -> None:
     (tmp_path / "topics.tsv").write_text("q1\tt1 t1 t2 t3\nq2\tt5 t5 t6\n")
-    monkeypatch.setattr("sys.argv", [
-        "splade-bridge", "search", str(index), "-k", "5", "-q", str(tmp_path / "topics.tsv"), "-o",
-        str(tmp_path / "run"), "--algorithm", "auto", "--json",
-    ])  # fmt: skip
-    with pytest.raises(SystemExit, match=r"^0$"):
-        main()
+    status, out, _ = run(
+        capfd, "search", index, "-k", 5, "-q", tmp_path / "topics.tsv", "-o", tmp_path / "run",
+        "--algorithm", "auto", "--json",
+    )  # fmt: skip
+    assert status == 0
     with open_index(index) as searcher:
-        assert orjson.loads(capfd.readouterr().out)["algorithm"] in searcher.algorithms
-    monkeypatch.setattr("sys.argv", ["splade-bridge", "inspect", str(index)])
-    with pytest.raises(SystemExit, match=r"^0$"):
-        main()
+        assert orjson.loads(out)["algorithm"] in searcher.algorithms
+    assert run(capfd, "inspect", index)[0] == 0

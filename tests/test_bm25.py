@@ -230,7 +230,7 @@ def test_the_command(
 
     assert run("--remove-query", "-k", "1", "--json") == 0
     said = orjson.loads(capfd.readouterr().out)
-    assert (said["documents"], said["postings"], said["results"]) == (3, 5, 1)
+    assert (said["counts"]["documents"], said["counts"]["postings"], said["results"]) == (3, 5, 1)
     assert said["without_results"] == ["7"]
     (line,) = (out / "run.trec").read_text().splitlines()
     assert line.split()[:4] == ["d0", "Q0", "d1", "1"]

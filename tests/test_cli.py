@@ -121,7 +121,7 @@ def test_bad_vectors_name_the_line_and_leave_nothing(
 @pytest.mark.parametrize(
     ("arguments", "status", "what"),
     [
-        (["index", "docs.jsonl", "--engine", "anserini", "-o", "i"], 2, "lucene, pisa, exact"),
+        (["index", "docs.jsonl", "--engine", "anserini", "-o", "i"], 2, "'pisa', 'exact'"),
         (["index", "docs.jsonl", "-e", "exact", "-o", "queries.tsv"], 2, "--overwrite"),
         (["index", "docs.jsonl", "-e", "exact", "-o", "i", "--memory", "much"], 2, "500M"),
         (["index", "docs.jsonl", "-e", "exact", "-o", "i", "--from", "csv"], 2, "jsonvector"),
@@ -185,7 +185,8 @@ def test_missing_java_is_exit_code_3(
     assert status == 3 and "pip install" in err
     status, out, _ = run(capfd, "doctor", "--json")
     assert status == 3
-    assert [f["found"] for f in orjson.loads(out) if f["name"] == "Java >= 21"] == [None]
+    findings = orjson.loads(out)["findings"]
+    assert [f["found"] for f in findings if f["name"] == "Java >= 21"] == [None]
 
 
 def test_queries_of_another_vocabulary_are_refused(

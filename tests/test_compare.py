@@ -435,7 +435,7 @@ def test_the_command_shows_a_table_and_writes_all_files(data: Path, tmp_path: Pa
     for name in ("results.json", "results.csv", "report.html", "charts/postings.svg"):
         assert (out / name).stat().st_size > 500
     told = CliRunner().invoke(app, [*command, "--json"], catch_exceptions=False)
-    assert json.loads(told.stdout)["done"] == {}
+    assert json.loads(told.stdout)["steps_done"] == {}
 
 
 def test_a_wrong_specification_ends_with_its_exit_code(data: Path, tmp_path: Path) -> None:

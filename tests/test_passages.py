@@ -252,7 +252,7 @@ def test_the_commands_from_text_to_documents(
     info = Manifest.load(tmp_path / "passages-i").encoding
     assert info is not None
     assert info.long == "passages"
-    with pytest.raises(UsageError, match="--long is truncate, max, passages"):
+    with pytest.raises(UsageError, match="--long is one of truncate, max, passages"):
         encode_command(str(corpus), tmp_path / "x", model=str(model), long="cut")
 
 

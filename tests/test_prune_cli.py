@@ -197,7 +197,7 @@ def test_float_weights_in_files_need_a_scale_and_are_pruned_after_it(
 @pytest.mark.parametrize(
     ("arguments", "status", "what"),
     [
-        (["--method", "nope", "--value", "1"], 2, "top-k, threshold"),
+        (["--method", "nope", "--value", "1"], 2, "'top-k', 'threshold'"),
         (["--method", "top-k", "--value", "0"], 2, "1 or more"),
         (["--method", "top-k", "--value", "nan"], 2, "not a number"),
         (["--method", "top-k"], 2, "--value"),
@@ -208,7 +208,7 @@ def test_float_weights_in_files_need_a_scale_and_are_pruned_after_it(
         (["--method", "bytes", "--value", "5"], 2, "--min-terms 1 alone keeps"),
         (["--method", "drop-terms", "--value", "absent.txt"], 4, "absent.txt"),
         (["--method", "drop-terms", "--value", "@all"], 2, "@english"),
-        (["--method", "top-k", "--value", "1", "--side", "both"], 2, "document or query"),
+        (["--method", "top-k", "--value", "1", "--side", "both"], 2, "'document', 'query'"),
         (["--method", "top-k", "--value", "1", "--from", "csv"], 2, "jsonvector"),
         (["--method", "top-k", "--value", "1", "--min-terms", "-1"], 2, "--min-terms"),
         (["--method", "threshold", "--value", "99", "--min-terms", "0"], 4, "has a term"),

@@ -162,7 +162,7 @@ def test_all_engines_give_the_scores_of_both_sides(
     compared = json.loads(run(capfd, "verify", *indexes, "-q", work / "queries", "--json"))
     assert compared["equal"] and compared["results"] == expected.count("\n")
 
-    judged = ("evaluate", world.folder / "qrels.tsv", work / f"{NAMES[0]}.run", "-m", "RR@10")
+    judged = ("evaluate", world.folder / "qrels.tsv", work / f"{NAMES[0]}.run", "-M", "RR@10")
     measured = json.loads(run(capfd, *judged, "--json"))
     reciprocal = []
     for query_id, grades in world.qrels.items():
@@ -182,7 +182,7 @@ def test_the_demo_runs_with_a_model_of_ones_own(
     result = json.loads(run(capfd, "demo", "-m", trained.checkpoint, "-o", out, "--json"))
     assert [told["engine"] for told in result["engines"]] == list(NAMES)
     runs = [read_run(out / f"{name}.run") for name in NAMES]
-    assert len(runs[0]) == result["questions"] > 70
+    assert len(runs[0]) == result["queries"] > 70
     for other in runs[1:]:
         for query_id, found in runs[0].items():
             assert list(other[query_id].values()) == list(found.values())

@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from splade_bridge import __version__
+from splade_bridge import __version__, errors
 from splade_bridge.cli import (
     bench,
     bm25,
@@ -116,9 +116,10 @@ def _stop(error: SpladeBridgeError, *, json: bool) -> NoReturn:
     if json:
         import orjson
 
+        known = (kind for kind in type(error).__mro__ if kind.__module__ == errors.__name__)
         told = {
             "message": str(error),
-            "type": type(error).__name__,
+            "type": next(known).__name__,
             "exit_code": error.exit_code,
             "place": getattr(error, "place", None),
         }

@@ -26,8 +26,8 @@ from splade_bridge.cli.options import (
 from splade_bridge.cli.telling import note, print_json
 
 NAME = "bm25"
-COUNTED = ("documents", "empty", "postings")
-"""What ``counts`` tells already."""
+TOLD = ("documents", "empty", "postings", "terms")
+"""What the manifest tells already."""
 
 
 def command(
@@ -83,8 +83,10 @@ def command(
         overwrite=overwrite,
     )
     if json:
-        own = {k: v for k, v in asdict(summary).items() if k not in COUNTED}
-        print_json({"output": str(output), "counts": Manifest.load(output).counts, **own})
+        own = {k: v for k, v in asdict(summary).items() if k not in TOLD}
+        made = Manifest.load(output)
+        print_json({"output": str(output), "counts": made.counts, "vocabulary": made.vocabulary,
+                    **own})  # fmt: skip
         return
     note(
         f"{output}: {summary.documents:,} documents ({summary.empty:,} without terms), "

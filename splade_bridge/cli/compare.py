@@ -53,8 +53,15 @@ def command(
             f"interrupted; finished steps are kept in {output}, and the same command goes on"
         ) from None
     if json:
-        print_json({"output": str(output), "report": str(output / REPORT), "done": outcome.done,
-                    "kept": outcome.kept, "results": outcome.results})  # fmt: skip
+        print_json(
+            {
+                "output": str(output),
+                "report": str(output / REPORT),
+                "steps_done": outcome.done,
+                "steps_kept": outcome.kept,
+                "comparison": outcome.results,
+            }
+        )
         return
     _show(outcome.results)
     freed = f"; {outcome.freed / 1e6:,.1f} MB of indexes deleted" if outcome.freed else ""

@@ -78,7 +78,7 @@ def as_printed(result: DemoResult) -> dict[str, Any]:
         "samples": [{"query": asked, "doc_id": found} for asked, found in result.samples],
         "skipped": result.skipped,
         "seconds": sum(result.seconds.values()),
-        "steps": [{"command": c, "seconds": s} for c, s in result.seconds.items()],
+        "commands": [{"command": c, "seconds": s} for c, s in result.seconds.items()],
     }
 
 

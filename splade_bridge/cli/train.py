@@ -131,7 +131,15 @@ app.command(DEFAULT)(complete(command))
 
 
 def _stage(name: str) -> Any:
-    """The command of a stage, whose flags are the attributes of its options."""
+    """The command of a stage."""
+    stage = typer.Typer(rich_markup_mode=None, add_completion=False)
+    settings = {"help_option_names": ["-h", "--help"]}
+    stage.command(name, context_settings=settings)(stage_function(name))
+    return typer.main.get_command(stage)
+
+
+def stage_function(name: str) -> Callable[..., None]:
+    """What the command of a stage calls; its parameters are the attributes of its options."""
     from importlib import import_module
 
     module_name, options_name, function_name = STAGES[name]
@@ -151,10 +159,7 @@ def _stage(name: str) -> Any:
 
     run.__doc__ = (inspect.getdoc(function) or "").partition("\n\nRaises:")[0]
     _give_flags(run, options)
-    stage = typer.Typer(rich_markup_mode=None, add_completion=False)
-    settings = {"help_option_names": ["-h", "--help"]}
-    stage.command(name, context_settings=settings)(complete(run))
-    return typer.main.get_command(stage)
+    return complete(run)
 
 
 SHARED = {
@@ -172,7 +177,7 @@ SAME = ("overwrite", "threads", "max_length", "remove_query")
 
 
 def _give_flags(run: Callable[..., None], options: Any) -> None:
-    told = _attributes(inspect.getdoc(options) or "")
+    told = attributes(options.__doc__)
     hints = get_type_hints(options)
     parameters = []
     for field in fields(options):
@@ -204,7 +209,6 @@ def _give_flags(run: Callable[..., None], options: Any) -> None:
 def _flag(name: str, kind: Any, default: Any, told: dict[str, str]) -> Any:
     """How an option of a stage is given."""
     help = told.get(name, "")
-    help = help[:1].upper() + help[1:]
     if name == "out":
         return output_flag(help)
     if shared := next((m for m in get_args(SHARED.get(name)) if hasattr(m, "param_decls")), None):
@@ -217,8 +221,14 @@ def _flag(name: str, kind: Any, default: Any, told: dict[str, str]) -> Any:
     return typer.Option(flag, help=help)
 
 
-def _attributes(doc: str) -> dict[str, str]:
+def attributes(doc: str) -> dict[str, str]:
     """Name and description of the attributes that a docstring tells of."""
-    listed = doc.partition("Attributes:\n")[2]
-    found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", listed, re.MULTILINE)
-    return {name: " ".join(text.replace("``", "").split()) for name, text in found}
+    listed = inspect.cleandoc(doc).partition("Attributes:\n")[2]
+    found = re.findall(r"^    ([\w, ]+): (.*(?:\n {8}.*)*)", listed, re.MULTILINE)
+    told = {}
+    for names, text in found:
+        said = re.sub(r":\w+:`[~.]?([\w.]+)`", r"\1", " ".join(text.split()))
+        if re.match(r"[a-z]+\W", said):  # a word; names of things stay as they are
+            said = said[0].upper() + said[1:]
+        told |= dict.fromkeys(names.split(", "), said.replace("``", ""))
+    return told

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from splade_bridge.data.manifest import QuantizationInfo, Rounding
+from splade_bridge.data.choices import Rounding, check_choice
+from splade_bridge.data.manifest import QuantizationInfo
 from splade_bridge.data.vectors import ImpactBatch, SparseBatch, counted, row_pointers
 from splade_bridge.errors import BadInputError
 
@@ -54,6 +55,7 @@ class Quantizer:
             raise BadInputError(f"a scale must be greater than 0, not {options.scale}")
         if options.clip is not None and not 1 <= options.clip <= MAX_IMPACT:
             raise BadInputError(f"a clip must be from 1 to 2^31 - 1, not {options.clip}")
+        check_choice("rounding", options.rounding, Rounding)
         self.options = options
         self._dropped = 0
         self._clipped = 0

@@ -12,10 +12,12 @@ import sys
 import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection, Pipe, wait
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 
+import splade_bridge
 from splade_bridge import errors
 from splade_bridge.data.closing import Closing
 from splade_bridge.encoding.encoder import EncodeStats, Progress
@@ -32,8 +34,15 @@ from splade_bridge.encoding.worker import (
 )
 from splade_bridge.errors import ExternalProgramError, MismatchError, MissingToolError, UsageError
 
-START = "import sys; from splade_bridge.encoding.worker import main; main(int(sys.argv[1]))"
-"""What a process runs; with -m its messages would be of a module __main__ that is ours here."""
+START = (
+    "import sys; sys.path.insert(0, sys.argv[2]); import splade_bridge; del sys.path[0]\n"
+    "from splade_bridge.encoding.worker import main; main(int(sys.argv[1]))"
+)
+"""What a process runs; with -m its messages would be of a module __main__ that is ours here.
+
+The package is found where ours is, and nothing that lies in the working directory is imported.
+"""
+PACKAGE_ROOT = Path(splade_bridge.__file__).parents[1]
 
 IN_FLIGHT = 2
 """Parts that a process has: one to encode, and the next, so that it never waits."""
@@ -190,7 +199,7 @@ class _Worker:
         self.connection, theirs = Pipe()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", START, str(theirs.fileno())],
+                [sys.executable, "-P", "-c", START, str(theirs.fileno()), str(PACKAGE_ROOT)],
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # what a library prints is no data
                 pass_fds=[theirs.fileno()],

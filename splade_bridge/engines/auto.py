@@ -30,8 +30,6 @@ FILE_NAME = "algorithms.json"
 
 SECONDS = 3.0
 ROUNDS = 3
-PASSES = 2
-"""Over the sample in each round: a search of Lucene is a new JVM, which must get warm."""
 FIRST_LOOK = 4
 """Queries that tell how long the sample may be, and which algorithms are out of the race."""
 HOPELESS = 3.0
@@ -91,15 +89,15 @@ def measure(searcher: Searcher, sample: ImpactBatch, k: int) -> Choice:
 
     The best of a query's times counts, so neither a cold start nor a busy moment decides.
     """
-    first = _race(searcher, sample.rows(0, min(FIRST_LOOK, len(sample))), k, 1)
+    first = _race(searcher, sample.rows(0, min(FIRST_LOOK, len(sample))), k)
     # Medians: a busy moment must not put the fastest out of the race.
     means = {name: float(np.median(times)) for name, times in first.items()}
     fastest = min(means.values())
     racing = [name for name in means if means[name] <= HOPELESS * fastest]
-    a_query = sum(means[name] for name in racing) * ROUNDS * PASSES / 1e9
+    a_query = sum(means[name] for name in racing) * ROUNDS / 1e9
     size = max(FIRST_LOOK, min(len(sample), int(SECONDS / a_query)))
     chosen = sample.take(np.linspace(0, len(sample) - 1, min(size, len(sample))).astype(int))
-    for name, times in _race(searcher, chosen, k, ROUNDS, racing).items():
+    for name, times in _race(searcher, chosen, k, racing).items():
         means[name] = float(times.mean())
     winner = min(racing, key=means.__getitem__)
     milliseconds = {name: round(mean / 1e6, 4) for name, mean in means.items()}
@@ -110,18 +108,15 @@ def _race(
     searcher: Searcher,
     sample: ImpactBatch,
     k: int,
-    rounds: int,
     algorithms: Sequence[str] | None = None,
 ) -> dict[str, Int64Array]:
     """The least nanoseconds of each query, by algorithm."""
     names = algorithms or searcher.algorithms
-    passes = ImpactBatch.concat([sample] * PASSES)
     best = {name: np.full(len(sample), np.iinfo(np.int64).max) for name in names}
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         for name in names:
-            hits = searcher.search(passes, k, algorithm=name)
-            times = np.array([h.nanoseconds for h in hits]).reshape(PASSES, len(sample))
-            best[name] = np.minimum(best[name], times.min(axis=0))
+            hits = searcher.search(sample, k, algorithm=name)
+            best[name] = np.minimum(best[name], [h.nanoseconds for h in hits])
     return best
 
 

@@ -14,9 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
-from splade_bridge.data.closing import Closing
-from splade_bridge.engines.process import LAST_LINES, Death, EngineProcess
-from splade_bridge.errors import BadInputError, ExternalProgramError, MissingToolError, install
+from splade_bridge.engines.process import LAST_LINES, Death, EngineProcess, LentPaths
+from splade_bridge.errors import ExternalProgramError, MissingToolError, install
 from splade_bridge.files import asset
 
 MINIMUM = 21
@@ -25,8 +24,7 @@ MAIN = "splade_bridge.Main"
 OURS = "splade-bridge: "
 """Begins the line with which the helper says why it ends."""
 
-NO_REASON = ("WARNING:", "Picked up ", "NOTE: Picked up ", "OpenJDK 64-Bit Server VM warning:")
-PROC = Path("/proc/self/fd")
+NO_REASON = ("WARNING:", "INFO:", "Picked up ", "NOTE: Picked up ", "OpenJDK 64-Bit Server VM warn")
 
 
 def java() -> Path:
@@ -96,43 +94,6 @@ def java_command(
         main_class,
         *(name(a) if isinstance(a, Path) else a for a in arguments),
     ]
-
-
-class LentPaths(Closing):
-    """Names for paths that any JVM understands; close it once the process is started.
-
-    A JVM makes text of names with the charset of its locale, and under LC_ALL=C, or where a name
-    is not valid in any, what comes of it opens nothing. So a path with a byte that is not ASCII is
-    opened here and lent to the process, which finds it by its number below /proc/self/fd. Where
-    there is no /proc (macOS) names are UTF-8, for the JVM too.
-
-    Attributes:
-        open: the file descriptors to lend.
-    """
-
-    def __init__(self) -> None:
-        self.open: list[int] = []
-
-    def name(self, path: Path) -> str:
-        """The name of ``path`` for the process.
-
-        Raises:
-            BadInputError: there is nothing at ``path``.
-        """
-        if os.fsencode(path.absolute()).isascii() or not PROC.is_dir():
-            return str(path)
-        try:
-            number = os.open(path, os.O_RDONLY)
-        except OSError as error:
-            raise BadInputError(f"cannot be opened: {error.strerror}", str(path)) from error
-        self.open.append(number)
-        return f"{PROC}/{number}{'/.' if path.is_dir() else ''}"  # not the link, what it leads to
-
-    def close(self) -> None:
-        """Take back what was lent; the process keeps its own."""
-        for number in self.open:
-            os.close(number)
-        self.open.clear()
 
 
 def environment() -> dict[str, str]:

@@ -87,7 +87,7 @@ class JavaWorker(Closing):
         except (OSError, ValueError):  # it is dead, or closed
             raise self._broken() from None
         except BaseException:  # half a request may be sent
-            self._process.kill()
+            self._stop()
             raise
         return number
 
@@ -140,7 +140,7 @@ class JavaWorker(Closing):
         except (OSError, ValueError, EOFError):  # it is dead, or closed
             raise self._broken() from None
         except BaseException:  # half an answer may be read
-            self._process.kill()
+            self._stop()
             raise
         with self._turn:
             if number in self._wanted:
@@ -159,11 +159,14 @@ class JavaWorker(Closing):
 
     def close(self) -> None:
         """End the JVM; whoever waits for an answer gets an error."""
+        self._stop()
+        self._process.close()
+
+    def _stop(self) -> None:
         self._process.kill()
         with self._turn:
             if self._fault is None:
                 self._fault = self._process.failure()
-        self._process.close()
 
 
 class Call(Closing):

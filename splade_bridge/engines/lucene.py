@@ -35,7 +35,6 @@ from splade_bridge.engines.jars import (
 )
 from splade_bridge.engines.java import (
     HELPER,
-    LentPaths,
     answering,
     environment,
     exactly,
@@ -45,6 +44,7 @@ from splade_bridge.engines.java import (
 )
 from splade_bridge.engines.lucene_index import LuceneIndex, Query, Statistics
 from splade_bridge.engines.lucene_options import LuceneOptions
+from splade_bridge.engines.process import LentPaths
 from splade_bridge.errors import ExternalProgramError, UsageError, install
 from splade_bridge.files import asset
 from splade_bridge.formats.base import ImpactSource, refuse_empty

@@ -7,25 +7,23 @@ import logging
 import os
 import pickle
 import platform
-import subprocess
 import sys
-import tempfile
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import numpy as np
 
-from splade_bridge.data.closing import Closing
 from splade_bridge.data.doc_ids import DocIds, DocIdWriter
 from splade_bridge.data.hits import Hits
 from splade_bridge.data.invert import Transposer
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.engines import pisa_programs
+from splade_bridge.engines import pisa_programs, pisa_worker
 from splade_bridge.engines.base import VOCABULARY, BuildOptions, Engine, ReadBack, Searcher
 from splade_bridge.engines.findings import Finding, attempt, version_of
 from splade_bridge.engines.pisa_options import PisaOptions
@@ -36,6 +34,7 @@ from splade_bridge.engines.pisa_profile import (
     resolved,
 )
 from splade_bridge.engines.pisa_worker import Answer, library
+from splade_bridge.engines.process import LAST_LINES, EngineProcess, LentPaths
 from splade_bridge.errors import ExternalProgramError, MissingToolError, UsageError, install
 from splade_bridge.files import mapped
 from splade_bridge.formats.base import ImpactSource, refuse_empty
@@ -218,25 +217,29 @@ class PisaSearcher(_PisaIndex):
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         super().__init__(path, manifest)
+        self._lock = threading.RLock()  # a search that is collected here gives back, too
         self._workers: list[Worker] = []
         self._idle: list[Worker] = []
 
     @contextlib.contextmanager
     def _borrowed(self, count: int) -> Iterator[list[Worker]]:
         """Workers that nobody else asks meanwhile: two searches may run at once, half-read."""
-        while len(self._idle) < count:
-            new = Worker(self.path, self.encoding, self.block_size, len(self.doc_ids))
-            self._workers.append(new)
-            self._idle.append(new)
-        taken = [self._idle.pop() for _ in range(count)]
+        with self._lock:
+            while len(self._idle) < count:
+                new = Worker(self.path, self.encoding, self.block_size, len(self.doc_ids))
+                self._workers.append(new)
+                self._idle.append(new)
+            taken = [self._idle.pop() for _ in range(count)]
         try:
             yield taken
         except BaseException:  # answers may be on their way that nobody waits for
-            self._workers = [w for w in self._workers if w not in taken]
+            with self._lock:
+                self._workers = [w for w in self._workers if w not in taken]
             for worker in taken:
                 worker.close()
             raise
-        self._idle += taken
+        with self._lock:
+            self._idle += taken
 
     def _search(self, queries: ImpactBatch, k: int, threads: int, algorithm: str) -> Iterator[Hits]:
         with self._borrowed(threads) as workers:
@@ -287,10 +290,10 @@ class PisaSearcher(_PisaIndex):
 
     def close(self) -> None:
         """End the workers."""
-        for worker in self._workers:
+        with self._lock:
+            workers, self._workers, self._idle = self._workers, [], []
+        for worker in workers:
             worker.close()
-        self._workers.clear()
-        self._idle.clear()
 
 
 class PisaProgramSearcher(_PisaIndex):
@@ -324,7 +327,7 @@ class PisaProgramSearcher(_PisaIndex):
         return [int(a.scores[a.documents == number].sum()) for a in answers]
 
 
-class Worker(Closing):
+class Worker(EngineProcess):
     """One process with one open index.
 
     Raises:
@@ -333,12 +336,22 @@ class Worker(Closing):
 
     def __init__(self, folder: Path, encoding: str, block_size: int, documents: int) -> None:
         self._folder = folder
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "splade_bridge.engines.pisa_worker"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
-        )  # fmt: skip
-        self.call("open", str(folder), encoding, block_size, documents)
+        module = library()
+        assert module is not None
+
+        def line(requests: int, answers: int) -> list[str]:
+            # -P: nothing that lies in the working directory, or beside the file, is imported.
+            program = [sys.executable, "-P", pisa_worker.__file__]
+            return [*program, str(requests), str(answers), str(module)]
+
+        with LentPaths() as paths:
+            name = paths.name(folder)
+            super().__init__(line, lend=paths.open)
+        try:
+            self.call("open", name, encoding, block_size, documents)
+        except BaseException:
+            self.close()
+            raise
 
     def call(self, method: str, *arguments: Any) -> Any:
         """Send and receive."""
@@ -347,34 +360,20 @@ class Worker(Closing):
 
     def send(self, method: str, *arguments: Any) -> None:
         """Ask for a method of :class:`pisa_worker.Index`."""
-        stdin = cast(BinaryIO, self._process.stdin)
         try:
-            pickle.dump((method, arguments), stdin, protocol=pickle.HIGHEST_PROTOCOL)
-            stdin.flush()
-        except BrokenPipeError:
-            raise self._death() from None
+            pickle.dump((method, arguments), self.requests, protocol=pickle.HIGHEST_PROTOCOL)
+            self.requests.flush()
+        except (OSError, ValueError):  # it is dead, or closed
+            raise self._failure() from None
 
     def receive(self) -> Any:
         """Wait for the answer to the oldest request."""
         try:
-            return pickle.load(cast(BinaryIO, self._process.stdout))
-        except (EOFError, pickle.UnpicklingError):
-            raise self._death() from None
+            return pickle.load(self.answers)
+        except (EOFError, OSError, ValueError, pickle.UnpicklingError):
+            raise self._failure() from None
 
-    def close(self) -> None:
-        """End the process."""
-        with contextlib.suppress(BrokenPipeError):
-            cast(BinaryIO, self._process.stdin).close()
-        cast(BinaryIO, self._process.stdout).close()
-        self._process.kill()
-        self._process.wait()
-        self._log.close()
-
-    def _death(self) -> ExternalProgramError:
-        status = self._process.wait()
-        self._log.seek(0)
-        said = self._log.read().decode(errors="replace").strip().splitlines()[-3:]
-        how = f"signal {-status}" if status < 0 else f"status {status}"
-        return ExternalProgramError(
-            f"{self._folder}: PISA ended with {how}: {' | '.join(said) or 'no message'}"
-        )
+    def _failure(self) -> ExternalProgramError:
+        death = self.death()
+        said = " | ".join(death.log[-LAST_LINES:]) or "no message"
+        return ExternalProgramError(f"{self._folder}: PISA {death.how}: {said}")

@@ -2,14 +2,16 @@
 
 The library aborts on much that is wrong and writes to stdout, so it gets a process of its own:
 its death becomes an error message in the parent, and its chatter goes to the log. Requests and
-answers are pickles on stdin and stdout, from and to our own parent only.
+answers are pickles on two pipes whose numbers it is told, from and to our own parent only.
+
+This file is run by its path and imports nothing of ours, so the process needs no working directory
+on its path, and it is the same in a checkout and in an installation.
 """
 
 from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
-import os
 import pickle
 import sys
 import time
@@ -124,16 +126,16 @@ def _numbers(names: list[str]) -> np.ndarray:
 
 
 def main() -> None:
-    """Serve requests until stdin ends."""
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what the library prints goes to the log
-    path = library()
-    assert path is not None
-    pisa = load(path)
+    """Serve requests until their pipe ends.
+
+    Arguments: the numbers of the pipes for requests and answers, and the compiled module's path.
+    """
+    requests, answers = open(int(sys.argv[1]), "rb"), open(int(sys.argv[2]), "wb")  # noqa: SIM115
+    pisa = load(Path(sys.argv[3]))
     index: Index | None = None
     while True:
         try:
-            method, arguments = pickle.load(sys.stdin.buffer)
+            method, arguments = pickle.load(requests)
         except EOFError:
             return
         if method == "open":

@@ -13,14 +13,16 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 from splade_bridge.data.closing import Closing
-from splade_bridge.errors import ExternalProgramError
+from splade_bridge.errors import BadInputError, ExternalProgramError
 
 PATIENCE = 10.0
 """Seconds that a process whose pipe has ended may take to end itself."""
 
+PROC = Path("/proc/self/fd")
 LOG_END = 1 << 16
 LAST_LINES = 3
 
@@ -144,3 +146,40 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+class LentPaths(Closing):
+    """Names for paths that any process understands; close it once the process is started.
+
+    A JVM makes text of names with the charset of its locale, and under LC_ALL=C, or where a name
+    is not valid in any, what comes of it opens nothing. So a path with a byte that is not ASCII is
+    opened here and lent to the process, which finds it by its number below /proc/self/fd. Where
+    there is no /proc (macOS) names are UTF-8, for everybody.
+
+    Attributes:
+        open: the file descriptors to lend.
+    """
+
+    def __init__(self) -> None:
+        self.open: list[int] = []
+
+    def name(self, path: Path) -> str:
+        """The name of ``path`` for the process.
+
+        Raises:
+            BadInputError: there is nothing at ``path``.
+        """
+        if os.fsencode(path.absolute()).isascii() or not PROC.is_dir():
+            return str(path)
+        try:
+            number = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise BadInputError(f"cannot be opened: {error.strerror}", str(path)) from error
+        self.open.append(number)
+        return f"{PROC}/{number}{'/.' if path.is_dir() else ''}"  # not the link, what it leads to
+
+    def close(self) -> None:
+        """Take back what was lent; the process keeps its own."""
+        for number in self.open:
+            os.close(number)
+        self.open.clear()

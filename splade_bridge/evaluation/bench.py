@@ -31,8 +31,8 @@ TOO_NOISY = 0.10
 
 WARM_QUERIES = 500
 WARM_SECONDS = 2.0
-"""Each timed pass first answers so many queries untimed, or what fits into so many seconds: caches
-hold another index, and a search of Lucene is a new JVM."""
+"""The first timed pass answers so many queries untimed before, or what fits into so many seconds,
+until a JVM has compiled what it runs; each later one a tenth of them: caches hold another index."""
 LOAD_SECONDS = 1.0
 LEAST_LOAD = 50
 """Queries a thread of a measurement of throughput, and how long they should last."""
@@ -187,7 +187,9 @@ def measure(cases: Sequence[Case], *, repeat: int = 3, threads: int | None = Non
     warm = [max(1, min(WARM_QUERIES, int(WARM_SECONDS * 1e9 / mean))) for mean in means]
     passes: list[list[_Pass]] = [[] for _ in cases]
     rates: list[list[float]] = [[] for _ in cases]
-    for _ in range(repeat):
+    for number in range(repeat):
+        if number == 1:
+            warm = [max(1, size // 10) for size in warm]
         for i, case in enumerate(cases):
             passes[i].append(_pass(case, warm[i]))
             if threads is not None:
@@ -215,6 +217,7 @@ def _pass(case: Case, warm: int) -> _Pass:
 def _queries_per_second(case: Case, warm: int, load: int, threads: int) -> float:
     """What ``load`` queries take longer than the start of the engine and ``warm`` queries do.
 
+    Some engines start anew for each call (the user's PISA programs), or for each further thread.
     Results may come in bursts, so the arrival of a single one tells nothing.
     """
     seconds = []

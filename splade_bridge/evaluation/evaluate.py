@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from splade_bridge.data.choices import check_choice
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.evaluation.choices import Missing
 from splade_bridge.evaluation.qrels import Qrels
@@ -54,6 +55,7 @@ def evaluate(
         UsageError: a measure is unknown.
         BadInputError: the run is empty, or run and judgements have no query in common.
     """
+    check_choice("missing", missing, Missing)
     parsed = {name: _parse(name) for name in measures}
     if not run:
         raise BadInputError("the run is empty: no query has found anything")

@@ -16,12 +16,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_args
 
-from splade_bridge.data.choices import Side
+from splade_bridge.data.choices import Side, check_choice
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions
-from splade_bridge.errors import ExternalProgramError, UsageError
+from splade_bridge.errors import ExternalProgramError
 from splade_bridge.files import atomic_writer, staged_folder
 from splade_bridge.formats.base import ImpactSource, Watch, refuse_empty, watched
 from splade_bridge.formats.choices import ExportFormat, SourceFormat
@@ -71,8 +71,7 @@ def export(
         ExternalProgramError: two passes counted differently: the source changed meanwhile.
     """
     for name in options.formats:
-        if name not in FORMATS:
-            raise UsageError(f"--format is one of {', '.join(FORMATS)}, not {name!r}")
+        check_choice("format", name, ExportFormat)
     with staged_folder(out, overwrite=overwrite) as folder:
         sources: list[ImpactSource] = []
         for name in dict.fromkeys(options.formats):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from splade_bridge.data.choices import check_choice
 from splade_bridge.data.hits import Hits, by_score
 from splade_bridge.data.manifest import check_fit
 from splade_bridge.data.quantize import warn_if_inexact
@@ -62,6 +63,7 @@ class SearchOptions:
     candidates: int | None = None
 
     def __post_init__(self) -> None:
+        check_choice("output-format", self.run_format, RunFormat)
         if len(self.tag.split()) != 1:
             raise UsageError("--tag must be one word")
         if self.two_step is None and (self.first_query_terms, self.candidates) != (None, None):

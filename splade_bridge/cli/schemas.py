@@ -1,0 +1,416 @@
+"""What each command prints with ``--json``: the source of docs/json.md and of its test.
+
+Nothing imports this module to run a command; ``scripts/docs`` and the tests do. A type in
+``Annotated`` stands with its meaning. The same key means the same thing in every command.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NotRequired, TypedDict
+
+from splade_bridge.data.counts import Counts
+from splade_bridge.data.manifest import (
+    EncodingInfo,
+    FileInfo,
+    QuantizationInfo,
+    VocabularyInfo,
+)
+from splade_bridge.doctor import Finding
+from splade_bridge.engines.registry import EngineName
+from splade_bridge.evaluation.bench import BenchRow, Latency
+from splade_bridge.evaluation.quantize_study import Setting
+from splade_bridge.evaluation.verify import Difference
+from splade_bridge.report.results import Results
+from splade_bridge.retrieval.two_step import Kept
+
+Output = Annotated[str, "What was written: a file or a folder."]
+MaybeOutput = Annotated[str | None, "What was written; null if that was not asked for."]
+CountsOf = Annotated[Counts, "Of what was written, checked against what was read."]
+Encoding = Annotated[EncodingInfo, "The model, and how it was run."]
+MaybeEncoding = Annotated[EncodingInfo | None, "The model, and how it was run, as far as known."]
+Quantization = Annotated[
+    QuantizationInfo | None, "How weights became impacts, as far as known, and what that lost."
+]
+Files = Annotated[list[FileInfo], "All files, relative to the folder."]
+Pruning = Annotated[list[dict[str, Any]], "The pruning steps, oldest first: docs/pruning.md."]
+Seconds = Annotated[float, "Time that was spent by this call."]
+QueryCount = Annotated[int, "Queries that were asked or judged."]
+ResultCount = Annotated[int, "Documents found, over all queries."]
+WithoutResults = Annotated[list[str], "Ids of the queries that found nothing."]
+Measures = Annotated[dict[str, float], "Measure -> mean over the queries."]
+
+
+class EncodeResult(TypedDict):
+    """``encode``."""
+
+    output: Output
+    counts: CountsOf
+    encoding: Encoding
+    seconds: Seconds
+    texts_per_second: Annotated[float, "Of this call."]
+    tokens_per_second: Annotated[float, "Of this call."]
+    padding_share: Annotated[float, "Share of the computed tokens that were padding."]
+
+
+class ExportResult(TypedDict):
+    """``export``."""
+
+    output: Output
+    counts: CountsOf
+    quantization: Quantization
+    files: Files
+
+
+class IndexResult(TypedDict):
+    """``index``."""
+
+    output: Output
+    engine: Annotated[EngineName, "Which built it, and reads it."]
+    counts: CountsOf
+    quantization: Quantization
+
+
+class SearchResult(TypedDict):
+    """``search``."""
+
+    output: Output
+    queries: QueryCount
+    results: ResultCount
+    without_results: WithoutResults
+    mean_ms: Annotated[float, "Milliseconds a query, without encoding it."]
+    algorithm: Annotated[str, "The one that was used."]
+    qd_flops: Annotated[
+        float | None, "Terms that a query and a document are expected to share, where told."
+    ]
+    kept: Annotated[Kept | None, "With --exact-run and --check-against: what was found of it."]
+
+
+class EvaluateResult(TypedDict):
+    """``evaluate``."""
+
+    measures: Measures
+    queries: QueryCount
+    missing: Annotated[list[str], "Ids of judged queries that the run lacks."]
+    unjudged: Annotated[list[str], "Ids of queries of the run without judgements."]
+    per_query: NotRequired[
+        Annotated[dict[str, dict[str, float]], "With --per-query: query id -> measure -> value."]
+    ]
+
+
+class VerifyResult(TypedDict):
+    """``verify``. With a difference the exit code is 7, and the error follows on stderr."""
+
+    equal: Annotated[bool, "Whether all indexes gave the same."]
+    queries: QueryCount
+    results: ResultCount
+    differing: Annotated[dict[str, int], "Index -> queries that differ from the first index."]
+    differences: Annotated[list[Difference], "The first ones in detail."]
+
+
+class BenchResult(TypedDict):
+    """``bench``."""
+
+    output: MaybeOutput
+    encoding_ms: Annotated[Latency | None, "Of encoding a query with --model."]
+    noisy: Annotated[bool, "Whether a row is too noisy to tell."]
+    rows: Annotated[list[BenchRow], "An index with an algorithm and a k each."]
+
+
+class CompareResult(TypedDict):
+    """``compare``. The results are those of results.json: docs/compare.md."""
+
+    output: Output
+    report: Annotated[str, "The page that shows the results."]
+    steps_done: Annotated[dict[str, int], "Kind of step -> how many were done."]
+    steps_kept: Annotated[dict[str, int], "Kind of step -> how many had been done before."]
+    comparison: Annotated[Results, "Everything that was found."]
+
+
+class Term(TypedDict):
+    """One term of an explanation."""
+
+    index: Annotated[str, "Its path."]
+    doc_id: Annotated[str, "Of the document."]
+    term: Annotated[str, "As in the vocabulary."]
+    weight: Annotated[int, "In the query."]
+    impact: Annotated[int, "In the document."]
+    score: Annotated[int, "Weight x impact."]
+
+
+class ExplainResult(TypedDict):
+    """``explain``."""
+
+    query_id: Annotated[str, "Of the query."]
+    doc_id: Annotated[str, "Of the document."]
+    score: Annotated[int, "Sum over the terms."]
+    terms: Annotated[list[Term], "Of the query, the largest share first."]
+
+
+class InspectResult(TypedDict):
+    """``inspect``: the manifest of the artefact, all of whose files are whole."""
+
+    kind: Annotated[str, "vectors, shard, export, index, bm25."]
+    vocabulary: Annotated[VocabularyInfo, "Of the model, or of the terms that were seen."]
+    counts: CountsOf
+    engine: Annotated[str | None, "Of an index, the one that reads it."]
+    encoding: MaybeEncoding
+    quantization: Quantization
+    pruning: Pruning
+    files: Files
+    parents: Annotated[list[dict[str, Any]], "What it was made from: path and hashes."]
+    options: Annotated[dict[str, Any], "Of the command that made it."]
+    tools: Annotated[dict[str, str], "Name -> version of what made it."]
+    version: Annotated[int, "Of the manifest's format."]
+
+
+class MergeResult(TypedDict):
+    """``merge``."""
+
+    output: Output
+    counts: CountsOf
+    encoding: Encoding
+
+
+class PruneResult(TypedDict):
+    """``prune``."""
+
+    output: Output
+    pruning: Annotated[list[dict[str, Any]], "The steps of this call, in order: docs/pruning.md."]
+    counts: CountsOf
+
+
+class QuantizeStudyResult(TypedDict):
+    """``quantize-study``."""
+
+    output: MaybeOutput
+    documents: Annotated[int, "Of the store."]
+    postings: Annotated[int, "Of the documents, as floats."]
+    queries: QueryCount
+    without_results: WithoutResults
+    k: Annotated[int, "Depth of the rankings."]
+    persistence: Annotated[float, "The p of RBO."]
+    ndcg: Annotated[float | None, "nDCG@10 of the float weights; null without judgements."]
+    settings: Annotated[list[Setting], "What was tried."]
+    recommended: Annotated[Setting | None, "One of them; null where none qualifies."]
+    reason: Annotated[str, "Why, in a sentence."]
+
+
+class Bm25Result(TypedDict):
+    """``bm25``."""
+
+    output: Output
+    counts: CountsOf
+    vocabulary: Annotated[VocabularyInfo, "The terms that were seen."]
+    average_length: Annotated[float, "Tokens a document."]
+    queries: Annotated[int | None, "Queries that were asked; null where none were given."]
+    results: Annotated[int | None, "Documents found, over all queries; null without queries."]
+    without_results: WithoutResults
+
+
+class DoctorResult(TypedDict):
+    """``doctor``."""
+
+    findings: Annotated[list[Finding], "What was looked for."]
+
+
+class DemoEngine(TypedDict):
+    """One engine of the demo."""
+
+    engine: Annotated[EngineName, "Its name."]
+    source: Annotated[str, "What its index was built from."]
+    bytes: Annotated[int, "Of the index."]
+    mean_ms: Annotated[float, "Milliseconds a query."]
+    measures: Measures
+
+
+class DemoSample(TypedDict):
+    """One question of the demo."""
+
+    query: Annotated[str, "Its text."]
+    doc_id: Annotated[str, "The first document that was found."]
+
+
+class DemoStep(TypedDict):
+    """One command of the demo."""
+
+    command: Annotated[str, "What was run."]
+    seconds: Seconds
+
+
+class DemoResult(TypedDict):
+    """``demo``."""
+
+    output: Output
+    documents: Annotated[int, "Of the collection."]
+    queries: QueryCount
+    engines: Annotated[list[DemoEngine], "Those that are installed."]
+    samples: Annotated[list[DemoSample], "Some questions and answers."]
+    skipped: Annotated[dict[str, str], "Engine -> why it was left out."]
+    seconds: Seconds
+    commands: Annotated[list[DemoStep], "What was run, in order."]
+
+
+class TrainResult(TypedDict):
+    """``train recipe``."""
+
+    output: Output
+    steps: Annotated[int, "Done in all."]
+    best_step: Annotated[int, "Of the model that was written."]
+    resumed_from: Annotated[int | None, "Step that the run went on from; null for a new one."]
+    figures: Annotated[dict[str, float], "Last values of the log; eval_... are the best step's."]
+    seconds: Seconds
+
+
+class TrainListResult(TypedDict):
+    """``train --list``."""
+
+    recipes: Annotated[dict[str, str], "Name -> title."]
+
+
+class MineResult(TypedDict):
+    """``train mine``."""
+
+    output: Output
+    queries: Annotated[int, "With a positive, all of which have a line."]
+    negatives: Annotated[int, "In all lines."]
+    without_positive: Annotated[int, "Queries that no judgement names; they have no line."]
+    without_text: Annotated[int, "Judged queries without text; they have no line."]
+    without_negatives: Annotated[list[str], "Ids of queries whose line has none."]
+    short: Annotated[int, "Queries with fewer negatives than asked for."]
+    judged: Annotated[int, "Candidates that were judged above 0."]
+    too_close: Annotated[int, "Candidates that scored above the margin."]
+    unknown_positive: Annotated[list[str], "Ids of queries none of whose positives has a score."]
+
+
+class ScoreResult(TypedDict):
+    """``train score``."""
+
+    output: Output
+    queries: Annotated[int, "Lines."]
+    pairs: Annotated[int, "With a score."]
+    missing: Annotated[int, "Pairs without one, where that is allowed."]
+    missing_examples: Annotated[list[str], "Some of these, as query and document."]
+    parts_kept: Annotated[int, "Of an earlier, interrupted call."]
+
+
+class MlmResult(TypedDict):
+    """``train mlm``."""
+
+    output: Output
+    steps: Annotated[int, "Updates."]
+    texts: Annotated[int, "That were read."]
+    tokens: Annotated[int, "Of these, without special ones."]
+    blocks: Annotated[int, "That they make."]
+    vocabulary: Annotated[int, "Terms of the tokenizer."]
+    parameters: Annotated[int, "Of the network."]
+    resumed_from: Annotated[int | None, "Step that the run went on from; null for a new one."]
+    last: Annotated[dict[str, float], "What was logged last."]
+
+
+class ErrorContent(TypedDict):
+    """What went wrong."""
+
+    message: Annotated[str, "What, where, and what to do."]
+    type: Annotated[str, "Its class in splade_bridge.errors, as BadInputError."]
+    exit_code: Annotated[int, "Of the command."]
+    place: Annotated[str | None, "File, or file:line, of bad input."]
+
+
+class Error(TypedDict):
+    """Any command that fails, as the last line of stderr."""
+
+    error: Annotated[ErrorContent, "What went wrong."]
+
+
+RESULTS: dict[str, Any] = {
+    "encode": EncodeResult,
+    "export": ExportResult,
+    "index": IndexResult,
+    "search": SearchResult,
+    "evaluate": EvaluateResult,
+    "verify": VerifyResult,
+    "bench": BenchResult,
+    "compare": CompareResult,
+    "explain": ExplainResult,
+    "inspect": InspectResult,
+    "merge": MergeResult,
+    "prune": PruneResult,
+    "quantize-study": QuantizeStudyResult,
+    "bm25": Bm25Result,
+    "doctor": DoctorResult,
+    "demo": DemoResult,
+    "train recipe": TrainResult,
+    "train --list": TrainListResult,
+    "train mine": MineResult,
+    "train score": ScoreResult,
+    "train mlm": MlmResult,
+}
+"""What a command prints on stdout."""
+
+MEANINGS = {
+    "algorithm": "Of the engine's.",
+    "bytes": "Size on disk.",
+    "cases": "What was measured.",
+    "clip": "What impacts were cut to.",
+    "clipped": "Impacts that were cut.",
+    "collection": "Name of the collection.",
+    "confidence": "Of intervals and tests.",
+    "depth": "Documents a query that were evaluated.",
+    "difference": "Of the means.",
+    "doc_id": "Of the document.",
+    "documents": "Rows.",
+    "dropped_to_zero": "Weights that became 0 and were dropped.",
+    "dtype": "Of the network.",
+    "empty": "Rows without a posting.",
+    "empty_ids": "The first ids of empty rows.",
+    "engine": "Of the index.",
+    "first": "Name of the one.",
+    "impact": "In the document; null where the index has no such document.",
+    "index": "Its path.",
+    "indexes": "One an engine.",
+    "judged": "Queries that count in the means.",
+    "k": "Documents a query.",
+    "ks": "Documents a query that were timed.",
+    "latencies": "What was timed.",
+    "link": "Where the source says so.",
+    "losses": "Queries for which the second is worse.",
+    "max_impact": "The largest.",
+    "max_length": "Tokens of a text that were read.",
+    "mean": "Over the queries.",
+    "mean_first": "Of the one.",
+    "mean_second": "Of the other.",
+    "model": "Name or folder.",
+    "name": "Of it.",
+    "observed": "Whether it is only what was seen, and not a model's.",
+    "p50": "Median.",
+    "p95": "95th percentile.",
+    "p99": "99th percentile.",
+    "path": "Relative to the folder.",
+    "per_query": "Measure -> query id -> value.",
+    "pooling": "Over the positions of a text.",
+    "published": "What others report of it.",
+    "queries": "How many.",
+    "query_id": "Of the query.",
+    "rbo": "Rank-biased overlap.",
+    "repeat": "How often each was timed.",
+    "revision": "Commit of a hub model.",
+    "rounding": "To the nearest (half to even) or down.",
+    "scale": "Impact = weight x scale, rounded.",
+    "second": "Name of the other.",
+    "seconds": "By step.",
+    "sessions": "In which latencies were measured.",
+    "sha256": "Hash of the content.",
+    "side": "Of the model.",
+    "size": "Terms.",
+    "started": "When.",
+    "term": "As in the vocabulary.",
+    "threads": "Of queries_per_second.",
+    "ties": "Queries for which both are equal.",
+    "timing": "What was measured.",
+    "title": "Of the comparison.",
+    "value": "Of the measure.",
+    "variants": "All of them.",
+    "versions": "Of what ran.",
+    "weight": "In the query.",
+}
+"""What keys of objects inside mean, where their class does not say it."""
