@@ -100,15 +100,8 @@ def encode_corpus(
         ExternalProgramError: ``out`` cannot be written, or a process died.
         Interrupted: by the user; finished parts stay.
     """
-    for name, value, choices in (
-        ("side", side, Side),
-        ("pooling", pooling or "max", Pooling),
-        ("query-mode", query_mode, QueryMode),
-        ("dtype", dtype, DType),
-        ("long", long, LongMode),
-        ("cluster", cluster or "ray", Cluster),
-    ):
-        check_choice(name, value, choices)
+    _check_choices(side, pooling, query_mode, dtype, long)
+    check_choice("cluster", cluster or "ray", Cluster)
     if cluster is None and (cluster_address, workers) != (None, None):
         raise UsageError("--cluster-address and --workers are for --cluster ray")
     name = corpus if isinstance(corpus, str) else str(MEMORY)
@@ -180,6 +173,7 @@ def encode_in_memory(
         UsageError: options that do not fit together.
         MissingToolError: torch or a GPU is asked for and not there.
     """
+    _check_choices(side, pooling, query_mode, dtype, long)
     require("encode", "encoding")
     from splade_bridge.encoding.devices import parse_devices
     from splade_bridge.encoding.encoder import EncodeOptions
@@ -205,6 +199,16 @@ def encode_in_memory(
     found = VectorsInMemory(batches, encoder.encoder.loaded.vocabulary, encoding)
     report(found.manifest)
     return found
+
+
+def _check_choices(
+    side: Side, pooling: Pooling | None, query_mode: QueryMode, dtype: DType, long: LongMode
+) -> None:
+    check_choice("side", side, Side)
+    check_choice("pooling", pooling or "max", Pooling)
+    check_choice("query-mode", query_mode, QueryMode)
+    check_choice("dtype", dtype, DType)
+    check_choice("long", long, LongMode)
 
 
 @contextlib.contextmanager

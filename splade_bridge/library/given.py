@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args
+from typing import Any, TypeVar, cast
 
-from splade_bridge.data.choices import Rounding
+from splade_bridge.data.choices import Rounding, check_choice
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.data.quantize import quantize_options as options_of
 from splade_bridge.data.vector_set import MEMORY, VectorSet
@@ -18,7 +18,7 @@ from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.evaluation.qrels import Qrels, read_qrels
 from splade_bridge.formats.base import ImpactSource, StoreSource
 from splade_bridge.formats.choices import SourceFormat
-from splade_bridge.formats.detect import SOURCE_FORMATS, open_source
+from splade_bridge.formats.detect import open_source
 from splade_bridge.formats.memory import Impacts, RecordSource, has_vector, vector_records
 from splade_bridge.formats.queries import Queries, all_of, read_queries
 from splade_bridge.reading.sizes import size_in_bytes
@@ -46,17 +46,6 @@ def size(memory: int | str) -> int:
     return size_in_bytes(str(memory))
 
 
-def choice(name: str, value: T, known: Sequence[T]) -> T:
-    """``value``, which must be one of ``known``.
-
-    Raises:
-        UsageError: it is not.
-    """
-    if value not in known:
-        raise UsageError(f"{name} is one of {', '.join(map(str, known))}, not {value!r}")
-    return value
-
-
 def quantize_options(
     scale: float | None, rounding: str, clip: int | None
 ) -> QuantizeOptions | None:
@@ -65,8 +54,8 @@ def quantize_options(
     Raises:
         UsageError: an unknown rounding.
     """
-    how = choice("rounding", cast(Rounding, rounding), get_args(Rounding))
-    return options_of(None if scale is None else float(scale), how, clip)
+    check_choice("rounding", rounding, Rounding)
+    return options_of(None if scale is None else float(scale), cast(Rounding, rounding), clip)
 
 
 def items_of(given: Any) -> Iterable[Any]:
@@ -106,7 +95,7 @@ def source_opener(
         BadInputError: no such path; or what opening raises.
     """
     if source_format is not None:
-        choice("from_", source_format, SOURCE_FORMATS)
+        check_choice("from", source_format, SourceFormat)
         if not is_place(given):
             raise UsageError("from_ is for paths; vectors in memory need none")
     if is_place(given):

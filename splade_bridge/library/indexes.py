@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast
 
 from splade_bridge.data.closing import Closing
 from splade_bridge.data.hits import Hits
@@ -18,7 +18,6 @@ from splade_bridge.engines.registry import own_options
 from splade_bridge.formats.queries import Queries
 from splade_bridge.library.given import (
     Place,
-    choice,
     quantize_options,
     queries,
     size,
@@ -241,7 +240,7 @@ class OpenIndex(Closing):
             k=k,
             algorithm=algorithm,
             threads=threads,
-            run_format=cast(RunFormat, choice("output_format", output_format, get_args(RunFormat))),
+            run_format=cast(RunFormat, output_format),
             tag=tag,
             remove_query=remove_query,
             max_passage=max_passage,

@@ -13,12 +13,12 @@ documents and ``query_toks`` of queries, ``{term: weight}`` in floats. Nothing h
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast
 
-from splade_bridge.data.manifest import Side
+from splade_bridge.data.choices import Side, check_choice
 from splade_bridge.data.vector_set import vectors_of
 from splade_bridge.errors import MissingToolError
-from splade_bridge.library.given import Place, choice
+from splade_bridge.library.given import Place
 from splade_bridge.library.indexes import OpenIndex, SearchRun, open_index
 from splade_bridge.text.corpora import Text
 
@@ -53,7 +53,8 @@ class SparseEncoder(pt.Transformer):  # type: ignore[misc]
     ) -> None:
         from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
 
-        self.side = cast(Side, choice("side", side, get_args(Side)))
+        check_choice("side", side, Side)
+        self.side = cast(Side, side)
         options = EncodeOptions(max_length=max_length, device=devices)
         self._encoder = load_encoder(str(model), self.side, options)
 
@@ -117,7 +118,7 @@ class SparseRetriever(pt.Transformer):  # type: ignore[misc]
             either.columns(includes=["qid", "query_toks"], mode="vectors")
             either.columns(includes=["qid", "query"], mode="text")
         columns = [c for c in inp.columns if c in pt.model.query_columns(inp)]
-        asked = inp[columns].drop_duplicates("qid")
+        asked = inp[columns].astype({"qid": str}).drop_duplicates("qid")
         content = "query_toks" if "query_toks" in columns else "query"
         run = SearchRun()
         if len(asked):  # PyTerrier asks with an empty frame what comes out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 from splade_bridge.engines.base import Searcher
 from splade_bridge.errors import UsageError
@@ -110,7 +110,6 @@ def evaluate(
             without a query in common.
     """
     measures = [measure] if isinstance(measure, str) else list(measure)
-    given.choice("missing", missing, get_args(Missing))
     found = given.run(run)
     # A query that found nothing is missing, as it is from a file.
     found = {query_id: documents for query_id, documents in found.items() if documents}

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast
 
-from splade_bridge.data.choices import Side
+from splade_bridge.data.choices import Side, check_choice
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import DEFAULT_SCALE, Quantizer
 from splade_bridge.data.store import VectorStore
 from splade_bridge.data.vector_set import VectorSet, VectorsInMemory
-from splade_bridge.encoding.choices import DType, LongMode, Pooling, QueryMode
 from splade_bridge.encoding.encode_corpus import (
     DEFAULT_PART_ROWS,
     encode_corpus,
@@ -21,7 +20,7 @@ from splade_bridge.encoding.encode_corpus import (
 )
 from splade_bridge.errors import UsageError
 from splade_bridge.formats.detect import open_source
-from splade_bridge.formats.export import FORMATS, ExportOptions
+from splade_bridge.formats.export import ExportOptions
 from splade_bridge.formats.export import export as export_source
 from splade_bridge.formats.memory import (
     Impacts,
@@ -32,7 +31,6 @@ from splade_bridge.formats.memory import (
 from splade_bridge.formats.queries import read_queries
 from splade_bridge.library.given import (
     Place,
-    choice,
     is_place,
     items_of,
     quantize_options,
@@ -117,21 +115,20 @@ def encode(
     if isinstance(batch_tokens, str) and batch_tokens != "auto":
         raise UsageError(f"batch_tokens is auto or a number of tokens, not {batch_tokens!r}")
     fields = CorpusOptions(id_field, text_field, title_field)
-    asked = choice("side", cast(Side, side), get_args(Side))
     options: dict[str, Any] = {
-        "side": asked,
+        "side": side,
         "max_length": max_length,
-        "pooling": choice("pooling", pooling, (None, *get_args(Pooling))),
-        "query_mode": choice("query_mode", query_mode, get_args(QueryMode)),
-        "dtype": choice("dtype", dtype, get_args(DType)),
+        "pooling": pooling,
+        "query_mode": query_mode,
+        "dtype": dtype,
         "batch_tokens": None if batch_tokens == "auto" else batch_tokens,
-        "long": choice("long", long, get_args(LongMode)),
+        "long": long,
         "stride": stride,
         "devices": devices,
         "threads": threads,
         "part_rows": part_rows,
     }
-    role = role_of(asked)
+    role = role_of(cast(Side, side))
     stream: str | Iterable[Text] = (
         str(texts) if is_place(texts) else texts_in_memory(items_of(texts), role, fields)
     )
@@ -217,8 +214,6 @@ def export(
     """
     out = Path(output)
     formats = (format,) if isinstance(format, str) else tuple(format)
-    for name in formats:
-        choice("format", name, FORMATS)
     budget = size(memory)
     opened = source_opener(
         source,
@@ -290,11 +285,14 @@ def prune(
         ExternalProgramError: the source changed between two passes, or the disk is full.
     """
     methods = [method] if isinstance(method, str) else list(method)
-    values = [value] if isinstance(value, int | float | str) else list(value)
+    values: list[float | str]
+    values = [value] if isinstance(value, str) or not isinstance(value, Sequence) else list(value)
     if len(methods) != len(values):
         raise UsageError(f"method and value go in pairs, not {len(methods)} and {len(values)}")
     policies = [policy(*pair) for pair in zip(methods, values, strict=True)]
-    wanted = cast("Side | None", choice("side", side, (None, *get_args(Side))))
+    if side is not None:
+        check_choice("side", side, Side)
+    wanted = cast("Side | None", side)
     quantizing = quantize_options(scale, "nearest", None)
     options = PruneOptions(
         min_terms, size(memory), scale=quantizing.scale if quantizing else DEFAULT_SCALE
