@@ -16,8 +16,6 @@ PACKAGE = ROOT / "splade_bridge"
 
 FLOORS = [
     {"errors"},
-    {"reading"},
-    {"outputs"},
     {"files"},
     {"data"},
     {"text"},

@@ -17,14 +17,14 @@ import pytest
 
 from checkpoints import one_thread, save_checkpoint, write_corpus  # noqa: F401
 from soaking import SEED, often
-from splade_bridge import files
 from splade_bridge.data.store import VectorStore, part_files, read_part
 from splade_bridge.encoding.encoder import EncodeOptions, Encoder, load_encoder
 from splade_bridge.encoding.parts import CorpusChangedError, files_content
 from splade_bridge.encoding.passages import LongOptions
 from splade_bridge.encoding.runner import ReadAhead, encode_to_store
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
-from splade_bridge.outputs import MANIFEST
+from splade_bridge.files import writing as files
+from splade_bridge.files.outputs import MANIFEST
 from splade_bridge.text.corpora import corpus_files, read_texts
 
 PART_ROWS, TEXTS = 16, 150

@@ -17,7 +17,7 @@ from splade_bridge.data.store import VectorStore
 from splade_bridge.encoding.encoder import EncodeOptions, Encoder, load_encoder
 from splade_bridge.encoding.runner import encode_to_store
 from splade_bridge.errors import BadInputError, Interrupted, UsageError
-from splade_bridge.outputs import MANIFEST
+from splade_bridge.files.outputs import MANIFEST
 from splade_bridge.text.corpora import Text, read_texts
 
 PART_ROWS = 16

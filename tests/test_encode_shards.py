@@ -35,7 +35,7 @@ from splade_bridge.errors import (
     MissingToolError,
     UsageError,
 )
-from splade_bridge.outputs import MANIFEST
+from splade_bridge.files.outputs import MANIFEST
 from splade_bridge.text.corpora import Corpus
 from test_encode_resume import PART_ROWS, TEXTS, content, unfinished
 

@@ -21,11 +21,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from small import hear_sigint
-from splade_bridge import files
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
-from splade_bridge.files import atomic_writer, folder_lock, staged_folder
-from splade_bridge.outputs import MARK
-from splade_bridge.reading.lines import numbered_lines, open_reader, plain_suffix
+from splade_bridge.files import writing as files
+from splade_bridge.files.lines import numbered_lines, open_reader, plain_suffix
+from splade_bridge.files.outputs import MARK
+from splade_bridge.files.writing import atomic_writer, folder_lock, staged_folder
 from strategies import quick
 
 SUFFIXES = ("", ".gz", ".zst")
@@ -250,7 +250,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, kind: str) -> N
 WRITER = """
 import os, select, sys
 from pathlib import Path
-from splade_bridge.files import atomic_writer, staged_folder
+from splade_bridge.files.writing import atomic_writer, staged_folder
 def wait():
     print("writing", flush=True)
     while not select.select([sys.stdin], [], [], 0.01)[0]:

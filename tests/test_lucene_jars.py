@@ -36,7 +36,7 @@ from splade_bridge.engines.lucene_version import (
 )
 from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
-from splade_bridge.files import asset
+from splade_bridge.files.writing import asset
 from splade_bridge.formats.detect import open_source
 from splade_bridge.formats.queries import read_queries
 from splade_bridge.retrieval.search import SearchOptions, search_to_run

@@ -15,8 +15,8 @@ from killed import killed
 from splade_bridge.data.store import VectorStore, write_store
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import UsageError
-from splade_bridge.files import staged_folder
-from splade_bridge.outputs import MANIFEST, aside, check_output, discard
+from splade_bridge.files.outputs import MANIFEST, aside, check_output, discard
+from splade_bridge.files.writing import staged_folder
 
 DOCS = b'{"id": "a", "vector": {"x": 3}}\n{"id": "b", "vector": {"y": 2}}\n'
 

@@ -25,7 +25,7 @@ def test_the_wheel_brings_its_assets_and_only_our_package(tmp_path: Path) -> Non
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "import splade_bridge; assert splade_bridge.__file__.startswith(sys.argv[1])\n"
-        "from splade_bridge.files import asset\n"
+        "from splade_bridge.files.writing import asset\n"
         "from splade_bridge.demo import collection\n"
         "for name in ('java_conf/jvm.options', 'java_conf/log4j2.xml', 'pisa/README.md',\n"
         "             'java_conf/splade-bridge-lucene.jar', 'training/README.md'):\n"

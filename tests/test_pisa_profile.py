@@ -13,7 +13,7 @@ from splade_bridge.engines.pisa_options import PisaOptions
 from splade_bridge.engines.pisa_profile import algorithm_for, load_profile
 from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
-from splade_bridge.files import asset
+from splade_bridge.files.writing import asset
 
 SHIPPED = sorted(p.stem for p in asset("pisa").glob("*.toml"))
 GOOD = 'encoding = "block_simdbp"\nblock_size = 64\n[algorithm]\n10 = "wand"\n1000 = "maxscore"\n'

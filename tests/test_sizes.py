@@ -8,7 +8,7 @@ import pytest
 
 from splade_bridge.comparison.read_spec import load_spec
 from splade_bridge.errors import BadInputError, UsageError
-from splade_bridge.reading.sizes import size_in_bytes
+from splade_bridge.files.sizes import size_in_bytes
 
 SIZES = {
     "1048576": 1_048_576,

@@ -25,7 +25,7 @@ from splade_bridge.data.store import VectorStore
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.registry import NAMES, engine
 from splade_bridge.errors import MissingToolError
-from splade_bridge.outputs import mark
+from splade_bridge.files.outputs import mark
 from splade_bridge.retrieval.runs import read_run
 from splade_bridge.text.corpora import read_texts
 from splade_bridge.training.train import train_recipe

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splade_bridge.errors import BadInputError
-from splade_bridge.reading.lines import json_lines, text_lines
-from splade_bridge.reading.typed import Where, checked, json_file, toml_file, typed
+from splade_bridge.files.lines import json_lines, text_lines
+from splade_bridge.files.typed import Where, checked, json_file, toml_file, typed
 
 
 @dataclass(frozen=True)

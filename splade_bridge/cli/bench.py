@@ -76,8 +76,8 @@ def command(
     from splade_bridge.data.quantize import quantize_options
     from splade_bridge.engines.registry import open_index
     from splade_bridge.evaluation.bench import TOO_NOISY, BenchOptions, bench, time_encoding
-    from splade_bridge.files import atomic_writer
-    from splade_bridge.outputs import check_output
+    from splade_bridge.files.outputs import check_output
+    from splade_bridge.files.writing import atomic_writer
     from splade_bridge.retrieval.encode_queries import load_queries
 
     if output is not None:

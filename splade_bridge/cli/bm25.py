@@ -69,8 +69,8 @@ def command(
     """
     from splade_bridge.data.manifest import Manifest
     from splade_bridge.engines.bm25 import DOCUMENTS, INDEX, QUERIES, RUN, Bm25Options, build_bm25
-    from splade_bridge.outputs import check_output
-    from splade_bridge.reading.sizes import size_in_bytes
+    from splade_bridge.files.outputs import check_output
+    from splade_bridge.files.sizes import size_in_bytes
     from splade_bridge.text.corpora import CorpusOptions, read_texts
 
     check_output(output, overwrite=overwrite)

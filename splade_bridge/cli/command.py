@@ -103,7 +103,7 @@ def _enum(annotation: Any) -> Any:
 
 def _check_places(given: dict[str, Any], uses: dict[str, Use | None]) -> None:
     """Refuse outputs that are or contain what any other argument names."""
-    from splade_bridge.outputs import check_inputs
+    from splade_bridge.files.outputs import check_inputs
 
     places: dict[Use, list[Path]] = {READS: [], WRITES: []}
     for name, value in given.items():

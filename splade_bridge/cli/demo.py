@@ -34,7 +34,7 @@ def command(
 
     from splade_bridge.cli.demo_chain import DemoResult, as_printed, check_model, run_demo
     from splade_bridge.demo.collection import model_path
-    from splade_bridge.outputs import check_output, discard, mark
+    from splade_bridge.files.outputs import check_output, discard, mark
 
     def run(arguments: Sequence[str]) -> None:
         with contextlib.redirect_stdout(sys.stderr):  # stdout belongs to the demo's own result

@@ -50,7 +50,7 @@ def command(
     from splade_bridge.data.quantize import quantize_options
     from splade_bridge.engines.base import BuildOptions
     from splade_bridge.engines.build_index import build_index
-    from splade_bridge.reading.sizes import size_in_bytes
+    from splade_bridge.files.sizes import size_in_bytes
 
     manifest, lost = build_index(
         source,

@@ -78,10 +78,10 @@ def command(
     docs/pruning.md.
     """
     from splade_bridge.data.quantize import DEFAULT_SCALE, quantize_options
+    from splade_bridge.files.sizes import size_in_bytes
     from splade_bridge.pruning.methods import policy
     from splade_bridge.pruning.policy import PruneOptions
     from splade_bridge.pruning.prune import prune
-    from splade_bridge.reading.sizes import size_in_bytes
 
     if len(methods) != len(values):
         raise UsageError(

@@ -74,8 +74,8 @@ def command(
     from splade_bridge.errors import UsageError
     from splade_bridge.evaluation.qrels import read_qrels
     from splade_bridge.evaluation.quantize_study import StudyOptions, quantize_study
-    from splade_bridge.files import atomic_writer
-    from splade_bridge.outputs import check_output
+    from splade_bridge.files.outputs import check_output
+    from splade_bridge.files.writing import atomic_writer
 
     if output is not None:
         if output.suffix not in (".json", ".csv"):

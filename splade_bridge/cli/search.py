@@ -117,8 +117,8 @@ def command(
     Every query is answered; those that find nothing are named in a warning.
     """
     from splade_bridge.data.quantize import quantize_options
-    from splade_bridge.outputs import check_output
-    from splade_bridge.reading.lines import STDIO
+    from splade_bridge.files.lines import STDIO
+    from splade_bridge.files.outputs import check_output
     from splade_bridge.retrieval.encode_queries import load_queries
     from splade_bridge.retrieval.search import SearchOptions, search_to_run
 

@@ -25,7 +25,7 @@ from splade_bridge.comparison.timing import Latencies, latencies
 from splade_bridge.engines.registry import engine
 from splade_bridge.evaluation.agreement import DEFAULT_PERSISTENCE
 from splade_bridge.evaluation.significance import Comparison, compare_all
-from splade_bridge.files import atomic_writer, folder_lock
+from splade_bridge.files.writing import atomic_writer, folder_lock
 from splade_bridge.report.charts import Chart, difference_charts, latency_charts, size_charts
 from splade_bridge.report.page import page
 from splade_bridge.report.published import published

@@ -20,12 +20,12 @@ from splade_bridge.errors import MismatchError
 from splade_bridge.evaluation.agreement import agreement, rankings
 from splade_bridge.evaluation.bench import size_on_disk, time_encoding
 from splade_bridge.evaluation.evaluate import evaluate
-from splade_bridge.files import sha256_file
+from splade_bridge.files.outputs import MANIFEST
+from splade_bridge.files.writing import sha256_file
 from splade_bridge.formats.base import ImpactSource
 from splade_bridge.formats.detect import open_source
 from splade_bridge.formats.forward import FORWARD_FOLDER, write_forward
 from splade_bridge.formats.queries import Queries, read_queries
-from splade_bridge.outputs import MANIFEST
 from splade_bridge.pruning.policy import Policy
 from splade_bridge.pruning.source import PrunedSource, pruned_queries
 from splade_bridge.retrieval.runs import read_run

@@ -26,10 +26,10 @@ from splade_bridge.engines.registry import ENGINES, NAMES
 from splade_bridge.errors import SpladeBridgeError, UsageError
 from splade_bridge.evaluation.evaluate import DEFAULT_MEASURES
 from splade_bridge.evaluation.significance import SignificanceOptions
+from splade_bridge.files.sizes import size_in_bytes
+from splade_bridge.files.typed import Where
 from splade_bridge.pruning.methods import METHODS, policy
 from splade_bridge.pruning.policy import Policy
-from splade_bridge.reading.sizes import size_in_bytes
-from splade_bridge.reading.typed import Where
 from splade_bridge.retrieval.two_step import DEFAULT_CANDIDATES, TwoStepOptions
 
 QUANTIZE_KEYS = ("scale", "rounding", "clip")

@@ -22,9 +22,9 @@ import orjson
 
 from splade_bridge import __version__
 from splade_bridge.errors import BadInputError
-from splade_bridge.files import atomic_writer, sha256_file
-from splade_bridge.outputs import MANIFEST
-from splade_bridge.reading.typed import Where, checked, json_file, typed
+from splade_bridge.files.outputs import MANIFEST
+from splade_bridge.files.typed import Where, checked, json_file, typed
+from splade_bridge.files.writing import atomic_writer, sha256_file
 
 NOTE = "step.json"
 FORMAT = 2

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar, overload
 
 from splade_bridge.errors import SpladeBridgeError
-from splade_bridge.reading.typed import (
+from splade_bridge.files.typed import (
     NAMES,
     Where,
     as_table,

@@ -10,7 +10,7 @@ import numpy as np
 from splade_bridge.data.hits import best, contenders
 from splade_bridge.data.vectors import Int64Array
 from splade_bridge.errors import BadInputError
-from splade_bridge.files import mapped
+from splade_bridge.files.writing import mapped
 
 BLOB = "doc_ids.bin"
 OFFSETS = "doc_offsets.npy"

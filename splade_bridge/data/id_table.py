@@ -24,7 +24,7 @@ import numpy.typing as npt
 from splade_bridge.data.doc_ids import BLOB, OFFSETS
 from splade_bridge.data.vectors import Int64Array
 from splade_bridge.errors import BadInputError
-from splade_bridge.files import mapped
+from splade_bridge.files.writing import mapped
 
 BUCKETS, TAGS, ROWS = "id_buckets.npy", "id_tags.npy", "id_rows.npy"
 

@@ -21,9 +21,9 @@ from splade_bridge.data.choices import Side as Side
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, MismatchError
-from splade_bridge.files import atomic_writer, sha256_file
-from splade_bridge.outputs import MANIFEST, MARK
-from splade_bridge.reading.typed import Where, as_table, checked, json_file, typed
+from splade_bridge.files.outputs import MANIFEST, MARK
+from splade_bridge.files.typed import Where, as_table, checked, json_file, typed
+from splade_bridge.files.writing import atomic_writer, sha256_file
 
 log = logging.getLogger(__name__)
 

@@ -31,8 +31,7 @@ from splade_bridge.data.vector_set import VectorSet
 from splade_bridge.data.vectors import SparseBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, UsageError
-from splade_bridge.files import atomic_writer, folder_lock, write_error
-from splade_bridge.outputs import (
+from splade_bridge.files.outputs import (
     MANIFEST,
     PLAN,
     aside,
@@ -42,7 +41,8 @@ from splade_bridge.outputs import (
     remove_aside,
     set_aside,
 )
-from splade_bridge.reading.typed import Where, as_table, json_file, json_tree
+from splade_bridge.files.typed import Where, as_table, json_file, json_tree
+from splade_bridge.files.writing import atomic_writer, folder_lock, write_error
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import orjson
 
 from splade_bridge.data.vectors import Int32Array
 from splade_bridge.errors import BadInputError
-from splade_bridge.files import atomic_writer
+from splade_bridge.files.writing import atomic_writer
 
 
 class Vocabulary:

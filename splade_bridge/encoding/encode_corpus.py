@@ -14,8 +14,8 @@ from splade_bridge.data.vector_set import MEMORY, VectorsInMemory
 from splade_bridge.encoding.choices import Cluster, DType, LongMode, Pooling, QueryMode
 from splade_bridge.encoding.shards import Shard
 from splade_bridge.errors import UsageError, require
-from splade_bridge.outputs import MANIFEST, PLAN, check_output
-from splade_bridge.reading.lines import STDIO
+from splade_bridge.files.lines import STDIO
+from splade_bridge.files.outputs import MANIFEST, PLAN, check_output
 from splade_bridge.text.corpora import Corpus, CorpusOptions, Role, Text, corpus_files
 
 if TYPE_CHECKING:

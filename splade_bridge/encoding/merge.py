@@ -17,9 +17,9 @@ from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.encoding.parts import CorpusEnd, PartStore, chained
 from splade_bridge.encoding.shards import Shard
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
-from splade_bridge.files import atomic_writer, sha256_file, staged_folder
-from splade_bridge.outputs import MANIFEST, PLAN
-from splade_bridge.reading.typed import Where, as_table, checked, json_file, typed
+from splade_bridge.files.outputs import MANIFEST, PLAN
+from splade_bridge.files.typed import Where, as_table, checked, json_file, typed
+from splade_bridge.files.writing import atomic_writer, sha256_file, staged_folder
 
 
 def merge_shards(folders: Sequence[Path], out: Path, *, overwrite: bool = False) -> Manifest:

@@ -22,7 +22,7 @@ from splade_bridge.data.manifest import EncodingInfo, Manifest
 from splade_bridge.data.store import SHARD, VectorStoreWriter, read_note
 from splade_bridge.encoding.shards import Shard
 from splade_bridge.errors import BadInputError
-from splade_bridge.reading.typed import Where, typed
+from splade_bridge.files.typed import Where, typed
 from splade_bridge.text.corpora import Text
 
 ENDS = 1 << 20

@@ -24,7 +24,7 @@ from rich.text import Text
 from splade_bridge.encoding.encoder import EncodeStats
 from splade_bridge.encoding.encoder import Progress as Callback
 from splade_bridge.errors import SpladeBridgeError
-from splade_bridge.reading.lines import numbered_lines, plain_suffix
+from splade_bridge.files.lines import numbered_lines, plain_suffix
 from splade_bridge.text.corpora import Role, corpus_files
 
 

@@ -43,7 +43,7 @@ from splade_bridge.errors import (
     SpladeBridgeError,
     install,
 )
-from splade_bridge.files import atomic_writer
+from splade_bridge.files.writing import atomic_writer
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -17,7 +17,7 @@ from typing import Any, get_args
 from splade_bridge.data.manifest import Side
 from splade_bridge.encoding.head import Activation, Pooling
 from splade_bridge.errors import BadInputError
-from splade_bridge.reading.typed import Where, json_file
+from splade_bridge.files.typed import Where, json_file
 
 PROMPT_NAMES = {"query": ("query",), "document": ("document", "passage", "corpus")}
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from splade_bridge.errors import BadInputError
-from splade_bridge.files import sha256_file
+from splade_bridge.files.writing import sha256_file
 
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 CONNECT_SECONDS = 5.0

@@ -18,8 +18,8 @@ import orjson
 
 from splade_bridge.data.vectors import ImpactBatch, Int64Array
 from splade_bridge.errors import BadInputError, ExternalProgramError
-from splade_bridge.files import atomic_writer
-from splade_bridge.reading.typed import Where, json_file, typed
+from splade_bridge.files.typed import Where, json_file, typed
+from splade_bridge.files.writing import atomic_writer
 
 if TYPE_CHECKING:
     from splade_bridge.engines.base import Searcher

@@ -22,7 +22,7 @@ from splade_bridge.data.vectors import ImpactBatch, Int64Array
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.findings import Finding
 from splade_bridge.errors import ExternalProgramError, UsageError
-from splade_bridge.files import staged_folder
+from splade_bridge.files.writing import staged_folder
 from splade_bridge.formats.base import ImpactSource
 
 log = logging.getLogger(__name__)

@@ -45,7 +45,7 @@ from splade_bridge.engines.lucene_index import (
     Statistics,
 )
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
-from splade_bridge.files import atomic_writer, staged_folder
+from splade_bridge.files.writing import atomic_writer, staged_folder
 from splade_bridge.text.corpora import Text
 
 log = logging.getLogger(__name__)

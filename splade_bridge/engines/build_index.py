@@ -10,10 +10,10 @@ from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.registry import EngineName
 from splade_bridge.engines.registry import engine as engine_of
+from splade_bridge.files.outputs import check_output
 from splade_bridge.formats.base import Watch, watched
 from splade_bridge.formats.choices import SourceFormat
 from splade_bridge.formats.detect import open_source
-from splade_bridge.outputs import check_output
 
 
 def build_index(

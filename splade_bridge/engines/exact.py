@@ -20,7 +20,7 @@ from splade_bridge.data.vectors import ImpactBatch, Int64Array, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.base import VOCABULARY, BuildOptions, Engine, ReadBack, Searcher
 from splade_bridge.errors import BadInputError
-from splade_bridge.files import mapped
+from splade_bridge.files.writing import mapped
 from splade_bridge.formats.base import ImpactSource, refuse_empty
 
 INDPTR, DOCS, IMPACTS = "indptr.npy", "docs.bin", "impacts.bin"

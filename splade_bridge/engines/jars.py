@@ -30,7 +30,7 @@ from splade_bridge.engines.lucene_version import (
     parse_version,
 )
 from splade_bridge.errors import ExternalProgramError, MissingToolError, UsageError, install
-from splade_bridge.files import asset, sha256_file
+from splade_bridge.files.writing import asset, sha256_file
 
 log = logging.getLogger(__name__)
 

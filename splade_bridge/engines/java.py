@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from splade_bridge.engines.process import LAST_LINES, Death, EngineProcess, LentPaths
 from splade_bridge.errors import ExternalProgramError, MissingToolError, install
-from splade_bridge.files import asset
+from splade_bridge.files.writing import asset
 
 MINIMUM = 21
 HELPER = "java_conf/splade-bridge-lucene.jar"

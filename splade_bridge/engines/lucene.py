@@ -46,7 +46,7 @@ from splade_bridge.engines.lucene_index import LuceneIndex, Query, Statistics
 from splade_bridge.engines.lucene_options import LuceneOptions
 from splade_bridge.engines.process import LentPaths
 from splade_bridge.errors import ExternalProgramError, UsageError, install
-from splade_bridge.files import asset
+from splade_bridge.files.writing import asset
 from splade_bridge.formats.base import ImpactSource, refuse_empty
 from splade_bridge.formats.jsonvector import JsonVectorWriter
 

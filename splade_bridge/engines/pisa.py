@@ -36,7 +36,7 @@ from splade_bridge.engines.pisa_profile import (
 from splade_bridge.engines.pisa_worker import Answer, library
 from splade_bridge.engines.process import LAST_LINES, EngineProcess, LentPaths
 from splade_bridge.errors import ExternalProgramError, MissingToolError, UsageError, install
-from splade_bridge.files import mapped
+from splade_bridge.files.writing import mapped
 from splade_bridge.formats.base import ImpactSource, refuse_empty
 from splade_bridge.formats.pisa import RAW_FILES, number_name, write_canonical
 

@@ -8,8 +8,8 @@ from typing import get_args
 
 from splade_bridge.engines.pisa_options import Encoding, PisaOptions
 from splade_bridge.errors import BadInputError, UsageError
-from splade_bridge.files import asset
-from splade_bridge.reading.typed import Where, toml_file, typed
+from splade_bridge.files.typed import Where, toml_file, typed
+from splade_bridge.files.writing import asset
 
 ENCODINGS = get_args(Encoding)
 ALGORITHMS = ("block_max_wand", "block_max_maxscore", "maxscore", "wand", "ranked_or")

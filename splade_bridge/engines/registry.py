@@ -103,7 +103,7 @@ def open_index(path: Path) -> Searcher:
     """
     from splade_bridge.data.manifest import Manifest
     from splade_bridge.engines.auto import best_algorithm
-    from splade_bridge.outputs import MANIFEST
+    from splade_bridge.files.outputs import MANIFEST
 
     is_lucene = path.is_dir() and any(path.glob("segments_*"))
     if is_lucene and not (path / MANIFEST).exists():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from splade_bridge.errors import BadInputError
-from splade_bridge.reading.lines import text_lines
+from splade_bridge.files.lines import text_lines
 
 Qrels = dict[str, dict[str, int]]
 

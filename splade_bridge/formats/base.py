@@ -16,7 +16,7 @@ from splade_bridge.data.vector_set import VectorSet
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
-from splade_bridge.outputs import MANIFEST
+from splade_bridge.files.outputs import MANIFEST
 
 
 class ImpactSource(abc.ABC):

@@ -25,9 +25,9 @@ from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array, sliced
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
-from splade_bridge.files import atomic_writer
+from splade_bridge.files.lines import open_reader
+from splade_bridge.files.writing import atomic_writer
 from splade_bridge.formats.base import ImpactSource
-from splade_bridge.reading.lines import open_reader
 
 log = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.data.store import SHARD
 from splade_bridge.errors import BadInputError
+from splade_bridge.files.lines import plain_suffix
+from splade_bridge.files.outputs import MANIFEST
 from splade_bridge.formats.base import ImpactSource, StoreSource, export_manifest
 from splade_bridge.formats.choices import SourceFormat
 from splade_bridge.formats.ciff import CiffSource
 from splade_bridge.formats.forward import FORWARD_FOLDER, ForwardSource, is_forward
 from splade_bridge.formats.jsonvector import JsonVectorSource
-from splade_bridge.outputs import MANIFEST
-from splade_bridge.reading.lines import plain_suffix
 from splade_bridge.text.corpora import JSON_SUFFIXES
 
 SOURCE_FORMATS = get_args(SourceFormat)

@@ -22,7 +22,8 @@ from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.errors import ExternalProgramError
-from splade_bridge.files import atomic_writer, staged_folder
+from splade_bridge.files.outputs import check_inputs
+from splade_bridge.files.writing import atomic_writer, staged_folder
 from splade_bridge.formats.base import ImpactSource, Watch, refuse_empty, watched
 from splade_bridge.formats.choices import ExportFormat, SourceFormat
 from splade_bridge.formats.ciff import write_ciff
@@ -30,7 +31,6 @@ from splade_bridge.formats.detect import JSONVECTOR_FOLDER, open_source
 from splade_bridge.formats.forward import FORWARD_FOLDER, write_forward
 from splade_bridge.formats.jsonvector import JsonVectorWriter
 from splade_bridge.formats.queries import write_repeated_tokens
-from splade_bridge.outputs import check_inputs
 from splade_bridge.text.corpora import read_texts
 
 FORMATS = get_args(ExportFormat)

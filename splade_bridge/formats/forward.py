@@ -29,9 +29,9 @@ from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array, row_pointers, sliced
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
-from splade_bridge.files import mapped, sha256_file
+from splade_bridge.files.outputs import MANIFEST
+from splade_bridge.files.writing import mapped, sha256_file
 from splade_bridge.formats.base import ImpactSource, export_manifest
-from splade_bridge.outputs import MANIFEST
 
 FORWARD_FOLDER = "forward"
 INDPTR, TERMS, IMPACTS = "indptr.npy", "terms.npy", "impacts.npy"

@@ -31,15 +31,15 @@ from splade_bridge.data.vectors import (
 )
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
-from splade_bridge.files import atomic_writer
-from splade_bridge.formats.base import ImpactSource
-from splade_bridge.reading.lines import (
+from splade_bridge.files.lines import (
     json_lines,
     numbered_lines,
     open_reader,
     plain_suffix,
     unique_keys,
 )
+from splade_bridge.files.writing import atomic_writer
+from splade_bridge.formats.base import ImpactSource
 from splade_bridge.text.corpora import ID_FIELDS, JSON_SUFFIXES
 
 log = logging.getLogger(__name__)

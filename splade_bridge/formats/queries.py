@@ -21,10 +21,10 @@ from splade_bridge.data.quantize import QuantizeOptions, Quantizer
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, MismatchError
+from splade_bridge.files.lines import plain_suffix, text_lines
+from splade_bridge.files.outputs import MANIFEST
 from splade_bridge.formats.base import ImpactSource, StoreSource, export_manifest
 from splade_bridge.formats.jsonvector import VectorBuilder, VectorRecord, read_vectors
-from splade_bridge.outputs import MANIFEST
-from splade_bridge.reading.lines import plain_suffix, text_lines
 from splade_bridge.text.corpora import JSON_SUFFIXES, TSV_SUFFIXES
 
 log = logging.getLogger(__name__)

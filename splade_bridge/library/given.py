@@ -16,12 +16,12 @@ from splade_bridge.data.quantize import quantize_options as options_of
 from splade_bridge.data.vector_set import MEMORY, VectorSet
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.evaluation.qrels import Qrels, read_qrels
+from splade_bridge.files.sizes import size_in_bytes
 from splade_bridge.formats.base import ImpactSource, StoreSource
 from splade_bridge.formats.choices import SourceFormat
 from splade_bridge.formats.detect import open_source
 from splade_bridge.formats.memory import Impacts, RecordSource, has_vector, vector_records
 from splade_bridge.formats.queries import Queries, all_of, read_queries
-from splade_bridge.reading.sizes import size_in_bytes
 from splade_bridge.retrieval.encode_queries import QueryEncoder, query_texts
 from splade_bridge.retrieval.runs import Run, read_run
 from splade_bridge.text.corpora import Role, texts_in_memory

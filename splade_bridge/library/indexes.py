@@ -15,6 +15,7 @@ from splade_bridge.data.vector_set import pandas_module
 from splade_bridge.engines.base import BuildOptions, Searcher
 from splade_bridge.engines.registry import engine as engine_named
 from splade_bridge.engines.registry import own_options
+from splade_bridge.files.outputs import check_output
 from splade_bridge.formats.queries import Queries
 from splade_bridge.library.given import (
     Place,
@@ -23,7 +24,6 @@ from splade_bridge.library.given import (
     size,
     source_opener,
 )
-from splade_bridge.outputs import check_output
 from splade_bridge.retrieval.encode_queries import QueryEncoder
 from splade_bridge.retrieval.explain import Contribution, explain
 from splade_bridge.retrieval.runs import RunFormat

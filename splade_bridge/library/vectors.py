@@ -19,6 +19,7 @@ from splade_bridge.encoding.encode_corpus import (
     role_of,
 )
 from splade_bridge.errors import UsageError
+from splade_bridge.files.outputs import MANIFEST
 from splade_bridge.formats.detect import open_source
 from splade_bridge.formats.export import ExportOptions
 from splade_bridge.formats.export import export as export_source
@@ -37,7 +38,6 @@ from splade_bridge.library.given import (
     size,
     source_opener,
 )
-from splade_bridge.outputs import MANIFEST
 from splade_bridge.pruning.methods import policy
 from splade_bridge.pruning.policy import Policy, PruneOptions
 from splade_bridge.pruning.prune import prune as prune_path

@@ -10,17 +10,17 @@ from typing import Any
 from splade_bridge.data.manifest import Manifest, Side
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.errors import BadInputError, MismatchError
+from splade_bridge.files.lines import plain_suffix
+from splade_bridge.files.outputs import MANIFEST, check_output
 from splade_bridge.formats.base import ImpactSource, watched
 from splade_bridge.formats.choices import SourceFormat
 from splade_bridge.formats.ciff import CiffSource
 from splade_bridge.formats.detect import open_source
 from splade_bridge.formats.export import ExportOptions, export
 from splade_bridge.formats.queries import read_queries
-from splade_bridge.outputs import MANIFEST, check_output
 from splade_bridge.pruning.policy import Policy, PruneOptions
 from splade_bridge.pruning.source import PrunedSource, QuerySource
 from splade_bridge.pruning.store import prune_store
-from splade_bridge.reading.lines import plain_suffix
 from splade_bridge.text.corpora import JSON_SUFFIXES, TSV_SUFFIXES
 
 Watch = Callable[[Iterator[Any], int | None], Iterator[Any]]

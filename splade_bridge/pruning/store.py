@@ -11,7 +11,7 @@ from splade_bridge.data.vector_set import VectorSet
 from splade_bridge.data.vectors import SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, ExternalProgramError
-from splade_bridge.files import staged_folder
+from splade_bridge.files.writing import staged_folder
 from splade_bridge.pruning.policy import Policy, PruneOptions
 from splade_bridge.pruning.pruning import Pruning
 

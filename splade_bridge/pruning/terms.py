@@ -15,9 +15,9 @@ import numpy as np
 from splade_bridge.data.vectors import BoolArray
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, UsageError
+from splade_bridge.files.lines import text_lines
 from splade_bridge.pruning.policy import Collection, Keep, Policy, Rule
 from splade_bridge.pruning.rows import Rows
-from splade_bridge.reading.lines import text_lines
 
 STOP_WORDS = """
 a an and are as at be but by for if in into is it no not of on or such that the their then there

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from splade_bridge.data.hits import Hits
 from splade_bridge.errors import BadInputError
-from splade_bridge.reading.lines import text_lines
+from splade_bridge.files.lines import text_lines
 from splade_bridge.retrieval.choices import RunFormat as RunFormat
 
 Run = dict[str, dict[str, float]]

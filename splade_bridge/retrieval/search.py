@@ -15,7 +15,7 @@ from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.engines.base import Searcher
 from splade_bridge.engines.registry import open_index
 from splade_bridge.errors import ExternalProgramError, MismatchError, UsageError
-from splade_bridge.files import atomic_writer
+from splade_bridge.files.writing import atomic_writer
 from splade_bridge.formats.forward import ForwardStore
 from splade_bridge.formats.queries import Queries
 from splade_bridge.retrieval.passages import fold_passages, warn_without_passages

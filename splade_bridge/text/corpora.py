@@ -19,7 +19,7 @@ from splade_bridge.errors import (
     MissingToolError,
     install,
 )
-from splade_bridge.reading.lines import STDIO, json_lines, plain_suffix, text_lines
+from splade_bridge.files.lines import STDIO, json_lines, plain_suffix, text_lines
 
 ID_FIELDS = ("id", "_id", "docid")
 TEXT_FIELDS = ("contents", "text")

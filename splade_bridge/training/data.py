@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from splade_bridge.errors import BadInputError, UsageError, require
-from splade_bridge.files import staged_folder
+from splade_bridge.files.writing import staged_folder
 from splade_bridge.text.corpora import corpus_files, read_texts
 from splade_bridge.training.examples import Choice, DataCounts, Example
 from splade_bridge.training.groups import Group, id_triples, json_groups, text_triples

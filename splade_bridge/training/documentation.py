@@ -28,7 +28,7 @@ from splade_bridge.demo.collection import training_questions_path
 from splade_bridge.demo.docstrings import Passage, passages
 from splade_bridge.errors import BadInputError
 from splade_bridge.evaluation.qrels import read_qrels
-from splade_bridge.reading.lines import json_lines, text_lines
+from splade_bridge.files.lines import json_lines, text_lines
 from splade_bridge.text.corpora import read_texts
 from splade_bridge.training.examples import Candidate, DataCounts, checked_text, generator
 from splade_bridge.training.groups import Group

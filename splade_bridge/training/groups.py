@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from splade_bridge.data.ids import checked_id
 from splade_bridge.errors import BadInputError
-from splade_bridge.reading.lines import json_lines, text_lines
+from splade_bridge.files.lines import json_lines, text_lines
 from splade_bridge.training.examples import Candidate, checked_text
 from splade_bridge.training.score_files import QUERY_FIELDS, finite
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from splade_bridge.evaluation.qrels import Qrels, read_qrels
-from splade_bridge.reading.lines import plain_suffix
+from splade_bridge.files.lines import plain_suffix
 from splade_bridge.training.examples import Candidate, DataCounts
 from splade_bridge.training.groups import Group, json_groups
 from splade_bridge.training.score_files import read_json_qrels, read_scores

@@ -27,10 +27,10 @@ from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.engines.base import BuildOptions, Searcher
 from splade_bridge.engines.registry import EngineName, engine, open_index
 from splade_bridge.errors import BadInputError, UsageError
-from splade_bridge.files import atomic_writer, sha256_file
+from splade_bridge.files.outputs import MANIFEST, check_output
+from splade_bridge.files.writing import atomic_writer, sha256_file
 from splade_bridge.formats.detect import open_source
 from splade_bridge.formats.queries import Queries, read_queries
-from splade_bridge.outputs import MANIFEST, check_output
 from splade_bridge.retrieval.encode_queries import encode_queries
 from splade_bridge.retrieval.runs import read_run
 from splade_bridge.text.corpora import read_texts

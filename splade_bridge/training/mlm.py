@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from splade_bridge.errors import BadInputError, UsageError
-from splade_bridge.files import folder_lock, staged_folder
-from splade_bridge.outputs import check_output, discard, mark
+from splade_bridge.files.outputs import check_output, discard, mark
+from splade_bridge.files.writing import folder_lock, staged_folder
 from splade_bridge.training.arguments import common_arguments
 from splade_bridge.training.checkpoints import checkpoints, remove_unfinished, step_of
 from splade_bridge.training.hub import model_folder

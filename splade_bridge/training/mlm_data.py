@@ -20,8 +20,8 @@ from torch.utils.data import Dataset
 from transformers import DataCollatorForLanguageModeling
 
 from splade_bridge.errors import BadInputError
-from splade_bridge.files import atomic_writer
-from splade_bridge.reading.lines import text_lines
+from splade_bridge.files.lines import text_lines
+from splade_bridge.files.writing import atomic_writer
 from splade_bridge.text.corpora import read_texts
 from splade_bridge.training.options import MlmOptions
 from splade_bridge.training.word_vectors import word_vectors

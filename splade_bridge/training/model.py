@@ -13,7 +13,7 @@ import torch
 
 from splade_bridge.encoding.masked_lm import first_line, load_masked_lm, position_limit, quiet
 from splade_bridge.errors import BadInputError
-from splade_bridge.files import staged_folder
+from splade_bridge.files.writing import staged_folder
 from splade_bridge.training.hub import model_folder
 from splade_bridge.training.options import LoraOptions, ModelOptions
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, get_origin
 
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
-from splade_bridge.files import asset
-from splade_bridge.reading.typed import Where, toml_file, typed
+from splade_bridge.files.typed import Where, toml_file, typed
+from splade_bridge.files.writing import asset
 from splade_bridge.training.data import DataOptions
 from splade_bridge.training.mine import MineOptions
 from splade_bridge.training.options import (

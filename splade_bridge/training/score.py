@@ -22,8 +22,8 @@ import orjson
 
 from splade_bridge.data.manifest import base_tools
 from splade_bridge.errors import BadInputError, MismatchError, UsageError, require
-from splade_bridge.files import atomic_writer, folder_lock, sha256_file
-from splade_bridge.outputs import MANIFEST, check_output, discard, mark
+from splade_bridge.files.outputs import MANIFEST, check_output, discard, mark
+from splade_bridge.files.writing import atomic_writer, folder_lock, sha256_file
 from splade_bridge.retrieval.runs import read_run
 from splade_bridge.text.corpora import Text, read_texts
 from splade_bridge.training.groups import Group, json_groups

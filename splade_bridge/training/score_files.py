@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from splade_bridge.data.ids import DuplicateGuard, checked_id
 from splade_bridge.errors import BadInputError
-from splade_bridge.reading.lines import (
+from splade_bridge.files.lines import (
     json_lines,
     open_reader,
     plain_suffix,

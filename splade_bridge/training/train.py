@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from splade_bridge.errors import Interrupted, UsageError
-from splade_bridge.files import folder_lock, staged_folder
-from splade_bridge.outputs import MARK, check_output, discard, mark
+from splade_bridge.files.outputs import MARK, check_output, discard, mark
+from splade_bridge.files.writing import folder_lock, staged_folder
 from splade_bridge.training.arguments import common_arguments
 from splade_bridge.training.checkpoints import checkpoints, remove_unfinished, step_of
 from splade_bridge.training.ready import check_ready

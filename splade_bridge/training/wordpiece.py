@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from splade_bridge.errors import BadInputError, UsageError
-from splade_bridge.files import staged_folder
+from splade_bridge.files.writing import staged_folder
 
 ROLES = {
     "pad_token": "[PAD]",

@@ -19,7 +19,8 @@ import numpy.typing as npt
 import zstandard
 
 from splade_bridge.errors import BadInputError, ExternalProgramError, MissingToolError, UsageError
-from splade_bridge.outputs import (
+from splade_bridge.files.lines import STDIO
+from splade_bridge.files.outputs import (
     MANIFEST,
     MARK,
     bring_back,
@@ -28,7 +29,6 @@ from splade_bridge.outputs import (
     remove_aside,
     set_aside,
 )
-from splade_bridge.reading.lines import STDIO
 
 
 @contextlib.contextmanager

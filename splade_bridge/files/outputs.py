@@ -17,7 +17,7 @@ from typing import Literal
 import orjson
 
 from splade_bridge.errors import UsageError
-from splade_bridge.reading.lines import STDIO
+from splade_bridge.files.lines import STDIO
 
 MANIFEST = "manifest.json"
 PLAN = "plan.json"

@@ -1,0 +1,1 @@
+"""How files are read and written: strictly, naming the place of a fault; whole or not at all."""

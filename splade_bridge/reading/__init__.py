@@ -1,1 +1,0 @@
-"""One strict way to read what people bring; a fault names its place."""
