@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from splade_bridge.errors import BadInputError
-from splade_bridge.files.lines import text_lines
+from splade_bridge.files.lines import columns
 
 Qrels = dict[str, dict[str, int]]
 
-BEIR_HEADER = ("query-id", "corpus-id", "score")
+BEIR_HEADER = ["query-id", "corpus-id", "score"]
 
 
 def read_qrels(path: Path) -> Qrels:
@@ -20,20 +20,11 @@ def read_qrels(path: Path) -> Qrels:
             two grades for one document.
     """
     qrels: Qrels = {}
-    for line, place in text_lines(path):
-        columns = line.split()
-        if not columns or tuple(columns) == BEIR_HEADER:
+    wanted = "'query 0 doc grade' (TREC) or 'query doc grade' (BEIR)"
+    for found, _, place in columns(path, {4: (0, 2, 3), 3: (0, 1, 2)}, wanted):
+        if found == BEIR_HEADER:
             continue
-        if len(columns) == 4:
-            query_id, _, doc_id, grade = columns
-        elif len(columns) == 3:
-            query_id, doc_id, grade = columns
-        else:
-            raise BadInputError(
-                f"{len(columns)} columns; a line must be 'query 0 doc grade' (TREC) or "
-                "'query doc grade' (BEIR)",
-                place,
-            )
+        query_id, doc_id, grade = found
         judged = qrels.setdefault(query_id, {})
         try:
             value = int(grade)

@@ -10,7 +10,7 @@ import re
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -113,6 +113,29 @@ def text_lines(path: Path, *, empty: bool = False) -> Iterator[tuple[str, str]]:
             raise BadInputError(f"not UTF-8 ({error})", place) from error
         if text or empty:
             yield text, place
+
+
+def columns(
+    path: Path, layouts: Mapping[int, tuple[int, ...]], wanted: str
+) -> Iterator[tuple[list[str], int, str]]:
+    """Lines of columns that white space divides; blank lines are passed over.
+
+    Args:
+        layouts: number of columns -> which of them are yielded.
+        wanted: what a line must be, for the message.
+
+    Yields:
+        the columns, how many the line has, and its place.
+
+    Raises:
+        BadInputError: a line is not UTF-8 or has another number of columns.
+    """
+    for line, place in text_lines(path):
+        found = line.split()
+        if len(found) in layouts:
+            yield [found[i] for i in layouts[len(found)]], len(found), place
+        elif found:
+            raise BadInputError(f"{len(found)} columns; a line must be {wanted}", place)
 
 
 def json_lines(path: Path) -> Iterator[tuple[dict[str, Any], str]]:

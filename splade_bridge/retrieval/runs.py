@@ -8,10 +8,13 @@ from typing import BinaryIO
 
 from splade_bridge.data.hits import Hits
 from splade_bridge.errors import BadInputError
-from splade_bridge.files.lines import text_lines
+from splade_bridge.files.lines import columns
 from splade_bridge.retrieval.choices import RunFormat as RunFormat
 
 Run = dict[str, dict[str, float]]
+
+LAYOUTS = {6: (0, 2, 4), 3: (0, 1, 2)}
+"""Columns that hold query, document and score, by how many there are."""
 
 DEFAULT_TAG = "splade-bridge"
 
@@ -43,22 +46,10 @@ def read_run(path: Path) -> Run:
             document twice for one query.
     """
     run: Run = {}
-    for line, place in text_lines(path):
-        columns = line.split()
-        if not columns:
-            continue
-        if len(columns) == 6:
-            query_id, _, doc_id, _, value, _ = columns
-        elif len(columns) == 3:
-            query_id, doc_id, value = columns
-        else:
-            raise BadInputError(
-                f"{len(columns)} columns; a line must be 'qid Q0 docid rank score tag' (TREC) or "
-                "'qid docid rank' (MS MARCO)",
-                place,
-            )
+    wanted = "'qid Q0 docid rank score tag' (TREC) or 'qid docid rank' (MS MARCO)"
+    for (query_id, doc_id, value), width, place in columns(path, LAYOUTS, wanted):
         try:
-            score = float(value) if len(columns) == 6 else -float(int(value))
+            score = float(value) if width == 6 else -float(int(value))
         except ValueError:
             raise BadInputError(f"{value!r} is not a number", place) from None
         if not math.isfinite(score):
