@@ -338,14 +338,9 @@ def test_every_lucene_gives_the_same_run(
     search_to_run(tmp_path / "exact", queries, tmp_path / "exact.run", SearchOptions(k=100))
     monkeypatch.setenv("SPLADE_BRIDGE_LUCENE", str(lucene_folder(version)))
     engine("lucene").build(open_source(data / "docs.osirrc.ciff.gz"), tmp_path / "own")
-    search_to_run(tmp_path / "own", queries, tmp_path / "own.run", SearchOptions(k=100))
-    assert (tmp_path / "own.run").read_bytes() == (tmp_path / "exact.run").read_bytes()
-    theirs = data / "index.lucene-9.9.1"
-    with open_index(theirs) as searcher:
-        few = read_queries(data / "topics.nfcorpus.test.splade-v3.tsv.gz")
-        found_there = list(searcher.search(few.aligned(searcher.vocabulary, theirs), 10))
-        assert len(found_there) == len(few.batch.ids)
-        assert searcher.impacts("no such document", [0]) is None
+    for index in (tmp_path / "own", data / "index.lucene-9.9.1"):
+        search_to_run(index, queries, tmp_path / "run", SearchOptions(k=100))
+        assert (tmp_path / "run").read_bytes() == (tmp_path / "exact.run").read_bytes()
 
 
 def test_doctor_fetches_nothing_by_itself(nothing: Path) -> None:

@@ -28,6 +28,7 @@ def test_the_wheel_brings_its_assets_and_only_our_package(tmp_path: Path) -> Non
         "from splade_bridge.files.writing import asset\n"
         "from splade_bridge.demo import collection\n"
         "for name in ('java_conf/jvm.options', 'java_conf/log4j2.xml', 'pisa/README.md',\n"
+        "             'java_conf/lucene.sha256',\n"
         "             'java_conf/splade-bridge-lucene.jar', 'training/README.md'):\n"
         "    assert str(asset(name)).startswith(sys.argv[1]), name\n"
         "assert collection.queries_path().exists() and collection.qrels_path().exists()\n"
