@@ -107,8 +107,7 @@ def main() -> None:
     except OSError as error:  # a full disk behind a redirected stdout
         _drop_stdout()
         _stop(ExternalProgramError(str(error)), json=json)
-    if isinstance(status, int):  # of an exit that a command asked for
-        sys.exit(status)
+    sys.exit(status if isinstance(status, int) else 0)  # of an exit that a command asked for
 
 
 def _stop(error: SpladeBridgeError, *, json: bool) -> NoReturn:

@@ -30,15 +30,18 @@ def command(
     a hub name; without one, the built-in model is used.
     """
     import contextlib
+    import logging
     import sys
 
     from splade_bridge.cli.demo_chain import DemoResult, as_printed, check_model, run_demo
     from splade_bridge.demo.collection import model_path
     from splade_bridge.files.outputs import check_output, discard, mark
 
+    verbose = ["-v"] if logging.getLogger().isEnabledFor(logging.INFO) else []
+
     def run(arguments: Sequence[str]) -> None:
         with contextlib.redirect_stdout(sys.stderr):  # stdout belongs to the demo's own result
-            context.find_root().command.main(list(arguments), standalone_mode=False)
+            context.find_root().command.main([*verbose, *arguments], standalone_mode=False)
 
     chosen = str(model_path()) if model is None else model
     place = Path(chosen).expanduser()

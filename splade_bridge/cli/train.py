@@ -225,7 +225,7 @@ def attributes(doc: str) -> dict[str, str]:
     """Name and description of the attributes that a docstring tells of."""
     listed = inspect.cleandoc(doc).partition("Attributes:\n")[2]
     found = re.findall(r"^    ([\w, ]+): (.*(?:\n {8}.*)*)", listed, re.MULTILINE)
-    told: dict[str, Any] = {}
+    told: dict[str, str] = {}
     for names, text in found:
         said = re.sub(r":\w+:`[~.]?([\w.]+)`", r"\1", " ".join(text.split()))
         if re.match(r"[a-z]+\W", said):  # a word; names of things stay as they are
