@@ -135,7 +135,7 @@ def asset(name: str) -> Path:
     Raises:
         MissingToolError: the installation lacks it.
     """
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     for root in (package / "_assets", package.parent):
         if (root / name).exists():
             return root / name
