@@ -4,8 +4,8 @@
 
 Queries are real (SPLADE-v3, MS MARCO dev). Rounds are interleaved (ours, rival, ours, ...), the
 median counts. The rivals are the real programs: a loop of dicts over dense rows as naver/splade's
-create_anserini has it, ciff-toolkit's writer, Anserini's IndexCollection and SearchCollection, and
-the retrieve call of PISA's wheel.
+create_anserini has it, ciff-toolkit's writer, Anserini's IndexCollection and SearchCollection,
+pyserini's LuceneImpactSearcher, and the retrieve call of PISA's wheel.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ from machine import describe
 from splade_bridge.data.invert import Transposer
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.engines.base import BuildOptions
+from splade_bridge.engines.jars import anserini_jar
 from splade_bridge.engines.java import java_command
 from splade_bridge.engines.lucene_options import LuceneOptions
 from splade_bridge.engines.pisa import PisaSearcher
 from splade_bridge.engines.pisa_worker import library, load
+from splade_bridge.engines.pyserini import prepare
 from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.formats.base import ImpactSource
 from splade_bridge.formats.ciff import write_ciff
@@ -142,9 +144,49 @@ def search_collection(index: Path, topics: Path, threads: int) -> None:
         "-index", str(index), "-topics", str(topics), "-topicReader", "TsvString",
         "-output", str(topics.with_suffix(".run")), "-impact", "-pretokenized", "-hits", str(K),
         "-threads", str(threads),
-        heap_megabytes=2000,
+        class_path=[anserini_jar()], heap_megabytes=2000,
     )  # fmt: skip
     subprocess.run(command, check=True, capture_output=True)
+
+
+def one_by_one(index: Path, queries: Queries) -> Step:
+    """A call of search() a query on an open index, as a session or a page has it."""
+    searcher = open_index(index)
+    batch = queries.aligned(searcher.vocabulary, index)
+    single = [batch.rows(i, i + 1) for i in range(len(batch))]
+
+    def ask() -> None:
+        for query in single:
+            (hits,) = searcher.search(query, K)
+            _ = list(zip(hits.doc_ids, hits.scores.tolist(), strict=True))
+
+    return timed(ask)
+
+
+def pyserini_one_by_one(index: Path, queries: Queries) -> Step:
+    """Pyserini's impact searcher over the same index, in this process; its hits are read, too."""
+    prepare()
+    from pyserini.search.lucene import LuceneImpactSearcher
+
+    encoded = {}
+    for i, query_id in enumerate(queries.batch.ids):
+        terms, weights = queries.batch.row(i)
+        names = (queries.vocabulary[term] for term in terms.tolist())
+        encoded[query_id] = dict(zip(names, weights.tolist(), strict=True))
+
+    class Known:
+        """An encoder of queries that costs nothing."""
+
+        def encode(self, query_id: str) -> dict[str, int]:
+            return encoded[query_id]
+
+    searcher = LuceneImpactSearcher(str(index), Known(), min_idf=-1)
+
+    def ask() -> None:
+        for query_id in encoded:
+            _ = [(hit.docid, hit.score) for hit in searcher.search(query_id, K)]
+
+    return timed(ask)
 
 
 def search(index: Path, queries: Queries, threads: int) -> None:
@@ -251,7 +293,11 @@ def main() -> None:
                 timed(partial(search_collection, index, topics, threads)),
                 rounds,
             )  # fmt: skip
-        build("pisa", "pisa")()
+        mine, rival = one_by_one(index, queries), pyserini_one_by_one(index, queries)
+        mine(), rival()  # warm
+        compare("Lucene, single queries on an open index, against LuceneImpactSearcher", "queries",
+                float(arguments.queries), mine, rival, rounds)  # fmt: skip
+        build("pisa", "pisa", 1)()
         ours, theirs = pisa_ours(scratch / "pisa", queries), pisa_rival(scratch / "pisa", queries)
         ours(), theirs()  # warm
         compare("PISA search, against the wheel's retrieve", "queries", float(arguments.queries),

@@ -22,6 +22,7 @@ from splade_bridge.engines.jars import lucene_for_writing
 from splade_bridge.engines.java import JavaProcess
 from splade_bridge.engines.java_worker import Call, JavaWorker
 from splade_bridge.engines.lucene import LuceneSearcher
+from splade_bridge.engines.process import LentPaths
 from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.errors import BadInputError, ExternalProgramError
 
@@ -281,7 +282,7 @@ def test_what_is_no_index_is_refused_by_its_path(lucene: None, tmp_path: Path) -
 
 
 def test_odd_names_in_a_plain_locale(lucene: None, tmp_path: Path) -> None:
-    jars = Path(os.fsdecode(os.fsencode(tmp_path) + b"/jars \xff"))
+    jars = Path(os.fsdecode(os.fsencode(tmp_path) + b"/jars: \xff"))
     jars.mkdir()
     for jar in lucene_for_writing().class_path:
         (jars / jar.name).symlink_to(jar)
@@ -294,3 +295,24 @@ def test_odd_names_in_a_plain_locale(lucene: None, tmp_path: Path) -> None:
         env=environment, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.stdout == f"{3 * len(ODD_NAMES)}\n", done.stderr
+
+
+@pytest.mark.parametrize("name", [b"\xff", b"a:b", "ä".encode(), b"plain"])
+def test_a_lent_path_has_a_plain_name_and_is_given_back(tmp_path: Path, name: bytes) -> None:
+    file = tmp_path / os.fsdecode(name)
+    for make in (file.touch, file.mkdir):
+        make()
+        with LentPaths() as paths:
+            told = paths.name(file)
+            assert told.isascii() and ":" not in told
+            assert Path(told).samefile(file)
+            lent = list(paths.open)
+        assert bool(lent) == (name != b"plain")
+        for number in lent:
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                os.fstat(number)
+        file.rmdir() if file.is_dir() else file.unlink()
+    with LentPaths() as paths:
+        if name != b"plain":
+            with pytest.raises(BadInputError, match="cannot be opened"):
+                paths.name(file)

@@ -153,8 +153,9 @@ class LentPaths(Closing):
 
     A JVM makes text of names with the charset of its locale, and under LC_ALL=C, or where a name
     is not valid in any, what comes of it opens nothing. So a path with a byte that is not ASCII is
-    opened here and lent to the process, which finds it by its number below /proc/self/fd. Where
-    there is no /proc (macOS) names are UTF-8, for everybody.
+    opened here and lent to the process, which finds it by its number below /proc/self/fd; so is
+    one with a colon, which would part a class path. Where there is no /proc (macOS) names are
+    UTF-8, for everybody.
 
     Attributes:
         open: the file descriptors to lend.
@@ -169,7 +170,8 @@ class LentPaths(Closing):
         Raises:
             BadInputError: there is nothing at ``path``.
         """
-        if os.fsencode(path.absolute()).isascii() or not PROC.is_dir():
+        raw = os.fsencode(path.absolute())
+        if (raw.isascii() and b":" not in raw) or not PROC.is_dir():
             return str(path)
         try:
             number = os.open(path, os.O_RDONLY)
