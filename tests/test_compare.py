@@ -42,7 +42,15 @@ from splade_bridge.training.train import train_recipe
 from tiny_training import World
 
 MEASURES = ["nDCG@10", "R@100"]
-SPEC = """
+BENCH = """
+[engines]
+exact = []
+[bench]
+ks = [10]
+repeat = 1
+queries = 5
+"""
+SPEC = f"""
 title = "small"
 baseline = "full"
 [data]
@@ -51,20 +59,14 @@ queries = "queries.tsv"
 qrels = "qrels.txt"
 measures = ["nDCG@10", "R@100"]
 depth = 100
-[engines]
-exact = []
-[bench]
-ks = [10]
-repeat = 1
-queries = 5
-[[variant]]
+{BENCH}[[variant]]
 name = "full"
 [[sweep]]
 method = "top-k"
 values = [2, 4]
 [[variant]]
 name = "short queries"
-prune_queries = [{ method = "top-k", value = 2 }]
+prune_queries = [{{ method = "top-k", value = 2 }}]
 """
 TIMES = {"latencies", "encoding_ms", "sessions", "seconds", "machine"}
 
@@ -299,19 +301,14 @@ def test_recipes_are_variants(tmp_path: Path) -> None:
     recipe = world.recipe()
     spec = tmp_path / "spec.toml"
     spec.write_text(
-        """
+        f"""
         [data]
         corpus = "corpus.jsonl"
         topics = "queries.jsonl"
         qrels = "qrels.tsv"
         depth = 20
         measures = ["nDCG@10"]
-        [engines]
-        exact = []
-        [bench]
-        ks = [10]
-        repeat = 1
-        queries = 5
+        {BENCH}
         [[variant]]
         name = "trained"
         recipe = "tiny.toml"
@@ -354,7 +351,10 @@ def test_a_wrong_recipe_is_named_before_any_work(tmp_path: Path) -> None:
     world.recipe()
     spec = tmp_path / "spec.toml"
     for wrong, message in (
-        ('recipe = "tiny.toml"\nset = ["train.stesp=1"]', "unknown key train.stesp; did you mean"),
+        (
+            'recipe = "tiny.toml"\nset = ["train.stesp=1"]',
+            "train: unknown key 'stesp'; did you mean",
+        ),
         ('recipe = "nowhere.toml"', "neither a file nor a recipe"),
         ('recipe = "tiny.toml"\nset = ["data.path=nowhere.jsonl"]', "data.path: no such file"),
         ('recipe = "tiny.toml"\nset = ["model.base=no/where"]', "model.base: no/where: neither"),

@@ -92,6 +92,21 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     assert content(out) == content(whole)
 
 
+def begun(
+    encoder: Encoder,
+    corpus: Path,
+    out: Path,
+    error: BaseException = BadInputError("stop"),
+    seen: type[Exception] = BadInputError,
+    told: str = "stop",
+) -> None:
+    """An encoding that stopped after 40 texts."""
+    with pytest.raises(seen, match=told):
+        encode_to_store(
+            stopping(corpus, 40, error), encoder, out, corpus="corpus", part_rows=PART_ROWS
+        )
+
+
 @pytest.mark.parametrize("missing", ["manifest.json", "last part"])
 def test_what_a_kill_at_the_end_leaves(
     encoder: Encoder, corpus: Path, tmp_path: Path, missing: str
@@ -111,20 +126,11 @@ def test_an_interrupted_run_says_what_is_kept(
     encoder: Encoder, corpus: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "v"
-    texts = stopping(corpus, 40, KeyboardInterrupt())
-    with pytest.raises(Interrupted, match="32 texts are kept"):
-        encode_to_store(texts, encoder, out, corpus="corpus", part_rows=PART_ROWS)
+    begun(encoder, corpus, out, KeyboardInterrupt(), Interrupted, "32 texts are kept")
     seen: list[tuple[int, int]] = []
     encode(encoder, corpus, out, progress=lambda *step: seen.append(step))
     assert seen[0] == (32, 0)
     assert sum(n for n, _ in seen) == TEXTS
-
-
-def begun(encoder: Encoder, corpus: Path, out: Path) -> None:
-    """An encoding that stopped after 40 texts."""
-    texts = stopping(corpus, 40, BadInputError("stop"))
-    with pytest.raises(BadInputError, match="stop"):
-        encode_to_store(texts, encoder, out, corpus="corpus", part_rows=PART_ROWS)
 
 
 @pytest.mark.parametrize("change", ["text", "id", "shorter", "swapped"])

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from splade_bridge.errors import BadInputError, UsageError, require
+from splade_bridge.files.typed import Where, json_file, typed
 from splade_bridge.files.writing import staged_folder
 from splade_bridge.text.corpora import corpus_files, read_texts
 from splade_bridge.training.examples import Choice, DataCounts, Example
@@ -312,7 +313,8 @@ def _cached(options: DataOptions, cache: Path) -> tuple[Path, DataCounts]:
                 for block in chain([first], blocks):
                     writer.write_batch(block)
             (staging / account).write_text(json.dumps(asdict(counts)))
-    return place / rows, DataCounts(**json.loads((place / account).read_text()))
+    where = Where(str(place / account), said="damaged ({}): delete the folder")
+    return place / rows, typed(DataCounts, json_file(where), where)
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from transformers import DataCollatorForLanguageModeling
 
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.lines import text_lines
+from splade_bridge.files.typed import Where, json_file, typed
 from splade_bridge.files.writing import atomic_writer
 from splade_bridge.text.corpora import read_texts
 from splade_bridge.training.options import MlmOptions
@@ -28,6 +30,15 @@ from splade_bridge.training.word_vectors import word_vectors
 
 TOKENS, CONTINUED = "tokens.bin", "continued.bin"
 TEXTS_AT_ONCE = 1000
+TOLD = "tokens.json"
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What the flat files hold."""
+
+    texts: int
+    tokens: int
 
 
 def texts_of(options: MlmOptions) -> Iterator[str]:
@@ -53,13 +64,13 @@ def token_blocks(options: MlmOptions, tokenizer: Any, work: Path) -> Blocks:
     Raises:
         BadInputError: a text that cannot be read, or no tokens.
     """
-    told = work / "tokens.json"
+    told = work / TOLD
     if not told.exists():
         texts, tokens = _write_tokens(texts_of(options), tokenizer, work)
         if not tokens:
             raise BadInputError("the texts hold no tokens", str(options.out))
         with atomic_writer(told) as file:
-            file.write(json.dumps({"texts": texts, "tokens": tokens}).encode())
+            file.write(json.dumps(asdict(_Told(texts, tokens))).encode())
     return Blocks(work, options.block, tokenizer.cls_token_id, tokenizer.sep_token_id)
 
 
@@ -98,9 +109,9 @@ class Blocks:
         self._tokens = np.memmap(folder / TOKENS, dtype=np.int32, mode="r")
         self._continued = np.memmap(folder / CONTINUED, dtype=np.bool_, mode="r")
         self._inner, self._cls, self._sep = size - 2, cls, sep
-        told = json.loads((folder / "tokens.json").read_text("utf-8"))
-        self.texts: int = told["texts"]
-        self.tokens: int = told["tokens"]
+        where = Where(str(folder / TOLD), said="damaged ({}): delete the folder")
+        told = typed(_Told, json_file(where), where)
+        self.texts, self.tokens = told.texts, told.tokens
 
     def __len__(self) -> int:
         return -(-len(self._tokens) // self._inner)
