@@ -121,7 +121,7 @@ def test_no_cluster_there(address: str) -> None:
     ("corpus", "options", "named"),
     [
         ("-", {"cluster": "ray"}, "name a file"),
-        ("c", {"cluster": "spark"}, "--cluster is ray"),
+        ("c", {"cluster": "spark"}, "--cluster is one of ray"),
         ("c", {"workers": 2}, "are for --cluster ray"),
         ("c", {"cluster": "ray", "devices": "cpu:2"}, "see --workers"),
     ],

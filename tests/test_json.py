@@ -107,6 +107,7 @@ def test_every_command_prints_what_is_documented(
         if " -o " in arguments:
             written = arguments.split()[arguments.split().index("-o") + 1]
             assert content["output"] == written and Path(written).exists()
+    assert (work / "qx" / "topics.tsv").read_text().startswith("q1\t")  # what queries become
 
 
 def test_what_is_installed(capfd: pytest.CaptureFixture[str]) -> None:
