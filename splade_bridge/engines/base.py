@@ -11,6 +11,7 @@ import abc
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -131,6 +132,10 @@ class Searcher(Closing, abc.ABC):
         """int64[len(vocabulary)]: the documents that hold each term, None where not told."""
         return None
 
+    @cached_property
+    def _frequencies(self) -> Int64Array | None:
+        return self.document_frequencies()  # an engine may have to look up every term
+
     def matching_terms(self, queries: ImpactBatch) -> float | None:
         """QD-FLOPS: how many terms a query and a document are expected to share.
 
@@ -138,7 +143,7 @@ class Searcher(Closing, abc.ABC):
         (the FLOPS of Paria et al., arXiv 2004.05665, between two sides, as in arXiv 2207.03834).
         None where the engine cannot tell its document frequencies, or there are no queries.
         """
-        frequencies = self.document_frequencies()
+        frequencies = self._frequencies
         if frequencies is None or self.manifest is None or not len(queries):
             return None
         matches = int(frequencies[queries.indices].sum())

@@ -31,6 +31,7 @@ from splade_bridge.retrieval.search import (
     SearchOptions,
     SearchSummary,
     open_searcher,
+    ranked,
     search_to_run,
 )
 
@@ -258,6 +259,8 @@ class OpenIndex(Closing):
         Args:
             query: ``{term: weight}``, or text where the index was opened with a model. Terms that
                 the index does not know match nothing.
+            k: documents at most.
+            algorithm: see :meth:`search`.
 
         Raises:
             BadInputError, UsageError, ExternalProgramError: as :meth:`search`.
@@ -265,14 +268,16 @@ class OpenIndex(Closing):
         asked = self.queries([(ONLY, query)])
         if not any(term in self.searcher.vocabulary for term in _terms(asked)):
             return []
-        found = _collected(self.searcher, asked, SearchOptions(k=k, algorithm=algorithm))
-        return [(doc_id, int(score)) for doc_id, score in found[ONLY].items()]
+        options = SearchOptions(k=k, algorithm=algorithm)
+        *_, (hits,) = ranked(self.searcher, asked, options, algorithm)
+        return list(zip(hits.doc_ids, hits.scores.tolist(), strict=True))
 
     def explain(self, query: str | Mapping[str, float], doc_id: str) -> list[Contribution]:
         """What each term of ``query`` adds to the score of a document, the largest part first.
 
         Args:
             query: as :meth:`search_one` has it.
+            doc_id: the document.
 
         Returns:
             Contributions with ``term``, ``weight`` (of the query), ``impact`` (of the document) and

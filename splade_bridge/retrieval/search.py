@@ -158,7 +158,8 @@ def search_to_run(
             exact = _from_run(exact_run, queries.batch.ids)
         elif check_against is not None:
             exact = _from_index(check_against, queries, options)
-        algorithm, qd_flops, stream = _ranked(searcher, queries, options, options.algorithm)
+        algorithm, batch, stream = ranked(searcher, queries, options, options.algorithm)
+        qd_flops = searcher.matching_terms(batch)
         run = stack.enter_context(atomic_writer(out)) if out else None
         times = stack.enter_context(atomic_writer(latencies)) if latencies else None
         for query_id, hits in zip(queries.batch.ids, watch(stream), strict=True):
@@ -188,10 +189,14 @@ def search_to_run(
     )
 
 
-def _ranked(
+def ranked(
     searcher: Searcher, queries: Queries, options: SearchOptions, algorithm: str | None
-) -> tuple[str, float | None, Iterator[Hits]]:
-    """The algorithm, QD-FLOPS, and the final ranking of every query."""
+) -> tuple[str, ImpactBatch, Iterator[Hits]]:
+    """The algorithm, the queries as the index is asked them, and the final ranking of each.
+
+    Raises:
+        MismatchError, ExternalProgramError, UsageError: see :func:`search_to_run`.
+    """
     check_fit(searcher.manifest, queries.manifest, str(searcher.path))
     if searcher.manifest:
         warn_if_inexact(queries.batch, searcher.manifest.counts.max_impact, str(searcher.path))
@@ -210,7 +215,7 @@ def _ranked(
         stream = ask(batch, depth)
     if options.remove_query:
         stream = (without_document(hits, hits.query_id, options.k) for hits in stream)
-    return chosen, searcher.matching_terms(batch), stream
+    return chosen, batch, stream
 
 
 def _from_run(path: Path, query_ids: list[str]) -> list[list[str]]:
@@ -225,5 +230,5 @@ def _from_index(path: Path, queries: Queries, options: SearchOptions) -> list[li
     """The documents of each query, as the index says."""
     once: dict[str, str] = {}  # a document's id is held once, however many queries find it
     with open_index(path) as searcher:
-        *_, stream = _ranked(searcher, queries, options, None)
+        *_, stream = ranked(searcher, queries, options, None)
         return [[once.setdefault(d, d) for d in hits.doc_ids] for hits in stream]
