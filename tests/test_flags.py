@@ -13,7 +13,7 @@ from typer.models import ArgumentInfo
 
 from documented import ROOT, TABLES
 from splade_bridge.cli.command import use_of
-from splade_bridge.cli.options import READS, WRITES
+from splade_bridge.cli.options import ADDS_TO, READS, WRITES
 from splade_bridge.encoding.choices import DType
 from splade_bridge.encoding.encoder import DTYPES
 from splade_bridge.engines.registry import NAMES, EngineName
@@ -96,7 +96,7 @@ def test_every_command_can_be_verbose_and_print_json() -> None:
 def test_what_is_read_and_what_is_written_is_marked() -> None:
     for flag in FLAGS:
         if flag.name in ("--output", "--latencies"):
-            assert flag.use is WRITES, flag
+            assert flag.use is (ADDS_TO if flag.command == "compare" else WRITES), flag
         elif flag.metavar in NAME_PLACES or flag.kind == "path":
             assert flag.use is READS, flag
         else:

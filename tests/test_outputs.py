@@ -143,6 +143,13 @@ def test_an_output_that_contains_an_input_is_refused(
     assert tree(here) == before
 
 
+def test_a_comparison_may_stand_beside_its_specification(here: Path, cli: Cli) -> None:
+    """Its folder is added to, so what is read may lie in it; here the specification is faulty."""
+    (here / "spec.toml").write_text("[data]\n")
+    status, err = cli("compare", "spec.toml", "-o", ".")
+    assert status == 4 and "spec.toml" in err and "which is read" not in err
+
+
 @pytest.mark.parametrize(
     ("outputs", "says"),
     [

@@ -105,7 +105,7 @@ def _check_places(given: dict[str, Any], uses: dict[str, Use | None]) -> None:
     """Refuse outputs that are or contain what any other argument names."""
     from splade_bridge.files.outputs import check_inputs
 
-    places: dict[Use, list[Path]] = {READS: [], WRITES: []}
+    places: dict[Use, list[Path]] = {use: [] for use in Use}
     for name, value in given.items():
         use = uses.get(name)
         if use is not None and value is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from splade_bridge.cli.options import WRITES, Json, output_flag
+from splade_bridge.cli.options import ADDS_TO, Json, output_flag
 from splade_bridge.cli.telling import note, print_json
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ NAME = "compare"
 
 def command(
     spec: Annotated[Path, typer.Argument(help="SPEC.toml; docs/compare.md describes it.")],
-    output: Annotated[Path, output_flag("Folder of the results and of all work."), WRITES],
+    output: Annotated[Path, output_flag("Folder of the results and of all work."), ADDS_TO],
     data: Annotated[
         Path | None,
         typer.Option(

@@ -24,9 +24,11 @@ class Use(Enum):
 
     READS = "reads"
     WRITES = "writes"
+    ADDS_TO = "adds to"
+    """A folder that may hold other things, which stay."""
 
 
-READS, WRITES = Use.READS, Use.WRITES
+READS, WRITES, ADDS_TO = Use.READS, Use.WRITES, Use.ADDS_TO
 
 
 def output_flag(what: str, default: str | bool = False) -> Any:
