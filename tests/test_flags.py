@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Annotated, Any, get_args, get_origin
 
 import pytest
-from splade_bridge.data.sizes import parse_size
 from typer.models import ArgumentInfo
 
 from documented import ROOT, TABLES
@@ -18,6 +17,7 @@ from splade_bridge.encoding.choices import DType
 from splade_bridge.encoding.encoder import DTYPES
 from splade_bridge.engines.registry import NAMES, EngineName
 from splade_bridge.errors import UsageError
+from splade_bridge.files.sizes import size_in_bytes
 from splade_bridge.pruning.choices import Method
 from splade_bridge.pruning.methods import METHODS
 
@@ -127,7 +127,7 @@ def test_the_table_of_flags_is_made_from_the_commands() -> None:
      ("1gib", 2**30), ("1048576", 2**20), (" 3 m ", 3 * 10**6)],
 )  # fmt: skip
 def test_sizes_are_read_as_they_are_meant(text: str, size: int) -> None:
-    assert parse_size(text) == size
+    assert size_in_bytes(text) == size
 
 
 @pytest.mark.parametrize(
@@ -135,4 +135,4 @@ def test_sizes_are_read_as_they_are_meant(text: str, size: int) -> None:
 )
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=r"not a size|at least 1M"):
-        parse_size(text)
+        size_in_bytes(text)
