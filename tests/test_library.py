@@ -66,6 +66,7 @@ def test_importing_the_package_loads_nothing_but_itself() -> None:
 
 def test_no_module_hides_a_public_name(tmp_path: Path) -> None:
     """Every module is imported, then every public name is called."""
+    pytest.importorskip("torch")
     ground = {m.name for m in pkgutil.iter_modules(sb.__path__)}
     assert not ground & set(sb.__all__)
     code = (
@@ -190,6 +191,7 @@ def content(folder: Path, *without: str) -> dict[str, bytes]:
 def test_the_whole_chain_gives_what_the_command_line_gives(
     work: Path, cli: Callable[..., str]
 ) -> None:
+    pytest.importorskip("torch")
     cli("encode", "texts.jsonl", "-m", MODEL, "-o", "v")
     cli("encode", "topics.tsv", "-m", MODEL, "--side", "query", "-o", "q")
     ours = sb.encode("texts.jsonl", model=MODEL, output="v2")
@@ -234,6 +236,7 @@ def test_the_whole_chain_gives_what_the_command_line_gives(
 def test_exports_and_pruned_vectors_are_those_of_the_command_line(
     work: Path, cli: Callable[..., str]
 ) -> None:
+    pytest.importorskip("torch")
     both = ["-f", "jsonvector", "-f", "ciff"]
     cli("export", "docs.jsonl", *both, "--gzip", "-o", "x")
     sb.export("docs.jsonl", "x2", format=["jsonvector", "ciff"], gzip=True)
@@ -397,12 +400,14 @@ def test_broken_vectors_are_named_by_their_place(documents: Any, says: str, tmp_
     ],
 )
 def test_broken_texts_are_named_by_their_place(texts: Any, says: str) -> None:
+    pytest.importorskip("torch")
     with pytest.raises(BadInputError) as caught:
         sb.encode(texts, model=MODEL)
     assert str(caught.value).startswith(says)
 
 
 def test_texts_are_taken_in_any_shape() -> None:
+    pytest.importorskip("torch")
     pandas = pytest.importorskip("pandas")
     texts = {"0": "open a file", "1": "sort a list"}
     expected = list(sb.encode(texts, model=MODEL))
@@ -417,6 +422,7 @@ def test_texts_are_taken_in_any_shape() -> None:
 
 
 def test_what_cannot_be_meant_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
     sb.index(PAIRS, tmp_path / "i", engine="exact")
     wrong: list[Callable[[], object]] = [
         lambda: sb.index(PAIRS, tmp_path / "i", engine="exact"),
@@ -555,6 +561,7 @@ def test_runs_are_frames_as_pyterrier_has_them(tmp_path: Path) -> None:
 
 
 def test_pyterrier_pipelines_find_what_search_finds(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyterrier")
     from splade_bridge.library.pyterrier import SparseEncoder, SparseRetriever

@@ -134,7 +134,7 @@ def exported(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_anserini_indexes_our_export_to_the_same_postings(
-    data: Path, exported: Path, indexes: dict[str, Path], lucene: None, tmp_path: Path
+    data: Path, exported: Path, indexes: dict[str, Path], anserini: Path, tmp_path: Path
 ) -> None:
     """Anserini's IndexCollection on our JsonVectorCollection, against our own Lucene index."""
     source = open_source(exported / "jsonvector")
@@ -184,8 +184,9 @@ for i, query_id in enumerate(queries.batch.ids):
 
 
 def test_pyserini_opens_our_index_and_finds_the_same(
-    data: Path, indexes: dict[str, Path], lucene: None, tmp_path: Path
+    data: Path, indexes: dict[str, Path], anserini: Path, tmp_path: Path
 ) -> None:
+    pytest.importorskip("jnius_config")
     topics = data / "topics.nfcorpus.test.splade-v3.tsv.gz"
     done = subprocess.run(
         [sys.executable, "-c", PYSERINI, str(indexes["lucene"]), str(topics)],

@@ -170,7 +170,8 @@ class _Library:
                 yield Passage(module.name, module.name, module.doc)
             for target, owner, method in module.bound_methods:
                 node = self._method(module, owner, method)
-                if node is not None and not target.startswith("_"):
+                named = not target.startswith("_") and not _is_private(module.name)
+                if node is not None and named:
                     yield from _documented(f"{module.name}.{target}", node, bound=True)
             for name, node in module.definitions.items():
                 public = None if name.startswith("_") else self.public_module(module.name, name)
