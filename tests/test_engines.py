@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from small import MemorySource, as_pairs, batch_of, brute_force, queries_of, random_matrix
+from soaking import SEED, often
 from splade_bridge.data.hits import Hits
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.lucene_options import LuceneOptions
@@ -57,7 +58,8 @@ def build(
     return out
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(SEED, SEED + often(1, 20)))
 @pytest.mark.parametrize("largest", [3, 300], ids=["many ties", "few ties"])
 def test_every_algorithm_equals_the_dense_product(
     tmp_path: Path, engine_name: str, seed: int, largest: int
