@@ -21,7 +21,14 @@ from splade_bridge.cli.options import (
     output_flag,
 )
 from splade_bridge.cli.telling import note, print_json
-from splade_bridge.encoding.choices import Cluster, DType, LongMode, Pooling, QueryMode
+from splade_bridge.encoding.choices import (
+    Cluster,
+    DType,
+    EncodeChoices,
+    LongMode,
+    Pooling,
+    QueryMode,
+)
 from splade_bridge.errors import UsageError
 
 NAME = "encode"
@@ -153,10 +160,7 @@ def command(
 
     if batch_tokens != AUTO and not batch_tokens.isdecimal():
         raise UsageError(f"--batch-tokens is auto or a number of tokens, not {batch_tokens!r}")
-    manifest, stats = encode_corpus(
-        corpus,
-        output,
-        model_of(side, model, query_model, document_model),
+    choices = EncodeChoices(
         side=side,
         max_length=max_length,
         pooling=pooling,
@@ -167,11 +171,17 @@ def command(
         stride=stride,
         devices=devices,
         threads=threads,
+        part_rows=part_rows,
+    )
+    manifest, stats = encode_corpus(
+        corpus,
+        output,
+        model_of(side, model, query_model, document_model),
+        choices,
         shard=shard,
         cluster=cluster,
         cluster_address=cluster_address,
         workers=workers,
-        part_rows=part_rows,
         fields=CorpusOptions(id_field, text_field, title_field),
         overwrite=overwrite,
         progress=True,

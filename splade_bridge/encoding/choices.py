@@ -1,8 +1,11 @@
-"""Choices that options and flags give, in a module that loads nothing."""
+"""How a corpus is encoded: what flags and keywords say, in a module that loads nothing."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
+
+from splade_bridge.data.choices import Side, check_choice
 
 Pooling = Literal["max", "sum"]
 """Of a term's logits over the positions of a text."""
@@ -16,3 +19,41 @@ LongMode = Literal["truncate", "max", "passages"]
 """What becomes of a text beyond the limit; see :mod:`splade_bridge.encoding.passages`."""
 
 Cluster = Literal["ray"]
+
+DEFAULT_PART_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class EncodeChoices:
+    """One to one with the flags of ``splade-bridge encode`` that say what is made and by what.
+
+    Attributes:
+        max_length, pooling, query_mode, dtype, batch_tokens, threads: see
+            :class:`splade_bridge.encoding.encoder.EncodeOptions`.
+        long, stride: see :class:`splade_bridge.encoding.passages.LongOptions`.
+        devices: see :func:`splade_bridge.encoding.devices.parse_devices`; more than one are a
+            process each.
+        part_rows: texts of a part.
+
+    Raises:
+        UsageError: a choice that there is not.
+    """
+
+    side: Side = "document"
+    max_length: int | None = 256
+    pooling: Pooling | None = None
+    query_mode: QueryMode = "model"
+    dtype: DType = "auto"
+    batch_tokens: int | None = None
+    long: LongMode = "truncate"
+    stride: int | None = None
+    devices: str = "auto"
+    threads: int | None = None
+    part_rows: int = DEFAULT_PART_ROWS
+
+    def __post_init__(self) -> None:
+        check_choice("side", self.side, Side)
+        check_choice("pooling", self.pooling or "max", Pooling)
+        check_choice("query-mode", self.query_mode, QueryMode)
+        check_choice("dtype", self.dtype, DType)
+        check_choice("long", self.long, LongMode)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from splade_bridge.data.choices import Side, check_choice
 from splade_bridge.data.vector_set import MEMORY, VectorsInMemory
-from splade_bridge.encoding.choices import Cluster, DType, LongMode, Pooling, QueryMode
+from splade_bridge.encoding.choices import Cluster, EncodeChoices
 from splade_bridge.encoding.shards import Shard
 from splade_bridge.errors import UsageError, require
 from splade_bridge.files.lines import STDIO
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from splade_bridge.encoding.encoder import EncodeStats
     from splade_bridge.encoding.runner import Runner
     from splade_bridge.encoding.worker import EncoderSpec
-
-DEFAULT_PART_ROWS = 8192
 
 
 def model_of(
@@ -54,22 +52,12 @@ def encode_corpus(
     corpus: str | Iterable[Text],
     out: Path,
     model: str,
+    choices: EncodeChoices = EncodeChoices(),
     *,
-    side: Side = "document",
-    max_length: int | None = 256,
-    pooling: Pooling | None = None,
-    query_mode: QueryMode = "model",
-    dtype: DType = "auto",
-    batch_tokens: int | None = None,
-    long: LongMode = "truncate",
-    stride: int | None = None,
-    devices: str = "auto",
-    threads: int | None = None,
     shard: str | None = None,
     cluster: Cluster | None = None,
     cluster_address: str | None = None,
     workers: int | None = None,
-    part_rows: int = DEFAULT_PART_ROWS,
     fields: CorpusOptions = CorpusOptions(),
     overwrite: bool = False,
     progress: bool = False,
@@ -79,14 +67,8 @@ def encode_corpus(
     Args:
         corpus: what :func:`splade_bridge.text.corpora.read_texts` reads; or texts themselves.
         model: checkpoint, a folder or a hub name; see :func:`model_of`.
-        max_length, pooling, query_mode, dtype, batch_tokens, threads: see
-            :class:`splade_bridge.encoding.encoder.EncodeOptions`.
-        long, stride: see :class:`splade_bridge.encoding.passages.LongOptions`.
-        devices: see :func:`splade_bridge.encoding.devices.parse_devices`; more than one are a
-            process each.
         shard: ``i/n``: every n-th part from part i on.
         cluster: encode on a Ray cluster, with ``cluster_address`` of its head and ``workers``.
-        part_rows: texts of a part.
         fields: of records, where they have not the usual names.
         progress: show a bar on stderr, if that is a terminal.
 
@@ -100,32 +82,27 @@ def encode_corpus(
         ExternalProgramError: ``out`` cannot be written, or a process died.
         Interrupted: by the user; finished parts stay.
     """
-    _check_choices(side, pooling, query_mode, dtype, long)
     check_choice("cluster", cluster or "ray", Cluster)
     if cluster is None and (cluster_address, workers) != (None, None):
         raise UsageError("--cluster-address and --workers are for --cluster ray")
     name = corpus if isinstance(corpus, str) else str(MEMORY)
     if cluster and (corpus is not name or Path(name) == STDIO):
         raise UsageError("--cluster ray reads the corpus in a process of its own: name a file")
-    if cluster and devices not in ("auto", "cpu", "cuda"):
+    if cluster and choices.devices not in ("auto", "cpu", "cuda"):
         raise UsageError("--devices with --cluster ray is auto, cpu or cuda; see --workers")
     chosen = None if shard is None else Shard.parse(shard)
     # Before a model is loaded for nothing; an unfinished output is gone on with.
     if (out / MANIFEST).exists() or not (out / PLAN).exists():
         check_output(out, overwrite=overwrite)
-    role = role_of(side)
+    role = role_of(choices.side)
     source = Corpus(name, role, fields) if isinstance(corpus, str) else corpus
     files = corpus_files(name, role) if isinstance(corpus, str) else []
 
     require("encode", "encoding")
-    from splade_bridge.encoding.encoder import EncodeOptions
-    from splade_bridge.encoding.passages import LongOptions
     from splade_bridge.encoding.progress import known_count, progress_bar
     from splade_bridge.encoding.runner import fill_store, not_empty
-    from splade_bridge.encoding.worker import EncoderSpec
 
-    options = EncodeOptions(max_length, pooling, dtype, batch_tokens, devices, threads, query_mode)
-    spec = EncoderSpec(model, side, options, LongOptions(long, stride))
+    spec = _spec(model, choices)
     # Before a model is loaded; a cluster reads the corpus anew.
     texts = not_empty(source if cluster else iter(source), name)
     with contextlib.ExitStack() as stack:
@@ -140,7 +117,7 @@ def encode_corpus(
             files=files,
             shard=chosen,
             overwrite=overwrite,
-            part_rows=part_rows,
+            part_rows=choices.part_rows,
             progress=stack.enter_context(bar),
         )
         return manifest, runner.stats
@@ -149,19 +126,9 @@ def encode_corpus(
 def encode_in_memory(
     texts: Iterable[Text],
     model: str,
+    choices: EncodeChoices = EncodeChoices(),
     *,
     name: str = str(MEMORY),
-    side: Side = "document",
-    max_length: int | None = 256,
-    pooling: Pooling | None = None,
-    query_mode: QueryMode = "model",
-    dtype: DType = "auto",
-    batch_tokens: int | None = None,
-    long: LongMode = "truncate",
-    stride: int | None = None,
-    devices: str = "auto",
-    threads: int | None = None,
-    part_rows: int = DEFAULT_PART_ROWS,
 ) -> VectorsInMemory:
     """The vectors that :func:`encode_corpus` would write, in memory, by the first of ``devices``.
 
@@ -173,19 +140,14 @@ def encode_in_memory(
         UsageError: options that do not fit together.
         MissingToolError: torch or a GPU is asked for and not there.
     """
-    _check_choices(side, pooling, query_mode, dtype, long)
     require("encode", "encoding")
     from splade_bridge.encoding.devices import parse_devices
-    from splade_bridge.encoding.encoder import EncodeOptions
     from splade_bridge.encoding.parts import CorpusWalk, PartNote
-    from splade_bridge.encoding.passages import LongOptions
     from splade_bridge.encoding.runner import encode_parts, not_empty, report
-    from splade_bridge.encoding.worker import EncoderSpec
 
-    options = EncodeOptions(max_length, pooling, dtype, batch_tokens, devices, threads, query_mode)
-    spec = EncoderSpec(model, side, options, LongOptions(long, stride))
+    spec = _spec(model, choices)
     given = not_empty(iter(texts), name)  # before a model is loaded for nothing
-    encoder = spec.on(parse_devices(devices)[0]).load()
+    encoder = spec.on(parse_devices(choices.devices)[0]).load()
     batches: list[SparseBatch] = []
     truncated = 0
 
@@ -194,21 +156,23 @@ def encode_in_memory(
         batches.append(batch)
         truncated += note.truncated
 
-    encode_parts(encoder, CorpusWalk(given, part_rows, {}, None, name), keep, None)
+    encode_parts(encoder, CorpusWalk(given, choices.part_rows, {}, None, name), keep, None)
     encoding = replace(encoder.info(), truncated=truncated)
     found = VectorsInMemory(batches, encoder.encoder.loaded.vocabulary, encoding)
     report(found.manifest)
     return found
 
 
-def _check_choices(
-    side: Side, pooling: Pooling | None, query_mode: QueryMode, dtype: DType, long: LongMode
-) -> None:
-    check_choice("side", side, Side)
-    check_choice("pooling", pooling or "max", Pooling)
-    check_choice("query-mode", query_mode, QueryMode)
-    check_choice("dtype", dtype, DType)
-    check_choice("long", long, LongMode)
+def _spec(model: str, choices: EncodeChoices) -> EncoderSpec:
+    from splade_bridge.encoding.encoder import EncodeOptions
+    from splade_bridge.encoding.passages import LongOptions
+    from splade_bridge.encoding.worker import EncoderSpec
+
+    options = EncodeOptions(
+        choices.max_length, choices.pooling, choices.dtype, choices.batch_tokens, choices.devices,
+        choices.threads, choices.query_mode,
+    )  # fmt: skip
+    return EncoderSpec(model, choices.side, options, LongOptions(choices.long, choices.stride))
 
 
 @contextlib.contextmanager

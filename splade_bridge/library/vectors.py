@@ -12,11 +12,13 @@ from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import DEFAULT_SCALE, Quantizer
 from splade_bridge.data.store import VectorStore
 from splade_bridge.data.vector_set import VectorSet, VectorsInMemory
-from splade_bridge.encoding.encode_corpus import (
+from splade_bridge.encoding.choices import (
     DEFAULT_PART_ROWS,
-    encode_corpus,
-    encode_in_memory,
-    role_of,
+    DType,
+    EncodeChoices,
+    LongMode,
+    Pooling,
+    QueryMode,
 )
 from splade_bridge.errors import UsageError
 from splade_bridge.files.outputs import MANIFEST
@@ -115,30 +117,30 @@ def encode(
     if isinstance(batch_tokens, str) and batch_tokens != "auto":
         raise UsageError(f"batch_tokens is auto or a number of tokens, not {batch_tokens!r}")
     fields = CorpusOptions(id_field, text_field, title_field)
-    options: dict[str, Any] = {
-        "side": side,
-        "max_length": max_length,
-        "pooling": pooling,
-        "query_mode": query_mode,
-        "dtype": dtype,
-        "batch_tokens": None if batch_tokens == "auto" else batch_tokens,
-        "long": long,
-        "stride": stride,
-        "devices": devices,
-        "threads": threads,
-        "part_rows": part_rows,
-    }
-    role = role_of(cast(Side, side))
+    choices = EncodeChoices(
+        side=cast(Side, side),
+        max_length=max_length,
+        pooling=cast("Pooling | None", pooling),
+        query_mode=cast(QueryMode, query_mode),
+        dtype=cast(DType, dtype),
+        batch_tokens=None if batch_tokens == "auto" else int(batch_tokens),
+        long=cast(LongMode, long),
+        stride=stride,
+        devices=devices,
+        threads=threads,
+        part_rows=part_rows,
+    )
+    role = role_of(choices.side)
     stream: str | Iterable[Text] = (
         str(texts) if is_place(texts) else texts_in_memory(items_of(texts), role, fields)
     )
     if output is not None:
         out = Path(output)
-        encode_corpus(stream, out, str(model), fields=fields, overwrite=overwrite, **options)
+        encode_corpus(stream, out, str(model), choices, fields=fields, overwrite=overwrite)
         return VectorStore(out)
     if isinstance(stream, str):
-        return encode_in_memory(Corpus(stream, role, fields), str(model), name=stream, **options)
-    return encode_in_memory(stream, str(model), **options)
+        return encode_in_memory(Corpus(stream, role, fields), str(model), choices, name=stream)
+    return encode_in_memory(stream, str(model), choices)
 
 
 def quantize(
