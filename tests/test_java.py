@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
     shutil.which("javac") is None or java_version(Path(shutil.which("java") or "")) != 17,
     reason="the jar was built with JDK 17, which is not here; others may write other bytes",
 )
-def test_the_jar_is_built_from_the_source_bit_for_bit(tmp_path: Path, lucene: None) -> None:
+def test_the_jar_is_built_from_the_source_bit_for_bit(tmp_path: Path, anserini: Path) -> None:
     subprocess.run(
         [ROOT / "scripts" / "build-java", tmp_path / "again.jar"],
         check=True, capture_output=True, env={**os.environ, "PYTHON": sys.executable},

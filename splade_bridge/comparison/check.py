@@ -83,13 +83,9 @@ def _check_queries(variant: Variant) -> None:
 
 
 def _check_bm25(source: Bm25) -> None:
-    from splade_bridge.engines.jars import anserini_jar
-    from splade_bridge.engines.java import java
-
     _check_text(source.corpus, "documents")
     _check_text(source.topics, "queries")
-    java()
-    anserini_jar()
+    engine("lucene").check_installed()
 
 
 def _check_text(corpus: str, role: Role) -> None:
