@@ -20,6 +20,7 @@ from splade_bridge.encoding.choices import (
     Pooling,
     QueryMode,
 )
+from splade_bridge.encoding.encode_corpus import encode_corpus, encode_in_memory, role_of
 from splade_bridge.errors import UsageError
 from splade_bridge.files.outputs import MANIFEST
 from splade_bridge.formats.detect import open_source
