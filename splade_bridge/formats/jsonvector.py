@@ -22,7 +22,7 @@ from splade_bridge.data.counts import Counts
 from splade_bridge.data.ids import DuplicateGuard, checked_id
 from splade_bridge.data.manifest import Manifest, QuantizationInfo
 from splade_bridge.data.quantize import MAX_IMPACT, QuantizeOptions, Quantizer
-from splade_bridge.data.vectors import ImpactBatch, SparseBatch, row_pointers
+from splade_bridge.data.vectors import ImpactBatch, Int32Array, SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.files import atomic_writer
@@ -98,9 +98,7 @@ class VectorBuilder:
 
     def _clear(self) -> None:
         self._ids: list[str] = []
-        self._lengths: list[int] = []
-        self._indices: list[Any] = []
-        self._values: list[Any] = []
+        self._rows: list[tuple[Int32Array, Any]] = []
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -124,9 +122,7 @@ class VectorBuilder:
             self.zeros += int(zero.sum())
             indices, values = indices[~zero], values[~zero]
         self._ids.append(record.id)
-        self._lengths.append(len(indices))
-        self._indices.append(indices)
-        self._values.append(values)
+        self._rows.append((indices, values))
 
     def _checked(self, record: VectorRecord) -> np.ndarray:
         integers = all(type(v) is int for v in record.values)
@@ -156,15 +152,10 @@ class VectorBuilder:
 
     def take(self) -> ImpactBatch:
         """The batch of all records added since the last call."""
-        indptr = row_pointers(self._lengths)
-        indices = np.concatenate([np.empty(0, np.int32), *self._indices])
-        ids = self._ids
         if self._quantizer:
-            weights = np.concatenate([np.empty(0, np.float32), *self._values])
-            batch = self._quantizer(SparseBatch(ids, indptr, indices, weights))
+            batch = self._quantizer(SparseBatch.of_rows(self._ids, self._rows))
         else:
-            impacts = np.concatenate([np.empty(0, np.int32), *self._values])
-            batch = ImpactBatch(ids, indptr, indices, impacts)
+            batch = ImpactBatch.of_rows(self._ids, self._rows)
         self._clear()
         return batch
 
