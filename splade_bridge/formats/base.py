@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,27 @@ class ImpactSource(abc.ABC):
             parents=[self.parent],
             **more,
         )
+
+
+class BatchSource(ImpactSource):
+    """Batches that are in memory.
+
+    Args:
+        path: what the source is called.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        batches: Iterable[ImpactBatch],
+        vocabulary: Vocabulary,
+        manifest: Manifest | None = None,
+    ) -> None:
+        super().__init__(path, vocabulary, manifest)
+        self._held = list(batches)
+
+    def _read(self) -> Iterator[ImpactBatch]:
+        yield from self._held
 
 
 class StoreSource(ImpactSource):

@@ -18,7 +18,7 @@ from splade_bridge.data.manifest import (
 )
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.formats.base import ImpactSource
+from splade_bridge.formats.base import BatchSource, ImpactSource
 from splade_bridge.formats.queries import Queries
 from splade_bridge.pruning.policy import Policy, PruneOptions
 from splade_bridge.pruning.pruning import Pruning
@@ -120,15 +120,11 @@ class PrunedSource(ImpactSource):
         return self._source.parent
 
 
-class QuerySource(ImpactSource):
+class QuerySource(BatchSource):
     """Queries that are in memory, as a source."""
 
     def __init__(self, queries: Queries) -> None:
-        super().__init__(queries.path, queries.vocabulary, queries.manifest)
-        self._batch = queries.batch
-
-    def _read(self) -> Iterator[ImpactBatch]:
-        yield self._batch
+        super().__init__(queries.path, [queries.batch], queries.vocabulary, queries.manifest)
 
 
 def pruned_queries(

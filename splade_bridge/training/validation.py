@@ -16,13 +16,12 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 
 from splade_bridge.data.quantize import QuantizeOptions, Quantizer
 from splade_bridge.data.vectors import ImpactBatch, SparseBatch, row_pointers
-from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.encoding.tokens import terms_of
 from splade_bridge.engines.exact import ExactEngine
 from splade_bridge.errors import BadInputError
 from splade_bridge.evaluation.evaluate import evaluate
 from splade_bridge.evaluation.qrels import Qrels, read_qrels
-from splade_bridge.formats.base import ImpactSource
+from splade_bridge.formats.base import BatchSource
 from splade_bridge.text.corpora import read_texts
 from splade_bridge.training.model import transformers_of
 from splade_bridge.training.options import ValidationOptions
@@ -121,7 +120,7 @@ class RetrievalEvaluator(BaseEvaluator):  # type: ignore[misc]
         vocabulary, columns = terms_of(tokenizer, width, "the tokenizer")
         encoder = _Impacts(model, self._batch_size, self._dtype, columns, width)
         documents = list(encoder(self._set.documents, "document"))
-        queries = _joined(list(encoder(self._set.queries, "query")))
+        queries = ImpactBatch.concat(encoder(self._set.queries, "query"))
         figures = _sizes(documents, queries, len(vocabulary))
         if not figures["document_terms"] or not figures["query_terms"]:
             log.warning("at step %d no text has a term any more", steps)
@@ -129,7 +128,7 @@ class RetrievalEvaluator(BaseEvaluator):  # type: ignore[misc]
         with tempfile.TemporaryDirectory() as folder:
             index = Path(folder) / "index"
             engine = ExactEngine()
-            manifest = engine.build(_Memory(documents, vocabulary), index)
+            manifest = engine.build(BatchSource(Path("validation"), documents, vocabulary), index)
             with engine.open(index, manifest) as searcher:
                 run = {
                     hits.query_id: dict(zip(hits.doc_ids, hits.scores.tolist(), strict=True))
@@ -182,27 +181,6 @@ class _Impacts:
             places[keep].astype(np.int32),
             weights[keep].astype(np.float32),
         )
-
-
-class _Memory(ImpactSource):
-    """Batches that are there already."""
-
-    def __init__(self, held: Sequence[ImpactBatch], vocabulary: Vocabulary) -> None:
-        super().__init__(Path("validation"), vocabulary, None)
-        self._held = held
-
-    def _read(self) -> Iterator[ImpactBatch]:
-        yield from self._held
-
-
-def _joined(batches: Sequence[ImpactBatch]) -> ImpactBatch:
-    lengths = np.concatenate([np.diff(b.indptr) for b in batches])
-    return ImpactBatch(
-        [i for b in batches for i in b.ids],
-        row_pointers(lengths),
-        np.concatenate([b.indices for b in batches]),
-        np.concatenate([b.impacts for b in batches]),
-    )
 
 
 def _sizes(documents: Sequence[ImpactBatch], queries: ImpactBatch, width: int) -> dict[str, float]:
