@@ -325,6 +325,7 @@ def test_index_and_run_are_anserinis_on_odd_texts(
     assert_like_anserini(texts(collection()), found, baseline[0], tmp_path, "-hits", "1000")
 
 
+@pytest.mark.long
 def test_index_and_run_are_anserinis_on_real_texts(
     shared: Path, anserini: Path, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -25,10 +26,18 @@ def test_the_command_line_reference_is_the_commands_own_help() -> None:
     main_help = sections[0][1]
     for name in re.findall(r"^  ([a-z0-9-]+)  ", main_help.split("Commands:")[1], re.MULTILINE):
         assert name in listed, f"run scripts/docs: {name} is new"
-    for name, told in sections:
-        command = [sys.executable, "-m", "splade_bridge", *name.split(), "--help"]
-        done = subprocess.run(command, capture_output=True, text=True, env=env, check=True)
-        said = done.stdout.replace("python -m splade_bridge", "splade-bridge")
+    code = (
+        "import json, sys\n"
+        "from typer.testing import CliRunner\n"
+        "from splade_bridge.cli.app import app\n"
+        "run = lambda call: CliRunner().invoke(app, call, prog_name='splade-bridge').output\n"
+        "print(json.dumps([run([*n.split(), '--help']) for n in json.loads(sys.argv[1])]))\n"
+    )
+    names = json.dumps([name for name, _ in sections])
+    done = subprocess.run(
+        [sys.executable, "-c", code, names], capture_output=True, text=True, env=env, check=True
+    )
+    for (name, told), said in zip(sections, json.loads(done.stdout), strict=True):
         assert said == told, f"run scripts/docs: the help of {name!r} has changed"
 
 

@@ -92,11 +92,13 @@ def run(script: str, **environment: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.long
 def test_the_kernel_in_tritons_interpreter() -> None:
     pytest.importorskip("triton")
     run(INTERPRETED, TRITON_INTERPRET="1")
 
 
+@pytest.mark.long
 def test_the_kernel_compiles_for_cards_that_are_not_here(tmp_path: Path) -> None:
     """On Ampere, Ada and Hopper it uses their matrix units and fits into their shared memory."""
     pytest.importorskip("triton")

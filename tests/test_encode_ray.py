@@ -25,8 +25,9 @@ from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
 from splade_bridge.text.corpora import Corpus
 from test_encode_resume import content, unfinished
 
-TEXTS, PART_ROWS = 600, 8
-KILLS = often(1, 20)
+PARTS, PART_ROWS = often(20, 75), 8
+TEXTS = PARTS * PART_ROWS
+KILLS, WORKERS = often(1, 20), often(1, 2)
 """A worker takes seconds to come back."""
 OPTIONS = EncodeOptions(max_length=32, threads=1)
 
@@ -73,8 +74,10 @@ def test_a_store_of_workers_that_are_killed(cluster: None, tmp_path: Path) -> No
     encoder = load_encoder(str(model), "document", OPTIONS)
     encode_to_store(Corpus(str(corpus)), encoder, whole, **usual)
     shutil.copytree(whole, out)
-    unfinished(out, *(n for n in range(75) if n % 4))  # every fourth part was made here
-    moments = sorted(random.Random(SEED).sample(range(20, 70), KILLS))  # parts that are there
+    unfinished(out, *(n for n in range(PARTS) if n % 4))  # every fourth part was made here
+    moments = sorted(
+        random.Random(SEED).sample(range(PARTS // 4 + 2, PARTS - 5), KILLS)
+    )  # parts that are there
 
     def kill_one(texts: int, tokens: int, *_: object) -> None:
         if moments and len(part_files(out)) >= moments[0]:
@@ -82,19 +85,22 @@ def test_a_store_of_workers_that_are_killed(cluster: None, tmp_path: Path) -> No
                 os.kill(pid, signal.SIGKILL)
                 moments.pop(0)
 
-    with RayRunner(EncoderSpec(str(model), "document", OPTIONS), workers=2) as runner:
+    with RayRunner(EncoderSpec(str(model), "document", OPTIONS), workers=WORKERS) as runner:
         fill_store(runner, Corpus(str(corpus)), out, progress=kill_one, **usual)
         assert not moments, "all were killed"
-        assert runner.stats.texts == 56 * PART_ROWS
+        assert runner.stats.texts == sum(n % 4 > 0 for n in range(PARTS)) * PART_ROWS
         assert content(out) == content(whole)
 
         # Refused: the error comes from the process that reads the corpus.
         unfinished(out, 3)
         before = content(out)
         lines = corpus.read_text().splitlines()
-        lines[300] = lines[300].replace("d300", "d_300")
+        changed = TEXTS // 2
+        lines[changed] = lines[changed].replace(f"d{changed}", f"d_{changed}")
         corpus.write_text("\n".join(lines))
-        with pytest.raises(CorpusChangedError, match="part 38 was made from other texts"):
+        with pytest.raises(
+            CorpusChangedError, match=rf"part {PARTS // 2 + 1} was made from other texts"
+        ):
             fill_store(runner, Corpus(str(corpus)), out, **usual)
         assert content(out) == before
 

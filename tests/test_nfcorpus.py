@@ -133,6 +133,7 @@ def exported(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.long
 def test_anserini_indexes_our_export_to_the_same_postings(
     data: Path, exported: Path, indexes: dict[str, Path], anserini: Path, tmp_path: Path
 ) -> None:
@@ -183,6 +184,7 @@ for i, query_id in enumerate(queries.batch.ids):
 """
 
 
+@pytest.mark.long
 def test_pyserini_opens_our_index_and_finds_the_same(
     data: Path, indexes: dict[str, Path], anserini: Path, tmp_path: Path
 ) -> None:
