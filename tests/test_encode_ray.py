@@ -27,8 +27,9 @@ from test_encode_resume import content, unfinished
 
 PARTS, PART_ROWS = often(20, 75), 8
 TEXTS = PARTS * PART_ROWS
-KILLS, WORKERS = often(1, 20), often(1, 2)
-"""A worker takes seconds to come back."""
+WORKERS = often(1, 2)
+KILLS = [0, pytest.param(often(1, 20), marks=[pytest.mark.long, pytest.mark.soak])]
+"""Ray takes up to two minutes to bring a worker back on a busy machine."""
 OPTIONS = EncodeOptions(max_length=32, threads=1)
 
 
@@ -65,8 +66,8 @@ def descendants(name: str) -> list[int]:
     return [pid for pid in found if ours(pid)]
 
 
-@pytest.mark.soak
-def test_a_store_of_workers_that_are_killed(cluster: None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", KILLS)
+def test_a_store_of_workers_that_are_killed(cluster: None, tmp_path: Path, kills: int) -> None:
     model = save_checkpoint(tmp_path / "model")
     corpus = write_corpus(tmp_path / "corpus.jsonl", TEXTS)
     whole, out = tmp_path / "whole", tmp_path / "v"
@@ -76,7 +77,7 @@ def test_a_store_of_workers_that_are_killed(cluster: None, tmp_path: Path) -> No
     shutil.copytree(whole, out)
     unfinished(out, *(n for n in range(PARTS) if n % 4))  # every fourth part was made here
     moments = sorted(
-        random.Random(SEED).sample(range(PARTS // 4 + 2, PARTS - 5), KILLS)
+        random.Random(SEED).sample(range(PARTS // 4 + 2, PARTS - 5), kills)
     )  # parts that are there
 
     def kill_one(texts: int, tokens: int, *_: object) -> None:
