@@ -69,8 +69,13 @@ class JavaWorker(Closing):
         """Whether every further request fails."""
         return self._fault is not None
 
-    def send(self, call: int, threads: int, method: int, content: bytes) -> int:
+    def send(
+        self, call: int, threads: int, method: int, content: bytes, *, flush: bool = True
+    ) -> int:
         """Ask; returns the number of the request, for :meth:`receive` or :meth:`forget`.
+
+        Args:
+            flush: send it now; else it may wait for the next :meth:`flush`.
 
         Raises:
             ExternalProgramError: the JVM is dead.
@@ -83,13 +88,29 @@ class JavaWorker(Closing):
             with self._sending:
                 requests = self._process.requests
                 requests.write(_REQUEST.pack(size, number, call, threads, method) + content)
-                requests.flush()
+                if flush:
+                    requests.flush()
         except (OSError, ValueError):  # it is dead, or closed
             raise self._broken() from None
         except BaseException:  # half a request may be sent
             self._stop()
             raise
         return number
+
+    def flush(self) -> None:
+        """Send what :meth:`send` has kept.
+
+        Raises:
+            ExternalProgramError: the JVM is dead.
+        """
+        try:
+            with self._sending:
+                self._process.requests.flush()
+        except (OSError, ValueError):  # it is dead, or closed
+            raise self._broken() from None
+        except BaseException:  # half a request may be sent
+            self._stop()
+            raise
 
     def receive(self, number: int) -> bytes:
         """Wait for the answer to a request; to be asked for once.
@@ -183,16 +204,23 @@ class Call(Closing):
         self._threads = threads
         self._number = next(Call._numbers)
         self._waiting: deque[int] = deque()
+        self._kept = False
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def send(self, method: int, content: bytes) -> None:
-        """Ask."""
-        self._waiting.append(self._worker.send(self._number, self._threads, method, content))
+    def send(self, method: int, content: bytes, *, flush: bool = True) -> None:
+        """Ask; without ``flush`` at the latest when an answer is waited for."""
+        self._waiting.append(
+            self._worker.send(self._number, self._threads, method, content, flush=flush)
+        )
+        self._kept = not flush
 
     def receive(self) -> bytes:
         """The answer to the oldest request that none was received for."""
+        if self._kept:
+            self._worker.flush()
+            self._kept = False
         return self._worker.receive(self._waiting.popleft())
 
     def close(self) -> None:

@@ -20,6 +20,8 @@ from splade_bridge.errors import BadInputError, ExternalProgramError, SpladeBrid
 
 SEARCH_HEAP = 1 << 30
 TERMS_A_REQUEST = 100_000
+MOST_AHEAD, BYTES_AHEAD, HIT_BYTES = 64, 2_000_000, 32
+"""Queries that are on their way, and what their answers may take."""
 
 SEARCH, IMPACTS, TERMS, FREQUENCIES, STORED, STATISTICS = range(1, 7)
 
@@ -134,13 +136,16 @@ class LuceneIndex(Closing):
         """
         head = struct.pack("<iBB2f", min(k, 2**31 - 1), exhaustive, *scoring)
         waiting: deque[str] = deque()
+        # So many that neither side waits for the other, and not more: they take memory.
+        ahead = max(2 * threads + 2, min(MOST_AHEAD, BYTES_AHEAD // (HIT_BYTES * k)))
         with Call(self.worker(), threads) as call:
             for query in queries:
-                # So many that neither side waits for the other, and not more: they take memory.
-                while len(call) >= 2 * threads + 2:
-                    yield _found(waiting.popleft(), call.receive())
+                # Received by the half and sent by the half: each time costs a change of processes.
+                if len(call) >= ahead:
+                    while len(call) > ahead // 2:
+                        yield _found(waiting.popleft(), call.receive())
                 weights = np.asarray(query.weights, "<f4").tobytes()
-                call.send(SEARCH, head + _strings(query.terms) + weights)
+                call.send(SEARCH, head + _strings(query.terms) + weights, flush=not len(call))
                 waiting.append(query.id)
             while waiting:
                 yield _found(waiting.popleft(), call.receive())
