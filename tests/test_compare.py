@@ -296,6 +296,7 @@ def test_models_are_variants(data: Path, tmp_path: Path) -> None:
     assert "encode" not in again.done and again.done["index"] == 1
 
 
+@pytest.mark.long
 def test_recipes_are_variants(tmp_path: Path) -> None:
     world = World(tmp_path)
     recipe = world.recipe()

@@ -28,7 +28,7 @@ from test_encode_resume import content, unfinished
 PARTS, PART_ROWS = often(20, 75), 8
 TEXTS = PARTS * PART_ROWS
 WORKERS = often(1, 2)
-KILLS = [0, pytest.param(often(1, 20), marks=[pytest.mark.long, pytest.mark.soak])]
+KILLS = often(1, 20)
 """Ray takes up to two minutes to bring a worker back on a busy machine."""
 OPTIONS = EncodeOptions(max_length=32, threads=1)
 
@@ -66,8 +66,9 @@ def descendants(name: str) -> list[int]:
     return [pid for pid in found if ours(pid)]
 
 
-@pytest.mark.parametrize("kills", KILLS)
-def test_a_store_of_workers_that_are_killed(cluster: None, tmp_path: Path, kills: int) -> None:
+@pytest.mark.long
+@pytest.mark.soak
+def test_a_store_of_workers_that_are_killed(cluster: None, tmp_path: Path) -> None:
     model = save_checkpoint(tmp_path / "model")
     corpus = write_corpus(tmp_path / "corpus.jsonl", TEXTS)
     whole, out = tmp_path / "whole", tmp_path / "v"
@@ -77,7 +78,7 @@ def test_a_store_of_workers_that_are_killed(cluster: None, tmp_path: Path, kills
     shutil.copytree(whole, out)
     unfinished(out, *(n for n in range(PARTS) if n % 4))  # every fourth part was made here
     moments = sorted(
-        random.Random(SEED).sample(range(PARTS // 4 + 2, PARTS - 5), kills)
+        random.Random(SEED).sample(range(PARTS // 4 + 2, PARTS - 5), KILLS)
     )  # parts that are there
 
     def kill_one(texts: int, tokens: int, *_: object) -> None:

@@ -169,6 +169,7 @@ for name in ("killed", "whole"):
 """
 
 
+@pytest.mark.long
 def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path, text: Path) -> None:
     tests = str(Path(__file__).parent)
     done = subprocess.run(

@@ -176,9 +176,8 @@ def test_all_engines_give_the_scores_of_both_sides(
     assert np.mean(reciprocal) > 0
 
 
-@pytest.mark.parametrize(
-    "trained", ["separate", pytest.param("idf", marks=pytest.mark.long)], indirect=True
-)
+@pytest.mark.long
+@pytest.mark.parametrize("trained", ["separate", "idf"], indirect=True)
 def test_the_demo_runs_with_a_model_of_ones_own(
     trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
