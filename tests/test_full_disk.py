@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("may not mount a tmpfs here")
     yield disk
+    gc.collect()  # what an error of the test holds on to, and with it files that are mapped
     subprocess.run(["umount", str(disk)], check=True)
 
 

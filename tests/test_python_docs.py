@@ -56,6 +56,7 @@ def run(folder: Path, *sections: str) -> None:
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working directory in which the sections that need nothing more were run."""
+    pytest.importorskip("torch", reason="the page encodes text")
     folder = tmp_path_factory.mktemp("session")
     run(folder, FIRST, *(name for name in SECTIONS if name not in (FIRST, *NEEDS)))
     return folder

@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import json
 import pickle
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,9 @@ from splade_bridge.training.groups import json_groups
 from splade_bridge.training.score_files import read_score_pickle, read_scores
 from splade_bridge.training.texts import PairScores, TextTable
 
+pytestmark = pytest.mark.skipif(
+    find_spec("sentence_transformers") is None, reason="needs the extra train"
+)
 DOCS = {f"d{i}": f"text of document {i}" for i in range(8)}
 QUERIES = {f"q{i}": f"question {i}" for i in range(4)}
 SCORES = {
