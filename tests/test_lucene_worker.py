@@ -32,6 +32,9 @@ DOC_IDS = [f"d{i * 7919 % 1000}{'é' if i % 11 == 0 else ''}" for i in range(300
 DOCUMENTS = random_matrix(1, 300, 40, 0.3, 9)
 WEIGHTS = random_matrix(2, 24, 40, 0.3, 9)
 BATCH = queries_of(WEIGHTS, TERMS).batch
+LONG = BATCH.take(np.tile(np.arange(len(WEIGHTS)), 50))
+"""So many answers that no pipe holds them: a JVM killed after the first has not given them all."""
+
 MEGABYTE = 1 << 20
 
 
@@ -155,7 +158,7 @@ def test_a_request_that_fails_harms_no_other(shared_searcher: LuceneSearcher) ->
 def test_a_killed_jvm_is_an_error_and_the_next_call_starts_another(
     searcher: LuceneSearcher,
 ) -> None:
-    search, other = searcher.search(BATCH, 300), searcher.search(BATCH, 300)
+    search, other = searcher.search(LONG, 300), searcher.search(LONG, 300)
     next(search), next(other)
     pid = pid_of(searcher)
     os.kill(pid, signal.SIGKILL)
@@ -170,7 +173,7 @@ def test_a_crash_names_its_signal_and_leaves_no_file(
     searcher: LuceneSearcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    search = searcher.search(BATCH, 300)
+    search = searcher.search(LONG, 300)
     next(search)
     os.kill(pid_of(searcher), signal.SIGSEGV)
     with pytest.raises(ExternalProgramError, match="SIGSEGV"):
