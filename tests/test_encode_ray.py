@@ -6,7 +6,7 @@ import os
 import random
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,9 @@ from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
 from splade_bridge.text.corpora import Corpus
 from test_encode_resume import content, unfinished
 
-PARTS, PART_ROWS = often(20, 75), 8
+PARTS, PART_ROWS = 20, 8
 TEXTS = PARTS * PART_ROWS
-WORKERS = often(1, 2)
-KILLS = often(1, 20)
+ROUNDS = often(1, 20)
 """Ray takes up to two minutes to bring a worker back on a busy machine."""
 OPTIONS = EncodeOptions(max_length=32, threads=1)
 
@@ -66,6 +65,19 @@ def descendants(name: str) -> list[int]:
     return [pid for pid in found if ours(pid)]
 
 
+def killer_at(moment: int, store: Path) -> tuple[Callable[..., None], list[int]]:
+    """What ends one worker when ``store`` has ``moment`` parts, and whom it has ended."""
+    killed: list[int] = []
+
+    def kill_one(*_: object) -> None:
+        if not killed and len(part_files(store)) >= moment:
+            for pid in descendants("ray::MapWorker")[:1]:
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+
+    return kill_one, killed
+
+
 @pytest.mark.long
 @pytest.mark.soak
 def test_a_store_of_workers_that_are_killed(cluster: None, tmp_path: Path) -> None:
@@ -75,24 +87,20 @@ def test_a_store_of_workers_that_are_killed(cluster: None, tmp_path: Path) -> No
     usual: dict[str, Any] = {"corpus": "corpus", "part_rows": PART_ROWS}
     encoder = load_encoder(str(model), "document", OPTIONS)
     encode_to_store(Corpus(str(corpus)), encoder, whole, **usual)
-    shutil.copytree(whole, out)
-    unfinished(out, *(n for n in range(PARTS) if n % 4))  # every fourth part was made here
-    moments = sorted(
-        random.Random(SEED).sample(range(PARTS // 4 + 2, PARTS - 5), KILLS)
-    )  # parts that are there
+    random_moment = random.Random(SEED)
+    for _ in range(ROUNDS):
+        shutil.rmtree(out, ignore_errors=True)
+        shutil.copytree(whole, out)
+        unfinished(out, *(n for n in range(PARTS) if n % 4))  # every fourth part was made here
+        moment = random_moment.randrange(PARTS // 4 + 2, PARTS - 5)  # parts that are there
+        kill_one, killed = killer_at(moment, out)
+        with RayRunner(EncoderSpec(str(model), "document", OPTIONS), workers=1) as runner:
+            fill_store(runner, Corpus(str(corpus)), out, progress=kill_one, **usual)
+            assert killed, f"there was a worker when {moment} parts were there"
+            assert runner.stats.texts == sum(n % 4 > 0 for n in range(PARTS)) * PART_ROWS
+            assert content(out) == content(whole)
 
-    def kill_one(texts: int, tokens: int, *_: object) -> None:
-        if moments and len(part_files(out)) >= moments[0]:
-            for pid in descendants("ray::MapWorker")[:1]:
-                os.kill(pid, signal.SIGKILL)
-                moments.pop(0)
-
-    with RayRunner(EncoderSpec(str(model), "document", OPTIONS), workers=WORKERS) as runner:
-        fill_store(runner, Corpus(str(corpus)), out, progress=kill_one, **usual)
-        assert not moments, "all were killed"
-        assert runner.stats.texts == sum(n % 4 > 0 for n in range(PARTS)) * PART_ROWS
-        assert content(out) == content(whole)
-
+    with RayRunner(EncoderSpec(str(model), "document", OPTIONS), workers=2) as runner:
         # Refused: the error comes from the process that reads the corpus.
         unfinished(out, 3)
         before = content(out)

@@ -10,10 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import command_line
 from checkpoints import one_thread, save_checkpoint, wordpiece_tokenizer  # noqa: F401
-from splade_bridge.cli.encode import command as encode_command
-from splade_bridge.cli.index import command as index_command
-from splade_bridge.cli.search import command as search_command
 from splade_bridge.data.ids import MAX_TERM_BYTES
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions, Quantizer
@@ -235,7 +233,7 @@ def test_lone_surrogates_are_counted_once_a_text(encoder: Encoder, tmp_path: Pat
 
 
 def test_the_commands_from_text_to_documents(
-    model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Score-max over passages, and a warning where there are none."""
     corpus = tmp_path / "corpus.jsonl"
@@ -244,16 +242,22 @@ def test_the_commands_from_text_to_documents(
     (tmp_path / "q.jsonl").write_text('{"id": "q", "vector": {"the": 3, "of": 1, "to": 2}}\n')
     for long in ("passages", "truncate"):
         vectors, index, run = (tmp_path / f"{long}-{what}" for what in ("v", "i", "run"))
-        encode_command(str(corpus), vectors, model=str(model), max_length=LIMIT, long=long)
-        index_command(vectors, index, engine="exact")
-        search_command(index, str(tmp_path / "q.jsonl"), run, k=3, max_passage=True)
+        told = ""
+        for line in (
+            ("encode", corpus, "-o", vectors, "-m", model, "--max-length", LIMIT, "--long", long),
+            ("index", vectors, "-o", index, "-e", "exact"),
+            ("search", index, "-q", tmp_path / "q.jsonl", "-o", run, "-k", 3, "--max-passage"),
+        ):
+            status, _, err = command_line.run(capfd, *line)
+            assert status == 0, err
+            told += err
         assert set(read_run(run)["q"]) <= {t.id for t in given}
-        assert ("not encoded with --long passages" in caplog.text) == (long == "truncate")
+        assert ("not encoded with --long passages" in told) == (long == "truncate")
     info = Manifest.load(tmp_path / "passages-i").encoding
     assert info is not None
     assert info.long == "passages"
-    with pytest.raises(UsageError, match="--long is one of truncate, max, passages"):
-        encode_command(str(corpus), tmp_path / "x", model=str(model), long="cut")
+    status, _, err = command_line.run(capfd, "encode", corpus, "-o", "x", "--long", "cut")
+    assert status == 2 and all(way in err for way in ("truncate", "max", "passages"))
 
 
 def test_passages_of_a_file(encoder: Encoder, tmp_path: Path) -> None:

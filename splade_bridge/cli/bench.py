@@ -8,18 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from splade_bridge.cli.options import (
-    WRITES,
-    Clip,
-    Json,
-    MaxLength,
-    Overwrite,
-    Queries,
-    QueryModel,
-    Rounding,
-    Scale,
-    output_flag,
-)
+from splade_bridge.cli.groups import QuantizeFlags, QueryFlags
+from splade_bridge.cli.options import WRITES, Json, Overwrite, output_flag
 from splade_bridge.cli.telling import note, print_json
 
 if TYPE_CHECKING:
@@ -32,9 +22,7 @@ NAME = "bench"
 
 def command(
     indexes: Annotated[list[Path], typer.Argument(help="One or more indexes.")],
-    queries: Queries,
-    model: QueryModel = None,
-    max_length: MaxLength = 256,
+    asked: QueryFlags,
     ks: Annotated[
         list[int] | None,
         typer.Option(
@@ -62,9 +50,7 @@ def command(
         ),
     ] = None,
     output: Annotated[Path | None, output_flag("Write the figures as CSV."), WRITES] = None,
-    scale: Scale = None,
-    rounding: Rounding = "nearest",
-    clip: Clip = None,
+    quantize: QuantizeFlags = QuantizeFlags(),
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
@@ -73,24 +59,23 @@ def command(
     Milliseconds a query. Encoding text with --model is timed apart, one query a time. If medians of
     the repeats differ by more than 10 %, the machine is too noisy to tell.
     """
-    from splade_bridge.data.quantize import quantize_options
     from splade_bridge.engines.registry import open_index
     from splade_bridge.evaluation.bench import TOO_NOISY, BenchOptions, bench, time_encoding
     from splade_bridge.files.outputs import check_output
     from splade_bridge.files.writing import atomic_writer
-    from splade_bridge.retrieval.encode_queries import load_queries
 
     if output is not None:
         check_output(output, overwrite=overwrite, kind="file")
     options = BenchOptions(tuple(ks or (10, 1000)), tuple(algorithms or ()), repeat, threads)
-    quantize = quantize_options(scale, rounding, clip)
     encoding = None
     with contextlib.ExitStack() as stack:
         searchers = [stack.enter_context(open_index(path)) for path in indexes]
-        if model is None:
-            loaded = load_queries(queries, None, quantize, max_length)
+        if asked.model is None:
+            loaded = asked.load(quantize)
         else:
-            loaded, encoding = time_encoding(queries, model, quantize, max_length)
+            loaded, encoding = time_encoding(
+                asked.queries, asked.model, quantize.options, asked.max_length
+            )
         rows = bench(searchers, loaded, options)
     if output is not None:
         with atomic_writer(output) as stream:

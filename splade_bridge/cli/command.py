@@ -6,13 +6,15 @@ import functools
 import inspect
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import MISSING, fields
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
+from splade_bridge.cli.groups import Group
 from splade_bridge.cli.options import READS, WRITES, Use, Verbose
 from splade_bridge.errors import Interrupted
 
@@ -20,10 +22,13 @@ from splade_bridge.errors import Interrupted
 def complete(command: Callable[..., None]) -> Callable[..., None]:
     """``command`` with ``-v``, the program's own ``--json`` and ``-v``, and its places checked.
 
+    Its groups of flags are taken apart for Typer, and put together for it.
+
     An output that is or contains what another argument names is refused before anything is done.
     """
-    signature = inspect.signature(command, eval_str=True)
-    parameters = dict(signature.parameters)
+    own = inspect.signature(command, eval_str=True).parameters
+    groups = {n: p.annotation for n, p in own.items() if group_of(p.annotation)}
+    parameters = {p.name: p for p in flags_of(own.values())}
     uses = {name: use_of(p.annotation) for name, p in parameters.items()}
     choices = {n for n, p in parameters.items() if choice_of(p.annotation) is not None}
     for name in choices:
@@ -48,6 +53,8 @@ def complete(command: Callable[..., None]) -> Callable[..., None]:
             given["context"] = context
         try:
             _check_places(given, uses)
+            for name, group in groups.items():
+                given[name] = group(**{f.name: given.pop(f.name) for f in fields(group)})
             command(**given)
         except KeyboardInterrupt:
             raise Interrupted("interrupted; nothing half-written is left") from None
@@ -55,6 +62,30 @@ def complete(command: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters.values()}
     return run
+
+
+def group_of(annotation: Any) -> type[Group] | None:
+    """The group that a parameter is; None for any other parameter."""
+    is_group = isinstance(annotation, type) and issubclass(annotation, Group)
+    return annotation if is_group else None
+
+
+def flags_of(own: Iterable[inspect.Parameter]) -> Iterator[inspect.Parameter]:
+    """The parameters of a command with each group taken apart, in its place."""
+    for parameter in own:
+        group = group_of(parameter.annotation)
+        if group is None:
+            yield parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            continue
+        hints = get_type_hints(group, include_extras=True)
+        for field in fields(group):
+            default = inspect.Parameter.empty if field.default is MISSING else field.default
+            yield inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=default,
+                annotation=hints[field.name],
+            )
 
 
 def log_to_stderr(*, verbose: bool) -> None:

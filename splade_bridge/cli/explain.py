@@ -7,15 +7,8 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.options import (
-    Clip,
-    Json,
-    MaxLength,
-    Queries,
-    QueryModel,
-    Rounding,
-    Scale,
-)
+from splade_bridge.cli.groups import QuantizeFlags, QueryFlags
+from splade_bridge.cli.options import Json
 from splade_bridge.cli.telling import print_json
 
 NAME = "explain"
@@ -25,23 +18,17 @@ def command(
     index: Annotated[Path, typer.Argument(help="An index.")],
     query_id: Annotated[str, typer.Argument(help="Which of the queries.")],
     doc_id: Annotated[str, typer.Argument(help="Which document.")],
-    queries: Queries,
-    model: QueryModel = None,
-    max_length: MaxLength = 256,
-    scale: Scale = None,
-    rounding: Rounding = "nearest",
-    clip: Clip = None,
+    asked: QueryFlags,
+    quantize: QuantizeFlags = QuantizeFlags(),
     json: Json = False,
 ) -> None:
     """Show what each term of a query adds to a document's score, as the engine has it."""
     from dataclasses import asdict
 
-    from splade_bridge.data.quantize import quantize_options
     from splade_bridge.engines.registry import open_index
-    from splade_bridge.retrieval.encode_queries import load_queries
     from splade_bridge.retrieval.explain import explain
 
-    loaded = load_queries(queries, model, quantize_options(scale, rounding, clip), max_length)
+    loaded = asked.load(quantize)
     with open_index(index) as searcher:
         found = explain(searcher, loaded, query_id, doc_id)
     total = sum(c.score for c in found)

@@ -8,18 +8,16 @@ from typing import Annotated
 
 import typer
 
+from splade_bridge.cli.groups import QuantizeFlags
 from splade_bridge.cli.options import (
     READS,
     WRITES,
-    Clip,
     From,
     Gzip,
     Json,
     Memory,
     Model,
     Overwrite,
-    Rounding,
-    Scale,
     Side,
     output_flag,
 )
@@ -49,9 +47,7 @@ def command(
     model: Model = None,
     side: Side = "document",
     source_format: From = None,
-    scale: Scale = None,
-    rounding: Rounding = "nearest",
-    clip: Clip = None,
+    quantize: QuantizeFlags = QuantizeFlags(),
     docs_per_file: Annotated[
         int, typer.Option("--docs-per-file", min=1, help="Documents a jsonvector part.")
     ] = 100_000,
@@ -70,14 +66,12 @@ def command(
     json: Json = False,
 ) -> None:
     """Turn vectors into integer impacts and write them for other tools."""
-    from splade_bridge.data.quantize import quantize_options
     from splade_bridge.files.outputs import check_output
     from splade_bridge.files.sizes import size_in_bytes
     from splade_bridge.formats.export import ExportOptions, default_formats, export_path
 
     chosen = tuple(formats or default_formats(side))
     options = ExportOptions(chosen, docs_per_file, gzip, size_in_bytes(memory))
-    quantize = quantize_options(scale, rounding, clip)
     check_output(output, overwrite=overwrite)  # before a model is loaded for nothing
     with contextlib.ExitStack() as stack:
         vectors = Path(source)
@@ -92,7 +86,7 @@ def command(
             output,
             options,
             source_format=source_format,
-            quantize=quantize,
+            quantize=quantize.options,
             with_contents=with_contents,
             overwrite=overwrite,
             watch=watching("exporting"),

@@ -8,16 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from splade_bridge.cli.engine_flags import takes_engine_options
+from splade_bridge.cli.groups import QuantizeFlags
 from splade_bridge.cli.options import (
     WRITES,
-    Clip,
     Engine,
     From,
     Json,
     Memory,
     Overwrite,
-    Rounding,
-    Scale,
     Threads,
     output_flag,
 )
@@ -32,9 +30,7 @@ def command(
     output: Annotated[Path, output_flag("Folder of the new index."), WRITES],
     engine: Engine,
     source_format: From = None,
-    scale: Scale = None,
-    rounding: Rounding = "nearest",
-    clip: Clip = None,
+    quantize: QuantizeFlags = QuantizeFlags(),
     threads: Threads = 1,
     memory: Memory = "2G",
     overwrite: Overwrite = False,
@@ -47,7 +43,6 @@ def command(
     Documents, postings and the sum of impacts are read back from the engine; an index that lacks
     any is thrown away and exit code 6 returned.
     """
-    from splade_bridge.data.quantize import quantize_options
     from splade_bridge.engines.base import BuildOptions
     from splade_bridge.engines.build_index import build_index
     from splade_bridge.files.sizes import size_in_bytes
@@ -58,7 +53,7 @@ def command(
         engine,
         engine_options=engine_options,
         source_format=source_format,
-        quantize=quantize_options(scale, rounding, clip),
+        quantize=quantize.options,
         options=BuildOptions(threads, size_in_bytes(memory)),
         overwrite=overwrite,
         watch=watching(f"indexing with {engine}"),

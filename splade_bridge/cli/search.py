@@ -8,18 +8,13 @@ from typing import Annotated
 
 import typer
 
+from splade_bridge.cli.groups import QuantizeFlags, QueryFlags
 from splade_bridge.cli.options import (
     WRITES,
-    Clip,
     Hits,
     Json,
-    MaxLength,
     Overwrite,
-    Queries,
-    QueryModel,
     RemoveQuery,
-    Rounding,
-    Scale,
     Threads,
     output_flag,
 )
@@ -32,10 +27,8 @@ NAME = "search"
 
 def command(
     index: Annotated[Path, typer.Argument(help="An index of ours, or Anserini's impact index.")],
-    queries: Queries,
+    asked: QueryFlags,
     output: Annotated[Path, output_flag("Run file; - is stdout."), WRITES],
-    model: QueryModel = None,
-    max_length: MaxLength = 256,
     k: Hits = 1000,
     algorithm: Annotated[
         str | None,
@@ -106,9 +99,7 @@ def command(
         typer.Option("--latencies", help="Write query id and milliseconds as TSV."),
         WRITES,
     ] = None,
-    scale: Scale = None,
-    rounding: Rounding = "nearest",
-    clip: Clip = None,
+    quantize: QuantizeFlags = QuantizeFlags(),
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
@@ -116,10 +107,8 @@ def command(
 
     Every query is answered; those that find nothing are named in a warning.
     """
-    from splade_bridge.data.quantize import quantize_options
     from splade_bridge.files.lines import STDIO
     from splade_bridge.files.outputs import check_output
-    from splade_bridge.retrieval.encode_queries import load_queries
     from splade_bridge.retrieval.search import SearchOptions, search_to_run
 
     if json and output == STDIO:
@@ -139,7 +128,7 @@ def command(
     for target in (output, latencies):
         if target is not None:
             check_output(target, overwrite=overwrite, kind="file")
-    loaded = load_queries(queries, model, quantize_options(scale, rounding, clip), max_length)
+    loaded = asked.load(quantize)
     summary = search_to_run(
         index,
         loaded,

@@ -8,16 +8,8 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.options import (
-    Clip,
-    Hits,
-    Json,
-    MaxLength,
-    Queries,
-    QueryModel,
-    Rounding,
-    Scale,
-)
+from splade_bridge.cli.groups import QuantizeFlags, QueryFlags
+from splade_bridge.cli.options import Hits, Json
 from splade_bridge.cli.telling import note, print_json
 
 NAME = "verify"
@@ -25,27 +17,21 @@ NAME = "verify"
 
 def command(
     indexes: Annotated[list[Path], typer.Argument(help="Two or more indexes.")],
-    queries: Queries,
-    model: QueryModel = None,
-    max_length: MaxLength = 256,
+    asked: QueryFlags,
     k: Hits = 1000,
-    scale: Scale = None,
-    rounding: Rounding = "nearest",
-    clip: Clip = None,
+    quantize: QuantizeFlags = QuantizeFlags(),
     json: Json = False,
 ) -> None:
     """Search several indexes with the same queries and compare each with the first.
 
     On a difference it names query, rank, document and the terms that differ, and exits with 7.
     """
-    from splade_bridge.data.quantize import quantize_options
     from splade_bridge.engines.registry import open_index
     from splade_bridge.errors import CheckFailedError
     from splade_bridge.evaluation.verify import check_count, verify
-    from splade_bridge.retrieval.encode_queries import load_queries
 
     check_count(indexes)
-    loaded = load_queries(queries, model, quantize_options(scale, rounding, clip), max_length)
+    loaded = asked.load(quantize)
     with contextlib.ExitStack() as stack:
         searchers = [stack.enter_context(open_index(path)) for path in indexes]
         result = verify(searchers, loaded, k)
