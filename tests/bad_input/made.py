@@ -1,0 +1,62 @@
+"""Sound artefacts that rows begin with: small, of few terms, the same every time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from small import MemorySource
+from splade_bridge.data.store import VectorStoreWriter
+from splade_bridge.data.vectors import SparseBatch
+from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.engines.registry import engine
+from splade_bridge.formats.ciff import write_ciff
+
+TERMS = ["alpha", "beta", "gamma", "delta"]
+IDS = ["d1", "d2", "d3"]
+IMPACTS = np.array([[12, 0, 3, 0], [0, 7, 0, 1], [240, 5, 0, 300]])
+JSON_LINES = """\
+{"id": "d1", "contents": "", "vector": {"alpha": 12, "gamma": 3}}
+{"id": "d2", "contents": "", "vector": {"beta": 7, "delta": 1}}
+{"id": "d3", "contents": "", "vector": {"alpha": 240, "beta": 5, "delta": 300}}
+"""
+TOPICS = "q1\talpha alpha gamma\nq2\tbeta delta\n"
+QRELS = "q1 0 d1 1\nq2 0 d2 1\n"
+RUN = "q1 Q0 d3 1 480 t\nq1 Q0 d1 2 27 t\nq2 Q0 d3 1 305 t\nq2 Q0 d2 2 8 t\n"
+
+
+def source() -> MemorySource:
+    """The documents."""
+    return MemorySource(IMPACTS, IDS, TERMS)
+
+
+def exact(path: Path) -> None:
+    """An index that needs neither Java nor PISA."""
+    engine("exact").build(source(), path)
+
+
+def lucene(path: Path) -> None:
+    """A Lucene index."""
+    engine("lucene").build(source(), path)
+
+
+def pisa(path: Path) -> None:
+    """A PISA index."""
+    engine("pisa").build(source(), path)
+
+
+def ciff(path: Path) -> None:
+    """A CIFF file of the documents."""
+    made = source()
+    write_ciff(path, made.batches(), made.vocabulary, description="", memory=1 << 20)
+
+
+def vectors(path: Path) -> None:
+    """A vector store of the documents, with a hundredth of each impact as weight."""
+    path.mkdir()
+    writer = VectorStoreWriter(path, Vocabulary(TERMS))
+    for batch in source().batches():
+        weights = (batch.impacts / 100).astype(np.float32)
+        writer.add(SparseBatch(batch.ids, batch.indptr, batch.indices, weights))
+    writer.finish()
