@@ -40,6 +40,42 @@ def run(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, s
     return status, out, err
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "ciff", "forward"])
+def test_a_clip_of_integers_clips_them_and_nothing_else(
+    work: Path, capfd: pytest.CaptureFixture[str], kind: str
+) -> None:
+    (work / "docs.jsonl").write_text('{"id":"d1","vector":{"cat":12,"dog":240,"owl":300}}\n')
+    source = {"jsonl": "docs.jsonl", "ciff": "e/index.ciff", "forward": "e/forward"}[kind]
+    assert run(capfd, "export", "docs.jsonl", "-o", "e", "-f", "ciff", "-f", "forward")[0] == 0
+    status, _, err = run(capfd, "index", source, "--engine", "exact", "-o", "i", "--clip", "255")
+    assert status == 0 and "1 impacts were clipped to 255" in err
+    (work / "q.tsv").write_text("q1\tcat\nq2\tdog\nq3\towl owl owl\n")
+    status, out, _ = run(capfd, "search", "i", "-q", "q.tsv", "-o", "-", "--clip", "2")
+    assert status == 0
+    assert [line.split()[4] for line in out.splitlines()] == ["12", "240", str(2 * 255)]
+    told = orjson.loads((work / "i" / "manifest.json").read_bytes())["quantization"]
+    assert (told["scale"], told["clip"], told["clipped"]) == (None, 255, 1)
+    assert run(capfd, "inspect", "i")[1].count("scale unknown; 0 dropped to zero, 1 clipped") == 1
+
+
+def test_a_clip_of_an_export_of_ours_keeps_its_scale(
+    work: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (work / "floats.jsonl").write_text('{"id":"d1","vector":{"cat":0.12,"dog":2.4,"owl":3}}\n')
+    assert run(capfd, "export", "floats.jsonl", "-o", "e", "--scale", "50")[0] == 0
+    status, _, err = run(capfd, "index", "e", "-e", "exact", "-o", "i", "--clip", "119", "--json")
+    assert status == 0, err
+    told = orjson.loads((work / "i" / "manifest.json").read_bytes())
+    assert told["counts"]["impact_sum"] == 6 + 119 + 119
+    made = told["quantization"]
+    assert (made["scale"], made["rounding"], made["clip"], made["clipped"]) == (
+        50,
+        "nearest",
+        119,
+        2,
+    )
+
+
 def test_index_search_evaluate_from_end_to_end(
     work: Path, capfd: pytest.CaptureFixture[str], engine_name: str
 ) -> None:

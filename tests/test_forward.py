@@ -17,7 +17,7 @@ from splade_bridge.data.id_table import IdTable, write_id_table
 from splade_bridge.data.vectors import ImpactBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.registry import engine, open_index
-from splade_bridge.errors import BadInputError
+from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.formats.base import ImpactSource
 from splade_bridge.formats.detect import open_source
 from splade_bridge.formats.export import ExportOptions, export
@@ -171,8 +171,10 @@ def test_an_index_of_it_is_that_of_its_source(store: Path, tmp_path: Path) -> No
 def test_scale_is_refused(store: Path) -> None:
     from splade_bridge.data.quantize import QuantizeOptions
 
-    with pytest.raises(BadInputError, match="forward holds integers already"):
-        open_source(store, quantize=QuantizeOptions())
+    wrong = QuantizeOptions(50.0), QuantizeOptions(rounding="down")
+    for asked, told in zip(wrong, ("--scale 50", "--rounding down"), strict=True):
+        with pytest.raises(UsageError, match=f"{told} "):
+            open_source(store, quantize=asked)
 
 
 def files_of(store: Path) -> list[str]:

@@ -162,7 +162,7 @@ def test_seismics_floats_need_a_scale_and_then_round_like_numpy(shared: Path) ->
     ):
         read(path)
     objects = [json.loads(line) for line in path.read_text().splitlines()]
-    rows = read(path, QuantizeOptions())
+    rows = read(path, QuantizeOptions(100.0))
     assert len(rows) == len(objects) == 20
     for (doc_id, row), found in zip(rows, objects, strict=True):
         terms = list(found["vector"])
@@ -294,14 +294,14 @@ def test_a_weight_that_cannot_be_scaled_is_named(tmp_path: Path, text: str, name
         (b"" if name == "a.jsonl" else b"\n[") + weight(text) + b"]" * (name == "a.json")
     )
     with pytest.raises(BadInputError, match=rf"{name}:[12]: "):
-        read(path, QuantizeOptions())
+        read(path, QuantizeOptions(100.0))
 
 
 def test_a_weight_too_large_for_its_scale_is_named_by_id(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(ANY + weight("3e8"))
     with pytest.raises(BadInputError, match=r"id 'b': weight 3e\+08 x 100"):
-        read(path, QuantizeOptions())
+        read(path, QuantizeOptions(100.0))
 
 
 BAD_LAYOUTS = {

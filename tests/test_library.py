@@ -339,7 +339,18 @@ def test_integers_are_impacts_and_floats_are_weights() -> None:
         "e": {}, "a": {"x": 3, "y": 100},
     }  # fmt: skip
     assert dict(sb.quantize([("a", {"x": np.float32(0.5)})], scale=10)) == {"a": {"x": 5}}
-    assert dict(sb.quantize([("a", {"x": 3})], scale=10)) == {"a": {"x": 30}}
+    # A scale is for weights: integers among floats are weights, integers alone are not.
+    mixed = [("a", {"x": 3}), ("b", {"x": 0.25})]
+    assert dict(sb.quantize(mixed, scale=10)) == {"a": {"x": 30}, "b": {"x": 2}}
+    with pytest.raises(UsageError, match=r"holds integers only, .* --scale 10 is for float"):
+        dict(sb.quantize([("a", {"x": 3})], scale=10))
+    with pytest.raises(UsageError, match="--rounding down is for float weights"):
+        dict(sb.quantize([("a", {"x": 3})], rounding="down"))
+    assert dict(sb.quantize([("a", {"x": 3, "y": 9})], clip=5)) == {"a": {"x": 3, "y": 5}}
+    impacts = sb.quantize([("a", {"x": 3, "y": 9})])
+    assert dict(sb.quantize(impacts, clip=5)) == {"a": {"x": 3, "y": 5}}
+    with pytest.raises(UsageError, match="holds integers, which are impacts already"):
+        sb.quantize(impacts, scale=2)
     assert dict(sb.quantize([("a", {"x": 0.0, "y": 0.25})], clip=7)) == {"a": {"y": 7}}
     source = sb.quantize([("a", {"x": 0.001, "y": 0.5})]).open_source()
     list(source.batches())

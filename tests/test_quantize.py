@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -11,9 +12,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from splade_bridge.data.manifest import QuantizationInfo
 from splade_bridge.data.quantize import (
     EXACT_SCORES_BELOW,
     MAX_IMPACT,
+    Clipper,
     QuantizeOptions,
     Quantizer,
     warn_if_inexact,
@@ -133,6 +136,29 @@ def test_clipping_rescues_what_would_not_fit() -> None:
 def test_a_scale_that_means_nothing_is_refused(scale: float) -> None:
     with pytest.raises(BadInputError, match="scale"):
         Quantizer(QuantizeOptions(scale))
+
+
+@given(collection=collections(st.integers(1, MAX_IMPACT)), clip=st.integers(1, MAX_IMPACT))
+@quick
+def test_clipping_impacts_changes_nothing_else(collection: Collection, clip: int) -> None:
+    whole = ImpactBatch.concat(collection.impact_batches())
+    clipper = Clipper(clip)
+    parts = [clipper(batch) for batch in collection.impact_batches()]
+    cut = ImpactBatch.concat(parts)
+    assert (cut.ids, cut.indptr.tolist(), cut.indices.tolist()) == (
+        whole.ids, whole.indptr.tolist(), whole.indices.tolist(),
+    )  # fmt: skip
+    assert cut.impacts.tolist() == [min(i, clip) for i in whole.impacts.tolist()]
+    assert clipper.clipped == sum(i > clip for i in whole.impacts.tolist())
+
+
+def test_what_was_clipped_twice_was_clipped_to_the_lower_and_counts_both() -> None:
+    clipper = Clipper(7)
+    clipper.clipped = 3
+    assert clipper.info(None) == QuantizationInfo(None, None, 7, 0, 3)
+    known = QuantizationInfo(100.0, "down", 5, 4, 2)
+    assert clipper.info(known) == QuantizationInfo(100.0, "down", 5, 4, 5)
+    assert clipper.info(replace(known, clip=None)).clip == 7
 
 
 @pytest.mark.parametrize("clip", [0, -5, 2**31, 2**40])

@@ -100,7 +100,9 @@ def command(
         f"{output}: {counts.documents:,} rows ({counts.empty:,} empty), "
         f"{counts.postings:,} postings, largest impact {counts.max_impact:,}"
     )
-    if lost:
+    if lost and lost.scale is None:
+        note(f"{lost.clipped:,} impacts were clipped to {lost.clip}")
+    elif lost:
         note(
             f"x {lost.scale:g}: {lost.dropped_to_zero:,} weights rounded to 0 and were dropped, "
             f"{lost.clipped:,} clipped"

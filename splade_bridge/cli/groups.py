@@ -26,7 +26,7 @@ class QuantizeFlags(Group):
     """How float weights become impacts."""
 
     scale: Scale = None
-    rounding: Rounding = "nearest"
+    rounding: Rounding = None
     clip: Clip = None
 
     @property

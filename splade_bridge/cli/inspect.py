@@ -41,8 +41,11 @@ def command(
             f"{encoding.truncated:,} texts cut"
         )
     if quantization := manifest.quantization:
+        made = "scale unknown"
+        if quantization.scale is not None:
+            made = f"x {quantization.scale:g}, {quantization.rounding}"
         rows["quantized"] = (
-            f"x {quantization.scale:g}, {quantization.rounding}; "
+            f"{made}; "
             f"{quantization.dropped_to_zero:,} dropped to zero, {quantization.clipped:,} clipped"
         )
     for name, value in rows.items():

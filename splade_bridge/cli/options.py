@@ -63,11 +63,16 @@ Scale = Annotated[
     typer.Option(
         "--scale",
         help="Impact = weight x scale, rounded. 100 for a vector store; files with float weights "
-        "must be told; integers are taken as they are.",
+        "must be told; integers are impacts already, and refuse it.",
         show_default=False,
     ),
 ]
-Rounding = Annotated[RoundingChoice, typer.Option("--rounding", help="nearest is half to even.")]
+Rounding = Annotated[
+    RoundingChoice | None,
+    typer.Option(
+        "--rounding", help="nearest is half to even; of float weights.", show_default="nearest"
+    ),
+]
 Clip = Annotated[
     int | None,
     typer.Option("--clip", min=1, help="Cut impacts to this, and count it.", show_default=False),

@@ -13,6 +13,7 @@ from splade_bridge.errors import BadInputError, SpladeBridgeError, UsageError, r
 from splade_bridge.evaluation.evaluate import evaluate
 from splade_bridge.evaluation.qrels import Qrels, read_qrels
 from splade_bridge.formats.detect import open_source
+from splade_bridge.formats.queries import read_queries
 from splade_bridge.text.corpora import Role, read_texts
 
 
@@ -77,6 +78,8 @@ def _check_queries(variant: Variant) -> None:
     source = variant.queries
     if isinstance(source, Vectors) and not source.path.exists():
         raise BadInputError("no such file or folder", str(source.path))
+    if isinstance(source, Vectors) and variant.query_quantize:
+        read_queries(source.path, variant.query_quantize)  # integers take no scale
     if isinstance(source, Encoded):
         _check_text(source.corpus, "queries")
         _check_model(source.model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from splade_bridge.comparison.spec import (
     MAX_LENGTH,
@@ -20,7 +20,8 @@ from splade_bridge.comparison.spec import (
     Vectors,
 )
 from splade_bridge.comparison.table import Table
-from splade_bridge.data.quantize import DEFAULT_SCALE, QuantizeOptions, Quantizer
+from splade_bridge.data.choices import Rounding
+from splade_bridge.data.quantize import QuantizeOptions, Quantizer
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.registry import ENGINES, NAMES
 from splade_bridge.errors import SpladeBridgeError, UsageError
@@ -138,9 +139,10 @@ def _variant(table: Table, defaults: _Defaults) -> Variant:
         published=table.take("published", str, None) or _model_of(documents),
     )
     table.finish()
-    if isinstance(queries, Bm25) and variant.query_quantize is None:
+    asked = variant.query_quantize or QuantizeOptions()
+    if isinstance(queries, Bm25) and asked.scale is None:
         # Weights of queries are counts: they are integers as they stand.
-        variant = replace(variant, query_quantize=QuantizeOptions(1.0))
+        variant = replace(variant, query_quantize=replace(asked, scale=1.0))
     return variant
 
 
@@ -233,11 +235,7 @@ def _quantize(table: Table, prefix: str) -> QuantizeOptions | None:
         return None
     if rounding not in (None, "nearest", "down"):
         table.fail(f"is nearest or down, not {rounding!r}", f"{prefix}rounding")
-    options = QuantizeOptions(
-        DEFAULT_SCALE if scale is None else scale,
-        "down" if rounding == "down" else "nearest",
-        clip,
-    )
+    options = QuantizeOptions(scale, cast("Rounding | None", rounding), clip)
     try:
         Quantizer(options)
     except SpladeBridgeError as error:

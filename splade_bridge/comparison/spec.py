@@ -104,8 +104,8 @@ class Variant:
             said.append(f"BM25 k1 {self.documents.k1:g} b {self.documents.b:g}")
         for name, options in (("", self.quantize), ("query ", self.query_quantize)):
             if options:
-                said.append(f"{name}scale {options.scale:g}")
-                said += [f"{name}rounded {options.rounding}"] * (options.rounding != "nearest")
+                said += [f"{name}scale {options.scale:g}"] if options.scale is not None else []
+                said += [f"{name}rounded {options.rounding}"] * (options.rounding == "down")
                 said += [f"{name}clip {options.clip}"] * (options.clip is not None)
         said += [f"documents {named(p)}" for p in self.documents_pruned]
         said += [f"queries {named(p)}" for p in self.queries_pruned]

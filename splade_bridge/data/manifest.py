@@ -71,10 +71,14 @@ class EncodingInfo:
 
 @dataclass(frozen=True)
 class QuantizationInfo:
-    """How weights became impacts, and what that cost."""
+    """How weights became impacts, and what that cost.
 
-    scale: float
-    rounding: Rounding = "nearest"
+    Attributes:
+        scale, rounding: None for integers of unknown origin that were only clipped.
+    """
+
+    scale: float | None
+    rounding: Rounding | None = "nearest"
     clip: int | None = None
     dropped_to_zero: int = 0
     clipped: int = 0
@@ -199,11 +203,11 @@ def check_fit(documents: Manifest | None, queries: Manifest | None, place: str) 
             "encode both sides with checkpoints that share a tokenizer"
         )
     scales = documents.quantization, queries.quantization
-    if scales[0] and scales[1] and scales[0].scale != scales[1].scale:
+    known = [q.scale for q in scales if q and q.scale is not None]
+    if len(known) == 2 and known[0] != known[1]:
         log.warning(
             "%s: documents are scaled by %g, queries by %g; ranking is the same, scores are not "
             "comparable with other runs",
             place,
-            scales[0].scale,
-            scales[1].scale,
+            *known,
         )

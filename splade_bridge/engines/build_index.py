@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,4 +54,9 @@ def build_index(
     builder = engine_of(engine, engine_options)
     manifest = builder.build(watched(impacts, watch), out, options, overwrite=overwrite)
     inherited = impacts.manifest.quantization if impacts.manifest else None
-    return manifest, manifest.quantization if manifest.quantization != inherited else None
+    lost = manifest.quantization
+    if lost == inherited:
+        return manifest, None
+    if lost and inherited:  # impacts that were quantized before, and clipped now
+        lost = replace(lost, dropped_to_zero=0, clipped=lost.clipped - inherited.clipped)
+    return manifest, lost

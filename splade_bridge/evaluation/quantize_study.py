@@ -159,7 +159,7 @@ def quantize_study(
         measured = ranker.ndcg(qrels, ranking)
         settings.append(
             Setting(
-                *(quantize.scale, quantize.rounding, quantize.clip),
+                *(kept.quantize.scale, kept.quantize.rounding, kept.quantize.clip),
                 postings=kept.kept,
                 dropped_postings=1 - kept.kept / kept.postings,
                 clipped_postings=kept.clipped / kept.postings,
@@ -256,15 +256,14 @@ class _Account:
     """A quantizer that adds up what is kept and lost."""
 
     def __init__(self, options: QuantizeOptions) -> None:
-        self._quantize = Quantizer(options)
+        self.quantize = Quantizer(options)
         self._whole = Quantizer(replace(options, clip=None))
-        self._scale = options.scale
         self.postings = self.kept = self.clipped = self.max_impact = self.largest_sum = 0
         self.mass = self.lost_mass = 0.0
 
     def __call__(self, batch: SparseBatch) -> ImpactBatch:
         """The impacts of ``batch``."""
-        quantized, whole = self._quantize(batch), self._whole(batch)
+        quantized, whole = self.quantize(batch), self._whole(batch)
         weights = batch.weights.astype(np.float64)
         dropped = ~np.isin(_keys(batch), _keys(quantized), assume_unique=True)
         over = whole.impacts.astype(np.int64) - quantized.impacts
@@ -272,7 +271,7 @@ class _Account:
         self.kept += len(quantized.impacts)
         self.clipped += int((over > 0).sum())
         self.mass += float(weights.sum())
-        self.lost_mass += float(weights[dropped].sum()) + int(over.sum()) / self._scale
+        self.lost_mass += float(weights[dropped].sum()) + int(over.sum()) / self.quantize.scale
         if quantized.impacts.size:
             self.max_impact = max(self.max_impact, int(quantized.impacts.max()))
             self.largest_sum = max(self.largest_sum, int(quantized.row_sums().max()))

@@ -10,7 +10,7 @@ from typing import Any
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.ids import DuplicateGuard
 from splade_bridge.data.manifest import EncodingInfo, Manifest, QuantizationInfo, VocabularyInfo
-from splade_bridge.data.quantize import QuantizeOptions, Quantizer
+from splade_bridge.data.quantize import Clipper, QuantizeOptions, Quantizer
 from splade_bridge.data.store import VectorStore
 from splade_bridge.data.vector_set import VectorSet
 from splade_bridge.data.vectors import ImpactBatch
@@ -28,6 +28,7 @@ class ImpactSource(abc.ABC):
         counts: of what was read so far; complete when :meth:`batches` has ended.
         watch: wraps the stream of batches, for a progress bar.
         manifest: provenance, where the source has one.
+        clipper: cuts what was read, where that was asked for.
     """
 
     def __init__(self, path: Path, vocabulary: Vocabulary, manifest: Manifest | None) -> None:
@@ -36,6 +37,7 @@ class ImpactSource(abc.ABC):
         self.manifest = manifest
         self.counts = Counts()
         self.watch: Callable[[Iterator[ImpactBatch]], Iterator[ImpactBatch]] = iter
+        self.clipper: Clipper | None = None
 
     def batches(self) -> Iterator[ImpactBatch]:
         """All documents in order, some thousand a batch.
@@ -44,8 +46,9 @@ class ImpactSource(abc.ABC):
             BadInputError: the source breaks its format, or an id stands in it twice.
         """
         for batch in self.watch(self._read()):
-            self.counts.add(batch)
-            yield batch
+            given = self.clipper(batch) if self.clipper else batch
+            self.counts.add(given)
+            yield given
 
     @abc.abstractmethod
     def _read(self) -> Iterator[ImpactBatch]:
@@ -54,6 +57,11 @@ class ImpactSource(abc.ABC):
     @property
     def quantization(self) -> QuantizationInfo | None:
         """How the impacts were made, as far as known; complete after :meth:`batches`."""
+        return self.clipper.info(self._quantized) if self.clipper else self._quantized
+
+    @property
+    def _quantized(self) -> QuantizationInfo | None:
+        """The same before they are clipped."""
         return self.manifest.quantization if self.manifest else None
 
     @property
@@ -133,8 +141,7 @@ class StoreSource(ImpactSource):
             yield self._quantizer(batch)
 
     @property
-    def quantization(self) -> QuantizationInfo:
-        """The account of this reading."""
+    def _quantized(self) -> QuantizationInfo:
         return self._quantizer.info
 
 
@@ -147,6 +154,12 @@ def watched(source: ImpactSource, watch: Watch | None) -> ImpactSource:
     if watch is not None:
         known = source.manifest.counts.documents if source.manifest else None
         source.watch = lambda batches: watch(batches, known)
+    return source
+
+
+def clipped(source: ImpactSource, clipper: Clipper | None) -> ImpactSource:
+    """``source``, whose impacts are cut by ``clipper``."""
+    source.clipper = clipper
     return source
 
 

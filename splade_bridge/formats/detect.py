@@ -7,12 +7,12 @@ from typing import get_args
 
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.quantize import QuantizeOptions
+from splade_bridge.data.quantize import QuantizeOptions, for_integers
 from splade_bridge.data.store import SHARD
-from splade_bridge.errors import BadInputError
+from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.lines import plain_suffix
 from splade_bridge.files.outputs import MANIFEST
-from splade_bridge.formats.base import ImpactSource, StoreSource, export_manifest
+from splade_bridge.formats.base import ImpactSource, StoreSource, clipped, export_manifest
 from splade_bridge.formats.choices import SourceFormat
 from splade_bridge.formats.ciff import CiffSource
 from splade_bridge.formats.forward import FORWARD_FOLDER, ForwardSource, is_forward
@@ -36,12 +36,16 @@ def open_source(
     """The impacts at ``path``: a vector store, an export, a JsonVectorCollection, CIFF or forward.
 
     Args:
-        quantize: for float weights; a vector store takes the defaults if None.
+        source_format: what ``path`` is, where that cannot be seen.
+        quantize: of float weights; a vector store takes the defaults for what it does not say.
+            Integers can only be clipped.
         memory: budget in bytes where documents must be rebuilt from posting lists.
         temporary: folder for what does not fit into it.
 
     Raises:
         BadInputError: no such path, or it is none of these and ``source_format`` does not say.
+        UsageError: ``source_format`` is not what the manifest says, or a scale or a rounding for
+            integers.
     """
     if not path.exists():
         raise BadInputError("no such file or folder", str(path))
@@ -52,16 +56,17 @@ def open_source(
         path, kind = _exported(path, source_format)
     if kind is None or kind == "export":
         kind = source_format or _recognise(path)
+    elif source_format not in (None, kind):
+        raise UsageError(f"{path}: is {kind}, as its manifest says, and not --from {source_format}")
     if kind == "vectors":
         return StoreSource(path, quantize or QuantizeOptions())
     if kind == "jsonvector":
         return JsonVectorSource(path, quantize, manifest)
     if kind in ("ciff", "forward"):
-        if quantize:
-            raise BadInputError(f"{kind} holds integers already: leave --scale out", str(path))
+        clipper = for_integers(quantize, path, manifest)
         if kind == "forward":
-            return ForwardSource(path)
-        return CiffSource(path, memory, manifest, temporary)
+            return clipped(ForwardSource(path), clipper)
+        return clipped(CiffSource(path, memory, manifest, temporary), clipper)
     hint = "; splade-bridge merge puts shards together" if kind == SHARD else ""
     raise BadInputError(f"this is {kind}, not a source of vectors{hint}", str(path))
 

@@ -21,7 +21,13 @@ import orjson
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.ids import DuplicateGuard, checked_id
 from splade_bridge.data.manifest import Manifest, QuantizationInfo
-from splade_bridge.data.quantize import MAX_IMPACT, QuantizeOptions, Quantizer
+from splade_bridge.data.quantize import (
+    MAX_IMPACT,
+    QuantizeOptions,
+    Quantizer,
+    for_numbers,
+    refuse_integers,
+)
 from splade_bridge.data.vectors import (
     ImpactBatch,
     Int32Array,
@@ -64,15 +70,21 @@ class JsonVectorSource(ImpactSource):
     """A JsonVectorCollection: a file, or a folder whose files are read in the order of their names.
 
     Args:
-        options: how to quantize; needed where the weights are not integers, and then applied to
-            all of them. None takes the numbers as impacts.
+        options: how to quantize; a scale is needed where the weights are not integers, and then
+            applied to all of them. Without one the numbers are impacts, which may be clipped.
+
+    Raises:
+        UsageError: options for weights, and these are impacts (when made, by the manifest; when
+            read, by the numbers).
     """
 
     def __init__(
         self, path: Path, options: QuantizeOptions | None = None, manifest: Manifest | None = None
     ) -> None:
         super().__init__(path, Vocabulary(observed=True), manifest)
-        self._quantizer = Quantizer(options) if options else None
+        made = for_numbers(options, path, manifest)
+        self._quantizer = made if isinstance(made, Quantizer) else None
+        self.clipper = None if isinstance(made, Quantizer) else made
 
     def _read(self) -> Iterator[ImpactBatch]:
         builder = VectorBuilder(self.vocabulary, self._quantizer)
@@ -80,9 +92,8 @@ class JsonVectorSource(ImpactSource):
             yield builder.take()
 
     @property
-    def quantization(self) -> QuantizationInfo | None:
-        """The account of this reading, or what the manifest says of integers."""
-        return self._quantizer.info if self._quantizer else super().quantization
+    def _quantized(self) -> QuantizationInfo | None:
+        return self._quantizer.info if self._quantizer else super()._quantized
 
 
 def full_batches(
@@ -92,6 +103,7 @@ def full_batches(
 
     Raises:
         BadInputError: see :meth:`VectorBuilder.add`; or an id that was there before.
+        UsageError: there was a scale, and no float.
     """
     guard = DuplicateGuard()
     for record in records:
@@ -101,6 +113,7 @@ def full_batches(
             yield
     if len(builder):
         yield
+    builder.check_weights(path)
     if builder.zeros:
         log.warning("%s: left out %d weights of 0", path, builder.zeros)
 
@@ -112,7 +125,17 @@ class VectorBuilder:
         self._vocabulary = vocabulary
         self._quantizer = quantizer
         self.zeros = 0
+        self._kinds: set[type] = set()
         self._clear()
+
+    def check_weights(self, path: Path) -> None:
+        """Look back at the end: where there is a quantizer, there must have been a float.
+
+        Raises:
+            UsageError: all numbers were integers.
+        """
+        if self._quantizer and self._kinds == {int}:
+            refuse_integers(self._quantizer.scale, path)
 
     def _clear(self) -> None:
         self._ids: list[str] = []
@@ -147,7 +170,9 @@ class VectorBuilder:
         self._values.append(values)
 
     def _checked(self, record: VectorRecord) -> np.ndarray:
-        integers = all(type(v) is int for v in record.values)
+        kinds = set(map(type, record.values))
+        integers = kinds <= {int}
+        self._kinds |= kinds
         for term, value in zip(record.terms, record.values, strict=True):
             if type(value) not in (int, float):
                 raise BadInputError(f"term {term!r}: {value!r} is not a number", record.place)

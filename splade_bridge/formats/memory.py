@@ -10,7 +10,7 @@ import numpy as np
 
 from splade_bridge.data.ids import checked_id
 from splade_bridge.data.manifest import QuantizationInfo
-from splade_bridge.data.quantize import QuantizeOptions, Quantizer
+from splade_bridge.data.quantize import Clipper, QuantizeOptions, Quantizer, for_numbers
 from splade_bridge.data.vector_set import MEMORY, VectorsInMemory, vector_frame, vectors_of
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.data.vocabulary import Vocabulary
@@ -86,10 +86,11 @@ class RecordSource(ImpactSource):
 
     Args:
         records: read once.
-        options: how to quantize; given, it is applied to integers too, as ``--scale`` is. None
-            takes the defaults for floats.
+        options: how to quantize; floats take the defaults for what it does not say. With a scale,
+            integers among floats are weights, too; without floats, they can only be clipped.
 
     Raises:
+        UsageError: options for weights, and these are integers (with a scale: when read).
         BadInputError: when read; a record that :class:`.VectorBuilder` refuses, a float behind
             integers, or an id that comes twice.
     """
@@ -99,9 +100,12 @@ class RecordSource(ImpactSource):
     ) -> None:
         super().__init__(MEMORY, Vocabulary(observed=True), None)
         floats, self._records = are_weights(records)
-        if floats and options is None:
-            options = QuantizeOptions()
-        self._quantizer = Quantizer(options) if options else None
+        if floats:
+            made: Quantizer | Clipper | None = Quantizer(options or QuantizeOptions())
+        else:
+            made = for_numbers(options, MEMORY, None)
+        self._quantizer = made if isinstance(made, Quantizer) else None
+        self.clipper = None if isinstance(made, Quantizer) else made
 
     def _read(self) -> Iterator[ImpactBatch]:
         builder = VectorBuilder(self.vocabulary, self._quantizer)
@@ -109,8 +113,7 @@ class RecordSource(ImpactSource):
             yield builder.take()
 
     @property
-    def quantization(self) -> QuantizationInfo | None:
-        """The account of this reading."""
+    def _quantized(self) -> QuantizationInfo | None:
         return self._quantizer.info if self._quantizer else None
 
 

@@ -17,7 +17,13 @@ import numpy as np
 
 from splade_bridge.data.ids import DuplicateGuard, checked_id
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.quantize import QuantizeOptions, Quantizer
+from splade_bridge.data.quantize import (
+    Clipper,
+    QuantizeOptions,
+    Quantizer,
+    for_integers,
+    for_numbers,
+)
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, MismatchError
@@ -83,19 +89,25 @@ def read_queries(path: Path, quantize: QuantizeOptions | None = None) -> Queries
     """Pre-encoded queries from ``path``.
 
     Args:
-        quantize: for float weights; a vector store takes the defaults if None.
+        quantize: of float weights; a vector store takes the defaults for what it does not say.
+            Integers can only be clipped.
 
     Raises:
         BadInputError: not a set of pre-encoded queries, a broken line, or an id that comes twice.
+        UsageError: a scale or a rounding for queries of integers.
     """
     if not path.exists() and str(path) != "-":
         raise BadInputError("no such file or folder", str(path))
     if path.is_dir() and (path / MANIFEST).exists():
         return all_of(StoreSource(path, quantize or QuantizeOptions()))
     suffix = plain_suffix(path)
+    manifest = export_manifest(path)
+    made: Quantizer | Clipper | None
     if path.is_dir() or suffix in JSON_SUFFIXES:
+        made = for_numbers(quantize, path, manifest)
         records = read_vectors(path)
     elif suffix in TSV_SUFFIXES or str(path) == "-":
+        made = for_integers(quantize, path, manifest)
         records = _repeated_tokens(path)
     else:
         raise BadInputError(
@@ -104,14 +116,20 @@ def read_queries(path: Path, quantize: QuantizeOptions | None = None) -> Queries
             str(path),
         )
     vocabulary = Vocabulary(observed=True)
-    builder = VectorBuilder(vocabulary, Quantizer(quantize) if quantize else None)
+    builder = VectorBuilder(vocabulary, made if isinstance(made, Quantizer) else None)
     guard = DuplicateGuard()
     for record in records:
         guard.check(record.id, record.place)
         builder.add(record)
     if not len(builder):
         raise BadInputError("holds no queries", str(path))
-    return Queries(path, builder.take(), vocabulary, export_manifest(path))
+    builder.check_weights(path)
+    batch = builder.take()
+    if isinstance(made, Clipper):
+        batch = made(batch)
+        if made.clipped:
+            log.warning("%s: %d impacts were clipped to %d", path, made.clipped, made.clip)
+    return Queries(path, batch, vocabulary, manifest)
 
 
 def all_of(source: ImpactSource) -> Queries:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from splade_bridge.data.choices import Rounding, check_choice
-from splade_bridge.data.quantize import QuantizeOptions
+from splade_bridge.data.quantize import QuantizeOptions, for_integers
 from splade_bridge.data.quantize import quantize_options as options_of
 from splade_bridge.data.vector_set import MEMORY, VectorSet
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.evaluation.qrels import Qrels, read_qrels
 from splade_bridge.files.sizes import size_in_bytes
-from splade_bridge.formats.base import ImpactSource, StoreSource
+from splade_bridge.formats.base import ImpactSource, StoreSource, clipped
 from splade_bridge.formats.choices import SourceFormat
 from splade_bridge.formats.detect import open_source
 from splade_bridge.formats.memory import Impacts, RecordSource, has_vector, vector_records
@@ -47,15 +47,17 @@ def size(memory: int | str) -> int:
 
 
 def quantize_options(
-    scale: float | None, rounding: str, clip: int | None
+    scale: float | None, rounding: str | None, clip: int | None
 ) -> QuantizeOptions | None:
     """None where nothing was said, so that each source takes its default.
 
     Raises:
         UsageError: an unknown rounding.
     """
-    check_choice("rounding", rounding, Rounding)
-    return options_of(None if scale is None else float(scale), cast(Rounding, rounding), clip)
+    if rounding is not None:
+        check_choice("rounding", rounding, Rounding)
+    chosen = cast("Rounding | None", rounding)
+    return options_of(None if scale is None else float(scale), chosen, clip)
 
 
 def items_of(given: Any) -> Iterable[Any]:
@@ -91,7 +93,8 @@ def source_opener(
         once: it will be called once only; else an iterator is read into a list.
 
     Raises:
-        UsageError: an unknown format, or one that is named for what is no path.
+        UsageError: an unknown format, or one that is named for what is no path; options for
+            weights, and these are impacts.
         BadInputError: no such path; or what opening raises.
     """
     if source_format is not None:
@@ -110,9 +113,9 @@ def source_opener(
     if isinstance(given, VectorSet):
         return lambda: StoreSource(given, quantize or QuantizeOptions())
     if isinstance(given, Impacts):
-        if quantize:
-            raise BadInputError("these are integers already: leave scale out", str(MEMORY))
-        return given.open_source
+        impacts = given.open_source
+        for_integers(quantize, MEMORY, None)  # now, and not when they are read
+        return lambda: clipped(impacts(), for_integers(quantize, MEMORY, None))
     items = items_of(given)
     if not once and isinstance(items, Iterator):
         items = list(items)

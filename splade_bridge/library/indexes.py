@@ -49,7 +49,7 @@ def index(
     engine: str,
     from_: str | None = None,
     scale: float | None = None,
-    rounding: str = "nearest",
+    rounding: str | None = None,
     clip: int | None = None,
     threads: int = 1,
     memory: int | str = DEFAULT_MEMORY,
@@ -68,8 +68,9 @@ def index(
         engine: ``lucene``, ``pisa`` or ``exact``.
         from_: ``vectors``, ``jsonvector``, ``ciff`` or ``forward``, where a path is unclear.
         scale: impact = weight x scale, rounded. None is 100 for weights, but files with float
-            weights must be told, as on the command line. With a scale, integers are scaled too.
-        rounding: ``nearest`` (half to even) or ``down``.
+            weights must be told, as on the command line. Integers are impacts already, and a
+            scale for them is refused.
+        rounding: ``nearest`` (half to even; None) or ``down``.
         clip: cut impacts to this, and count it.
         threads: of an engine that can use several.
         memory: budget for sorting, in bytes or as ``"500M"``, ``"2G"``.
@@ -107,7 +108,7 @@ def open_index(
     model: Place | None = None,
     max_length: int = 256,
     scale: float | None = None,
-    rounding: str = "nearest",
+    rounding: str | None = None,
     clip: int | None = None,
     two_step: Place | None = None,
     first_query_terms: int | None = None,

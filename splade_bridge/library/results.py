@@ -37,7 +37,7 @@ def search(
     first_query_terms: int | None = None,
     candidates: int | None = None,
     scale: float | None = None,
-    rounding: str = "nearest",
+    rounding: str | None = None,
     clip: int | None = None,
     overwrite: bool = False,
 ) -> SearchRun:
@@ -124,7 +124,7 @@ def verify(
     max_length: int = 256,
     k: int = 1000,
     scale: float | None = None,
-    rounding: str = "nearest",
+    rounding: str | None = None,
     clip: int | None = None,
 ) -> Verification:
     """Search several indexes with the same queries and compare each with the first.
@@ -165,7 +165,7 @@ def explain(
     model: Place | None = None,
     max_length: int = 256,
     scale: float | None = None,
-    rounding: str = "nearest",
+    rounding: str | None = None,
     clip: int | None = None,
 ) -> list[Contribution]:
     """What each term of a query adds to a document's score, as the engine has it.

@@ -148,16 +148,16 @@ def quantize(
     vectors: Any,
     *,
     scale: float | None = None,
-    rounding: str = "nearest",
+    rounding: str | None = None,
     clip: int | None = None,
 ) -> Impacts:
     """Float weights as integer impacts: rint(weight x scale), half to even.
 
     Args:
-        vectors: what :func:`index` takes as its source. Integers stay as they are, unless there is
-            a scale.
+        vectors: what :func:`index` takes as its source. Integers are impacts already, and can
+            only be clipped.
         scale: None is 100; files with float weights must be told.
-        rounding: ``nearest`` or ``down``.
+        rounding: ``nearest`` (None) or ``down``.
         clip: cut impacts to this.
 
     Returns:
@@ -167,7 +167,7 @@ def quantize(
     Raises:
         BadInputError: while they are read: a broken source; of one in memory the document is
             named by its place.
-        UsageError: an unknown rounding.
+        UsageError: an unknown rounding; a scale or a rounding for integers.
     """
     options = quantize_options(scale, rounding, clip)
     if options is not None:
@@ -182,7 +182,7 @@ def export(
     format: str | Sequence[str] = "jsonvector",
     from_: str | None = None,
     scale: float | None = None,
-    rounding: str = "nearest",
+    rounding: str | None = None,
     clip: int | None = None,
     docs_per_file: int = 100_000,
     gzip: bool = False,
@@ -296,10 +296,9 @@ def prune(
     if side is not None:
         check_choice("side", side, Side)
     wanted = cast("Side | None", side)
-    quantizing = quantize_options(scale, "nearest", None)
-    options = PruneOptions(
-        min_terms, size(memory), scale=quantizing.scale if quantizing else DEFAULT_SCALE
-    )
+    quantizing = quantize_options(scale, None, None)
+    counted_with = DEFAULT_SCALE if scale is None else float(scale)
+    options = PruneOptions(min_terms, size(memory), scale=counted_with)
     out = Path(output) if output is not None else None
     if is_place(source):
         path = Path(source)

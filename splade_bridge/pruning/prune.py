@@ -9,7 +9,7 @@ from typing import Any
 
 from splade_bridge.data.manifest import Manifest, Side
 from splade_bridge.data.quantize import QuantizeOptions
-from splade_bridge.errors import BadInputError, MismatchError
+from splade_bridge.errors import BadInputError, MismatchError, UsageError
 from splade_bridge.files.lines import plain_suffix
 from splade_bridge.files.outputs import MANIFEST, check_output
 from splade_bridge.formats.base import ImpactSource, watched
@@ -48,7 +48,8 @@ def prune(
         source: for documents what :func:`splade_bridge.formats.detect.open_source` takes, for
             queries what :func:`splade_bridge.formats.queries.read_queries` takes.
         side: None for what the source itself says; see :func:`side_of`.
-        quantize: for files with float weights.
+        quantize: for files with float weights; of a vector store the scale that ``bytes`` counts
+            with, which ``options`` must name, too.
         gzip: compress what an export holds.
         watch: wraps the stream of batches of each pass, with their number if known, for a
             progress bar.
@@ -56,7 +57,8 @@ def prune(
     Raises:
         BadInputError: not such a source, or a broken or empty one.
         MismatchError: ``side`` is not that of the source.
-        UsageError: a value that cannot be meant here, a target out of reach, or ``out`` exists.
+        UsageError: a value that cannot be meant here, an argument that would do nothing, a target
+            out of reach, or ``out`` exists.
         ExternalProgramError: the source changed while it was read.
     """
     check_output(out, overwrite=overwrite, inputs=[source])
@@ -64,6 +66,7 @@ def prune(
         options = replace(options, temporary=out.parent)
     known = Manifest.load(source) if (source / MANIFEST).is_file() else None
     wanted = side_of(source, known, side)
+    _check_flags(source, known, wanted, source_format, quantize, policies, gzip=gzip)
     if known and known.kind == "vectors":
         rows = known.counts.documents
         return prune_store(
@@ -80,6 +83,37 @@ def prune(
     )  # fmt: skip
     written = ExportOptions(formats, compress=gzip, memory=options.memory)
     return export(pruned.again, out, written, overwrite=overwrite)
+
+
+def _check_flags(
+    source: Path,
+    known: Manifest | None,
+    side: Side,
+    source_format: SourceFormat | None,
+    quantize: QuantizeOptions | None,
+    policies: Sequence[Policy],
+    *,
+    gzip: bool,
+) -> None:
+    """Refuse what would do nothing for this source."""
+    is_store = known is not None and known.kind == "vectors"
+    if is_store and source_format not in (None, "vectors"):
+        raise UsageError(
+            f"{source}: is vectors, as its manifest says, and not --from {source_format}"
+        )
+    if is_store and gzip:
+        raise UsageError(
+            f"{source}: --gzip is for files; a vector store is compressed as it is: leave it out"
+        )
+    if is_store and quantize and not any(p.method == "bytes" for p in policies):
+        raise UsageError(
+            f"{source}: weights of a vector store are pruned before they are scaled, and --scale "
+            "is for --method bytes: leave it out, and give it to index or export"
+        )
+    if side == "query" and source_format is not None and not is_store:
+        raise UsageError(
+            f"{source}: --from is for documents; queries are known by their names: leave it out"
+        )
 
 
 def side_of(source: Path, known: Manifest | None, asked: Side | None = None) -> Side:

@@ -100,8 +100,7 @@ class PrunedSource(ImpactSource):
         )
 
     @property
-    def quantization(self) -> QuantizationInfo | None:
-        """The source's."""
+    def _quantized(self) -> QuantizationInfo | None:
         return self._source.quantization
 
     @property
