@@ -24,7 +24,8 @@ def complete(command: Callable[..., None]) -> Callable[..., None]:
 
     Its groups of flags are taken apart for Typer, and put together for it.
 
-    An output that is or contains what another argument names is refused before anything is done.
+    An output that is or contains what another argument names, read or written, is refused before
+    anything is done.
     """
     own = inspect.signature(command, eval_str=True).parameters
     groups = {n: p.annotation for n, p in own.items() if group_of(p.annotation)}
@@ -133,8 +134,8 @@ def _enum(annotation: Any) -> Any:
 
 
 def _check_places(given: dict[str, Any], uses: dict[str, Use | None]) -> None:
-    """Refuse outputs that are or contain what any other argument names."""
-    from splade_bridge.files.outputs import check_inputs
+    """Refuse outputs that are or contain what any other argument names, another output too."""
+    from splade_bridge.files.outputs import check_apart, check_inputs
 
     places: dict[Use, list[Path]] = {use: [] for use in Use}
     for name, value in given.items():
@@ -143,3 +144,4 @@ def _check_places(given: dict[str, Any], uses: dict[str, Use | None]) -> None:
             places[use] += map(Path, value if isinstance(value, list | tuple) else [value])
     for output in places[WRITES]:
         check_inputs(output, places[READS])
+    check_apart(places[WRITES])

@@ -35,7 +35,8 @@ def command(
 
     from splade_bridge.cli.demo_chain import DemoResult, as_printed, check_model, run_demo
     from splade_bridge.demo.collection import model_path
-    from splade_bridge.files.outputs import check_output, discard, mark
+    from splade_bridge.files.outputs import check_output
+    from splade_bridge.files.writing import filled_folder
 
     verbose = ["-v"] if logging.getLogger().isEnabledFor(logging.INFO) else []
 
@@ -47,11 +48,8 @@ def command(
     place = Path(chosen).expanduser()
     check_output(output, overwrite=overwrite, inputs=[place])
     check_model(chosen)
-    if output.exists():
-        discard(output)
-    output.mkdir(parents=True)
-    mark(output)
-    result: DemoResult = run_demo(output, chosen, run, note)
+    with filled_folder(output, overwrite=overwrite, inputs=[place]):
+        result: DemoResult = run_demo(output, chosen, run, note)
     if json:
         print_json({"output": str(output), **as_printed(result)})
     else:

@@ -107,12 +107,11 @@ def command(
 
     Every query is answered; those that find nothing are named in a warning.
     """
-    from splade_bridge.files.lines import STDIO
-    from splade_bridge.files.outputs import check_output
+    from splade_bridge.files.outputs import check_output, is_stdout
     from splade_bridge.retrieval.search import SearchOptions, search_to_run
 
-    if json and output == STDIO:
-        raise UsageError("--json and -o - would both write to stdout")
+    if json and any(is_stdout(target) for target in (output, latencies) if target is not None):
+        raise UsageError(f"--json and -o {output} would both write to stdout")
     options = SearchOptions(
         k=k,
         algorithm=algorithm,

@@ -23,9 +23,12 @@ from splade_bridge.comparison.spec import Spec, Variant
 from splade_bridge.comparison.steps import Step, Steps
 from splade_bridge.comparison.timing import Latencies, latencies
 from splade_bridge.engines.registry import engine
+from splade_bridge.errors import UsageError
 from splade_bridge.evaluation.agreement import DEFAULT_PERSISTENCE
 from splade_bridge.evaluation.significance import Comparison, compare_all
-from splade_bridge.files.writing import atomic_writer, folder_lock
+from splade_bridge.files.locks import folder_lock
+from splade_bridge.files.outputs import MARK, check_place, mark
+from splade_bridge.files.written import WrittenFiles
 from splade_bridge.report.charts import Chart, difference_charts, latency_charts, size_charts
 from splade_bridge.report.page import page
 from splade_bridge.report.published import published
@@ -34,6 +37,7 @@ from splade_bridge.report.svg import standalone
 
 N = TypeVar("N", int, float)
 JSON, CSV, REPORT, CHARTS, WORK = "results.json", "results.csv", "report.html", "charts", "work"
+WRITTEN = "written.json"
 
 
 @dataclass(frozen=True)
@@ -56,18 +60,25 @@ def compare(
 ) -> Outcome:
     """Do what is not done yet below ``out/work`` and write all results into ``out``.
 
+    What else is in ``out`` stays as it is.
+
     Args:
         say: told what begins.
         rebench: measure all latencies again, so that they come from one session.
         drop_indexes: delete the indexes at the end; they are built again where they are needed.
 
     Raises:
+        UsageError: a file of ``out`` has the name of one that is written, and is not ours; or
+            somebody has changed it since.
         SpladeBridgeError: of the step that failed; finished steps are kept.
     """
     checked = check(spec)
     steps = Steps(out / WORK, say)
-    steps.folder.mkdir(parents=True, exist_ok=True)
-    with folder_lock(out / ".lock", out):
+    written = WrittenFiles(out, steps.folder / WRITTEN)
+    check_place(out / WORK)
+    _open_work(steps.folder)
+    with folder_lock(steps.folder / ".lock", out):
+        written.check([JSON, CSV, REPORT], [CHARTS])
         maker = Maker(spec, checked, steps)
         engines = list(checked.algorithms)
         for v in spec.variants:
@@ -78,7 +89,7 @@ def compare(
         runs = {v.name: [maker.run(v, name) for name in engines] for v in spec.variants}
         timing = latencies(maker, rebench=rebench)
         results = _results(maker, runs, timing)
-        _write(results, out)
+        written.write(_files(results))
         freed = maker.drop_indexes() if drop_indexes else 0
     return Outcome(results, steps.done, steps.kept, freed)
 
@@ -192,22 +203,31 @@ def charts(results: Results) -> list[Chart]:
     return found + [chart for _, chart in difference_charts(results)]
 
 
-def _write(results: Results, out: Path) -> None:
+def _open_work(work: Path) -> None:
+    """Make the folder of all work, or find one that is ours.
+
+    Raises:
+        UsageError: what is there is not.
+    """
+    if work.exists() and (not work.is_dir() or any(work.iterdir())) and not (work / MARK).is_file():
+        raise UsageError(
+            f"{work}: was not made by splade-bridge compare, which works in it; move it away or "
+            "name another output"
+        )
+    work.mkdir(parents=True, exist_ok=True)
+    mark(work)
+
+
+def _files(results: Results) -> dict[str, bytes]:
+    """What is written for people and programs, by its path below the output."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
-    for name, content in (
-        (JSON, orjson.dumps(results, option=options)),
-        (CSV, as_csv(results).encode()),
-        (REPORT, page(results).encode()),
-    ):
-        with atomic_writer(out / name) as stream:
-            stream.write(content)
-    wanted = {f"{c.name}.svg": c for c in charts(results)}
-    for name, chart in wanted.items():
-        with atomic_writer(out / CHARTS / name) as stream:
-            stream.write(standalone(chart.drawing).encode())
-    for old in (out / CHARTS).glob("*.svg"):
-        if old.name not in wanted:
-            old.unlink()
+    found = {
+        JSON: orjson.dumps(results, option=options),
+        CSV: as_csv(results).encode(),
+        REPORT: page(results).encode(),
+    }
+    drawn = {f"{CHARTS}/{c.name}.svg": standalone(c.drawing).encode() for c in charts(results)}
+    return found | drawn
 
 
 def as_csv(results: Results) -> str:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -31,18 +30,23 @@ from splade_bridge.data.vector_set import VectorSet
 from splade_bridge.data.vectors import SparseBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, UsageError
+from splade_bridge.files.locks import folder_lock
 from splade_bridge.files.outputs import (
     MANIFEST,
+    MARK,
     PLAN,
-    aside,
     bring_back,
     check_inputs,
     check_output,
-    remove_aside,
-    set_aside,
+    discard,
+    lock_of,
+    real_place,
+    staging_of,
+    swap_in,
+    throw_away,
 )
 from splade_bridge.files.typed import Where, as_table, json_file, json_tree
-from splade_bridge.files.writing import atomic_writer, folder_lock, write_error
+from splade_bridge.files.writing import atomic_writer, write_error
 
 log = logging.getLogger(__name__)
 
@@ -248,8 +252,9 @@ def unfinished_store(
 ) -> Iterator[Path]:
     """``folder`` made ready for parts: locked, with its plan, and with whole parts only.
 
-    What it replaces waits beside it until the new store has its manifest. Left with an error
-    before there is a part, the new one is removed and the old one is back.
+    What it replaces stays: the new store is made beside it, and is given its name when the context
+    ends well. Left with an error before there is a part, the new one is removed; after that, the
+    same call goes on with it, whether or not it replaces something.
 
     Raises:
         UsageError: see :func:`write_store`.
@@ -257,48 +262,68 @@ def unfinished_store(
         ExternalProgramError: the place cannot be written.
     """
     wanted = orjson.dumps(plan, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
-    folder = folder.resolve()  # "." has no name that a neighbour could be given
+    folder = real_place(folder)  # "." has no name that a neighbour could be given
+    was_there = folder.exists()
     with contextlib.ExitStack() as stack:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(folder_lock(folder.with_name(f".{folder.name}.lock"), folder))
-            _prepare(folder, wanted, overwrite=overwrite, inputs=inputs)
+            stack.enter_context(folder_lock(lock_of(folder), folder))
+            place = _prepare(folder, wanted, overwrite=overwrite, inputs=inputs)
         except OSError as error:
             raise write_error(error, folder) from error
         try:
-            yield folder
+            yield place
         except BaseException:
-            if not part_files(folder):  # nothing to resume
-                shutil.rmtree(folder, ignore_errors=True)
-                bring_back(folder)
-            elif aside(folder).exists():
-                log.warning("%s: the one that it replaces is still in %s", folder, aside(folder))
+            if not part_files(place):  # nothing to resume
+                throw_away(place, folder)
+                if was_there and place == folder:
+                    folder.mkdir()
+            elif place != folder:
+                log.warning("%s: is as it was; what is done of the new one is in %s", folder, place)
             raise
-        remove_aside(folder)
+        if place != folder:
+            try:
+                swap_in(place, folder)
+            except OSError as error:
+                raise write_error(error, folder) from error
 
 
-def _prepare(folder: Path, wanted: bytes, *, overwrite: bool, inputs: Iterable[Path]) -> None:
-    """Make ``folder`` one that holds the plan ``wanted`` and whole parts, perhaps none."""
-    for leftover in folder.glob(f".{PLAN}.partial-*"):  # killed before there was a plan
-        leftover.unlink()
-    if not folder.exists() or (folder / MANIFEST).exists():  # killed in or after the swap
-        bring_back(folder)
+def _prepare(folder: Path, wanted: bytes, *, overwrite: bool, inputs: Iterable[Path]) -> Path:
+    """A folder with the plan ``wanted`` and whole parts, perhaps none.
+
+    It is ``folder`` itself, or one beside it where ``folder`` is to be replaced.
+    """
+    bring_back(folder)
+    staging = staging_of(folder)
     begun = (folder / PLAN).is_file() and not (folder / MANIFEST).exists()
-    if begun and not overwrite:
+    if begun and not (overwrite and _other_plan(folder, wanted)):
         check_inputs(folder, inputs)
         _refuse_other_plan(folder / PLAN, wanted)
+        place = folder
     else:
+        for spot in (folder, staging):  # killed before there was a plan
+            for leftover in spot.glob(f".{PLAN}.partial-*"):
+                leftover.unlink()
         check_output(folder, overwrite=overwrite, inputs=inputs)
-        if folder.exists() and any(folder.iterdir()):
-            if begun and aside(folder).exists():  # the finished one that waits is worth more
-                shutil.rmtree(folder)
-            else:
-                set_aside(folder)
-        folder.mkdir(exist_ok=True)
-        with atomic_writer(folder / PLAN) as out:
-            out.write(wanted)
-    for leftover in folder.glob(".*.partial-*"):
+        place = staging if folder.exists() and any(folder.iterdir()) else folder
+        if place == folder or (staging / MARK).exists() or _other_plan(staging, wanted):
+            discard(staging, folder)
+    place.mkdir(exist_ok=True)
+    (place / MANIFEST).unlink(missing_ok=True)  # killed before the swap
+    for leftover in place.glob(".*.partial-*"):
         leftover.unlink()
+    if not (place / PLAN).exists():
+        with atomic_writer(place / PLAN) as out:
+            out.write(wanted)
+    return place
+
+
+def _other_plan(folder: Path, wanted: bytes) -> bool:
+    """Whether what was begun in ``folder`` cannot be gone on with."""
+    try:
+        return bool(orjson.loads((folder / PLAN).read_bytes()) != orjson.loads(wanted))
+    except (OSError, ValueError):
+        return True
 
 
 def write_part(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from splade_bridge.encoding.choices import Cluster, EncodeChoices
 from splade_bridge.encoding.shards import Shard
 from splade_bridge.errors import UsageError, require
 from splade_bridge.files.lines import STDIO
+from splade_bridge.files.locks import scratch_folder
 from splade_bridge.files.outputs import MANIFEST, PLAN, check_output
 from splade_bridge.text.corpora import Corpus, CorpusOptions, Role, Text, corpus_files
 
@@ -215,9 +215,8 @@ def encoded(
     from splade_bridge.encoding.runner import encode_to_store
     from splade_bridge.text.corpora import read_texts
 
-    near.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="splade-bridge-", dir=near) as scratch:
-        vectors = Path(scratch) / "vectors"
+    with scratch_folder(near) as scratch:
+        vectors = scratch / "vectors"
         texts = read_texts(source, role_of(side))
         encoder = load_encoder(model, side)
         with progress_bar(shown=None if progress else False) as bar:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +15,7 @@ from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.encoding.parts import CorpusEnd, PartStore, chained
 from splade_bridge.encoding.shards import Shard
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
+from splade_bridge.files.filesystem import link_or_copy
 from splade_bridge.files.outputs import MANIFEST, PLAN
 from splade_bridge.files.typed import Where, as_table, checked, json_file, typed
 from splade_bridge.files.writing import atomic_writer, sha256_file, staged_folder
@@ -47,7 +46,7 @@ def merge_shards(folders: Sequence[Path], out: Path, *, overwrite: bool = False)
                         f"--shard {shard.shard} again",
                         str(shard.folder),
                     )
-                _link(shard.folder / file.path, staging / file.path)
+                link_or_copy(shard.folder / file.path, staging / file.path)
         store = PartStore(staging, Vocabulary.load(shards[0].folder / VOCABULARY))
         _check_chain(store, plan["part_rows"], end, out)
         with atomic_writer(staging / PLAN) as stream:
@@ -131,11 +130,3 @@ def _check_chain(store: PartStore, part_rows: int, end: CorpusEnd, out: Path) ->
         before, texts = chained(before, note.digest), texts + note.texts
     if CorpusEnd(len(store.notes), texts, before) != end:
         raise MismatchError(f"{out}: parts of {texts:,} texts, but the corpus has {end.texts:,}")
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without links
-        with open(source, "rb") as stream, atomic_writer(target) as copy:
-            shutil.copyfileobj(stream, copy)

@@ -36,6 +36,7 @@ from splade_bridge.encoding.parts import (
 from splade_bridge.encoding.passages import LongOptions, PartEncoder
 from splade_bridge.encoding.shards import Shard
 from splade_bridge.errors import BadInputError, Interrupted
+from splade_bridge.files.outputs import real_place
 from splade_bridge.text.corpora import Text
 
 log = logging.getLogger(__name__)
@@ -162,9 +163,11 @@ def fill_store(
         plan[CORPUS_FILES] = files_content(files)
     if shard is not None:
         plan["shard"] = str(shard)
-    kept = 0
+    kept, place = 0, out
     try:
         with unfinished_store(out, plan, overwrite=overwrite, inputs=files) as folder:
+            if folder != real_place(out):  # it replaces another one
+                place = folder
             store = PartStore(folder, found.vocabulary)
             if store.notes:
                 log.info("%s: going on with %d texts done", out, store.texts)
@@ -180,7 +183,7 @@ def fill_store(
                 kept = store.texts
             manifest = store.complete(found.encoding, {"corpus": corpus}, end, shard)
     except KeyboardInterrupt:
-        what = f"{kept:,} texts are kept in {out}, and the same command goes on from there"
+        what = f"{kept:,} texts are kept in {place}, and the same command goes on from there"
         raise Interrupted(f"interrupted; {what if kept else 'nothing was written'}") from None
     report(manifest)
     return manifest

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import logging
 import struct
-import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -45,6 +44,7 @@ from splade_bridge.engines.lucene_index import (
     Statistics,
 )
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
+from splade_bridge.files.locks import scratch_folder
 from splade_bridge.files.writing import atomic_writer, staged_folder
 from splade_bridge.text.corpora import Text
 
@@ -178,9 +178,8 @@ def build_bm25(
     asked = None if queries is None else list(queries)
     with (
         staged_folder(out, overwrite=overwrite) as folder,
-        tempfile.TemporaryDirectory(prefix="splade-bridge-", dir=folder.parent) as temporary,
+        scratch_folder(folder.parent) as scratch,
     ):
-        scratch = Path(temporary)
         vocabulary = Vocabulary(observed=True)
         statistics = TermStatistics()
         held: list[Statistics] = []

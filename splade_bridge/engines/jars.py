@@ -15,7 +15,6 @@ import importlib.util
 import logging
 import os
 import re
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from splade_bridge.engines.lucene_version import (
     parse_version,
 )
 from splade_bridge.errors import ExternalProgramError, MissingToolError, UsageError, install
+from splade_bridge.files.locks import scratch_folder
 from splade_bridge.files.writing import asset, sha256_file
 
 log = logging.getLogger(__name__)
@@ -283,8 +283,8 @@ def fetch(version: Version) -> Lucene:
     size = 0
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".splade-bridge-", dir=root) as scratch:
-            project = MavenContext(repo_cache=Path(scratch)).project
+        with scratch_folder(root) as scratch:
+            project = MavenContext(repo_cache=scratch).project
             came = {}
             for place, checksum in places.items():
                 artifact = place.parents[1].name

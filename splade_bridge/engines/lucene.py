@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -46,6 +45,7 @@ from splade_bridge.engines.lucene_index import LuceneIndex, Query, Statistics
 from splade_bridge.engines.lucene_options import LuceneOptions
 from splade_bridge.engines.process import LentPaths
 from splade_bridge.errors import ExternalProgramError, UsageError, install
+from splade_bridge.files.locks import scratch_folder
 from splade_bridge.files.writing import asset
 from splade_bridge.formats.base import ImpactSource, refuse_empty
 from splade_bridge.formats.jsonvector import JsonVectorWriter
@@ -213,15 +213,15 @@ def _index_with_anserini(
     with white space, or of over 255 characters, does not survive it.
     """
     with (
-        tempfile.TemporaryDirectory(prefix="splade-bridge-", dir=folder.parent) as scratch,
+        scratch_folder(folder.parent) as scratch,
         LentPaths() as paths,
     ):
-        writer = JsonVectorWriter(Path(scratch), DOCS_PER_FILE, compress=False)
+        writer = JsonVectorWriter(scratch, DOCS_PER_FILE, compress=False)
         writer.write(source.batches(), source.vocabulary)
         refuse_empty(source.counts, source.path)
         command = java_command(
             "io.anserini.index.IndexCollection",
-            "-collection", "JsonVectorCollection", "-input", Path(scratch), "-index", folder,
+            "-collection", "JsonVectorCollection", "-input", scratch, "-index", folder,
             "-generator", "DefaultLuceneDocumentGenerator", "-threads", str(threads),
             "-impact", "-pretokenized", "-optimize",
             "-memoryBuffer", str(heap // MEGABYTE // 2),

@@ -7,7 +7,6 @@ because PISA cuts it at the first colon.
 from __future__ import annotations
 
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import numpy as np
 from splade_bridge.engines.base import ReadBack
 from splade_bridge.engines.pisa_worker import EXTRA_FOR_TIES, Answer
 from splade_bridge.errors import ExternalProgramError, MissingToolError
+from splade_bridge.files.locks import scratch_folder
 from splade_bridge.formats.pisa import BASENAME, DOC_NAMES, RAW_FILES
 
 PROGRAMS = ("create_wand_data", "compress_inverted_index", "evaluate_queries")
@@ -43,14 +43,14 @@ def reorder(programs: Path, folder: Path) -> None:
 
     Answers name documents by their old numbers, because the names move with them.
     """
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        new, names = Path(scratch) / BASENAME, Path(scratch) / DOC_NAMES
+    with scratch_folder(folder) as scratch:
+        new, names = scratch / BASENAME, scratch / DOC_NAMES
         _run(
             programs / REORDER, "--bp", "-c", str(folder / BASENAME), "-o", str(new),
             "--documents", str(folder / DOC_NAMES), "--reordered-documents", str(names),
         )  # fmt: skip
         for file in (*RAW_FILES, DOC_NAMES):
-            (Path(scratch) / file).replace(folder / file)
+            (scratch / file).replace(folder / file)
 
 
 def build(programs: Path, folder: Path, encoding: str, block_size: int) -> None:
@@ -128,15 +128,16 @@ def _evaluate(
     threads: int,
 ) -> dict[int, Answer]:
     index, wand = files
-    with tempfile.NamedTemporaryFile("w", suffix=".queries") as file:
-        for number, query in queries.items():
-            terms = " ".join(f"{i} " * weight for i, weight in query.items())
-            file.write(f"{number}:{' '.join(terms.split())}\n")
-        file.flush()
+    with scratch_folder() as scratch:
+        asked = scratch / "queries"
+        with open(asked, "w") as file:
+            for number, query in queries.items():
+                terms = " ".join(f"{i} " * weight for i, weight in query.items())
+                file.write(f"{number}:{' '.join(terms.split())}\n")
         output = _run(
             programs / "evaluate_queries",
             "-e", encoding, "-i", str(index), "-w", str(wand), "-a", algorithm, "-k", str(depth),
-            "-s", "quantized", "--weighted", "--tokenizer", "whitespace", "-q", file.name,
+            "-s", "quantized", "--weighted", "--tokenizer", "whitespace", "-q", str(asked),
             "--documents", str(folder / DOC_NAMES), "-j", str(threads),
         )  # fmt: skip
     rows: dict[int, list[tuple[int, int]]] = {number: [] for number in queries}

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import gzip
 import hashlib
 import os
-import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,16 +16,28 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
-from splade_bridge.errors import BadInputError, ExternalProgramError, MissingToolError, UsageError
+from splade_bridge.errors import BadInputError, ExternalProgramError, MissingToolError
+from splade_bridge.files.filesystem import sync_file
 from splade_bridge.files.lines import STDIO
+from splade_bridge.files.locks import folder_lock, new_partial, remove_partials
 from splade_bridge.files.outputs import (
     MANIFEST,
     MARK,
+    UNFINISHED,
     bring_back,
     check_output,
+    discard,
+    is_stream,
+    is_unfinished,
+    lock_of,
     mark,
+    open_descriptor,
+    real_place,
     remove_aside,
     set_aside,
+    staging_of,
+    swap_in,
+    throw_away,
 )
 
 
@@ -36,7 +46,9 @@ def atomic_writer(path: Path, level: int = 6) -> Iterator[BinaryIO]:
     """A stream whose bytes become ``path`` only when the block ends well; ``-`` is stdout.
 
     Compresses by suffix, reproducibly (no time stamp in gzip headers). The content is synced
-    before it is renamed.
+    before it is renamed. A link is followed, and stays. What is a stream itself (see
+    :func:`.outputs.is_stream`) is written into. What killed processes left of the same file is
+    removed.
 
     Raises:
         ExternalProgramError: the disk is full or the place cannot be written.
@@ -45,31 +57,52 @@ def atomic_writer(path: Path, level: int = 6) -> Iterator[BinaryIO]:
         yield cast(BinaryIO, sys.stdout.buffer)
         sys.stdout.buffer.flush()
         return
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    partial: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as raw:
-            with contextlib.ExitStack() as stack:
-                stream: BinaryIO = raw
-                if path.suffix.lower() == ".gz":
-                    stream = cast(
-                        BinaryIO,
-                        stack.enter_context(gzip.GzipFile("", "wb", level, raw, mtime=0)),
-                    )
-                elif path.suffix.lower() == ".zst":
-                    compressor = zstandard.ZstdCompressor(level=3)
-                    stream = cast(
-                        BinaryIO, stack.enter_context(compressor.stream_writer(raw, closefd=False))
-                    )
-                yield stream
+        with contextlib.ExitStack() as stack:
+            if is_stream(path):
+                raw = stack.enter_context(_opened_stream(path))
+                yield from _compressing(raw, path, level)
+                raw.flush()
+                return
+            place = real_place(path)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            remove_partials(place)
+            handle, partial = new_partial(place)
+            raw = stack.enter_context(open(handle, "wb"))
+            yield from _compressing(raw, path, level)
             raw.flush()
-            os.fsync(raw.fileno())
-        partial.replace(path)
+            sync_file(raw.fileno())
+            partial.replace(place)  # still locked: nobody takes it for a killed one's
+            partial = None
     except OSError as error:
         raise write_error(error, path) from error
     finally:
-        with contextlib.suppress(OSError):  # where it could not be made, the error above says why
-            partial.unlink(missing_ok=True)
+        if partial is not None:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+
+
+def _compressing(raw: BinaryIO, path: Path, level: int) -> Iterator[BinaryIO]:
+    """``raw``, or what compresses into it by the suffix of ``path``; ended after the yield."""
+    if path.suffix.lower() == ".gz":
+        with gzip.GzipFile("", "wb", level, raw, mtime=0) as stream:
+            yield cast(BinaryIO, stream)
+    elif path.suffix.lower() == ".zst":
+        with zstandard.ZstdCompressor(level=3).stream_writer(raw, closefd=False) as compressed:
+            yield cast(BinaryIO, compressed)
+    else:
+        yield raw
+
+
+def _opened_stream(path: Path) -> BinaryIO:
+    """Opened for writing where it stands, and not truncated, as ``>>`` had it opened."""
+    number = open_descriptor(path)
+    if number is None:
+        return open(os.open(path, os.O_WRONLY | os.O_CLOEXEC), "wb")
+    if number == 1:
+        sys.stdout.flush()
+    return open(os.dup(number), "wb")
 
 
 @contextlib.contextmanager
@@ -86,47 +119,61 @@ def staged_folder(out: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) ->
     """
     inputs = list(inputs)
     check_output(out, overwrite=overwrite, inputs=inputs)
-    out = out.resolve()  # "." has no name that a neighbour could be given
-    staging = out.with_name(f".{out.name}.partial")
+    out = real_place(out)  # "." has no name that a neighbour could be given
+    staging = staging_of(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with folder_lock(staging.with_name(f".{out.name}.lock"), out):
+        with folder_lock(lock_of(out), out):
             bring_back(out)
             check_output(out, overwrite=overwrite, inputs=inputs)
-            if staging.exists():
-                shutil.rmtree(staging)
+            discard(staging, out)
             try:
                 staging.mkdir()
                 mark(staging)
                 yield staging
                 if (staging / MANIFEST).exists():
                     (staging / MARK).unlink()
-                set_aside(out)
-                staging.replace(out)
-                sync_folder(out.parent)
-                remove_aside(out)
+                swap_in(staging, out)
             finally:
-                if staging.exists():
-                    shutil.rmtree(staging)
+                throw_away(staging, out)
     except OSError as error:
         raise write_error(error, out) from error
 
 
 @contextlib.contextmanager
-def folder_lock(lock: Path, out: Path) -> Iterator[None]:
-    """Hold ``lock`` so that no second process writes ``out``; the lock dies with the process."""
-    with open(lock, "wb") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Its last holder removes the file; opened before that, it locks nothing.
-            if os.fstat(handle.fileno()).st_nlink == 0:
-                raise BlockingIOError
-        except BlockingIOError:
-            raise UsageError(f"{out}: another process is writing it now") from None
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
+def filled_folder(out: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) -> Iterator[None]:
+    """``out`` as a new folder that is filled in its place: what is put in names its own path.
+
+    The old one waits beside it, and is back if the block ends with an error or after a kill; what
+    was made until then is removed.
+
+    Raises:
+        UsageError, ExternalProgramError: see :func:`staged_folder`.
+    """
+    inputs = list(inputs)
+    check_output(out, overwrite=overwrite, inputs=inputs)
+    out = real_place(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with folder_lock(lock_of(out), out):
+            bring_back(out)
+            check_output(out, overwrite=overwrite, inputs=inputs)
+            if is_unfinished(out):
+                throw_away(out)
+            set_aside(out)
+            try:
+                out.mkdir()
+                mark(out)
+                (out / UNFINISHED).touch()
+                yield
+                (out / UNFINISHED).unlink()
+            except BaseException:
+                throw_away(out)
+                bring_back(out)
+                raise
+            remove_aside(out)
+    except OSError as error:
+        raise write_error(error, out) from error
 
 
 def asset(name: str) -> Path:
@@ -149,15 +196,6 @@ def sha256_file(path: Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def sync_folder(path: Path) -> None:
-    """Make renames in ``path`` last."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def write_error(error: OSError, path: Path) -> ExternalProgramError:

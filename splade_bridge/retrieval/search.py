@@ -15,6 +15,7 @@ from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.engines.base import Searcher
 from splade_bridge.engines.registry import open_index
 from splade_bridge.errors import ExternalProgramError, MismatchError, UsageError
+from splade_bridge.files.outputs import check_apart
 from splade_bridge.files.writing import atomic_writer
 from splade_bridge.formats.forward import ForwardStore
 from splade_bridge.formats.queries import Queries
@@ -145,6 +146,7 @@ def search_to_run(
     """
     if exact_run is not None and check_against is not None:
         raise UsageError("--exact-run and --check-against: one of them")
+    check_apart(path for path in (out, latencies) if path is not None)
     total_ns, results, without, answered = 0, 0, [], 0
     share = KeptShare({min(KEPT_AT, options.k), options.k})
     with contextlib.ExitStack() as stack:

@@ -19,7 +19,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from splade_bridge.errors import BadInputError, UsageError, require
+from splade_bridge.files.locks import scratch_folder
 from splade_bridge.files.typed import Where, json_file, typed
 from splade_bridge.files.writing import staged_folder
 from splade_bridge.text.corpora import corpus_files, read_texts
@@ -151,9 +151,9 @@ def read_training_data(options: DataOptions) -> TrainingData:
 
     check_options(options)
     if options.cache is None:
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch_folder() as folder:
             counts = DataCounts()
-            blocks = list(_blocks(options, Path(folder), counts))
+            blocks = list(_blocks(options, folder, counts))
         dataset = datasets.Dataset(pa.Table.from_batches(blocks))
     else:
         path, counts = _cached(options, options.cache)

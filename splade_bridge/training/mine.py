@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,7 +26,8 @@ from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.engines.base import BuildOptions, Searcher
 from splade_bridge.engines.registry import EngineName, engine, open_index
 from splade_bridge.errors import BadInputError, UsageError
-from splade_bridge.files.outputs import MANIFEST, check_output
+from splade_bridge.files.locks import scratch_folder
+from splade_bridge.files.outputs import check_companion, check_output, companion, is_stream
 from splade_bridge.files.writing import atomic_writer, sha256_file
 from splade_bridge.formats.detect import open_source
 from splade_bridge.formats.queries import Queries, read_queries
@@ -201,6 +201,7 @@ def _check(options: MineOptions) -> None:
     if options.margin is not None and options.margin <= 0:
         raise UsageError(f"--margin {options.margin}: must be above 0, usually 0.95")
     check_output(options.out, overwrite=options.overwrite, kind="file")
+    check_companion(options.out)
     if options.run is None and options.model is not None:
         model_folder(options.model, "--model")  # before anything that takes time
 
@@ -235,17 +236,11 @@ def _rankings(
 ) -> Iterator[Ranking]:
     if options.run:
         return _of_run(options, positives)
-    temporary = Path(
-        stack.enter_context(tempfile.TemporaryDirectory(dir=_existing(options.out.parent)))
-    )
+    near = None if is_stream(options.out) else options.out.parent
+    temporary = stack.enter_context(scratch_folder(near))
     queries = _encoded_queries(options, positives, temporary)
     searcher = stack.enter_context(open_index(_index(options, temporary)))
     return _of_index(options, positives, queries, searcher)
-
-
-def _existing(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _of_run(options: MineOptions, positives: dict[str, list[str]]) -> Iterator[Ranking]:
@@ -347,7 +342,7 @@ def _index(options: MineOptions, temporary: Path) -> Path:
 
 
 def _write_manifest(options: MineOptions, summary: MineSummary) -> None:
-    if str(options.out) == "-":
+    if is_stream(options.out):
         return
     told = {
         "kind": "hard-negatives",
@@ -356,6 +351,5 @@ def _write_manifest(options: MineOptions, summary: MineSummary) -> None:
         "sha256": sha256_file(options.out),
         "tools": base_tools(),
     }
-    place = options.out.with_name(f"{options.out.name}.{MANIFEST}")
-    with atomic_writer(place) as out:
+    with atomic_writer(companion(options.out)) as out:
         out.write(orjson.dumps(told, default=str, option=orjson.OPT_INDENT_2) + b"\n")

@@ -27,8 +27,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from splade_bridge.errors import BadInputError, UsageError
-from splade_bridge.files.outputs import check_output, discard, mark
-from splade_bridge.files.writing import folder_lock, staged_folder
+from splade_bridge.files.locks import folder_lock
+from splade_bridge.files.outputs import check_output, discard, mark, throw_away
+from splade_bridge.files.writing import staged_folder
 from splade_bridge.training.arguments import common_arguments
 from splade_bridge.training.checkpoints import checkpoints, remove_unfinished, step_of
 from splade_bridge.training.hub import model_folder
@@ -131,10 +132,10 @@ def train_mlm(options: MlmOptions, say: Callable[[str], None] = log.info) -> Mlm
         with staged_folder(options.out, overwrite=options.overwrite) as folder:
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
-            shutil.copy(work / LOG_FILE, folder / LOG_FILE)
+            shutil.copyfile(work / LOG_FILE, folder / LOG_FILE)
             told = {"options": _recorded(options), "summary": _without_history(summary)}
             (folder / SUMMARY).write_text(json.dumps(told, indent=2) + "\n", "utf-8")
-        shutil.rmtree(work)
+        throw_away(work, options.out)
     return summary
 
 
@@ -177,7 +178,7 @@ def _open_work(work: Path, options: MlmOptions) -> None:
                 f"{work}: holds a training with other options; go on with those ({held}), choose "
                 "another output, or throw it away with --overwrite"
             )
-        discard(work)
+        discard(work, options.out)
     work.mkdir()
     mark(work)
     held.write_text(plan, "utf-8")

@@ -8,8 +8,6 @@ where the lines hold texts, as a list. The work is done in parts, each of which 
 from __future__ import annotations
 
 import logging
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -22,8 +20,17 @@ import orjson
 
 from splade_bridge.data.manifest import base_tools
 from splade_bridge.errors import BadInputError, MismatchError, UsageError, require
-from splade_bridge.files.outputs import MANIFEST, check_output, discard, mark
-from splade_bridge.files.writing import atomic_writer, folder_lock, sha256_file
+from splade_bridge.files.locks import folder_lock, scratch_folder
+from splade_bridge.files.outputs import (
+    check_companion,
+    check_output,
+    companion,
+    discard,
+    is_stream,
+    mark,
+    throw_away,
+)
+from splade_bridge.files.writing import atomic_writer, sha256_file
 from splade_bridge.retrieval.runs import read_run
 from splade_bridge.text.corpora import Text, read_texts
 from splade_bridge.training.groups import Group, json_groups
@@ -127,7 +134,7 @@ def score(options: ScoreOptions) -> ScoreSummary:
     with ExitStack() as stack:
         stack.enter_context(folder_lock(parts.with_name(f".{parts.name}.lock"), options.out))
         _prepare(parts, options)
-        work = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.out.parent)))
+        work = stack.enter_context(scratch_folder(options.out.parent))
         texts = _Texts(options, work)
         scorer: Scorer | None = None
         done = []
@@ -149,7 +156,7 @@ def score(options: ScoreOptions) -> ScoreSummary:
             raise BadInputError("holds no queries", str(options.pairs))
         _join(done, options, summary)
         _write_manifest(options, summary)
-        shutil.rmtree(parts)
+        throw_away(parts, options.out)
     return summary
 
 
@@ -163,7 +170,10 @@ def _check(options: ScoreOptions) -> None:
         raise UsageError("--batch-size and --part-queries must be 1 or more")
     if options.allow_missing and options.teacher != "run":
         raise UsageError("--allow-missing is for --teacher run: a model scores every pair")
+    if is_stream(options.out):
+        raise UsageError(f"{options.out}: the parts of the work lie beside it: name a file")
     check_output(options.out, overwrite=options.overwrite, kind="file")
+    check_companion(options.out)
     if options.model is not None:
         model_folder(options.model, "--model")  # before the hours that the rest may take
 
@@ -187,7 +197,7 @@ def _prepare(parts: Path, options: ScoreOptions) -> None:
                 f"{parts}: holds parts of a job with other options or other pairs; pass --overwrite"
                 " to begin again"
             )
-        discard(parts)
+        discard(parts, options.out)
     parts.mkdir(parents=True)
     mark(parts)
     with atomic_writer(parts / PLAN) as out:
@@ -270,14 +280,14 @@ def _join(parts: Sequence[Path], options: ScoreOptions, summary: ScoreSummary) -
         for key in missing[: SHOWN - len(summary.missing_examples)]:
             summary.missing_examples.append(f"{record['query_id']} {key}")
     if summary.missing and not options.allow_missing:
-        shutil.rmtree(parts[0].parent)
+        throw_away(parts[0].parent, options.out)
         raise MismatchError(
             f"{options.run}: lacks {summary.missing:,} of {summary.missing + summary.pairs:,} "
             f"pairs of {options.pairs}, as {', '.join(summary.missing_examples)}; search deeper, "
             "or pass --allow-missing, which leaves them without a score"
         )
     if not summary.pairs:
-        shutil.rmtree(parts[0].parent)
+        throw_away(parts[0].parent, options.out)
         raise BadInputError("not one pair got a score", str(options.pairs))
     with atomic_writer(options.out) as out:
         for line in _lines(parts):
@@ -300,7 +310,7 @@ def _write_manifest(options: ScoreOptions, summary: ScoreSummary) -> None:
         "sha256": sha256_file(options.out),
         "tools": base_tools(),
     }
-    with atomic_writer(options.out.with_name(f"{options.out.name}.{MANIFEST}")) as out:
+    with atomic_writer(companion(options.out)) as out:
         out.write(orjson.dumps(told, default=str, option=orjson.OPT_INDENT_2) + b"\n")
 
 

@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from splade_bridge.errors import Interrupted, UsageError
-from splade_bridge.files.outputs import MARK, check_output, discard, mark
-from splade_bridge.files.writing import folder_lock, staged_folder
+from splade_bridge.files.locks import folder_lock
+from splade_bridge.files.outputs import MARK, check_output, discard, mark, throw_away
+from splade_bridge.files.writing import staged_folder
 from splade_bridge.training.arguments import common_arguments
 from splade_bridge.training.checkpoints import checkpoints, remove_unfinished, step_of
 from splade_bridge.training.ready import check_ready
@@ -357,7 +358,7 @@ def _open_work(work: Path, recipe: Recipe, *, overwrite: bool) -> None:
             remove_unfinished(work)
             return
     if work.exists():
-        discard(work)
+        discard(work, work.with_suffix(""))
     work.mkdir()
     mark(work)
     file.write_text(to_toml(recipe), "utf-8")
@@ -373,9 +374,11 @@ def _finish(recipe: Recipe, work: Path, out: Path, ended: _Ended, *, overwrite: 
             _save(ended.last, ended.model, recipe, folder / LAST)
         (folder / RECIPE_FILE).write_text(to_toml(recipe), "utf-8")
         (folder / "README.md").write_text(_card(recipe, ended), "utf-8")
-        shutil.copy(work / LOG_FILE, folder)
-        shutil.copytree(work / TENSORBOARD, folder / TENSORBOARD)
-    shutil.rmtree(work)
+        shutil.copyfile(work / LOG_FILE, folder / LOG_FILE)  # with no modes to set
+        for file in (f for f in (work / TENSORBOARD).rglob("*") if f.is_file()):
+            (place := folder / file.relative_to(work)).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, place)
+    throw_away(work, out)
 
 
 def _save(checkpoint: Path, trained: SparseEncoder, recipe: Recipe, folder: Path) -> None:
@@ -396,7 +399,8 @@ def _save(checkpoint: Path, trained: SparseEncoder, recipe: Recipe, folder: Path
         model.to(getattr(torch, recipe.model.save_dtype))
         model.save_pretrained(str(folder), create_model_card=False)
     for weights in folder.rglob("*.safetensors"):
-        weights.chmod(0o644)  # safetensors writes for the owner alone
+        with contextlib.suppress(OSError):  # where files have no modes
+            weights.chmod(0o644)  # safetensors writes for the owner alone
 
 
 def _card(recipe: Recipe, ended: _Ended) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from splade_bridge.engines.exact import ExactEngine
 from splade_bridge.errors import BadInputError
 from splade_bridge.evaluation.evaluate import evaluate
 from splade_bridge.evaluation.qrels import Qrels, read_qrels
+from splade_bridge.files.locks import scratch_folder
 from splade_bridge.formats.base import BatchSource
 from splade_bridge.text.corpora import read_texts
 from splade_bridge.training.model import transformers_of
@@ -125,8 +125,8 @@ class RetrievalEvaluator(BaseEvaluator):  # type: ignore[misc]
         if not figures["document_terms"] or not figures["query_terms"]:
             log.warning("at step %d no text has a term any more", steps)
             return dict.fromkeys(MEASURES, 0.0) | figures
-        with tempfile.TemporaryDirectory() as folder:
-            index = Path(folder) / "index"
+        with scratch_folder() as folder:
+            index = folder / "index"
             engine = ExactEngine()
             manifest = engine.build(BatchSource(Path("validation"), documents, vocabulary), index)
             with engine.open(index, manifest) as searcher:
