@@ -39,12 +39,19 @@ def check_inputs(out: Path, inputs: Iterable[Path]) -> None:
         return
     place = out.resolve()
     for path in inputs:
-        if path == STDIO or not path.exists():
+        if path == STDIO or not _is_there(path):
             continue
         for spot in (path.resolve(), path.absolute().parent.resolve() / path.name):  # a link, too
             if spot.is_relative_to(place):
                 what = "is read, too" if spot == place else f"contains {path}, which is read"
                 raise UsageError(f"{out}: {what}; name another output")
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long, no permission: whoever reads it says so
+        return False
 
 
 def check_output(
