@@ -119,7 +119,12 @@ def test_a_folder_of_files_is_read_in_the_order_of_names(tmp_path: Path) -> None
     (tmp_path / "a.tsv").write_bytes(b"x\ttwo")
     (tmp_path / "c.parquet.md").write_bytes(b"not a text")
     pq.write_table(pa.table({"id": ["y"], "text": ["three"]}), tmp_path / "c.parquet")
-    assert read(tmp_path) == [("x", "two"), ("1", "one"), ("y", "three")]
+    texts = [("x", "two"), ("1", "one"), ("y", "three")]
+    with pytest.raises(BadInputError, match=r"not texts .*: c\.parquet\.md\. .*--skip-others"):
+        read(tmp_path)
+    assert read(tmp_path, skip_others=True) == texts
+    (tmp_path / "c.parquet.md").unlink()
+    assert read(tmp_path) == texts
 
 
 def test_stdin_is_json_lines(monkeypatch: pytest.MonkeyPatch) -> None:

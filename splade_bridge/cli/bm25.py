@@ -18,6 +18,7 @@ from splade_bridge.cli.options import (
     Memory,
     Overwrite,
     RemoveQuery,
+    SkipOthers,
     TextField,
     Threads,
     TitleField,
@@ -57,6 +58,7 @@ def command(
     id_field: IdField = None,
     text_field: TextField = None,
     title_field: TitleField = "title",
+    skip_others: SkipOthers = False,
     threads: Threads = 1,
     memory: Memory = "2G",
     overwrite: Overwrite = False,
@@ -74,7 +76,7 @@ def command(
     from splade_bridge.text.corpora import CorpusOptions, read_texts
 
     check_output(output, overwrite=overwrite)
-    fields = CorpusOptions(id_field, text_field, title_field)
+    fields = CorpusOptions(id_field, text_field, title_field, skip_others)
     summary = build_bm25(
         read_texts(corpus, "documents", fields),
         None if queries is None else read_texts(queries, "queries", fields),

@@ -16,6 +16,7 @@ from splade_bridge.cli.options import (
     Model,
     Overwrite,
     Side,
+    SkipOthers,
     TextField,
     TitleField,
     output_flag,
@@ -148,6 +149,7 @@ def command(
     id_field: IdField = None,
     text_field: TextField = None,
     title_field: TitleField = "title",
+    skip_others: SkipOthers = False,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
@@ -182,7 +184,7 @@ def command(
         cluster=cluster,
         cluster_address=cluster_address,
         workers=workers,
-        fields=CorpusOptions(id_field, text_field, title_field),
+        fields=CorpusOptions(id_field, text_field, title_field, skip_others),
         overwrite=overwrite,
         progress=True,
     )

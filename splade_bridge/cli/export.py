@@ -19,6 +19,7 @@ from splade_bridge.cli.options import (
     Model,
     Overwrite,
     Side,
+    SkipOthers,
     output_flag,
 )
 from splade_bridge.cli.telling import note, print_json, watching
@@ -48,6 +49,7 @@ def command(
     side: Side = "document",
     source_format: From = None,
     quantize: QuantizeFlags = QuantizeFlags(),
+    skip_others: SkipOthers = False,
     docs_per_file: Annotated[
         int, typer.Option("--docs-per-file", min=1, help="Documents a jsonvector part.")
     ] = 100_000,
@@ -77,9 +79,17 @@ def command(
         vectors = Path(source)
         if model is not None:
             from splade_bridge.encoding.encode_corpus import encoded
+            from splade_bridge.text.corpora import CorpusOptions
 
             vectors = stack.enter_context(
-                encoded(source, model, side=side, near=output.parent, progress=True)
+                encoded(
+                    source,
+                    model,
+                    side=side,
+                    near=output.parent,
+                    fields=CorpusOptions(skip_others=skip_others),
+                    progress=True,
+                )
             )
         manifest = export_path(
             vectors,
@@ -87,6 +97,7 @@ def command(
             options,
             source_format=source_format,
             quantize=quantize.options,
+            skip_others=skip_others and model is None,
             with_contents=with_contents,
             overwrite=overwrite,
             watch=watching("exporting"),

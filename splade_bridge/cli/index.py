@@ -16,6 +16,7 @@ from splade_bridge.cli.options import (
     Json,
     Memory,
     Overwrite,
+    SkipOthers,
     Threads,
     output_flag,
 )
@@ -31,6 +32,7 @@ def command(
     engine: Engine,
     source_format: From = None,
     quantize: QuantizeFlags = QuantizeFlags(),
+    skip_others: SkipOthers = False,
     threads: Threads = 1,
     memory: Memory = "2G",
     overwrite: Overwrite = False,
@@ -54,6 +56,7 @@ def command(
         engine_options=engine_options,
         source_format=source_format,
         quantize=quantize.options,
+        skip_others=skip_others,
         options=BuildOptions(threads, size_in_bytes(memory)),
         overwrite=overwrite,
         watch=watching(f"indexing with {engine}"),

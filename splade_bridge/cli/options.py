@@ -58,6 +58,15 @@ From = Annotated[
 ]
 Engine = Annotated[EngineName, typer.Option("--engine", "-e", help="Engine of the index.")]
 
+SkipOthers = Annotated[
+    bool,
+    typer.Option(
+        "--skip-others",
+        help="Leave out files of a folder that hold nothing of what is read; else they are an "
+        "error.",
+    ),
+]
+
 Scale = Annotated[
     float | None,
     typer.Option(

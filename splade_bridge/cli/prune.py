@@ -16,6 +16,7 @@ from splade_bridge.cli.options import (
     Memory,
     Overwrite,
     Scale,
+    SkipOthers,
     output_flag,
 )
 from splade_bridge.cli.telling import note, print_json, watching
@@ -66,6 +67,7 @@ def command(
     ] = 1,
     source_format: From = None,
     scale: Scale = None,
+    skip_others: SkipOthers = False,
     gzip: Gzip = False,
     memory: Memory = "2G",
     overwrite: Overwrite = False,
@@ -97,6 +99,7 @@ def command(
         side=side,
         source_format=source_format,
         quantize=quantize_options(scale),
+        skip_others=skip_others,
         gzip=gzip,
         overwrite=overwrite,
         watch=watching("pruning"),

@@ -60,7 +60,7 @@ def check(spec: Spec) -> Checked:
             _check_queries(variant)
         except SpladeBridgeError as error:
             _name(error, spec, variant)
-    return Checked(read_qrels(spec.qrels), algorithms)
+    return Checked(read_qrels(spec.qrels, pipe=False), algorithms)
 
 
 def _check_documents(variant: Variant, spec: Spec) -> None:

@@ -22,6 +22,7 @@ import orjson
 
 from splade_bridge import __version__
 from splade_bridge.errors import BadInputError
+from splade_bridge.files.inputs import all_files
 from splade_bridge.files.outputs import MANIFEST
 from splade_bridge.files.typed import Where, checked, json_file, typed
 from splade_bridge.files.writing import atomic_writer, sha256_file
@@ -151,7 +152,7 @@ class Hashes:
             return self._of_file(path)
         if (path / MANIFEST).is_file():
             return self._of_file(path / MANIFEST)
-        files = sorted(p for p in path.rglob("*") if p.is_file())
+        files = all_files(path)  # what links lead to, too, as they are read
         return digest([[p.relative_to(path).as_posix(), self._of_file(p)] for p in files])
 
     def _of_file(self, path: Path) -> str:

@@ -96,7 +96,8 @@ def encode_corpus(
         check_output(out, overwrite=overwrite)
     role = role_of(choices.side)
     source = Corpus(name, role, fields) if isinstance(corpus, str) else corpus
-    files = corpus_files(name, role) if isinstance(corpus, str) else []
+    skip = fields.skip_others
+    files = corpus_files(name, role, skip_others=skip) if isinstance(corpus, str) else []
 
     require("encode", "encoding")
     from splade_bridge.encoding.progress import known_count, progress_bar
@@ -107,7 +108,7 @@ def encode_corpus(
     texts = not_empty(source if cluster else iter(source), name)
     with contextlib.ExitStack() as stack:
         runner = stack.enter_context(_runner(spec, cluster, cluster_address, workers))
-        count = known_count(corpus, role) if isinstance(corpus, str) else None
+        count = known_count(corpus, role, skip_others=skip) if isinstance(corpus, str) else None
         bar = progress_bar(count, lambda: runner.stats, shown=None if progress else False)
         manifest = fill_store(
             runner,
@@ -196,7 +197,13 @@ def _runner(
 
 @contextlib.contextmanager
 def encoded(
-    source: str, model: str, *, side: Side = "document", near: Path, progress: bool = False
+    source: str,
+    model: str,
+    *,
+    side: Side = "document",
+    near: Path,
+    fields: CorpusOptions = CorpusOptions(),
+    progress: bool = False,
 ) -> Iterator[Path]:
     """A vector store of the texts of ``source``, which is gone when the context ends.
 
@@ -204,6 +211,7 @@ def encoded(
         source: what :func:`splade_bridge.text.corpora.read_texts` reads.
         model: checkpoint, a folder or a hub name.
         near: folder that it lies in meanwhile; it is made where it is missing.
+        fields: see :func:`encode_corpus`.
         progress: show a bar on stderr, if that is a terminal.
 
     Raises:
@@ -217,7 +225,7 @@ def encoded(
 
     with scratch_folder(near) as scratch:
         vectors = scratch / "vectors"
-        texts = read_texts(source, role_of(side))
+        texts = read_texts(source, role_of(side), fields)
         encoder = load_encoder(model, side)
         with progress_bar(shown=None if progress else False) as bar:
             encode_to_store(texts, encoder, vectors, corpus=source, progress=bar)

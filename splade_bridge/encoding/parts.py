@@ -22,6 +22,7 @@ from splade_bridge.data.manifest import EncodingInfo, Manifest
 from splade_bridge.data.store import SHARD, VectorStoreWriter, read_note
 from splade_bridge.encoding.shards import Shard
 from splade_bridge.errors import BadInputError
+from splade_bridge.files.inputs import check_file
 from splade_bridge.files.typed import Where, typed
 from splade_bridge.text.corpora import Text
 
@@ -197,7 +198,7 @@ def chained(before: str, digest: str) -> str:
 
 
 def files_content(files: Sequence[Path]) -> dict[str, str]:
-    """Sizes of corpus files and a digest of their first and last MiB, by name.
+    """Sizes of corpus files and a digest of their first and last MiB, by name below their folder.
 
     This is cheap, and notices a file that grew, shrank or was replaced before a text of it is
     encoded; a change in its middle is noticed by the parts themselves.
@@ -206,9 +207,10 @@ def files_content(files: Sequence[Path]) -> dict[str, str]:
         BadInputError: a file cannot be read.
     """
     found = {}
+    place = os.path.commonpath([file.parent for file in files])
     for file in files:
+        size = check_file(file).st_size
         try:
-            size = file.stat().st_size
             digest = hashlib.blake2b(digest_size=8)
             with open(file, "rb") as stream:
                 digest.update(stream.read(ENDS))
@@ -217,5 +219,5 @@ def files_content(files: Sequence[Path]) -> dict[str, str]:
                     digest.update(stream.read(ENDS))
         except OSError as error:
             raise BadInputError(f"cannot be read ({error.strerror})", str(file)) from error
-        found[file.name] = f"{size} bytes, {digest.hexdigest()}"
+        found[file.relative_to(place).as_posix()] = f"{size} bytes, {digest.hexdigest()}"
     return found

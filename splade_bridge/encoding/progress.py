@@ -28,7 +28,7 @@ from splade_bridge.files.lines import numbered_lines, plain_suffix
 from splade_bridge.text.corpora import Role, corpus_files
 
 
-def known_count(source: str, role: Role) -> int | None:
+def known_count(source: str, role: Role, *, skip_others: bool = False) -> int | None:
     """Texts of ``source``: lines of its files, rows of Parquet, or what ir_datasets tells of it.
 
     None for stdin, for a source that cannot be read (which says so later), and where no bar would
@@ -37,7 +37,7 @@ def known_count(source: str, role: Role) -> int | None:
     if not sys.stderr.isatty():
         return None
     try:
-        files = corpus_files(source, role)
+        files = corpus_files(source, role, skip_others=skip_others)
         return sum(map(_texts_of, files)) if files else _texts_of_data_set(source, role)
     except (SpladeBridgeError, OSError, ValueError):
         return None

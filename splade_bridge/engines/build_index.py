@@ -25,6 +25,7 @@ def build_index(
     engine_options: Any = None,
     source_format: SourceFormat | None = None,
     quantize: QuantizeOptions | None = None,
+    skip_others: bool = False,
     options: BuildOptions = BuildOptions(),
     overwrite: bool = False,
     watch: Watch | None = None,
@@ -32,7 +33,8 @@ def build_index(
     """Index ``source`` in a new folder ``out``, and check that it holds all of it.
 
     Args:
-        source, source_format, quantize: see :func:`splade_bridge.formats.detect.open_source`.
+        source, source_format, quantize, skip_others: see
+            :func:`splade_bridge.formats.detect.open_source`.
         engine_options: an instance of the engine's own options; None for the defaults.
         watch: wraps the stream of batches, with their number if known, for a progress bar.
 
@@ -50,6 +52,7 @@ def build_index(
         quantize=quantize,
         memory=options.memory,
         temporary=out.parent if out.parent.exists() else None,
+        skip_others=skip_others,
     )
     builder = engine_of(engine, engine_options)
     manifest = builder.build(watched(impacts, watch), out, options, overwrite=overwrite)

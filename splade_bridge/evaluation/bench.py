@@ -22,7 +22,7 @@ from splade_bridge.engines.auto import FILE_NAME
 from splade_bridge.engines.base import AUTO, Searcher
 from splade_bridge.errors import UsageError, require
 from splade_bridge.formats.queries import Queries
-from splade_bridge.retrieval.encode_queries import encode_queries
+from splade_bridge.retrieval.encode_queries import QueryEncoder, query_texts
 from splade_bridge.retrieval.two_step import TwoStepSearcher
 
 ALL = "all"
@@ -302,10 +302,9 @@ def time_encoding(
     """
     require("encode", "encoding queries")
     from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
-    from splade_bridge.text.corpora import read_texts
 
-    queries = encode_queries(source, model, quantize, max_length)
-    texts = list(read_texts(source, "queries"))
+    texts = query_texts(source)
+    queries = QueryEncoder(model, quantize, max_length)(texts, Path(source))
     encoder = load_encoder(model, "query", EncodeOptions(max_length=max_length, threads=1))
     for text in texts[:WARM_TEXTS]:
         list(encoder.encode([text]))

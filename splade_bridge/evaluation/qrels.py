@@ -9,11 +9,17 @@ from splade_bridge.files.lines import columns
 
 Qrels = dict[str, dict[str, int]]
 
+LAYOUTS = {4: (0, 2, 3), 3: (0, 1, 2)}
+"""Columns that hold query, document and grade, by how many there are."""
+
 BEIR_HEADER = ["query-id", "corpus-id", "score"]
 
 
-def read_qrels(path: Path) -> Qrels:
+def read_qrels(path: Path, *, pipe: bool = True) -> Qrels:
     """Grades by query and document.
+
+    Args:
+        pipe: take a pipe too; not where the file is read again, for its hash or in another run.
 
     Raises:
         BadInputError: a line with another number of columns, a grade that is not an integer, or
@@ -21,7 +27,7 @@ def read_qrels(path: Path) -> Qrels:
     """
     qrels: Qrels = {}
     wanted = "'query 0 doc grade' (TREC) or 'query doc grade' (BEIR)"
-    for found, _, place in columns(path, {4: (0, 2, 3), 3: (0, 1, 2)}, wanted):
+    for found, _, place in columns(path, LAYOUTS, wanted, pipe=pipe):
         if found == BEIR_HEADER:
             continue
         query_id, doc_id, grade = found

@@ -18,9 +18,15 @@ import orjson
 import zstandard
 
 from splade_bridge.errors import BadInputError
+from splade_bridge.files.inputs import steady
 
 COMPRESSED = (".gz", ".zst")
 STDIO = Path("-")
+MARK = b"\xef\xbb\xbf"
+"""A byte order mark, which is no part of a text."""
+
+_read_stdin: object = None
+"""The stdin that was read already."""
 
 
 def plain_suffix(path: Path) -> str:
@@ -32,17 +38,22 @@ def plain_suffix(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def open_reader(path: Path) -> Iterator[BinaryIO]:
+def open_reader(path: Path, *, pipe: bool = False) -> Iterator[BinaryIO]:
     """The bytes of ``path``, decompressed by its suffix; ``-`` is stdin.
 
+    Args:
+        pipe: take a pipe too; whoever asks for that opens it once and reads all of it.
+
     Raises:
-        BadInputError: the file cannot be opened, or its compressed stream is damaged or cut.
+        BadInputError: the file cannot be opened, or its compressed stream is damaged or cut; it is
+            no regular file; it changed before it was read to its end; or stdin was read before.
     """
     with contextlib.ExitStack() as stack:
         try:
             if path == STDIO:
-                stream = cast(BinaryIO, sys.stdin.buffer)
+                stream = _stdin()
             else:
+                stack.enter_context(steady(path, pipe=pipe))
                 stream = stack.enter_context(open(path, "rb"))
         except OSError as error:
             raise BadInputError(f"cannot be read ({error.strerror})", str(path)) from error
@@ -56,6 +67,17 @@ def open_reader(path: Path) -> Iterator[BinaryIO]:
             raise BadInputError(
                 f"the compressed file is cut off or damaged ({error})", str(path)
             ) from error
+
+
+def _stdin() -> BinaryIO:
+    """Stdin, once."""
+    global _read_stdin
+    if sys.stdin is None:
+        raise BadInputError("is closed: give it something to read, or use a file", "stdin")
+    if _read_stdin is sys.stdin:
+        raise BadInputError("was read already, and cannot be read again: use a file", "stdin")
+    _read_stdin = sys.stdin
+    return cast(BinaryIO, sys.stdin.buffer)
 
 
 class _ZstdReader(io.RawIOBase):
@@ -87,25 +109,28 @@ class _ZstdReader(io.RawIOBase):
         return size
 
 
-def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Lines of ``path`` with their numbers from 1; a UTF-8 byte order mark is dropped."""
-    with open_reader(path) as stream:
+def numbered_lines(path: Path, *, pipe: bool = False) -> Iterator[tuple[int, bytes]]:
+    """Lines of ``path`` with their numbers from 1; a UTF-8 byte order mark is dropped.
+
+    Args:
+        pipe: see :func:`open_reader`.
+    """
+    with open_reader(path, pipe=pipe) as stream:
         for number, line in enumerate(stream, start=1):
-            if number == 1 and line.startswith(b"\xef\xbb\xbf"):
-                line = line[3:]
-            yield number, line
+            yield number, line.removeprefix(MARK) if number == 1 else line
 
 
-def text_lines(path: Path, *, empty: bool = False) -> Iterator[tuple[str, str]]:
+def text_lines(path: Path, *, empty: bool = False, pipe: bool = False) -> Iterator[tuple[str, str]]:
     """Lines without their ends, and where they stand (``file:line``).
 
     Args:
         empty: yield lines without a character, too.
+        pipe: see :func:`open_reader`.
 
     Raises:
         BadInputError: a line is not UTF-8.
     """
-    for number, line in numbered_lines(path):
+    for number, line in numbered_lines(path, pipe=pipe):
         place = f"{path}:{number}"
         try:
             text = line.decode().rstrip("\r\n")
@@ -116,13 +141,14 @@ def text_lines(path: Path, *, empty: bool = False) -> Iterator[tuple[str, str]]:
 
 
 def columns(
-    path: Path, layouts: Mapping[int, tuple[int, ...]], wanted: str
+    path: Path, layouts: Mapping[int, tuple[int, ...]], wanted: str, *, pipe: bool = False
 ) -> Iterator[tuple[list[str], int, str]]:
     """Lines of columns that white space divides; blank lines are passed over.
 
     Args:
         layouts: number of columns -> which of them are yielded.
         wanted: what a line must be, for the message.
+        pipe: see :func:`open_reader`.
 
     Yields:
         the columns, how many the line has, and its place.
@@ -130,7 +156,7 @@ def columns(
     Raises:
         BadInputError: a line is not UTF-8 or has another number of columns.
     """
-    for line, place in text_lines(path):
+    for line, place in text_lines(path, pipe=pipe):
         found = line.split()
         if len(found) in layouts:
             yield [found[i] for i in layouts[len(found)]], len(found), place

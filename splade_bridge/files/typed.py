@@ -19,6 +19,7 @@ from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin,
 import orjson
 
 from splade_bridge.errors import BadInputError
+from splade_bridge.files.inputs import check_file
 
 T = TypeVar("T")
 
@@ -74,8 +75,9 @@ def toml_file(path: Path, what: str = "TOML") -> dict[str, Any]:
         what: the file should be, for the message.
 
     Raises:
-        BadInputError: it cannot be read, or is not TOML.
+        BadInputError: it cannot be read, is no file but a pipe or a device, or is not TOML.
     """
+    check_file(path)
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:

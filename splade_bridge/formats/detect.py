@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
@@ -10,7 +11,9 @@ from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions, for_integers
 from splade_bridge.data.store import SHARD
 from splade_bridge.errors import BadInputError, UsageError
-from splade_bridge.files.lines import plain_suffix
+from splade_bridge.files.folders import members
+from splade_bridge.files.inputs import Stamp, changed, check_file, is_there, stamps
+from splade_bridge.files.lines import STDIO, plain_suffix
 from splade_bridge.files.outputs import MANIFEST
 from splade_bridge.formats.base import ImpactSource, StoreSource, clipped, export_manifest
 from splade_bridge.formats.choices import SourceFormat
@@ -32,6 +35,7 @@ def open_source(
     quantize: QuantizeOptions | None = None,
     memory: int = DEFAULT_MEMORY,
     temporary: Path | None = None,
+    skip_others: bool = False,
 ) -> ImpactSource:
     """The impacts at ``path``: a vector store, an export, a JsonVectorCollection, CIFF or forward.
 
@@ -41,14 +45,19 @@ def open_source(
             Integers can only be clipped.
         memory: budget in bytes where documents must be rebuilt from posting lists.
         temporary: folder for what does not fit into it.
+        skip_others: leave out what a folder holds beside vectors.
 
     Raises:
-        BadInputError: no such path, or it is none of these and ``source_format`` does not say.
+        BadInputError: no such path; a pipe or a device, since a source is looked at before it is
+            read; or it is none of these and ``source_format`` does not say.
         UsageError: ``source_format`` is not what the manifest says, or a scale or a rounding for
             integers.
     """
-    if not path.exists():
-        raise BadInputError("no such file or folder", str(path))
+    if not is_there(path):
+        hint = "; a source is read more than once, so stdin is none" if path == STDIO else ""
+        raise BadInputError(f"no such file or folder{hint}", str(path))
+    if not path.is_dir():
+        check_file(path)
     is_ours = (path / MANIFEST).is_file()
     manifest = Manifest.load(path) if is_ours else export_manifest(path)
     kind = manifest.kind if manifest else None
@@ -61,7 +70,7 @@ def open_source(
     if kind == "vectors":
         return StoreSource(path, quantize or QuantizeOptions())
     if kind == "jsonvector":
-        return JsonVectorSource(path, quantize, manifest)
+        return JsonVectorSource(path, quantize, manifest, skip_others=skip_others)
     if kind in ("ciff", "forward"):
         clipper = for_integers(quantize, path, manifest)
         if kind == "forward":
@@ -69,6 +78,39 @@ def open_source(
         return clipped(CiffSource(path, memory, manifest, temporary), clipper)
     hint = "; splade-bridge merge puts shards together" if kind == SHARD else ""
     raise BadInputError(f"this is {kind}, not a source of vectors{hint}", str(path))
+
+
+def path_opener(
+    path: Path,
+    *,
+    source_format: SourceFormat | None = None,
+    quantize: QuantizeOptions | None = None,
+    memory: int = DEFAULT_MEMORY,
+    temporary: Path | None = None,
+    skip_others: bool = False,
+) -> Callable[[], ImpactSource]:
+    """What opens the impacts at ``path`` anew for each pass, as :func:`open_source` does.
+
+    It raises BadInputError where a file is not what it was at the first time.
+    """
+    first: dict[Path, Stamp] = {}
+
+    def opened() -> ImpactSource:
+        source = open_source(
+            path,
+            source_format=source_format,
+            quantize=quantize,
+            memory=memory,
+            temporary=temporary,
+            skip_others=skip_others,
+        )
+        found = stamps(source.path)
+        if first and found != first:
+            raise changed(path)
+        first.update(found)
+        return source
+
+    return opened
 
 
 def _exported(path: Path, wanted: str | None) -> tuple[Path, SourceFormat]:
@@ -87,7 +129,7 @@ def _recognise(path: Path) -> SourceFormat:
     if path.is_dir():
         if is_forward(path):
             return "forward"
-        if any(plain_suffix(p) in JSON_SUFFIXES for p in path.rglob("*")):
+        if members(path, JSON_SUFFIXES).taken:
             return "jsonvector"
         raise BadInputError(
             f"no {MANIFEST} and no JSON files: neither a finished vector store nor a "

@@ -27,7 +27,7 @@ from splade_bridge.files.writing import atomic_writer, staged_folder
 from splade_bridge.formats.base import ImpactSource, Watch, refuse_empty, watched
 from splade_bridge.formats.choices import ExportFormat, SourceFormat
 from splade_bridge.formats.ciff import write_ciff
-from splade_bridge.formats.detect import JSONVECTOR_FOLDER, open_source
+from splade_bridge.formats.detect import JSONVECTOR_FOLDER, path_opener
 from splade_bridge.formats.forward import FORWARD_FOLDER, write_forward
 from splade_bridge.formats.jsonvector import JsonVectorWriter
 from splade_bridge.formats.queries import write_repeated_tokens
@@ -103,6 +103,7 @@ def export_path(
     *,
     source_format: SourceFormat | None = None,
     quantize: QuantizeOptions | None = None,
+    skip_others: bool = False,
     with_contents: str | None = None,
     overwrite: bool = False,
     watch: Watch | None = None,
@@ -110,7 +111,7 @@ def export_path(
     """Write the vectors at ``source`` for other tools; see :func:`export`.
 
     Args:
-        source, source_format, quantize: see :func:`.detect.open_source`.
+        source, source_format, quantize, skip_others: see :func:`.detect.open_source`.
         with_contents: the corpus that was encoded, for the ``contents`` field of jsonvector.
         watch: wraps the stream of batches of each pass, with their number if known, for a
             progress bar.
@@ -127,15 +128,16 @@ def export_path(
         def contents() -> Iterator[tuple[str, str]]:
             return ((text.id, text.text) for text in read_texts(corpus))
 
-    def opened() -> ImpactSource:
-        return watched(
-            open_source(
-                source, source_format=source_format, quantize=quantize, memory=options.memory
-            ),
-            watch,
-        )
-
-    return export(opened, out, options, contents=contents, overwrite=overwrite)
+    opened = path_opener(
+        source,
+        source_format=source_format,
+        quantize=quantize,
+        memory=options.memory,
+        skip_others=skip_others,
+    )
+    return export(
+        lambda: watched(opened(), watch), out, options, contents=contents, overwrite=overwrite
+    )
 
 
 def _write(

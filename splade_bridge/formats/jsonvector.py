@@ -1,8 +1,9 @@
 """Anserini's JsonVectorCollection: ``{"id": "d1", "contents": "", "vector": {"term": 12}}``.
 
 Read as Anserini reads it (one object a file, an array, several objects after one another, JSON
-lines; plain, gzip, and zstd too), but nothing is skipped: whatever Anserini would lose silently
-is an error that names file and line. Written as JSON lines in parts.
+lines; plain, gzip, and zstd too; all files of a folder, whatever their names), but nothing is
+skipped: whatever Anserini would lose silently is an error that names file and line. Written as JSON
+lines in parts.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import codecs
 import json
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -37,13 +38,9 @@ from splade_bridge.data.vectors import (
 )
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
-from splade_bridge.files.lines import (
-    json_lines,
-    numbered_lines,
-    open_reader,
-    plain_suffix,
-    unique_keys,
-)
+from splade_bridge.files.folders import members
+from splade_bridge.files.inputs import changed, check_file, stamps
+from splade_bridge.files.lines import json_lines, numbered_lines, open_reader, unique_keys
 from splade_bridge.files.writing import atomic_writer
 from splade_bridge.formats.base import ImpactSource
 from splade_bridge.text.corpora import ID_FIELDS, JSON_SUFFIXES
@@ -67,29 +64,41 @@ class VectorRecord(NamedTuple):
 
 
 class JsonVectorSource(ImpactSource):
-    """A JsonVectorCollection: a file, or a folder whose files are read in the order of their names.
+    """A JsonVectorCollection: a file, or the files of a folder, see :func:`vector_files`.
 
     Args:
         options: how to quantize; a scale is needed where the weights are not integers, and then
             applied to all of them. Without one the numbers are impacts, which may be clipped.
+        skip_others: leave out what a folder holds beside vectors.
 
     Raises:
+        BadInputError: when made, what :func:`vector_files` raises; when read, a broken record, or
+            a file or folder that is not what it was when the source was made.
         UsageError: options for weights, and these are impacts (when made, by the manifest; when
             read, by the numbers).
     """
 
     def __init__(
-        self, path: Path, options: QuantizeOptions | None = None, manifest: Manifest | None = None
+        self,
+        path: Path,
+        options: QuantizeOptions | None = None,
+        manifest: Manifest | None = None,
+        *,
+        skip_others: bool = False,
     ) -> None:
         super().__init__(path, Vocabulary(observed=True), manifest)
         made = for_numbers(options, path, manifest)
         self._quantizer = made if isinstance(made, Quantizer) else None
         self.clipper = None if isinstance(made, Quantizer) else made
+        self._files = vector_files(path, skip_others=skip_others)
+        self._stamps = stamps(path)
 
     def _read(self) -> Iterator[ImpactBatch]:
         builder = VectorBuilder(self.vocabulary, self._quantizer)
-        for _ in full_batches(read_vectors(self.path), builder, self.path):
+        for _ in full_batches(read_files(self._files), builder, self.path):
             yield builder.take()
+        if stamps(self.path) != self._stamps:  # between two files, too: one that came meanwhile
+            raise changed(self.path)
 
     @property
     def _quantized(self) -> QuantizationInfo | None:
@@ -218,26 +227,50 @@ class VectorBuilder:
         return self._ids, row_pointers(self._lengths), indices
 
 
+def vector_files(path: Path, *, skip_others: bool = False) -> list[Path]:
+    """The files of a JsonVectorCollection: ``path`` itself, or what is JSON below a folder.
+
+    They are those that Anserini takes, sub-folders, links and names of any kind included, in the
+    order of the names on the way to them. Anserini passes over the rest with a line in its log.
+
+    Args:
+        skip_others: leave out what is not JSON; it is named in a warning.
+
+    Raises:
+        BadInputError: no such file; a folder without JSON, or with files that are something else.
+    """
+    if not path.is_dir():
+        check_file(path)
+        return [path]
+    found = members(path, JSON_SUFFIXES)
+    if not found.taken:
+        raise BadInputError("no .json or .jsonl files in this folder", str(path))
+    return found.checked(path, "JSON", skip_others=skip_others)
+
+
 def read_vectors(path: Path) -> Iterator[VectorRecord]:
     """The records of a file or folder, in order.
+
+    Raises:
+        BadInputError: what :func:`vector_files` and :func:`read_files` raise.
+    """
+    return read_files(vector_files(path))
+
+
+def read_files(files: Sequence[Path]) -> Iterator[VectorRecord]:
+    """The records of ``files``, in order.
 
     Raises:
         BadInputError: anything that is not an object with an id and a vector of term: number; a
             term that stands twice in a vector; the message names file and line.
     """
-    files = [path]
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if plain_suffix(p) in JSON_SUFFIXES)
-        if not files:
-            raise BadInputError("no .json or .jsonl files in this folder", str(path))
     for file in files:
         read = _read_lines if _is_json_lines(file) else _read_objects
         yield from read(file)
 
 
 def _is_json_lines(path: Path) -> bool:
-    if plain_suffix(path) in (".jsonl", ".ndjson"):
-        return True
+    """Whether the first line is an object; the suffix says as little to Anserini."""
     for _, line in numbered_lines(path):
         if line.strip():
             try:

@@ -1,8 +1,8 @@
 """Queries as sparse vectors: what an index is searched with.
 
 Recognised: a vector store; TSV ``id<TAB>token token ...`` where a token of weight w stands w times
-(Anserini's topics); JSON lines ``{"id": ..., "vector": {"term": w}}``. Plain, gzip or zstd. All
-queries of a set are held in memory.
+(Anserini's topics); JSON lines ``{"id": ..., "vector": {"term": w}}``. Plain, gzip or zstd. ``-``
+and a pipe are TSV. All queries of a set are held in memory.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from splade_bridge.data.quantize import (
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, MismatchError
-from splade_bridge.files.lines import plain_suffix, text_lines
+from splade_bridge.files.inputs import check_file, is_pipe, is_there
+from splade_bridge.files.lines import STDIO, plain_suffix, text_lines
 from splade_bridge.files.outputs import MANIFEST
 from splade_bridge.formats.base import ImpactSource, StoreSource, export_manifest
 from splade_bridge.formats.jsonvector import VectorBuilder, VectorRecord, read_vectors
@@ -96,17 +97,20 @@ def read_queries(path: Path, quantize: QuantizeOptions | None = None) -> Queries
         BadInputError: not a set of pre-encoded queries, a broken line, or an id that comes twice.
         UsageError: a scale or a rounding for queries of integers.
     """
-    if not path.exists() and str(path) != "-":
+    stream = path == STDIO or is_pipe(path)
+    if not stream and not is_there(path):
         raise BadInputError("no such file or folder", str(path))
+    if not stream and not path.is_dir():
+        check_file(path)
     if path.is_dir() and (path / MANIFEST).exists():
         return all_of(StoreSource(path, quantize or QuantizeOptions()))
     suffix = plain_suffix(path)
     manifest = export_manifest(path)
     made: Quantizer | Clipper | None
-    if path.is_dir() or suffix in JSON_SUFFIXES:
+    if path.is_dir() or (suffix in JSON_SUFFIXES and not stream):
         made = for_numbers(quantize, path, manifest)
         records = read_vectors(path)
-    elif suffix in TSV_SUFFIXES or str(path) == "-":
+    elif stream or suffix in TSV_SUFFIXES:
         made = for_integers(quantize, path, manifest)
         records = _repeated_tokens(path)
     else:
@@ -143,7 +147,7 @@ def all_of(source: ImpactSource) -> Queries:
 
 
 def _repeated_tokens(path: Path) -> Iterator[VectorRecord]:
-    for line, place in text_lines(path):
+    for line, place in text_lines(path, pipe=True):
         query_id, tab, tokens = line.partition("\t")
         if not tab:
             raise BadInputError("no tab: a line must be id<TAB>token token ...", place)

@@ -19,7 +19,7 @@ from splade_bridge.evaluation.qrels import Qrels, read_qrels
 from splade_bridge.files.sizes import size_in_bytes
 from splade_bridge.formats.base import ImpactSource, StoreSource, clipped
 from splade_bridge.formats.choices import SourceFormat
-from splade_bridge.formats.detect import open_source
+from splade_bridge.formats.detect import path_opener
 from splade_bridge.formats.memory import Impacts, RecordSource, has_vector, vector_records
 from splade_bridge.formats.queries import Queries, all_of, read_queries
 from splade_bridge.retrieval.encode_queries import QueryEncoder, query_texts
@@ -85,12 +85,14 @@ def source_opener(
     temporary: Path | None = None,
     role: Role = "documents",
     once: bool = False,
+    skip_others: bool = False,
 ) -> Callable[[], ImpactSource]:
     """What opens vectors as impacts, as often as it is called.
 
     Args:
         given: a path, a :class:`VectorSet`, :class:`Impacts`, or vectors in memory.
         once: it will be called once only; else an iterator is read into a list.
+        skip_others: leave out what a folder holds beside vectors.
 
     Raises:
         UsageError: an unknown format, or one that is named for what is no path; options for
@@ -102,13 +104,13 @@ def source_opener(
         if not is_place(given):
             raise UsageError("from_ is for paths; vectors in memory need none")
     if is_place(given):
-        path = Path(given)
-        return lambda: open_source(
-            path,
+        return path_opener(
+            Path(given),
             source_format=cast(SourceFormat | None, source_format),
             quantize=quantize,
             memory=memory,
             temporary=temporary,
+            skip_others=skip_others,
         )
     if isinstance(given, VectorSet):
         return lambda: StoreSource(given, quantize or QuantizeOptions())

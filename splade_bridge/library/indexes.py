@@ -51,6 +51,7 @@ def index(
     scale: float | None = None,
     rounding: str | None = None,
     clip: int | None = None,
+    skip_others: bool = False,
     threads: int = 1,
     memory: int | str = DEFAULT_MEMORY,
     overwrite: bool = False,
@@ -72,6 +73,7 @@ def index(
             scale for them is refused.
         rounding: ``nearest`` (half to even; None) or ``down``.
         clip: cut impacts to this, and count it.
+        skip_others: leave out files of a folder that hold no vectors; else they are an error.
         threads: of an engine that can use several.
         memory: budget for sorting, in bytes or as ``"500M"``, ``"2G"``.
         overwrite: replace an artefact of ours at ``output``.
@@ -98,6 +100,7 @@ def index(
         memory=options.memory,
         temporary=out.parent if out.parent.exists() else None,
         once=True,
+        skip_others=skip_others,
     )
     return builder.build(opened(), out, options, overwrite=overwrite)
 

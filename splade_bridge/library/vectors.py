@@ -76,6 +76,7 @@ def encode(
     id_field: str | None = None,
     text_field: str | None = None,
     title_field: str = "title",
+    skip_others: bool = False,
     overwrite: bool = False,
 ) -> VectorSet:
     """Turn text into sparse float vectors.
@@ -102,6 +103,7 @@ def encode(
         threads: on a CPU; None leaves torch its own choice.
         part_rows: texts of a part of the store.
         id_field, text_field, title_field: of records, where they have not the usual names.
+        skip_others: leave out files of a folder that hold no texts; else they are an error.
         overwrite: replace a vector store at ``output``.
 
     Returns:
@@ -117,7 +119,7 @@ def encode(
     """
     if isinstance(batch_tokens, str) and batch_tokens != "auto":
         raise UsageError(f"batch_tokens is auto or a number of tokens, not {batch_tokens!r}")
-    fields = CorpusOptions(id_field, text_field, title_field)
+    fields = CorpusOptions(id_field, text_field, title_field, skip_others)
     choices = EncodeChoices(
         side=cast(Side, side),
         max_length=max_length,
@@ -184,6 +186,7 @@ def export(
     scale: float | None = None,
     rounding: str | None = None,
     clip: int | None = None,
+    skip_others: bool = False,
     docs_per_file: int = 100_000,
     gzip: bool = False,
     with_contents: Any = None,
@@ -199,7 +202,7 @@ def export(
         format: one or more of ``jsonvector`` (Anserini), ``ciff``, ``forward`` (for two-step
             search), ``topics`` (TSV of repeated tokens, for queries).
         from_: ``vectors``, ``jsonvector``, ``ciff`` or ``forward``, where a path is unclear.
-        scale, rounding, clip: see :func:`index`.
+        scale, rounding, clip, skip_others: see :func:`index`.
         docs_per_file: documents of a jsonvector part.
         gzip: compress what is written.
         with_contents: the texts that were encoded (as :func:`encode` takes them), for jsonvector's
@@ -224,6 +227,7 @@ def export(
         quantize=quantize_options(scale, rounding, clip),
         memory=budget,
         once=len(set(formats)) == 1,
+        skip_others=skip_others,
     )
     if with_contents is None or is_place(with_contents):
         texts = with_contents and Corpus(str(with_contents))
@@ -253,6 +257,7 @@ def prune(
     min_terms: int = 1,
     from_: str | None = None,
     scale: float | None = None,
+    skip_others: bool = False,
     gzip: bool = False,
     memory: int | str = DEFAULT_MEMORY,
     overwrite: bool = False,
@@ -272,6 +277,7 @@ def prune(
         min_terms: terms that every row keeps, its heaviest.
         from_: ``vectors``, ``jsonvector`` or ``ciff``, where a path is unclear.
         scale: for files with float weights.
+        skip_others: see :func:`index`.
         gzip: compress what is written.
         memory: budget for sorting, in bytes or as ``"2G"``.
         overwrite: replace an artefact of ours at ``output``.
@@ -305,7 +311,8 @@ def prune(
         if out is not None:
             prune_path(
                 path, out, policies, options, side=wanted,
-                source_format=cast(Any, from_), quantize=quantizing, gzip=gzip, overwrite=overwrite,
+                source_format=cast(Any, from_), quantize=quantizing, skip_others=skip_others,
+                gzip=gzip, overwrite=overwrite,
             )  # fmt: skip
             return _pruned_at(out)
         known = Manifest.load(path) if (path / MANIFEST).is_file() else None
@@ -331,6 +338,7 @@ def prune(
         quantize=None if isinstance(source, Impacts) else quantizing,
         memory=options.memory,
         role="queries" if wanted == "query" else "documents",
+        skip_others=skip_others,
     )
     pruned = PrunedSource(opened, policies, min_terms=min_terms, side=wanted, memory=options.memory)
     if out is None:

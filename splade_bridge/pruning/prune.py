@@ -15,7 +15,7 @@ from splade_bridge.files.outputs import MANIFEST, check_output
 from splade_bridge.formats.base import ImpactSource, watched
 from splade_bridge.formats.choices import SourceFormat
 from splade_bridge.formats.ciff import CiffSource
-from splade_bridge.formats.detect import open_source
+from splade_bridge.formats.detect import path_opener
 from splade_bridge.formats.export import ExportOptions, export
 from splade_bridge.formats.queries import read_queries
 from splade_bridge.pruning.policy import Policy, PruneOptions
@@ -35,6 +35,7 @@ def prune(
     side: Side | None = None,
     source_format: SourceFormat | None = None,
     quantize: QuantizeOptions | None = None,
+    skip_others: bool = False,
     gzip: bool = False,
     overwrite: bool = False,
     watch: Watch = lambda batches, _: batches,
@@ -50,6 +51,7 @@ def prune(
         side: None for what the source itself says; see :func:`side_of`.
         quantize: for files with float weights; of a vector store the scale that ``bytes`` counts
             with, which ``options`` must name, too.
+        skip_others: leave out what a folder of documents holds beside vectors.
         gzip: compress what an export holds.
         watch: wraps the stream of batches of each pass, with their number if known, for a
             progress bar.
@@ -76,7 +78,15 @@ def prune(
     if wanted == "query":
         opened, formats = _queries(source, known, quantize)
     else:
-        opened, formats = _documents(source, known, source_format, quantize, options, watch)
+        again = path_opener(
+            source,
+            source_format=source_format,
+            quantize=quantize,
+            memory=options.memory,
+            temporary=options.temporary,
+            skip_others=skip_others,
+        )
+        opened, formats = _documents(again, known, watch)
     pruned = PrunedSource(
         opened, policies, min_terms=options.min_terms, side=wanted, memory=options.memory,
         temporary=options.temporary,
@@ -144,24 +154,12 @@ def _queries(
 
 
 def _documents(
-    source: Path,
-    known: Manifest | None,
-    source_format: SourceFormat | None,
-    quantize: QuantizeOptions | None,
-    options: PruneOptions,
-    watch: Watch,
+    again: Callable[[], ImpactSource], known: Manifest | None, watch: Watch
 ) -> tuple[Callable[[], ImpactSource], tuple[str, ...]]:
     """What opens documents that are no vector store, and the formats that they have."""
 
     def opened() -> ImpactSource:
-        impacts = open_source(
-            source,
-            source_format=source_format,
-            quantize=quantize,
-            memory=options.memory,
-            temporary=options.temporary,
-        )
-        return watched(impacts, watch)
+        return watched(again(), watch)
 
     formats = tuple(known.options.get("formats", ())) if known else ()
     if not formats:

@@ -83,7 +83,7 @@ class DropTerms(Policy):
         name = str(value)
         if name.startswith("@"):
             return cls(name)
-        terms = {line for line, _ in text_lines(Path(name))}
+        terms = {line for line, _ in text_lines(Path(name), pipe=True)}
         if not terms:
             raise BadInputError("holds no terms: one a line is wanted", name)
         return cls(name, frozenset(terms))

@@ -39,7 +39,7 @@ def without_document(hits: Hits, doc_id: str, k: int) -> Hits:
 def read_run(path: Path) -> Run:
     """Scores by query and document of a TREC or MS MARCO run, in the file's order.
 
-    MS MARCO runs have no scores: rank r becomes -r.
+    A pipe will do: it is read once. MS MARCO runs have no scores: rank r becomes -r.
 
     Raises:
         BadInputError: a line with another number of columns, a score that is no number, or a
@@ -47,7 +47,7 @@ def read_run(path: Path) -> Run:
     """
     run: Run = {}
     wanted = "'qid Q0 docid rank score tag' (TREC) or 'qid docid rank' (MS MARCO)"
-    for (query_id, doc_id, value), width, place in columns(path, LAYOUTS, wanted):
+    for (query_id, doc_id, value), width, place in columns(path, LAYOUTS, wanted, pipe=True):
         try:
             score = float(value) if width == 6 else -float(int(value))
         except ValueError:

@@ -2,12 +2,13 @@
 
 Recognised: a BEIR folder (``corpus.jsonl``, ``queries.jsonl``), JSON lines, MS MARCO TSV
 (``id<TAB>text``), Parquet, and the id of an ir_datasets data set; files plain, ``.gz`` or ``.zst``,
-a folder of such files, ``-`` for JSON lines on stdin.
+a folder of such files with all below it, ``-`` for JSON lines on stdin.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -19,12 +20,19 @@ from splade_bridge.errors import (
     MissingToolError,
     install,
 )
-from splade_bridge.files.lines import STDIO, json_lines, plain_suffix, text_lines
+from splade_bridge.files.folders import Members, members
+from splade_bridge.files.inputs import WRITE_FIRST, changed, check_file, is_there, steady
+from splade_bridge.files.lines import COMPRESSED, STDIO, json_lines, plain_suffix, text_lines
+
+log = logging.getLogger(__name__)
 
 ID_FIELDS = ("id", "_id", "docid")
 TEXT_FIELDS = ("contents", "text")
 JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
 TSV_SUFFIXES = (".tsv", ".txt")
+TEXT_SUFFIXES = (*JSON_SUFFIXES, *TSV_SUFFIXES, ".parquet")
+QRELS = "qrels"
+"""The folder of judgements in a BEIR data set, which holds no texts."""
 
 Role = Literal["documents", "queries"]
 
@@ -39,11 +47,16 @@ class Text(NamedTuple):
 
 @dataclass(frozen=True)
 class CorpusOptions:
-    """Which fields hold what, where the file's own names are not the usual ones."""
+    """Which fields hold what, where the file's own names are not the usual ones.
+
+    Attributes:
+        skip_others: leave out files of a folder that hold no texts.
+    """
 
     id_field: str | None = None
     text_field: str | None = None
     title_field: str = "title"
+    skip_others: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,12 +81,13 @@ def read_texts(
     """All texts of ``source`` in their order.
 
     Raises:
-        BadInputError: the source is not there or not recognised; a record is not an object, has
-            no id or no text, or its id was there before. The message names file and line.
+        BadInputError: the source is not there or not recognised, or is a pipe; a folder holds
+            files that are no texts; a record is not an object, has no id or no text, or its id was
+            there before; a file changed meanwhile. The message names file and line.
         MissingToolError: an ir_datasets id without ir_datasets installed.
     """
     path = Path(source)
-    if path != STDIO and not path.exists():
+    if path != STDIO and not is_there(path):
         texts = _ir_datasets(source, role)
     else:
         texts = _files(path, role, options)
@@ -81,44 +95,75 @@ def read_texts(
 
 
 def _files(path: Path, role: Role, options: CorpusOptions) -> Iterator[Text]:
-    for file in _members(path, role):
+    found = _members(path, role)
+    files = found.checked(path, WANTED, skip_others=options.skip_others)
+    if path.is_dir():
+        _name_neighbours(path, files)
+    for file in files:
         suffix = plain_suffix(file)
-        if file == STDIO or suffix in JSON_SUFFIXES:
-            yield from _json_lines(file, options)
-        elif suffix in TSV_SUFFIXES:
+        if suffix in TSV_SUFFIXES:
             yield from _tsv(file)
         elif suffix == ".parquet":
             yield from _parquet(file, options)
-        else:
+        else:  # its suffix says so, or its content, or it is stdin
+            yield from _json_lines(file, options)
+    if path.is_dir() and _members(path, role) != found:
+        raise changed(path)
+
+
+WANTED = "texts (.jsonl, .json, .tsv, .txt, .parquet, each also with .gz or .zst)"
+
+
+def _members(path: Path, role: Role) -> Members:
+    """The files with the texts of ``path``.
+
+    They are ``path`` itself, what BEIR calls them in a folder, or all below it that are texts by
+    their suffix or JSON by their first byte, which are more than Anserini's JsonCollection takes.
+    """
+    if path == STDIO:
+        return Members([path], [])
+    if not path.is_dir():
+        check_file(path, remedy=f"{WRITE_FIRST}, or let - read JSON lines from stdin")
+        if plain_suffix(path) not in TEXT_SUFFIXES:
             raise BadInputError(
                 "not a known kind of text file: .jsonl, .json, .tsv, .txt, .parquet, each also "
                 "with .gz or .zst",
-                str(file),
+                str(path),
             )
-
-
-def _members(path: Path, role: Role) -> list[Path]:
-    if not path.is_dir():
-        return [path]
+        return Members([path], [])
     stem = "corpus" if role == "documents" else "queries"
-    for suffix in ("", ".gz", ".zst"):
+    for suffix in ("", *COMPRESSED):
         if (beir := path / f"{stem}.jsonl{suffix}").is_file():
-            return [beir]
-    known = (*JSON_SUFFIXES, *TSV_SUFFIXES, ".parquet")
-    found = sorted(p for p in path.iterdir() if p.is_file() and plain_suffix(p) in known)
-    if not found:
+            return Members([beir], [])
+    found = members(path, TEXT_SUFFIXES, without=QRELS)
+    if not found.taken:
         raise BadInputError("no text files in this folder", str(path))
     return found
 
 
-def corpus_files(source: str, role: Role = "documents") -> list[Path]:
+def _name_neighbours(folder: Path, files: Sequence[Path]) -> None:
+    """Warn of further files that look like the one that BEIR's names have chosen."""
+    if len(files) == 1 and (name := files[0].name).startswith(("corpus.jsonl", "queries.jsonl")):
+        stem = name.split(".")[0]
+        like = [p.name for p in sorted(folder.iterdir()) if p.name.startswith(stem)]
+        if others := [n for n in like if n != name]:
+            log.warning("%s: only %s is read, not %s", folder, name, ", ".join(others))
+
+
+def corpus_files(source: str, role: Role = "documents", *, skip_others: bool = False) -> list[Path]:
     """The files that hold the texts of ``source``: none for stdin and ir_datasets.
 
+    Args:
+        skip_others: leave out what a folder holds beside texts.
+
     Raises:
-        BadInputError: a folder without texts.
+        BadInputError: a folder without texts, or with files that are something else; a pipe.
     """
     path = Path(source)
-    return _members(path, role) if path != STDIO and path.exists() else []
+    if path == STDIO or not is_there(path):
+        return []
+    found = _members(path, role)
+    return found.taken if skip_others else found.checked(path, WANTED, skip_others=False)
 
 
 def _json_lines(path: Path, options: CorpusOptions) -> Iterator[Text]:
@@ -171,7 +216,7 @@ def _parquet(path: Path, options: CorpusOptions) -> Iterator[Text]:
 
     row = 0
     try:
-        with pq.ParquetFile(path) as file:
+        with steady(path), pq.ParquetFile(path) as file:
             names = set(file.schema_arrow.names)
             usual = (*ID_FIELDS, *TEXT_FIELDS)
             chosen = {options.id_field, options.text_field, options.title_field, *usual} & names

@@ -14,7 +14,9 @@ from splade_bridge.training.score_files import read_json_qrels, read_scores
 
 def any_qrels(path: Path) -> Qrels:
     """Judgements of TREC or BEIR, or naver's JSON ``{query: {document: grade}}``."""
-    return read_json_qrels(path) if plain_suffix(path) == ".json" else read_qrels(path)
+    if plain_suffix(path) == ".json":
+        return read_json_qrels(path)
+    return read_qrels(path, pipe=False)
 
 
 def candidates(path: Path) -> Iterator[Group]:

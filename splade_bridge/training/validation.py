@@ -57,7 +57,7 @@ def load_validation(options: ValidationOptions, seed: int) -> ValidationSet:
     Raises:
         BadInputError: no judged query has a text, or a relevant document is not in the corpus.
     """
-    qrels = read_qrels(options.qrels)
+    qrels = read_qrels(options.qrels, pipe=False)
     queries = {q.id: q.text for q in read_texts(options.queries, "queries") if q.id in qrels}
     queries = {q: text for q, text in queries.items() if any(g > 0 for g in qrels[q].values())}
     if not queries:
