@@ -17,6 +17,7 @@ from splade_bridge.cli.options import (
     Json,
     Memory,
     Model,
+    NoCheck,
     Overwrite,
     Side,
     output_flag,
@@ -62,6 +63,7 @@ def command(
         READS,
     ] = None,
     memory: Memory = "2G",
+    no_check: NoCheck = False,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:

@@ -14,6 +14,7 @@ from splade_bridge.cli.options import (
     Gzip,
     Json,
     Memory,
+    NoCheck,
     Overwrite,
     Scale,
     output_flag,
@@ -68,6 +69,7 @@ def command(
     scale: Scale = None,
     gzip: Gzip = False,
     memory: Memory = "2G",
+    no_check: NoCheck = False,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:

@@ -16,6 +16,7 @@ from splade_bridge.data.quantize import quantize_options as options_of
 from splade_bridge.data.vector_set import MEMORY, VectorSet
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.evaluation.qrels import Qrels, read_qrels
+from splade_bridge.files.checks import unchecked
 from splade_bridge.files.sizes import size_in_bytes
 from splade_bridge.formats.base import ImpactSource, StoreSource
 from splade_bridge.formats.choices import SourceFormat
@@ -83,12 +84,14 @@ def source_opener(
     temporary: Path | None = None,
     role: Role = "documents",
     once: bool = False,
+    no_check: bool = False,
 ) -> Callable[[], ImpactSource]:
     """What opens vectors as impacts, as often as it is called.
 
     Args:
         given: a path, a :class:`VectorSet`, :class:`Impacts`, or vectors in memory.
         once: it will be called once only; else an iterator is read into a list.
+        no_check: do not compare the files of a path with the hashes in its manifest.
 
     Raises:
         UsageError: an unknown format, or one that is named for what is no path.
@@ -100,13 +103,18 @@ def source_opener(
             raise UsageError("from_ is for paths; vectors in memory need none")
     if is_place(given):
         path = Path(given)
-        return lambda: open_source(
-            path,
-            source_format=cast(SourceFormat | None, source_format),
-            quantize=quantize,
-            memory=memory,
-            temporary=temporary,
-        )
+
+        def opened() -> ImpactSource:
+            with unchecked(no_check):
+                return open_source(
+                    path,
+                    source_format=cast(SourceFormat | None, source_format),
+                    quantize=quantize,
+                    memory=memory,
+                    temporary=temporary,
+                )
+
+        return opened
     if isinstance(given, VectorSet):
         return lambda: StoreSource(given, quantize or QuantizeOptions())
     if isinstance(given, Impacts):
