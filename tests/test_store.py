@@ -403,9 +403,14 @@ def test_a_short_part_in_the_middle_is_named_and_not_deleted(store: Path) -> Non
     assert (store / "part-00002.parquet").exists()
 
 
-def test_a_part_exchanged_for_one_of_the_same_size_is_noticed_by_the_counts(store: Path) -> None:
-    (store / "part-00007.parquet").write_bytes((store / "part-00000.parquet").read_bytes())
-    with pytest.raises(BadInputError, match=r"holds 61 rows .* its manifest says 53"):
+def test_a_part_that_is_added_is_named_and_counts_must_be_those_of_the_parts(store: Path) -> None:
+    part = store / "part-00007.parquet"
+    part.write_bytes((store / "part-00000.parquet").read_bytes())
+    with pytest.raises(BadInputError, match=r"part-00007\.parquet does not belong to it"):
+        VectorStore(store)
+    part.unlink()
+    _edit(store, b'"documents": 53', b'"documents": 61')
+    with pytest.raises(BadInputError, match=r"holds 53 rows .* its manifest says 61"):
         list(VectorStore(store).batches())
 
 

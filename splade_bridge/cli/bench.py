@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from splade_bridge.cli.groups import QuantizeFlags, QueryFlags
-from splade_bridge.cli.options import WRITES, Json, Overwrite, output_flag
+from splade_bridge.cli.options import WRITES, Json, NoCheck, Overwrite, output_flag
 from splade_bridge.cli.telling import note, print_json
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def command(
     ] = None,
     output: Annotated[Path | None, output_flag("Write the figures as CSV."), WRITES] = None,
     quantize: QuantizeFlags = QuantizeFlags(),
+    no_check: NoCheck = False,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:

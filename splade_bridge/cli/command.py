@@ -17,6 +17,7 @@ import typer
 from splade_bridge.cli.groups import Group
 from splade_bridge.cli.options import READS, WRITES, Use, Verbose
 from splade_bridge.errors import Interrupted
+from splade_bridge.files.checks import unchecked
 
 
 def complete(command: Callable[..., None]) -> Callable[..., None]:
@@ -56,7 +57,8 @@ def complete(command: Callable[..., None]) -> Callable[..., None]:
             _check_places(given, uses)
             for name, group in groups.items():
                 given[name] = group(**{f.name: given.pop(f.name) for f in fields(group)})
-            command(**given)
+            with unchecked(given.get("no_check", False)):
+                command(**given)
         except KeyboardInterrupt:
             raise Interrupted("interrupted; nothing half-written is left") from None
 
@@ -97,8 +99,13 @@ def log_to_stderr(*, verbose: bool) -> None:
         stream=sys.stderr,
         force=True,
     )
-    # The space that sorting takes is stated before it is taken, and what was fetched always.
-    for name in ("splade_bridge.data.invert", "splade_bridge.engines.jars"):
+    # The space that sorting takes is stated before it is taken; what was fetched, and that a long
+    # comparison of files goes on, always.
+    for name in (
+        "splade_bridge.data.invert",
+        "splade_bridge.engines.jars",
+        "splade_bridge.files.checks",
+    ):
         logging.getLogger(name).setLevel(logging.INFO)
     logging.addLevelName(logging.WARNING, "warning")
     logging.addLevelName(logging.INFO, "info")

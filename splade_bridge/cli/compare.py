@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from splade_bridge.cli.options import ADDS_TO, Json, output_flag
+from splade_bridge.cli.options import ADDS_TO, Json, NoCheck, output_flag
 from splade_bridge.cli.telling import note, print_json
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def command(
     drop_indexes: Annotated[
         bool, typer.Option("--drop-indexes", help="Delete the indexes at the end.")
     ] = False,
+    no_check: NoCheck = False,
     json: Json = False,
 ) -> None:
     """Compare variants: quality, latency and size, measured the same way for each.

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from splade_bridge.cli.groups import QuantizeFlags, QueryFlags
-from splade_bridge.cli.options import Json
+from splade_bridge.cli.options import Json, NoCheck
 from splade_bridge.cli.telling import print_json
 
 NAME = "explain"
@@ -20,6 +20,7 @@ def command(
     doc_id: Annotated[str, typer.Argument(help="Which document.")],
     asked: QueryFlags,
     quantize: QuantizeFlags = QuantizeFlags(),
+    no_check: NoCheck = False,
     json: Json = False,
 ) -> None:
     """Show what each term of a query adds to a document's score, as the engine has it."""

@@ -17,6 +17,7 @@ from splade_bridge.cli.options import (
     Json,
     Memory,
     Model,
+    NoCheck,
     Overwrite,
     Side,
     SkipOthers,
@@ -64,6 +65,7 @@ def command(
         READS,
     ] = None,
     memory: Memory = "2G",
+    no_check: NoCheck = False,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:

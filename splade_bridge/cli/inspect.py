@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.options import Json
+from splade_bridge.cli.options import Json, NoCheck
 from splade_bridge.cli.telling import print_json
 
 NAME = "inspect"
@@ -15,12 +15,13 @@ NAME = "inspect"
 
 def command(
     artefact: Annotated[Path, typer.Argument(help="A vector store, export or index.")],
+    no_check: NoCheck = False,
     json: Json = False,
 ) -> None:
     """Show what an artefact is and what it was made from, and check that its files are whole."""
     from splade_bridge.data.manifest import Manifest
 
-    manifest = Manifest.load_whole(artefact)
+    manifest = Manifest.load(artefact, anew=not no_check)
     if json:
         print_json(manifest)
         return

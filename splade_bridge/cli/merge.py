@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.options import WRITES, Json, Overwrite, output_flag
+from splade_bridge.cli.options import WRITES, Json, NoCheck, Overwrite, output_flag
 from splade_bridge.cli.telling import note, print_json
 
 NAME = "merge"
@@ -16,6 +16,7 @@ NAME = "merge"
 def command(
     shards: Annotated[list[Path], typer.Argument(help="All folders that encode --shard made.")],
     output: Annotated[Path, output_flag("Folder of the vector store."), WRITES],
+    no_check: NoCheck = False,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:

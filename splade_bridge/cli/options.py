@@ -43,6 +43,16 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace an output that is there, if it is ours.")
 ]
+NoCheck = Annotated[
+    bool,
+    typer.Option(
+        "--no-check", help="Do not compare files that are read with the hashes in their manifests."
+    ),
+]
+"""Of every command that opens an index, a vector store or an export; ``cli/command.py`` heeds it.
+
+The parameter is ``no_check``, and the command itself has nothing to do with it.
+"""
 Gzip = Annotated[bool, typer.Option("--gzip", help="Compress what is written.")]
 
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads to use.")]

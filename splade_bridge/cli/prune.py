@@ -14,6 +14,7 @@ from splade_bridge.cli.options import (
     Gzip,
     Json,
     Memory,
+    NoCheck,
     Overwrite,
     Scale,
     SkipOthers,
@@ -70,6 +71,7 @@ def command(
     skip_others: SkipOthers = False,
     gzip: Gzip = False,
     memory: Memory = "2G",
+    no_check: NoCheck = False,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:

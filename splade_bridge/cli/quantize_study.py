@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from splade_bridge.cli.options import QUERIES, WRITES, Hits, Json, Overwrite, output_flag
+from splade_bridge.cli.options import QUERIES, WRITES, Hits, Json, NoCheck, Overwrite, output_flag
 from splade_bridge.cli.telling import note, print_json, progress
 from splade_bridge.data.choices import Rounding
 
@@ -63,6 +63,7 @@ def command(
         float, typer.Option("--min-rbo", help="RBO that the recommendation must exceed.")
     ] = 0.99,
     output: Annotated[Path | None, output_flag("Report: .json or .csv."), WRITES] = None,
+    no_check: NoCheck = False,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:

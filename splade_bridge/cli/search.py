@@ -13,6 +13,7 @@ from splade_bridge.cli.options import (
     WRITES,
     Hits,
     Json,
+    NoCheck,
     Overwrite,
     RemoveQuery,
     Threads,
@@ -100,6 +101,7 @@ def command(
         WRITES,
     ] = None,
     quantize: QuantizeFlags = QuantizeFlags(),
+    no_check: NoCheck = False,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:

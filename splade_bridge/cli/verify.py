@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from splade_bridge.cli.groups import QuantizeFlags, QueryFlags
-from splade_bridge.cli.options import Hits, Json
+from splade_bridge.cli.options import Hits, Json, NoCheck
 from splade_bridge.cli.telling import note, print_json
 
 NAME = "verify"
@@ -20,6 +20,7 @@ def command(
     asked: QueryFlags,
     k: Hits = 1000,
     quantize: QuantizeFlags = QuantizeFlags(),
+    no_check: NoCheck = False,
     json: Json = False,
 ) -> None:
     """Search several indexes with the same queries and compare each with the first.

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +23,7 @@ from splade_bridge.data.choices import Side as Side
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, MismatchError
+from splade_bridge.files.checks import check_files
 from splade_bridge.files.outputs import MANIFEST, MARK
 from splade_bridge.files.typed import Where, as_table, checked, json_file, typed
 from splade_bridge.files.writing import atomic_writer, sha256_file
@@ -140,12 +143,16 @@ class Manifest:
         return complete
 
     @classmethod
-    def load(cls, folder: Path) -> Manifest:
-        """Read the manifest of ``folder`` and check that its files have their sizes.
+    def load(cls, folder: Path, *, anew: bool = False) -> Manifest:
+        """Read the manifest of ``folder`` and compare its files with it: see :mod:`.files.checks`.
+
+        Args:
+            anew: hash the files, whatever is remembered of them.
 
         Raises:
             BadInputError: no manifest (not an artefact, or a build that did not finish), a
-                damaged one, one of a newer format, or a file that is missing or of another size.
+                damaged one, one of a newer format; a file that is missing, was changed, or does
+                not belong there and would be read.
         """
         path = folder / MANIFEST
         if not folder.is_dir():
@@ -163,26 +170,31 @@ class Manifest:
                 f"format {version} is newer than this splade-bridge: upgrade", str(path)
             )
         manifest = typed(cls, raw, where)
-        for file in manifest.files:
-            there = folder / file.path
-            size = there.stat().st_size if there.is_file() else -1
-            if size != file.bytes:
-                what = "is missing" if size < 0 else f"has {size:,} bytes instead of {file.bytes:,}"
-                raise BadInputError(f"{file.path} {what}: make it again", str(folder))
+        check_files(folder, manifest.files, anew=anew)
+        _refuse_unlisted(folder, {file.path for file in manifest.files})
         return manifest
 
-    @classmethod
-    def load_whole(cls, folder: Path) -> Manifest:
-        """Read the manifest of ``folder`` and check all of its files against their hashes.
 
-        Raises:
-            BadInputError: see :meth:`load`; or a file was changed.
-        """
-        manifest = cls.load(folder)
-        for file in manifest.files:
-            if sha256_file(folder / file.path) != file.sha256:
-                raise BadInputError(f"{file.path} was changed after it was written", str(folder))
-        return manifest
+READ_UNASKED = re.compile(
+    r"part-\d+\.parquet|(jsonvector|forward)/.*|(index\.ciff|topics\.tsv)(\.gz)?"
+    r"|_[0-9a-z]+(_.*)?\..*|(pending_)?segments.*|(quantized|inv|fwd)\..*"
+)
+"""Files of a folder that are read without a manifest naming them: parts of a vector store, what an
+export holds, and the names that Lucene and PISA look for."""
+
+
+def _refuse_unlisted(folder: Path, listed: set[str]) -> None:
+    """Raise BadInputError for a file that would be read, and that is not the artefact's own."""
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            path = (Path(place) / name).relative_to(folder).as_posix()
+            if path not in listed and READ_UNASKED.fullmatch(path) and not name.startswith("."):
+                raise BadInputError(
+                    f"{path} does not belong to it, and would be read: take it away, or make "
+                    "the whole again",
+                    str(folder),
+                )
 
 
 def check_fit(documents: Manifest | None, queries: Manifest | None, place: str) -> None:

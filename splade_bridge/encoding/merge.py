@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.store import SHARD, VOCABULARY, part_files
+from splade_bridge.data.store import SHARD, VOCABULARY
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.encoding.parts import CorpusEnd, PartStore, chained
 from splade_bridge.encoding.shards import Shard
@@ -18,7 +18,7 @@ from splade_bridge.errors import BadInputError, MismatchError, UsageError
 from splade_bridge.files.filesystem import link_or_copy
 from splade_bridge.files.outputs import MANIFEST, PLAN
 from splade_bridge.files.typed import Where, as_table, checked, json_file, typed
-from splade_bridge.files.writing import atomic_writer, sha256_file, staged_folder
+from splade_bridge.files.writing import atomic_writer, staged_folder
 
 
 def merge_shards(folders: Sequence[Path], out: Path, *, overwrite: bool = False) -> Manifest:
@@ -40,12 +40,6 @@ def merge_shards(folders: Sequence[Path], out: Path, *, overwrite: bool = False)
             for file in shard.manifest.files:
                 if file.path == VOCABULARY:
                     continue
-                if sha256_file(shard.folder / file.path) != file.sha256:
-                    raise BadInputError(
-                        f"{file.path} was changed after it was written: encode "
-                        f"--shard {shard.shard} again",
-                        str(shard.folder),
-                    )
                 link_or_copy(shard.folder / file.path, staging / file.path)
         store = PartStore(staging, Vocabulary.load(shards[0].folder / VOCABULARY))
         _check_chain(store, plan["part_rows"], end, out)
@@ -83,9 +77,6 @@ class _Finished:
             where.fail(str(error))
         where = replace(where, file=str(folder / MANIFEST), at="options.corpus_end")
         self.end = typed(CorpusEnd, self.manifest.options.get("corpus_end"), where)
-        listed = {f.path for f in self.manifest.files}
-        if extra := {p.name for p in part_files(folder).values()} - listed:
-            raise BadInputError(f"{min(extra)} is not in its manifest", str(folder))
 
 
 def _agreed(shards: Sequence[_Finished]) -> tuple[dict[str, Any], CorpusEnd]:

@@ -85,7 +85,12 @@ class ExactSearcher(Searcher):
             for term, weight in zip(*queries.row(number), strict=True):
                 part = slice(int(self._indptr[term]), int(self._indptr[term + 1]))
                 scored += part.stop - part.start
-                scores[self._docs[part]] += self._impacts[part] * np.int64(weight)
+                try:
+                    scores[self._docs[part]] += self._impacts[part] * np.int64(weight)
+                except (IndexError, ValueError) as error:
+                    raise BadInputError(
+                        f"damaged ({error}): build it again", str(self.path)
+                    ) from error
             found = np.flatnonzero(scores)
             doc_ids, best = self._ids.rank(found, scores[found], k)
             yield Hits(query_id, doc_ids, best, time.perf_counter_ns() - started, scored)

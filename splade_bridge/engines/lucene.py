@@ -18,6 +18,7 @@ import numpy as np
 
 from splade_bridge.data.hits import Hits
 from splade_bridge.data.manifest import Manifest
+from splade_bridge.data.quantize import EXACT_SCORES_BELOW
 from splade_bridge.data.vectors import ImpactBatch, Int64Array
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.base import VOCABULARY, BuildOptions, Engine, ReadBack, Searcher
@@ -130,6 +131,7 @@ class LuceneEngine(Engine):
             return LuceneSearcher(path, manifest, Vocabulary.load(path / VOCABULARY), index)
         log.warning("%s: no manifest; its counts and the origin of its weights are unknown", path)
         try:
+            index.check()
             return LuceneSearcher(path, None, Vocabulary(index.terms(), observed=True), index)
         except BaseException:
             index.close()
@@ -154,9 +156,17 @@ class LuceneSearcher(Searcher):
                 yield Query(query_id, self._terms(term_ids.tolist()), weights)
 
         exhaustive = algorithm == "exhaustive"
+        told = self.manifest is not None  # by its largest impact, before the search
         for query_id, doc_ids, scores, nanoseconds in self._index.search(
             asked(), k, threads=threads, exhaustive=exhaustive
         ):
+            if not told and scores.size and scores[0] >= EXACT_SCORES_BELOW:
+                told = True
+                log.warning(
+                    "%s: query %s scores %d; from %d on Lucene's float32 rounds. A smaller "
+                    "--scale keeps scores exact",
+                    self.path, query_id, scores[0], EXACT_SCORES_BELOW,
+                )  # fmt: skip
             yield Hits(query_id, doc_ids, np.rint(scores).astype(np.int64), nanoseconds)
 
     def _terms(self, term_ids: Sequence[int]) -> list[bytes]:

@@ -17,13 +17,17 @@ from splade_bridge.data.vectors import Float32Array, Int64Array, row_pointers
 from splade_bridge.engines.jars import Lucene, lucene_for_reading
 from splade_bridge.engines.java_worker import Call, JavaWorker
 from splade_bridge.errors import BadInputError, ExternalProgramError, SpladeBridgeError
+from splade_bridge.files.checks import check_once
 
 SEARCH_HEAP = 1 << 30
 TERMS_A_REQUEST = 100_000
 MOST_AHEAD, BYTES_AHEAD, HIT_BYTES = 64, 2_000_000, 32
 """Queries that are on their way, and what their answers may take."""
 
-SEARCH, IMPACTS, TERMS, FREQUENCIES, STORED, STATISTICS = range(1, 7)
+SEARCH, IMPACTS, TERMS, FREQUENCIES, STORED, STATISTICS, CHECK = range(1, 8)
+
+DAMAGED = ("CorruptIndexException", "EOFException")
+"""What Lucene says of files that are not as it wrote them."""
 
 
 class Scoring(NamedTuple):
@@ -117,6 +121,8 @@ class LuceneIndex(Closing):
     def _refused(self, kind: str, message: str) -> SpladeBridgeError:
         if kind in ("IndexNotFoundException", "NoSuchFileException"):
             return BadInputError(f"not a Lucene index: {message}", str(self.path))
+        if kind in DAMAGED:
+            return BadInputError(f"damaged ({message}): make it again", str(self.path))
         return ExternalProgramError(f"lucene {self.path}: {kind}: {message}")
 
     def search(
@@ -183,6 +189,15 @@ class LuceneIndex(Closing):
     def statistics(self) -> Statistics:
         """What the index holds."""
         return Statistics.unpack(self._ask(STATISTICS, b""))
+
+    def check(self) -> None:
+        """Compare every file with Lucene's checksum of it, once: see :mod:`.files.checks`.
+
+        Raises:
+            BadInputError: one is damaged; Lucene's message names it.
+        """
+        files = [(p, "Lucene's checksum") for p in sorted(self.path.iterdir()) if p.is_file()]
+        check_once(files, lambda: self._ask(CHECK, b""))
 
     def _ask(self, method: int, content: bytes) -> bytes:
         with Call(self.worker()) as call:

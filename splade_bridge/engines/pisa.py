@@ -7,6 +7,7 @@ import logging
 import os
 import pickle
 import platform
+import signal
 import sys
 import threading
 from collections import deque
@@ -21,6 +22,7 @@ from splade_bridge.data.doc_ids import DocIds, DocIdWriter
 from splade_bridge.data.hits import Hits
 from splade_bridge.data.invert import Transposer
 from splade_bridge.data.manifest import Manifest
+from splade_bridge.data.quantize import EXACT_SCORES_BELOW
 from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines import pisa_programs, pisa_worker
@@ -35,7 +37,13 @@ from splade_bridge.engines.pisa_profile import (
 )
 from splade_bridge.engines.pisa_worker import Answer, library
 from splade_bridge.engines.process import LAST_LINES, EngineProcess, LentPaths
-from splade_bridge.errors import ExternalProgramError, MissingToolError, UsageError, install
+from splade_bridge.errors import (
+    BadInputError,
+    ExternalProgramError,
+    MissingToolError,
+    UsageError,
+    install,
+)
 from splade_bridge.files.writing import mapped
 from splade_bridge.formats.base import ImpactSource, refuse_empty
 from splade_bridge.formats.pisa import RAW_FILES, number_name, write_canonical
@@ -46,6 +54,8 @@ LISTS = "lists.npy"
 FREQUENCIES = "frequencies.npy"
 MOST_TERMS_AHEAD = 500
 """Some 12 kB as a pickle; pipes hold 16 kB (macOS) or more."""
+PATIENCE = 600
+"""Seconds that the answer to a query may take: on a damaged index it may never come."""
 
 
 class PisaEngine(Engine):
@@ -98,13 +108,22 @@ class PisaEngine(Engine):
     def _write(self, source: ImpactSource, folder: Path, options: BuildOptions) -> ReadBack:
         ids = DocIdWriter(folder)
         lengths = []
+        beyond = 0
         with Transposer(options.memory, folder.parent, source.expected_postings) as transposer:
             for batch in source.batches():
                 transposer.add(batch.indptr, batch.indices, batch.impacts)
                 ids.add(batch.ids)
                 lengths.append(batch.row_sums())
+                beyond += int((batch.impacts > EXACT_SCORES_BELOW).sum())
             ids.close()
             refuse_empty(source.counts, source.path)
+            if beyond:
+                raise BadInputError(
+                    f"{beyond:,} of {source.counts.postings:,} impacts are over 2^24, the largest "
+                    f"is {source.counts.max_impact:,}; PISA scores in float32, which holds whole "
+                    "numbers exactly up to 2^24: take a smaller --scale, or engine exact",
+                    str(source.path),
+                )
             width = len(source.vocabulary)
             used = write_canonical(folder, transposer, width, np.concatenate(lengths))
             document_frequencies = transposer.column_counts(width)[used]
@@ -226,7 +245,9 @@ class PisaSearcher(_PisaIndex):
         """Workers that nobody else asks meanwhile: two searches may run at once, half-read."""
         with self._lock:
             while len(self._idle) < count:
-                new = Worker(self.path, self.encoding, self.block_size, len(self.doc_ids))
+                new = Worker(
+                    self.path, self.encoding, self.block_size, len(self.doc_ids), PATIENCE
+                )
                 self._workers.append(new)
                 self._idle.append(new)
             taken = [self._idle.pop() for _ in range(count)]
@@ -330,19 +351,25 @@ class PisaProgramSearcher(_PisaIndex):
 class Worker(EngineProcess):
     """One process with one open index.
 
+    Args:
+        patience: most seconds of a request; 0 for any, as opening takes that builds the index.
+
     Raises:
         ExternalProgramError: from any method, when the process died; with the end of its log.
     """
 
-    def __init__(self, folder: Path, encoding: str, block_size: int, documents: int) -> None:
+    def __init__(
+        self, folder: Path, encoding: str, block_size: int, documents: int, patience: int = 0
+    ) -> None:
         self._folder = folder
+        self._patience = patience
         module = library()
         assert module is not None
 
         def line(requests: int, answers: int) -> list[str]:
             # -P: nothing that lies in the working directory, or beside the file, is imported.
             program = [sys.executable, "-P", pisa_worker.__file__]
-            return [*program, str(requests), str(answers), str(module)]
+            return [*program, str(requests), str(answers), str(module), str(patience)]
 
         with LentPaths() as paths:
             name = paths.name(folder)
@@ -375,5 +402,10 @@ class Worker(EngineProcess):
 
     def _failure(self) -> ExternalProgramError:
         death = self.death()
+        if death.status == -signal.SIGALRM:
+            return ExternalProgramError(
+                f"{self._folder}: PISA did not answer in {self._patience} seconds and was stopped; "
+                "is the index damaged? splade-bridge inspect tells"
+            )
         said = " | ".join(death.log[-LAST_LINES:]) or "no message"
         return ExternalProgramError(f"{self._folder}: PISA {death.how}: {said}")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import pickle
+import signal
 import sys
 import time
 from pathlib import Path
@@ -128,20 +129,24 @@ def _numbers(names: list[str]) -> np.ndarray:
 def main() -> None:
     """Serve requests until their pipe ends.
 
-    Arguments: the numbers of the pipes for requests and answers, and the compiled module's path.
+    Arguments: the numbers of the pipes for requests and answers, the compiled module's path, and
+    the most seconds of a request, 0 for any: the library never comes back from some damaged
+    indexes, and SIGALRM, which nothing handles, ends the process also while it holds the GIL.
     """
     requests, answers = open(int(sys.argv[1]), "rb"), open(int(sys.argv[2]), "wb")  # noqa: SIM115
-    pisa = load(Path(sys.argv[3]))
+    pisa, patience = load(Path(sys.argv[3])), int(sys.argv[4])
     index: Index | None = None
     while True:
         try:
             method, arguments = pickle.load(requests)
         except EOFError:
             return
+        signal.alarm(patience)
         if method == "open":
             index, result = Index(pisa, *arguments), None
         else:
             result = getattr(index, method)(*arguments)
+        signal.alarm(0)
         pickle.dump(result, answers, protocol=pickle.HIGHEST_PROTOCOL)
         answers.flush()
 

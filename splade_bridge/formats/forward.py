@@ -30,7 +30,7 @@ from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array, row_
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.outputs import MANIFEST
-from splade_bridge.files.writing import mapped, sha256_file
+from splade_bridge.files.writing import mapped
 from splade_bridge.formats.base import ImpactSource, export_manifest
 
 FORWARD_FOLDER = "forward"
@@ -187,18 +187,13 @@ class ForwardStore:
 
 
 class ForwardSource(ImpactSource):
-    """A forward store as a source of impacts; its files must have the hashes of its manifest."""
+    """A forward store as a source of impacts."""
 
     def __init__(self, path: Path) -> None:
         self._store = ForwardStore(path)
         super().__init__(path, self._store.vocabulary, self._store.manifest)
 
     def _read(self) -> Iterator[ImpactBatch]:
-        folder = self._store.path
-        for file in self.manifest.files if self.manifest else []:
-            inside = folder.parent / file.path
-            if inside.parent == folder and sha256_file(inside) != file.sha256:
-                raise BadInputError("damaged (its hash has changed): export it again", str(inside))
         guard = DuplicateGuard()
         for batch in self._store.batches():
             for doc_id in batch.ids:

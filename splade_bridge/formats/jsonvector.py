@@ -23,6 +23,7 @@ from splade_bridge.data.counts import Counts
 from splade_bridge.data.ids import DuplicateGuard, checked_id
 from splade_bridge.data.manifest import Manifest, QuantizationInfo
 from splade_bridge.data.quantize import (
+    EXACT_SCORES_BELOW,
     MAX_IMPACT,
     QuantizeOptions,
     Quantizer,
@@ -192,7 +193,7 @@ class VectorBuilder:
                     record.place,
                 )
         if self._quantizer:
-            return np.array(record.values, dtype=np.float32)
+            return _weights(record)
         if not integers:
             term, value = next(
                 (t, v) for t, v in zip(record.terms, record.values, strict=True) if type(v) is float
@@ -246,6 +247,23 @@ def vector_files(path: Path, *, skip_others: bool = False) -> list[Path]:
     if not found.taken:
         raise BadInputError("no .json or .jsonl files in this folder", str(path))
     return found.checked(path, "JSON", skip_others=skip_others)
+def _weights(record: VectorRecord) -> np.ndarray:
+    """float32, as weights are; a whole number that these do not hold is refused, and not rounded.
+
+    Raises:
+        BadInputError: there is one.
+    """
+    weights = np.array(record.values, dtype=np.float32)
+    if weights.size and weights.max() >= EXACT_SCORES_BELOW:
+        for term, value, weight in zip(record.terms, record.values, weights.tolist(), strict=True):
+            if weight != value == int(value) <= MAX_IMPACT:
+                raise BadInputError(
+                    f"term {term!r}: {value:.0f} is no float32, as weights are, which would make "
+                    f"{weight:.0f} of it: leave --scale out, so that integers are taken as they "
+                    "are",
+                    record.place,
+                )
+    return weights
 
 
 def read_vectors(path: Path) -> Iterator[VectorRecord]:

@@ -16,6 +16,7 @@ from splade_bridge.data.quantize import quantize_options as options_of
 from splade_bridge.data.vector_set import MEMORY, VectorSet
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.evaluation.qrels import Qrels, read_qrels
+from splade_bridge.files.checks import unchecked
 from splade_bridge.files.sizes import size_in_bytes
 from splade_bridge.formats.base import ImpactSource, StoreSource, clipped
 from splade_bridge.formats.choices import SourceFormat
@@ -86,6 +87,7 @@ def source_opener(
     role: Role = "documents",
     once: bool = False,
     skip_others: bool = False,
+    no_check: bool = False,
 ) -> Callable[[], ImpactSource]:
     """What opens vectors as impacts, as often as it is called.
 
@@ -93,6 +95,7 @@ def source_opener(
         given: a path, a :class:`VectorSet`, :class:`Impacts`, or vectors in memory.
         once: it will be called once only; else an iterator is read into a list.
         skip_others: leave out what a folder holds beside vectors.
+        no_check: do not compare the files of a path with the hashes in its manifest.
 
     Raises:
         UsageError: an unknown format, or one that is named for what is no path; options for
@@ -104,7 +107,7 @@ def source_opener(
         if not is_place(given):
             raise UsageError("from_ is for paths; vectors in memory need none")
     if is_place(given):
-        return path_opener(
+        opener = path_opener(
             Path(given),
             source_format=cast(SourceFormat | None, source_format),
             quantize=quantize,
@@ -112,6 +115,12 @@ def source_opener(
             temporary=temporary,
             skip_others=skip_others,
         )
+
+        def opened() -> ImpactSource:
+            with unchecked(no_check):
+                return opener()
+
+        return opened
     if isinstance(given, VectorSet):
         return lambda: StoreSource(given, quantize or QuantizeOptions())
     if isinstance(given, Impacts):

@@ -15,6 +15,7 @@ from splade_bridge.data.vector_set import pandas_module
 from splade_bridge.engines.base import BuildOptions, Searcher
 from splade_bridge.engines.registry import engine as engine_named
 from splade_bridge.engines.registry import own_options
+from splade_bridge.files.checks import unchecked
 from splade_bridge.files.outputs import check_output
 from splade_bridge.formats.queries import Queries
 from splade_bridge.library.given import (
@@ -54,6 +55,7 @@ def index(
     skip_others: bool = False,
     threads: int = 1,
     memory: int | str = DEFAULT_MEMORY,
+    no_check: bool = False,
     overwrite: bool = False,
     **engine_options: Any,
 ) -> Manifest:
@@ -76,6 +78,7 @@ def index(
         skip_others: leave out files of a folder that hold no vectors; else they are an error.
         threads: of an engine that can use several.
         memory: budget for sorting, in bytes or as ``"500M"``, ``"2G"``.
+        no_check: do not compare the files of ``source`` with the hashes in its manifest.
         overwrite: replace an artefact of ours at ``output``.
         engine_options: named like the flags, as ``pisa_encoding="block_qmx"``.
 
@@ -101,6 +104,7 @@ def index(
         temporary=out.parent if out.parent.exists() else None,
         once=True,
         skip_others=skip_others,
+        no_check=no_check,
     )
     return builder.build(opened(), out, options, overwrite=overwrite)
 
@@ -116,6 +120,7 @@ def open_index(
     two_step: Place | None = None,
     first_query_terms: int | None = None,
     candidates: int | None = None,
+    no_check: bool = False,
 ) -> OpenIndex:
     """An index of ours, or an impact index that Anserini made, kept open for many searches.
 
@@ -128,9 +133,11 @@ def open_index(
         first_query_terms: with ``two_step``, the heaviest terms of a query that the index is asked.
         candidates: with ``two_step``, documents a query that are scored: None is 1000, and k where
             that is more.
+        no_check: do not compare the files that are opened with the hashes in their manifests,
+            or those of an index without one with Lucene's checksums.
 
     Raises:
-        BadInputError: not an index, or no such model.
+        BadInputError: not an index, or a damaged one, or no such model.
         MismatchError: index and forward store do not belong together.
         MissingToolError: its engine is not installed.
     """
@@ -141,7 +148,8 @@ def open_index(
         first_query_terms=first_query_terms,
         candidates=candidates,
     )
-    searcher = open_searcher(Path(index), options)
+    with unchecked(no_check):
+        searcher = open_searcher(Path(index), options)
     try:
         encoder = QueryEncoder(str(model), quantize, max_length) if model is not None else None
     except BaseException:

@@ -39,6 +39,7 @@ def search(
     scale: float | None = None,
     rounding: str | None = None,
     clip: int | None = None,
+    no_check: bool = False,
     overwrite: bool = False,
 ) -> SearchRun:
     """Search an index once: :func:`open_index`, :meth:`OpenIndex.search`, and closed again.
@@ -48,6 +49,7 @@ def search(
         queries: pre-encoded or, with ``model``, text; see :meth:`OpenIndex.search`.
         model, max_length, scale, rounding, clip, two_step, first_query_terms, candidates: see
             :func:`open_index`.
+        no_check: the same.
         k, algorithm, threads, remove_query, max_passage, output, output_format, tag, overwrite:
             see :meth:`OpenIndex.search`.
 
@@ -68,6 +70,7 @@ def search(
         two_step=two_step,
         first_query_terms=first_query_terms,
         candidates=candidates,
+        no_check=no_check,
     ) as opened:
         return opened.search(
             queries,
@@ -126,6 +129,7 @@ def verify(
     scale: float | None = None,
     rounding: str | None = None,
     clip: int | None = None,
+    no_check: bool = False,
 ) -> Verification:
     """Search several indexes with the same queries and compare each with the first.
 
@@ -135,6 +139,7 @@ def verify(
         model, max_length: for queries that are text.
         k: documents a query.
         scale, rounding, clip: how float weights of queries are quantized; None is 100.
+        no_check: see :func:`open_index`.
 
     Returns:
         ``equal``, and the first ``differences`` with query, rank, documents and terms. A
@@ -151,7 +156,9 @@ def verify(
     asked = given.queries(queries, model, given.quantize_options(scale, rounding, clip), max_length)
     with contextlib.ExitStack() as stack:
         searchers: list[Searcher] = [
-            i.searcher if isinstance(i, OpenIndex) else stack.enter_context(open_index(i)).searcher
+            i.searcher
+            if isinstance(i, OpenIndex)
+            else stack.enter_context(open_index(i, no_check=no_check)).searcher
             for i in wanted
         ]
         return verify_searchers(searchers, asked, k)
@@ -167,6 +174,7 @@ def explain(
     scale: float | None = None,
     rounding: str | None = None,
     clip: int | None = None,
+    no_check: bool = False,
 ) -> list[Contribution]:
     """What each term of a query adds to a document's score, as the engine has it.
 
@@ -174,7 +182,7 @@ def explain(
         index: folder of an index; see :meth:`OpenIndex.explain` for one that is open.
         query: ``{term: weight}``, or text with ``model``.
         doc_id: the document.
-        model, max_length, scale, rounding, clip: see :func:`open_index`.
+        model, max_length, scale, rounding, clip, no_check: see :func:`open_index`.
 
     Returns:
         ``term``, ``weight``, ``impact`` and ``score`` (their product) of each term of the query,
@@ -185,6 +193,12 @@ def explain(
         UsageError: text without a model.
     """
     with open_index(
-        index, model=model, max_length=max_length, scale=scale, rounding=rounding, clip=clip
+        index,
+        model=model,
+        max_length=max_length,
+        scale=scale,
+        rounding=rounding,
+        clip=clip,
+        no_check=no_check,
     ) as opened:
         return opened.explain(query, doc_id)

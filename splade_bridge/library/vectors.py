@@ -22,6 +22,7 @@ from splade_bridge.encoding.choices import (
 )
 from splade_bridge.encoding.encode_corpus import encode_corpus, encode_in_memory, role_of
 from splade_bridge.errors import UsageError
+from splade_bridge.files.checks import unchecked
 from splade_bridge.files.outputs import MANIFEST
 from splade_bridge.formats.detect import open_source
 from splade_bridge.formats.export import ExportOptions
@@ -152,6 +153,7 @@ def quantize(
     scale: float | None = None,
     rounding: str | None = None,
     clip: int | None = None,
+    no_check: bool = False,
 ) -> Impacts:
     """Float weights as integer impacts: rint(weight x scale), half to even.
 
@@ -161,6 +163,7 @@ def quantize(
         scale: None is 100; files with float weights must be told.
         rounding: ``nearest`` (None) or ``down``.
         clip: cut impacts to this.
+        no_check: see :func:`index`.
 
     Returns:
         Impacts; iterating gives ``(id, {term: impact})``, as often as is wanted. What rounds to 0
@@ -174,7 +177,9 @@ def quantize(
     options = quantize_options(scale, rounding, clip)
     if options is not None:
         Quantizer(options)  # refuses what cannot be a scale or a clip
-    return Impacts(source_opener(vectors, quantize=options, memory=DEFAULT_MEMORY))
+    return Impacts(
+        source_opener(vectors, quantize=options, memory=DEFAULT_MEMORY, no_check=no_check)
+    )
 
 
 def export(
@@ -191,6 +196,7 @@ def export(
     gzip: bool = False,
     with_contents: Any = None,
     memory: int | str = DEFAULT_MEMORY,
+    no_check: bool = False,
     overwrite: bool = False,
 ) -> Manifest:
     """Write vectors as integer impacts for other tools.
@@ -208,6 +214,7 @@ def export(
         with_contents: the texts that were encoded (as :func:`encode` takes them), for jsonvector's
             field ``contents``.
         memory: budget for sorting, in bytes or as ``"2G"``.
+        no_check: see :func:`index`.
         overwrite: replace an artefact of ours at ``output``.
 
     Returns:
@@ -228,6 +235,7 @@ def export(
         memory=budget,
         once=len(set(formats)) == 1,
         skip_others=skip_others,
+        no_check=no_check,
     )
     if with_contents is None or is_place(with_contents):
         texts = with_contents and Corpus(str(with_contents))
@@ -260,6 +268,7 @@ def prune(
     skip_others: bool = False,
     gzip: bool = False,
     memory: int | str = DEFAULT_MEMORY,
+    no_check: bool = False,
     overwrite: bool = False,
 ) -> VectorSet | Impacts:
     """Drop postings that matter little: static pruning (arXiv 2304.12702).
@@ -280,6 +289,7 @@ def prune(
         skip_others: see :func:`index`.
         gzip: compress what is written.
         memory: budget for sorting, in bytes or as ``"2G"``.
+        no_check: see :func:`index`.
         overwrite: replace an artefact of ours at ``output``.
 
     Returns:
@@ -308,20 +318,21 @@ def prune(
     out = Path(output) if output is not None else None
     if is_place(source):
         path = Path(source)
-        if out is not None:
-            prune_path(
-                path, out, policies, options, side=wanted,
-                source_format=cast(Any, from_), quantize=quantizing, skip_others=skip_others,
-                gzip=gzip, overwrite=overwrite,
-            )  # fmt: skip
-            return _pruned_at(out)
-        known = Manifest.load(path) if (path / MANIFEST).is_file() else None
-        wanted = side_of(path, known, wanted)
-        if known and known.kind == "vectors":
-            source = VectorStore(path)
-        elif wanted == "query":
-            asked = read_queries(path, quantizing)
-            source = Impacts(lambda: QuerySource(asked))
+        with unchecked(no_check):
+            if out is not None:
+                prune_path(
+                    path, out, policies, options, side=wanted,
+                    source_format=cast(Any, from_), quantize=quantizing, skip_others=skip_others,
+                    gzip=gzip, overwrite=overwrite,
+                )  # fmt: skip
+                return _pruned_at(out)
+            known = Manifest.load(path) if (path / MANIFEST).is_file() else None
+            wanted = side_of(path, known, wanted)
+            if known and known.kind == "vectors":
+                source = VectorStore(path)
+            elif wanted == "query":
+                asked = read_queries(path, quantizing)
+                source = Impacts(lambda: QuerySource(asked))
     elif not isinstance(source, VectorSet | Impacts):
         role: Role = "queries" if wanted == "query" else "documents"
         items = list(items_of(source))
@@ -339,6 +350,7 @@ def prune(
         memory=options.memory,
         role="queries" if wanted == "query" else "documents",
         skip_others=skip_others,
+        no_check=no_check,
     )
     pruned = PrunedSource(opened, policies, min_terms=min_terms, side=wanted, memory=options.memory)
     if out is None:

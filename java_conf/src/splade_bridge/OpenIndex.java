@@ -6,6 +6,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.Arrays;
 import org.apache.lucene.document.Document;
+import org.apache.lucene.index.CodecReader;
 import org.apache.lucene.index.DirectoryReader;
 import org.apache.lucene.index.IndexableField;
 import org.apache.lucene.index.LeafReaderContext;
@@ -39,6 +40,7 @@ import org.apache.lucene.util.BytesRef;
  * 4 frequencies  terms -> n int32: the documents that hold each
  * 5 stored       string id -> int32 found (0 or 1), terms: name and value of each stored field
  * 6 statistics   -> int64 documents, ids, postings, sum of frequencies, terms
+ * 7 check        -> nothing, once every file has Lucene's own checksum
  * </pre>
  *
  * Scores are query weight times stored frequency (0), or those of BM25 (1, 2), as Anserini's run
@@ -63,6 +65,7 @@ final class OpenIndex {
       case 4 -> frequencies(request, answer);
       case 5 -> stored(request, answer);
       case 6 -> statistics(reader, answer);
+      case 7 -> check();
       default -> throw new IOException("unknown method " + method);
     }
     return answer;
@@ -193,6 +196,15 @@ final class OpenIndex {
       }
     }
     answer.setInt(at, n);
+  }
+
+  /** Reads every file of every segment to its end; an open index is checked in its heads alone. */
+  private void check() throws IOException {
+    for (LeafReaderContext leaf : reader.leaves()) {
+      if (leaf.reader() instanceof CodecReader segment) {
+        segment.checkIntegrity();
+      }
+    }
   }
 
   /** See method 6. */
