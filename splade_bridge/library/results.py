@@ -98,14 +98,16 @@ def evaluate(
         run: a TREC or MS MARCO file; ``{query id: {document id: score}}``; a DataFrame with
             ``qid``, ``docno``, ``score``; records with ``query_id``, ``doc_id``, ``score``.
         measure: one or more of ir_measures' names (``nDCG@10``) or trec_eval's
-            (``ndcg_cut_10``).
+            (``ndcg_cut_10``); one string may hold several.
         missing: a judged query without results counts as 0 (``zero``) or is left out (``skip``).
 
     Returns:
-        ``means`` by measure, ``per_query`` values, ``missing`` and ``unjudged`` queries.
+        ``means`` by measure, ``per_query`` values, ``missing`` and ``unjudged`` queries; ``depth``
+        of the run, and the measures ``beyond`` it, which a warning names.
 
     Raises:
-        UsageError: an unknown measure.
+        UsageError: an unknown measure, or a parameter of one that is out of range.
+        MissingToolError: what computes a measure is not installed.
         BadInputError: a broken file, a score or grade that is no number, or run and judgements
             without a query in common.
     """
@@ -113,7 +115,9 @@ def evaluate(
     found = given.run(run)
     # A query that found nothing is missing, as it is from a file.
     found = {query_id: documents for query_id, documents in found.items() if documents}
-    return evaluate_run(given.qrels(qrels), found, measures, missing=cast(Missing, missing))
+    evaluation = evaluate_run(given.qrels(qrels), found, measures, missing=cast(Missing, missing))
+    evaluation.warn_beyond(str(run) if given.is_place(run) else "the run")
+    return evaluation
 
 
 def verify(
