@@ -35,13 +35,16 @@ def command(
 
     from splade_bridge.cli.demo_chain import DemoResult, as_printed, check_model, run_demo
     from splade_bridge.demo.collection import model_path
+    from splade_bridge.errors import Interrupted
     from splade_bridge.files.outputs import check_output, discard, mark
 
     verbose = ["-v"] if logging.getLogger().isEnabledFor(logging.INFO) else []
 
     def run(arguments: Sequence[str]) -> None:
         with contextlib.redirect_stdout(sys.stderr):  # stdout belongs to the demo's own result
-            context.find_root().command.main([*verbose, *arguments], standalone_mode=False)
+            ended = context.find_root().command.main([*verbose, *arguments], standalone_mode=False)
+        if ended:  # Typer makes an exit code of a Ctrl-C before the command has begun
+            raise KeyboardInterrupt
 
     chosen = str(model_path()) if model is None else model
     place = Path(chosen).expanduser()
@@ -51,7 +54,13 @@ def command(
         discard(output)
     output.mkdir(parents=True)
     mark(output)
-    result: DemoResult = run_demo(output, chosen, run, note)
+    try:
+        result: DemoResult = run_demo(output, chosen, run, note)
+    except (KeyboardInterrupt, Interrupted):
+        raise Interrupted(
+            f"interrupted; what was made so far is in {output}; give the same command with "
+            "--overwrite to begin anew"
+        ) from None
     if json:
         print_json({"output": str(output), **as_printed(result)})
     else:

@@ -166,6 +166,7 @@ def fill_store(
     try:
         with unfinished_store(out, plan, overwrite=overwrite, inputs=files) as folder:
             store = PartStore(folder, found.vocabulary)
+            kept = store.texts
             if store.notes:
                 log.info("%s: going on with %d texts done", out, store.texts)
                 if progress:

@@ -6,7 +6,9 @@ import contextlib
 import gzip
 import io
 import json
+import os
 import re
+import stat
 import sys
 import zlib
 from collections import Counter
@@ -40,10 +42,7 @@ def open_reader(path: Path) -> Iterator[BinaryIO]:
     """
     with contextlib.ExitStack() as stack:
         try:
-            if path == STDIO:
-                stream = cast(BinaryIO, sys.stdin.buffer)
-            else:
-                stream = stack.enter_context(open(path, "rb"))
+            stream = _stdin() if path == STDIO else stack.enter_context(open(path, "rb"))
         except OSError as error:
             raise BadInputError(f"cannot be read ({error.strerror})", str(path)) from error
         if path.suffix.lower() == ".gz":
@@ -56,6 +55,21 @@ def open_reader(path: Path) -> Iterator[BinaryIO]:
             raise BadInputError(
                 f"the compressed file is cut off or damaged ({error})", str(path)
             ) from error
+
+
+def _stdin() -> BinaryIO:
+    """The bytes of stdin.
+
+    Raises:
+        BadInputError: the shell has closed it, or opened a folder for it.
+    """
+    if sys.stdin is None or sys.stdin.closed:
+        raise BadInputError("stdin is closed: nothing can be read from it", str(STDIO))
+    # A test may have put something else in its place, which has no number.
+    with contextlib.suppress(OSError):
+        if stat.S_ISDIR(os.fstat(sys.stdin.fileno()).st_mode):
+            raise BadInputError("stdin is a folder: nothing can be read from it", str(STDIO))
+    return cast(BinaryIO, sys.stdin.buffer)
 
 
 class _ZstdReader(io.RawIOBase):
