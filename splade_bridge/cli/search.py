@@ -12,6 +12,7 @@ from splade_bridge.cli.groups import QuantizeFlags, QueryFlags
 from splade_bridge.cli.options import (
     WRITES,
     Hits,
+    IndexMemory,
     Json,
     Overwrite,
     RemoveQuery,
@@ -100,6 +101,7 @@ def command(
         WRITES,
     ] = None,
     quantize: QuantizeFlags = QuantizeFlags(),
+    memory: IndexMemory = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
@@ -109,6 +111,7 @@ def command(
     """
     from splade_bridge.files.lines import STDIO
     from splade_bridge.files.outputs import check_output
+    from splade_bridge.files.sizes import size_in_bytes
     from splade_bridge.retrieval.search import SearchOptions, search_to_run
 
     if json and output == STDIO:
@@ -124,6 +127,7 @@ def command(
         two_step=two_step,
         first_query_terms=first_query_terms,
         candidates=candidates,
+        memory=None if memory is None else size_in_bytes(memory),
     )
     for target in (output, latencies):
         if target is not None:

@@ -112,6 +112,7 @@ def open_index(
     two_step: Place | None = None,
     first_query_terms: int | None = None,
     candidates: int | None = None,
+    memory: int | str | None = None,
 ) -> OpenIndex:
     """An index of ours, or an impact index that Anserini made, kept open for many searches.
 
@@ -124,9 +125,12 @@ def open_index(
         first_query_terms: with ``two_step``, the heaviest terms of a query that the index is asked.
         candidates: with ``two_step``, documents a query that are scored: None is 1000, and k where
             that is more.
+        memory: heap of the JVM that a Lucene index is open in, in bytes or as ``"4G"``; None is
+            1 GiB. Other engines map their files and take no such limit.
 
     Raises:
         BadInputError: not an index, or no such model.
+        UsageError: ``memory`` for an engine that takes none.
         MismatchError: index and forward store do not belong together.
         MissingToolError: its engine is not installed.
     """
@@ -136,6 +140,7 @@ def open_index(
         two_step=Path(two_step) if two_step is not None else None,
         first_query_terms=first_query_terms,
         candidates=candidates,
+        memory=None if memory is None else size(memory),
     )
     searcher = open_searcher(Path(index), options)
     try:

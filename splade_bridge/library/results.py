@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
-from splade_bridge.engines.base import Searcher
+from splade_bridge.engines.base import Searcher, limit_memory
 from splade_bridge.errors import UsageError
 from splade_bridge.evaluation.choices import Missing
 from splade_bridge.evaluation.evaluate import DEFAULT_MEASURES, Evaluation
@@ -36,6 +36,7 @@ def search(
     two_step: Place | None = None,
     first_query_terms: int | None = None,
     candidates: int | None = None,
+    memory: int | str | None = None,
     scale: float | None = None,
     rounding: str = "nearest",
     clip: int | None = None,
@@ -46,8 +47,8 @@ def search(
     Args:
         index: folder of an index.
         queries: pre-encoded or, with ``model``, text; see :meth:`OpenIndex.search`.
-        model, max_length, scale, rounding, clip, two_step, first_query_terms, candidates: see
-            :func:`open_index`.
+        model, max_length, scale, rounding, clip, two_step, first_query_terms, candidates, memory:
+            see :func:`open_index`.
         k, algorithm, threads, remove_query, max_passage, output, output_format, tag, overwrite:
             see :meth:`OpenIndex.search`.
 
@@ -68,6 +69,7 @@ def search(
         two_step=two_step,
         first_query_terms=first_query_terms,
         candidates=candidates,
+        memory=memory,
     ) as opened:
         return opened.search(
             queries,
@@ -130,6 +132,7 @@ def verify(
     scale: float | None = None,
     rounding: str = "nearest",
     clip: int | None = None,
+    memory: int | str | None = None,
 ) -> Verification:
     """Search several indexes with the same queries and compare each with the first.
 
@@ -139,6 +142,7 @@ def verify(
         model, max_length: for queries that are text.
         k: documents a query.
         scale, rounding, clip: how float weights of queries are quantized; None is 100.
+        memory: see :func:`open_index`; of those that are Lucene's.
 
     Returns:
         ``equal``, and the first ``differences`` with query, rank, documents and terms. A
@@ -158,6 +162,7 @@ def verify(
             i.searcher if isinstance(i, OpenIndex) else stack.enter_context(open_index(i)).searcher
             for i in wanted
         ]
+        limit_memory(searchers, None if memory is None else given.size(memory))
         return verify_searchers(searchers, asked, k)
 
 
@@ -171,6 +176,7 @@ def explain(
     scale: float | None = None,
     rounding: str = "nearest",
     clip: int | None = None,
+    memory: int | str | None = None,
 ) -> list[Contribution]:
     """What each term of a query adds to a document's score, as the engine has it.
 
@@ -178,7 +184,7 @@ def explain(
         index: folder of an index; see :meth:`OpenIndex.explain` for one that is open.
         query: ``{term: weight}``, or text with ``model``.
         doc_id: the document.
-        model, max_length, scale, rounding, clip: see :func:`open_index`.
+        model, max_length, scale, rounding, clip, memory: see :func:`open_index`.
 
     Returns:
         ``term``, ``weight``, ``impact`` and ``score`` (their product) of each term of the query,
@@ -189,6 +195,12 @@ def explain(
         UsageError: text without a model.
     """
     with open_index(
-        index, model=model, max_length=max_length, scale=scale, rounding=rounding, clip=clip
+        index,
+        model=model,
+        max_length=max_length,
+        scale=scale,
+        rounding=rounding,
+        clip=clip,
+        memory=memory,
     ) as opened:
         return opened.explain(query, doc_id)
