@@ -1,5 +1,34 @@
-"""``python -m splade_bridge``."""
+"""``python -m splade_bridge``, and the console script."""
 
-from splade_bridge.cli.app import main
+from __future__ import annotations
 
-main()
+import sys
+
+
+def main() -> None:
+    """Run the command line; signals and streams are settled before what takes long is loaded."""
+    from splade_bridge.cli import signals
+
+    signals.catch()
+    try:
+        from splade_bridge.cli import streams
+
+        streams.settle()
+        from splade_bridge.cli.app import main as run
+
+        run()
+    except KeyboardInterrupt:  # while something was loaded, or a message was told
+        if sys.stderr is not None:
+            sys.stderr.write("error: interrupted\n")
+        code: int | str | None = 130
+    except SystemExit as end:
+        code = end.code
+    else:
+        code = 0
+    stopped = signals.status()
+    signals.let_go()
+    sys.exit(code if stopped is None or not code else stopped)
+
+
+if __name__ == "__main__":
+    main()

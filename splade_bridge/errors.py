@@ -5,7 +5,14 @@ Messages say what is wrong, where (``file:line`` or a query id) and what to do a
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import json
+import shlex
+
+NAME = "splade-bridge"
+EXTRA = "EXTRA"
+"""Stands for the extra where it is named."""
 
 EXTRAS = {
     "encode": ("torch", "transformers", "safetensors"),
@@ -15,8 +22,42 @@ EXTRAS = {
 
 
 def install(extra: str) -> str:
-    """The command that brings an extra; pip takes what it names from the installed package."""
-    return f"pip install 'splade-bridge[{extra}]'"
+    """The command that brings an extra, from where this installation came from.
+
+    What pip installed from a checkout, a wheel or a repository (PEP 610 says so in its record) is
+    named by that place: the registry may have no such package, or another version.
+    """
+    option, place = _origin()
+    place = place if EXTRA in place else f"{place}[{EXTRA}]"
+    return f"pip install {option}{shlex.quote(place.replace(EXTRA, extra))}"
+
+
+@functools.cache
+def _origin() -> tuple[str, str]:
+    """An option of pip, and what it installs this package from."""
+    from importlib.metadata import PackageNotFoundError, distribution
+    from pathlib import Path
+    from urllib.parse import unquote, urlsplit
+
+    try:
+        recorded = json.loads(distribution(NAME).read_text("direct_url.json") or "{}")
+    except (PackageNotFoundError, ValueError, OSError):
+        recorded = {}
+    if not isinstance(recorded, dict) or not isinstance(url := recorded.get("url"), str):
+        checkout = Path(__file__).parents[1]  # run from a checkout, installed or not
+        is_one = not recorded and (checkout / "pyproject.toml").is_file()
+        return "", str(checkout) if is_one else NAME
+    if (vcs := recorded.get("vcs_info")) and isinstance(vcs, dict):
+        commit = f"@{vcs['commit_id']}" if "commit_id" in vcs else ""
+        # Extras of what is no path stand before its address.
+        return "", f"{NAME}[{EXTRA}] @ {vcs.get('vcs')}+{url}{commit}"
+    if urlsplit(url).scheme != "file":
+        return "", f"{NAME}[{EXTRA}] @ {url}"
+    path = unquote(urlsplit(url).path)
+    if not Path(path).exists():  # it was moved, or removed, since
+        return "", NAME
+    editable = (recorded.get("dir_info") or {}).get("editable")
+    return "-e " if editable else "", path
 
 
 def require(extra: str, what: str) -> None:
@@ -85,6 +126,15 @@ class CheckFailedError(SpladeBridgeError):
 
 
 class Interrupted(SpladeBridgeError):
-    """Stopped by the user; what was finished is kept and the same command goes on from there."""
+    """Stopped by Ctrl-C or SIGTERM; the message says what is left, and whether it goes on.
+
+    The exit code is 143 after SIGTERM.
+    """
 
     exit_code = 130
+
+
+class ReaderGone(SpladeBridgeError):
+    """Whoever read our stdout has gone, as ``| head`` does; nothing is told."""
+
+    exit_code = 141

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -25,12 +24,14 @@ from splade_bridge.cli import (
     prune,
     quantize_study,
     search,
+    signals,
     train,
     verify,
 )
 from splade_bridge.cli.command import complete, log_to_stderr
 from splade_bridge.cli.options import Json, Verbose
-from splade_bridge.errors import ExternalProgramError, SpladeBridgeError, UsageError
+from splade_bridge.cli.streams import drop_stdout
+from splade_bridge.errors import ExternalProgramError, ReaderGone, SpladeBridgeError, UsageError
 
 app = typer.Typer(
     name="splade-bridge",
@@ -42,7 +43,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 well, 2 usage, 3 a tool or extra is missing, 4 bad input, 5 artefacts do "
-    "not fit together, 6 an external program failed, 7 a check failed, 130 interrupted.",
+    "not fit together, 6 an external program failed, 7 a check failed, 130 interrupted, 141 "
+    "whoever read stdout has gone, 143 ended by SIGTERM.",
 )
 
 COMMANDS = (
@@ -98,20 +100,43 @@ def main() -> None:
     try:
         # Where errors are to be JSON, Typer must leave its own to us.
         status = app(standalone_mode=not json)
+        sys.stdout.flush()
+    except SystemExit:
+        _flushed(json=json)
+        raise
     except SpladeBridgeError as error:
         _stop(error, json=json)
     except PARSING_ERROR as error:
         _stop(UsageError(error.format_message()), json=json)
-    except BrokenPipeError:  # the reader of our stdout has gone, as `| head` does
-        _drop_stdout()
-    except OSError as error:  # a full disk behind a redirected stdout
-        _drop_stdout()
+    except BrokenPipeError:  # where streams were not settled: called from Python
+        drop_stdout()
+        sys.exit(ReaderGone.exit_code)
+    except OSError as error:
+        drop_stdout()
         _stop(ExternalProgramError(str(error)), json=json)
     sys.exit(status if isinstance(status, int) else 0)  # of an exit that a command asked for
 
 
+def _flushed(*, json: bool) -> None:
+    """See that all that was said before an exit has arrived."""
+    try:
+        sys.stdout.flush()
+    except SpladeBridgeError as error:
+        _stop(error, json=json)
+
+
 def _stop(error: SpladeBridgeError, *, json: bool) -> NoReturn:
     """Tell of ``error`` on stderr, as the last line, and end with its exit code."""
+    drop = isinstance(error, ReaderGone)
+    try:
+        sys.stdout.flush()
+    except (SpladeBridgeError, OSError):
+        drop = True
+    if drop:
+        drop_stdout()
+    code = signals.status() or error.exit_code
+    if isinstance(error, ReaderGone):
+        sys.exit(code)
     if json:
         import orjson
 
@@ -119,15 +144,10 @@ def _stop(error: SpladeBridgeError, *, json: bool) -> NoReturn:
         told = {
             "message": str(error),
             "type": next(known).__name__,
-            "exit_code": error.exit_code,
+            "exit_code": code,
             "place": getattr(error, "place", None),
         }
         typer.echo(orjson.dumps({"error": told}).decode(), err=True)
     else:
         typer.echo(f"error: {error}", err=True)
-    sys.exit(error.exit_code)
-
-
-def _drop_stdout() -> None:
-    """Let Python's last flush go nowhere: it would fail again, with a traceback."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)

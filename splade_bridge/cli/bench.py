@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from splade_bridge.cli.groups import QuantizeFlags, QueryFlags
-from splade_bridge.cli.options import WRITES, Json, NoCheck, Overwrite, output_flag
+from splade_bridge.cli.options import WRITES, IndexMemory, Json, NoCheck, Overwrite, output_flag
 from splade_bridge.cli.telling import note, print_json
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def command(
     ] = None,
     output: Annotated[Path | None, output_flag("Write the figures as CSV."), WRITES] = None,
     quantize: QuantizeFlags = QuantizeFlags(),
+    memory: IndexMemory = None,
     no_check: NoCheck = False,
     overwrite: Overwrite = False,
     json: Json = False,
@@ -60,17 +61,21 @@ def command(
     Milliseconds a query. Encoding text with --model is timed apart, one query a time. If medians of
     the repeats differ by more than 10 %, the machine is too noisy to tell.
     """
+    from splade_bridge.engines.base import limit_memory
     from splade_bridge.engines.registry import open_index
     from splade_bridge.evaluation.bench import TOO_NOISY, BenchOptions, bench, time_encoding
     from splade_bridge.files.outputs import check_output
+    from splade_bridge.files.sizes import size_in_bytes
     from splade_bridge.files.writing import atomic_writer
 
     if output is not None:
         check_output(output, overwrite=overwrite, kind="file")
     options = BenchOptions(tuple(ks or (10, 1000)), tuple(algorithms or ()), repeat, threads)
+    limit = None if memory is None else size_in_bytes(memory)
     encoding = None
     with contextlib.ExitStack() as stack:
         searchers = [stack.enter_context(open_index(path)) for path in indexes]
+        limit_memory(searchers, limit)
         if asked.model is None:
             loaded = asked.load(quantize)
         else:

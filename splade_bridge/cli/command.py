@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import typer
 
 from splade_bridge.cli.groups import Group
+from splade_bridge.cli.interrupted import states, what_is_left
 from splade_bridge.cli.options import READS, WRITES, Use, Verbose
 from splade_bridge.errors import Interrupted
 from splade_bridge.files.checks import unchecked
@@ -53,6 +54,9 @@ def complete(command: Callable[..., None]) -> Callable[..., None]:
             given[name] = given[name] and [choice.value for choice in given[name]]
         if takes_context:
             given["context"] = context
+        before = states(
+            place for name, use in uses.items() if use is WRITES for place in _places(given, name)
+        )
         try:
             _check_places(given, uses)
             for name, group in groups.items():
@@ -60,7 +64,7 @@ def complete(command: Callable[..., None]) -> Callable[..., None]:
             with unchecked(given.get("no_check", False)):
                 command(**given)
         except KeyboardInterrupt:
-            raise Interrupted("interrupted; nothing half-written is left") from None
+            raise Interrupted(what_is_left(before)) from None
 
     run.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters.values()}
@@ -145,10 +149,17 @@ def _check_places(given: dict[str, Any], uses: dict[str, Use | None]) -> None:
     from splade_bridge.files.outputs import check_apart, check_inputs
 
     places: dict[Use, list[Path]] = {use: [] for use in Use}
-    for name, value in given.items():
-        use = uses.get(name)
-        if use is not None and value is not None:
-            places[use] += map(Path, value if isinstance(value, list | tuple) else [value])
+    for name in given:
+        if (use := uses.get(name)) is not None:
+            places[use] += _places(given, name)
     for output in places[WRITES]:
         check_inputs(output, places[READS])
     check_apart(places[WRITES])
+
+
+def _places(given: dict[str, Any], name: str) -> list[Path]:
+    """The paths that were given for a parameter."""
+    value = given.get(name)
+    if value is None:
+        return []
+    return list(map(Path, value if isinstance(value, list | tuple) else [value]))

@@ -50,8 +50,10 @@ def command(
     try:
         outcome = compare(loaded, output, say=note, rebench=rebench, drop_indexes=drop_indexes)
     except KeyboardInterrupt:
+        what = f"finished steps are kept in {output}, and the same command goes on"
+        kept = output.is_dir()
         raise Interrupted(
-            f"interrupted; finished steps are kept in {output}, and the same command goes on"
+            f"interrupted; {what if kept else f'nothing was written to {output}'}"
         ) from None
     if json:
         print_json(

@@ -42,7 +42,9 @@ def command(
 
     def run(arguments: Sequence[str]) -> None:
         with contextlib.redirect_stdout(sys.stderr):  # stdout belongs to the demo's own result
-            context.find_root().command.main([*verbose, *arguments], standalone_mode=False)
+            ended = context.find_root().command.main([*verbose, *arguments], standalone_mode=False)
+        if ended:  # Typer makes an exit code of a Ctrl-C before the command has begun
+            raise KeyboardInterrupt
 
     chosen = str(model_path()) if model is None else model
     place = Path(chosen).expanduser()

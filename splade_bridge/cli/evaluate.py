@@ -22,7 +22,8 @@ def command(
         typer.Option(
             "--measure",
             "-M",
-            help="nDCG@10, RR@10, R@1000, AP ... or trec_eval's ndcg_cut_10, map ...; repeatable.",
+            help="nDCG@10, RR@10, R@1000, AP ... or trec_eval's ndcg_cut_10, map ...; repeatable, "
+            "and several in one are divided by blanks.",
             show_default="nDCG@10 RR@10 R@1000 AP",
         ),
     ] = None,
@@ -55,21 +56,25 @@ def command(
         result = evaluate_run(judgements, found, wanted, missing=missing)
     except BadInputError as error:
         raise BadInputError(str(error), f"{run} by {qrels}") from error
+    result.warn_beyond(str(run))
     if json:
         summary = {
             "measures": result.means,
             "queries": len(result.per_query),
             "missing": result.missing,
             "unjudged": result.unjudged,
+            "depth": result.depth,
+            "beyond_depth": result.beyond,
         }
         print_json(summary | ({"per_query": result.per_query} if per_query else {}))
         return
+    width = max(16, *(len(name) + 1 for name in result.means))
     if per_query:
         for query_id, values in result.per_query.items():
             for name, value in values.items():
-                typer.echo(f"{name:<16}{query_id}\t{value:.4f}")
+                typer.echo(f"{name:<{width}}{query_id}\t{value:.4f}")
     for name, value in result.means.items():
-        typer.echo(f"{name:<16}all\t{value:.4f}")
+        typer.echo(f"{name:<{width}}all\t{value:.4f}")
     if result.missing:
         rule = "counted as 0" if missing == "zero" else "left out"
         note(

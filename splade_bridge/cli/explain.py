@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from splade_bridge.cli.groups import QuantizeFlags, QueryFlags
-from splade_bridge.cli.options import Json, NoCheck
+from splade_bridge.cli.options import IndexMemory, Json, NoCheck
 from splade_bridge.cli.telling import print_json
 
 NAME = "explain"
@@ -20,17 +20,22 @@ def command(
     doc_id: Annotated[str, typer.Argument(help="Which document.")],
     asked: QueryFlags,
     quantize: QuantizeFlags = QuantizeFlags(),
+    memory: IndexMemory = None,
     no_check: NoCheck = False,
     json: Json = False,
 ) -> None:
     """Show what each term of a query adds to a document's score, as the engine has it."""
     from dataclasses import asdict
 
+    from splade_bridge.engines.base import limit_memory
     from splade_bridge.engines.registry import open_index
+    from splade_bridge.files.sizes import size_in_bytes
     from splade_bridge.retrieval.explain import explain
 
+    limit = None if memory is None else size_in_bytes(memory)
     loaded = asked.load(quantize)
     with open_index(index) as searcher:
+        limit_memory([searcher], limit)
         found = explain(searcher, loaded, query_id, doc_id)
     total = sum(c.score for c in found)
     if json:

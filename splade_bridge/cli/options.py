@@ -60,6 +60,17 @@ Memory = Annotated[
     str, typer.Option("--memory", help="Budget for sorting, as 500M, 2G, 512MiB.", metavar="SIZE")
 ]
 
+IndexMemory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        help="Heap of the JVM that a Lucene index is open in; other engines map their files.",
+        metavar="SIZE",
+        show_default="1GiB",
+    ),
+]
+"""Where indexes are open and not made."""
+
 SIDE = typer.Option("--side", help="Whether what is read are documents or queries.")
 Side = Annotated[SideChoice, SIDE]
 From = Annotated[

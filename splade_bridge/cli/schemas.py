@@ -92,6 +92,8 @@ class EvaluateResult(TypedDict):
     queries: QueryCount
     missing: Annotated[list[str], "Ids of judged queries that the run lacks."]
     unjudged: Annotated[list[str], "Ids of queries of the run without judgements."]
+    depth: Annotated[int, "The most documents that a judged query has in the run."]
+    beyond_depth: Annotated[list[str], "Measures that look deeper than that."]
     per_query: NotRequired[
         Annotated[dict[str, dict[str, float]], "With --per-query: query id -> measure -> value."]
     ]

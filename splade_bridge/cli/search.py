@@ -12,6 +12,7 @@ from splade_bridge.cli.groups import QuantizeFlags, QueryFlags
 from splade_bridge.cli.options import (
     WRITES,
     Hits,
+    IndexMemory,
     Json,
     NoCheck,
     Overwrite,
@@ -101,6 +102,7 @@ def command(
         WRITES,
     ] = None,
     quantize: QuantizeFlags = QuantizeFlags(),
+    memory: IndexMemory = None,
     no_check: NoCheck = False,
     overwrite: Overwrite = False,
     json: Json = False,
@@ -110,6 +112,7 @@ def command(
     Every query is answered; those that find nothing are named in a warning.
     """
     from splade_bridge.files.outputs import check_output, is_stdout
+    from splade_bridge.files.sizes import size_in_bytes
     from splade_bridge.retrieval.search import SearchOptions, search_to_run
 
     if json and any(is_stdout(target) for target in (output, latencies) if target is not None):
@@ -125,6 +128,7 @@ def command(
         two_step=two_step,
         first_query_terms=first_query_terms,
         candidates=candidates,
+        memory=None if memory is None else size_in_bytes(memory),
     )
     for target in (output, latencies):
         if target is not None:

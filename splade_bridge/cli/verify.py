@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from splade_bridge.cli.groups import QuantizeFlags, QueryFlags
-from splade_bridge.cli.options import Hits, Json, NoCheck
+from splade_bridge.cli.options import Hits, IndexMemory, Json, NoCheck
 from splade_bridge.cli.telling import note, print_json
 
 NAME = "verify"
@@ -20,6 +20,7 @@ def command(
     asked: QueryFlags,
     k: Hits = 1000,
     quantize: QuantizeFlags = QuantizeFlags(),
+    memory: IndexMemory = None,
     no_check: NoCheck = False,
     json: Json = False,
 ) -> None:
@@ -27,14 +28,18 @@ def command(
 
     On a difference it names query, rank, document and the terms that differ, and exits with 7.
     """
+    from splade_bridge.engines.base import limit_memory
     from splade_bridge.engines.registry import open_index
     from splade_bridge.errors import CheckFailedError
     from splade_bridge.evaluation.verify import check_count, verify
+    from splade_bridge.files.sizes import size_in_bytes
 
     check_count(indexes)
+    limit = None if memory is None else size_in_bytes(memory)
     loaded = asked.load(quantize)
     with contextlib.ExitStack() as stack:
         searchers = [stack.enter_context(open_index(path)) for path in indexes]
+        limit_memory(searchers, limit)
         result = verify(searchers, loaded, k)
     if json:
         print_json({"equal": result.equal, **vars(result)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -11,10 +12,13 @@ from splade_bridge.engines.base import AUTO
 from splade_bridge.engines.registry import engine
 from splade_bridge.errors import BadInputError, SpladeBridgeError, UsageError, require
 from splade_bridge.evaluation.evaluate import evaluate
+from splade_bridge.evaluation.measures import cutoff, parse_measures
 from splade_bridge.evaluation.qrels import Qrels, read_qrels
 from splade_bridge.formats.detect import open_source
 from splade_bridge.formats.queries import read_queries
 from splade_bridge.text.corpora import Role, read_texts
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,13 @@ def check(spec: Spec) -> Checked:
         evaluate({"q": {"d": 1}}, {"q": {"d": 1.0}}, spec.measures)
     except UsageError as error:
         raise BadInputError(f"[data] measures: {error}", str(spec.file)) from error
+    deeper = [n for n, m in parse_measures(spec.measures).items() if (cutoff(m) or 0) > spec.depth]
+    if deeper:
+        log.warning(
+            "%s: runs hold [data] depth = %d documents a query: %s cannot count what a deeper run "
+            "would have found",
+            spec.file, spec.depth, ", ".join(deeper),
+        )  # fmt: skip
     algorithms = {}
     for name, chosen in spec.algorithms.items():
         chosen_engine = engine(name, spec.engine_options.get(name))

@@ -26,6 +26,7 @@ from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.registry import ENGINES, NAMES
 from splade_bridge.errors import SpladeBridgeError, UsageError
 from splade_bridge.evaluation.evaluate import DEFAULT_MEASURES
+from splade_bridge.evaluation.measures import parse_measures
 from splade_bridge.evaluation.significance import SignificanceOptions
 from splade_bridge.files.sizes import size_in_bytes
 from splade_bridge.files.typed import Where
@@ -72,7 +73,7 @@ def load_spec(file: Path, data: Path | None = None) -> Spec:
     )
     qrels = root / given.take("qrels", str)
     collection = given.take("collection", str, None)
-    measures = given.take_list("measures", str, DEFAULT_MEASURES)
+    measures = _measures(given)
     remove_query = given.take("remove_query", bool, False)
     depth = _positive(given, "depth", 1000)
     given.finish()
@@ -103,7 +104,7 @@ def load_spec(file: Path, data: Path | None = None) -> Spec:
         title=top.take("title", str, file.stem),
         collection=collection,
         qrels=qrels,
-        measures=tuple(measures),
+        measures=measures,
         remove_query=remove_query,
         depth=depth,
         variants=tuple(variants),
@@ -455,6 +456,15 @@ def _significance(table: Table) -> SignificanceOptions:
     if not 0 < options.confidence < 1:
         table.fail(f"must lie between 0 and 1, not {options.confidence}", "confidence")
     return options
+
+
+def _measures(given: Table) -> tuple[str, ...]:
+    """Their names, one by one."""
+    asked = given.take_list("measures", str, DEFAULT_MEASURES)
+    try:
+        return tuple(parse_measures(asked))
+    except UsageError as error:
+        given.wrong(error, "measures")
 
 
 def _positive(table: Table, key: str, default: int, least: int = 1) -> int:

@@ -169,6 +169,7 @@ def fill_store(
             if folder != real_place(out):  # it replaces another one
                 place = folder
             store = PartStore(folder, found.vocabulary)
+            kept = store.texts
             if store.notes:
                 log.info("%s: going on with %d texts done", out, store.texts)
                 if progress:

@@ -128,6 +128,13 @@ class Searcher(Closing, abc.ABC):
         None if the index has no such document.
         """
 
+    def use_memory(self, memory: int) -> bool:
+        """Give the process that answers so many bytes; False where no such limit is taken.
+
+        Engines that map their files (PISA, exact) take what the system has for them.
+        """
+        return False
+
     def document_frequencies(self) -> Int64Array | None:
         """int64[len(vocabulary)]: the documents that hold each term, None where not told."""
         return None
@@ -148,6 +155,23 @@ class Searcher(Closing, abc.ABC):
             return None
         matches = int(frequencies[queries.indices].sum())
         return matches / len(queries) / self.manifest.counts.documents
+
+
+def limit_memory(searchers: Sequence[Searcher], memory: int | None) -> None:
+    """Give every index that takes a limit ``memory`` bytes; None leaves them as they are.
+
+    Raises:
+        UsageError: none of them takes one, or it is less than a JVM can do with.
+    """
+    if memory is None:
+        return
+    taken = [searcher.use_memory(memory) for searcher in searchers]  # all of them, not the first
+    if not any(taken):
+        names = ", ".join(str(s.path) for s in searchers)
+        raise UsageError(
+            f"--memory is for the JVM that a Lucene index is open in; {names}: not one, and other "
+            "engines map their files: leave it out"
+        )
 
 
 class Engine(abc.ABC):

@@ -334,7 +334,8 @@ def _search(
         store.finish(options=described)
     results: dict[str, int] = {}
     scoring = Scoring(LIKE_ANSERINI, options.k1, options.b)
-    with LuceneIndex(folder / INDEX, lucene) as index, atomic_writer(folder / RUN) as out:
+    heap = max(options.memory, 512 * MEGABYTE)
+    with LuceneIndex(folder / INDEX, lucene, heap) as index, atomic_writer(folder / RUN) as out:
         for query_id, doc_ids, scores, _ in index.search(
             _queries(VectorStore(folder / QUERIES)),
             options.k + options.remove_query,

@@ -24,6 +24,7 @@ MAIN = "splade_bridge.Main"
 OURS = "splade-bridge: "
 """Begins the line with which the helper says why it ends."""
 
+NO_MEMORY = ("OutOfMemoryError", "Too small maximum heap", "GC triggered before VM init")
 NO_REASON = ("WARNING:", "INFO:", "Picked up ", "NOTE: Picked up ", "OpenJDK 64-Bit Server VM warn")
 
 
@@ -125,7 +126,6 @@ class JavaProcess(EngineProcess):
     ) -> None:
         self._about = f"lucene {command} {about}"
         self._heap = heap >> 20
-        self._remedy = "" if command == "worker" else "; give it more with --memory"
         with LentPaths() as paths:
 
             def line(requests: int, answers: int) -> list[str]:
@@ -141,24 +141,33 @@ class JavaProcess(EngineProcess):
     def failure(self) -> ExternalProgramError:
         """The error that tells why the process is dead; see :meth:`EngineProcess.death`."""
         death = self.death()
-        return ExternalProgramError(f"{self._about}: {self._reason(death)}")
+        why = reason(death, self._heap, MORE_MEMORY)
+        return ExternalProgramError(f"{self._about}: {why}")
 
-    def _reason(self, death: Death) -> str:
-        """What our helper said, memory, or the signal or status with the last lines.
 
-        What a JVM prints at its start (warnings, options that it picked up) is no reason.
-        """
-        said = [line for line in death.log if not line.startswith(NO_REASON)]
-        for line in reversed(said):
-            if line.startswith(OURS):
-                return line.removeprefix(OURS)
-        for line in said:
-            if "OutOfMemoryError" in line:
-                found = line[line.index("OutOfMemoryError") :]
-                return f"{found} with a heap of {self._heap:,} MB{self._remedy}"
-        crash = [line.lstrip("# ") for line in said if re.match(r"#  SIG[A-Z]+ ", line)]
-        last = " | ".join(crash or said[-LAST_LINES:])
-        return f"Java {death.how}: {last or 'no message'}"
+MORE_MEMORY = "; give it more with --memory"
+
+
+def reason(death: Death, heap: int, remedy: str) -> str:
+    """Why a JVM is dead: what our helper said, memory, or the signal or status with the last lines.
+
+    What a JVM prints at its start (warnings, options that it picked up) is no reason.
+
+    Args:
+        heap: megabytes that it had.
+        remedy: what mends that it had too few.
+    """
+    said = [line for line in death.log if not line.startswith(NO_REASON)]
+    for line in reversed(said):
+        if line.startswith(OURS):
+            return line.removeprefix(OURS)
+    for line in said:
+        for words in NO_MEMORY:
+            if words in line:
+                return f"{line[line.index(words) :]} with a heap of {heap:,} MB{remedy}"
+    crash = [line.lstrip("# ") for line in said if re.match(r"#  SIG[A-Z]+ ", line)]
+    last = " | ".join(crash or said[-LAST_LINES:])
+    return f"Java {death.how}: {last or 'no message'}"
 
 
 @contextlib.contextmanager

@@ -35,16 +35,18 @@ from splade_bridge.engines.jars import (
 )
 from splade_bridge.engines.java import (
     HELPER,
+    MORE_MEMORY,
     answering,
     environment,
     exactly,
     java,
     java_command,
     java_version,
+    reason,
 )
 from splade_bridge.engines.lucene_index import LuceneIndex, Query, Statistics
 from splade_bridge.engines.lucene_options import LuceneOptions
-from splade_bridge.engines.process import LentPaths
+from splade_bridge.engines.process import Death, LentPaths, ended
 from splade_bridge.errors import ExternalProgramError, UsageError, install
 from splade_bridge.files.locks import scratch_folder
 from splade_bridge.files.writing import asset
@@ -176,6 +178,11 @@ class LuceneSearcher(Searcher):
         """See :class:`Searcher`."""
         return self._index.impacts(doc_id, self._terms(term_ids))
 
+    def use_memory(self, memory: int) -> bool:
+        """The heap of the JVM."""
+        self._index.use_memory(memory)
+        return True
+
     def document_frequencies(self) -> Int64Array:
         """See :class:`Searcher`."""
         return self._index.document_frequencies(self.vocabulary.terms)
@@ -239,7 +246,9 @@ def _index_with_anserini(
         )  # fmt: skip
         done = subprocess.run(command, capture_output=True, env=environment(), pass_fds=paths.open)
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
-        raise ExternalProgramError(f"Anserini, {folder}: status {done.returncode}: {said[-1]}")
+        said = (done.stdout + done.stderr).decode(errors="replace").splitlines()
+        death = Death(done.returncode, ended(done.returncode), [x for x in said if x.strip()])
+        why = reason(death, heap // MEGABYTE, MORE_MEMORY)
+        raise ExternalProgramError(f"Anserini, {folder}: {why}")
     with LuceneIndex(folder, lucene) as index:
         return index.statistics()

@@ -16,10 +16,17 @@ from splade_bridge.data.closing import Closing
 from splade_bridge.data.vectors import Float32Array, Int64Array, row_pointers
 from splade_bridge.engines.jars import Lucene, lucene_for_reading
 from splade_bridge.engines.java_worker import Call, JavaWorker
-from splade_bridge.errors import BadInputError, ExternalProgramError, SpladeBridgeError
+from splade_bridge.errors import (
+    BadInputError,
+    ExternalProgramError,
+    SpladeBridgeError,
+    UsageError,
+)
 from splade_bridge.files.checks import check_once
 
 SEARCH_HEAP = 1 << 30
+LEAST_HEAP = 32 << 20
+"""Below this a JVM does not start, or ends at its first query."""
 TERMS_A_REQUEST = 100_000
 MOST_AHEAD, BYTES_AHEAD, HIT_BYTES = 64, 2_000_000, 32
 """Queries that are on their way, and what their answers may take."""
@@ -94,14 +101,16 @@ class LuceneIndex(Closing):
     Args:
         path: the folder of the index.
         lucene: what opens it; None for the newest of those found that can.
+        heap: most bytes of the JVM's heap.
 
     Raises:
         BadInputError: from any method: the folder holds no index that can be read.
         ExternalProgramError: from any method: the JVM died.
     """
 
-    def __init__(self, path: Path, lucene: Lucene | None = None) -> None:
+    def __init__(self, path: Path, lucene: Lucene | None = None, heap: int = SEARCH_HEAP) -> None:
         self.path = path
+        self._heap = heap
         self.lucene = lucene_for_reading(path) if lucene is None else lucene
         self._starting = threading.Lock()
         self._worker: JavaWorker | None = None
@@ -114,9 +123,21 @@ class LuceneIndex(Closing):
                 self._worker = None
             if self._worker is None:
                 self._worker = JavaWorker(
-                    self.path, self.lucene.class_path, SEARCH_HEAP, self._refused
+                    self.path, self.lucene.class_path, self._heap, self._refused
                 )
             return self._worker
+
+    def use_memory(self, heap: int) -> None:
+        """Answer from a JVM with this heap from now on; no search may be going on.
+
+        Raises:
+            UsageError: a JVM cannot do with so little.
+        """
+        if heap < LEAST_HEAP:
+            raise UsageError(f"{self.path}: a JVM needs a heap of 32MiB or more (--memory)")
+        if heap != self._heap:
+            self.close()
+            self._heap = heap
 
     def _refused(self, kind: str, message: str) -> SpladeBridgeError:
         if kind in ("IndexNotFoundException", "NoSuchFileException"):

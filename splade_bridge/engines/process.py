@@ -113,15 +113,7 @@ class EngineProcess(Closing):
         except subprocess.TimeoutExpired:
             self.kill()
             status = self._process.wait()
-        if self._killed:
-            how = "was stopped"
-        elif status < 0:
-            how = f"was ended by {_signal_name(-status)}"
-            if status == -signal.SIGKILL:
-                how += " (by the system, if memory ran out)"
-        else:
-            how = f"ended with status {status}"
-        return Death(status, how, self._log_end())
+        return Death(status, "was stopped" if self._killed else ended(status), self._log_end())
 
     def _log_end(self) -> list[str]:
         try:
@@ -139,6 +131,14 @@ class EngineProcess(Closing):
         for file in (self.requests, self.answers, self._log):
             with contextlib.suppress(OSError):  # what was not sent yet cannot be any more
                 file.close()
+
+
+def ended(status: int) -> str:
+    """How a process ended, by its status, in words."""
+    if status >= 0:
+        return f"ended with status {status}"
+    by_system = " (by the system, if memory ran out)" if status == -signal.SIGKILL else ""
+    return f"was ended by {_signal_name(-status)}{by_system}"
 
 
 def _signal_name(number: int) -> str:

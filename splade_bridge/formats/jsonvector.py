@@ -247,6 +247,8 @@ def vector_files(path: Path, *, skip_others: bool = False) -> list[Path]:
     if not found.taken:
         raise BadInputError("no .json or .jsonl files in this folder", str(path))
     return found.checked(path, "JSON", skip_others=skip_others)
+
+
 def _weights(record: VectorRecord) -> np.ndarray:
     """float32, as weights are; a whole number that these do not hold is refused, and not rounded.
 

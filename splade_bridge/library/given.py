@@ -15,7 +15,7 @@ from splade_bridge.data.quantize import QuantizeOptions, for_integers
 from splade_bridge.data.quantize import quantize_options as options_of
 from splade_bridge.data.vector_set import MEMORY, VectorSet
 from splade_bridge.errors import BadInputError, UsageError
-from splade_bridge.evaluation.qrels import Qrels, read_qrels
+from splade_bridge.evaluation.qrels import Qrels, check_grade, read_qrels
 from splade_bridge.files.checks import unchecked
 from splade_bridge.files.sizes import size_in_bytes
 from splade_bridge.formats.base import ImpactSource, StoreSource, clipped
@@ -198,6 +198,9 @@ def qrels(given: Any) -> Qrels:
     found = _judged(given, "grade", ("label", "relevance"), _grade)
     if not found:
         raise BadInputError("holds no judgements", str(MEMORY))
+    for query_id, judged in found.items():
+        for doc_id, grade in judged.items():
+            check_grade(grade, f"query {query_id}, document {doc_id}")
     return found
 
 
@@ -216,7 +219,7 @@ def _judged(
             raise BadInputError("stands there twice", place)
         try:
             documents[str(doc_id)] = number(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise BadInputError(f"{value!r} is not a {what}", place) from None
     if isinstance(given, Mapping):  # a query without documents is one, too
         for query_id in given:

@@ -120,6 +120,7 @@ def open_index(
     two_step: Place | None = None,
     first_query_terms: int | None = None,
     candidates: int | None = None,
+    memory: int | str | None = None,
     no_check: bool = False,
 ) -> OpenIndex:
     """An index of ours, or an impact index that Anserini made, kept open for many searches.
@@ -133,11 +134,14 @@ def open_index(
         first_query_terms: with ``two_step``, the heaviest terms of a query that the index is asked.
         candidates: with ``two_step``, documents a query that are scored: None is 1000, and k where
             that is more.
+        memory: heap of the JVM that a Lucene index is open in, in bytes or as ``"4G"``; None is
+            1 GiB. Other engines map their files and take no such limit.
         no_check: do not compare the files that are opened with the hashes in their manifests,
             or those of an index without one with Lucene's checksums.
 
     Raises:
         BadInputError: not an index, or a damaged one, or no such model.
+        UsageError: ``memory`` for an engine that takes none.
         MismatchError: index and forward store do not belong together.
         MissingToolError: its engine is not installed.
     """
@@ -147,6 +151,7 @@ def open_index(
         two_step=Path(two_step) if two_step is not None else None,
         first_query_terms=first_query_terms,
         candidates=candidates,
+        memory=None if memory is None else size(memory),
     )
     with unchecked(no_check):
         searcher = open_searcher(Path(index), options)

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
-from splade_bridge.engines.base import Searcher
+from splade_bridge.engines.base import Searcher, limit_memory
 from splade_bridge.errors import UsageError
 from splade_bridge.evaluation.choices import Missing
 from splade_bridge.evaluation.evaluate import DEFAULT_MEASURES, Evaluation
@@ -36,6 +36,7 @@ def search(
     two_step: Place | None = None,
     first_query_terms: int | None = None,
     candidates: int | None = None,
+    memory: int | str | None = None,
     scale: float | None = None,
     rounding: str | None = None,
     clip: int | None = None,
@@ -47,9 +48,8 @@ def search(
     Args:
         index: folder of an index.
         queries: pre-encoded or, with ``model``, text; see :meth:`OpenIndex.search`.
-        model, max_length, scale, rounding, clip, two_step, first_query_terms, candidates: see
-            :func:`open_index`.
-        no_check: the same.
+        model, max_length, scale, rounding, clip, two_step, first_query_terms, candidates, memory,
+            no_check: see :func:`open_index`.
         k, algorithm, threads, remove_query, max_passage, output, output_format, tag, overwrite:
             see :meth:`OpenIndex.search`.
 
@@ -70,6 +70,7 @@ def search(
         two_step=two_step,
         first_query_terms=first_query_terms,
         candidates=candidates,
+        memory=memory,
         no_check=no_check,
     ) as opened:
         return opened.search(
@@ -101,14 +102,16 @@ def evaluate(
         run: a TREC or MS MARCO file; ``{query id: {document id: score}}``; a DataFrame with
             ``qid``, ``docno``, ``score``; records with ``query_id``, ``doc_id``, ``score``.
         measure: one or more of ir_measures' names (``nDCG@10``) or trec_eval's
-            (``ndcg_cut_10``).
+            (``ndcg_cut_10``); one string may hold several.
         missing: a judged query without results counts as 0 (``zero``) or is left out (``skip``).
 
     Returns:
-        ``means`` by measure, ``per_query`` values, ``missing`` and ``unjudged`` queries.
+        ``means`` by measure, ``per_query`` values, ``missing`` and ``unjudged`` queries; ``depth``
+        of the run, and the measures ``beyond`` it, which a warning names.
 
     Raises:
-        UsageError: an unknown measure.
+        UsageError: an unknown measure, or a parameter of one that is out of range.
+        MissingToolError: what computes a measure is not installed.
         BadInputError: a broken file, a score or grade that is no number, or run and judgements
             without a query in common.
     """
@@ -116,7 +119,9 @@ def evaluate(
     found = given.run(run)
     # A query that found nothing is missing, as it is from a file.
     found = {query_id: documents for query_id, documents in found.items() if documents}
-    return evaluate_run(given.qrels(qrels), found, measures, missing=cast(Missing, missing))
+    evaluation = evaluate_run(given.qrels(qrels), found, measures, missing=cast(Missing, missing))
+    evaluation.warn_beyond(str(run) if given.is_place(run) else "the run")
+    return evaluation
 
 
 def verify(
@@ -129,6 +134,7 @@ def verify(
     scale: float | None = None,
     rounding: str | None = None,
     clip: int | None = None,
+    memory: int | str | None = None,
     no_check: bool = False,
 ) -> Verification:
     """Search several indexes with the same queries and compare each with the first.
@@ -139,6 +145,7 @@ def verify(
         model, max_length: for queries that are text.
         k: documents a query.
         scale, rounding, clip: how float weights of queries are quantized; None is 100.
+        memory: see :func:`open_index`; of those that are Lucene's.
         no_check: see :func:`open_index`.
 
     Returns:
@@ -161,6 +168,7 @@ def verify(
             else stack.enter_context(open_index(i, no_check=no_check)).searcher
             for i in wanted
         ]
+        limit_memory(searchers, None if memory is None else given.size(memory))
         return verify_searchers(searchers, asked, k)
 
 
@@ -174,6 +182,7 @@ def explain(
     scale: float | None = None,
     rounding: str | None = None,
     clip: int | None = None,
+    memory: int | str | None = None,
     no_check: bool = False,
 ) -> list[Contribution]:
     """What each term of a query adds to a document's score, as the engine has it.
@@ -182,7 +191,7 @@ def explain(
         index: folder of an index; see :meth:`OpenIndex.explain` for one that is open.
         query: ``{term: weight}``, or text with ``model``.
         doc_id: the document.
-        model, max_length, scale, rounding, clip, no_check: see :func:`open_index`.
+        model, max_length, scale, rounding, clip, memory, no_check: see :func:`open_index`.
 
     Returns:
         ``term``, ``weight``, ``impact`` and ``score`` (their product) of each term of the query,
@@ -199,6 +208,7 @@ def explain(
         scale=scale,
         rounding=rounding,
         clip=clip,
+        memory=memory,
         no_check=no_check,
     ) as opened:
         return opened.explain(query, doc_id)

@@ -49,9 +49,11 @@ def read_run(path: Path) -> Run:
     wanted = "'qid Q0 docid rank score tag' (TREC) or 'qid docid rank' (MS MARCO)"
     for (query_id, doc_id, value), width, place in columns(path, LAYOUTS, wanted, pipe=True):
         try:
+            if "_" in value or not value.isascii():  # Python reads 1_0 as 10
+                raise ValueError
             score = float(value) if width == 6 else -float(int(value))
-        except ValueError:
-            raise BadInputError(f"{value!r} is not a number", place) from None
+        except (ValueError, OverflowError):
+            raise BadInputError(f"{value[:40]!r} is not a number", place) from None
         if not math.isfinite(score):
             raise BadInputError(f"a score must be finite, not {value}", place)
         found = run.setdefault(query_id, {})

@@ -12,7 +12,7 @@ from splade_bridge.data.hits import Hits, by_score
 from splade_bridge.data.manifest import check_fit
 from splade_bridge.data.quantize import warn_if_inexact
 from splade_bridge.data.vectors import ImpactBatch
-from splade_bridge.engines.base import Searcher
+from splade_bridge.engines.base import Searcher, limit_memory
 from splade_bridge.engines.registry import open_index
 from splade_bridge.errors import ExternalProgramError, MismatchError, UsageError
 from splade_bridge.files.outputs import check_apart
@@ -50,6 +50,7 @@ class SearchOptions:
         tag: last column of a TREC run, one word.
         first_query_terms: see :class:`.two_step.TwoStepOptions`; for ``two_step`` only.
         candidates: of the first of two steps; 1000 if None, or k if that is more.
+        memory: bytes of the heap of the JVM that a Lucene index is open in; None for 1 GiB.
     """
 
     k: int = 1000
@@ -62,6 +63,7 @@ class SearchOptions:
     two_step: Path | None = None
     first_query_terms: int | None = None
     candidates: int | None = None
+    memory: int | None = None
 
     def __post_init__(self) -> None:
         check_choice("output-format", self.run_format, RunFormat)
@@ -102,7 +104,18 @@ def open_searcher(index: Path, options: SearchOptions) -> Searcher:
     Raises:
         BadInputError: not an index, or not a forward store.
         MismatchError: the two do not belong together.
+        UsageError: ``options`` say how much memory an engine may take that takes no such limit.
     """
+    searcher = _opened(index, options)
+    try:
+        limit_memory([searcher], options.memory)
+    except BaseException:
+        searcher.close()
+        raise
+    return searcher
+
+
+def _opened(index: Path, options: SearchOptions) -> Searcher:
     if options.two_step is None:
         return open_index(index)
     forward = ForwardStore(options.two_step)
@@ -232,5 +245,7 @@ def _from_index(path: Path, queries: Queries, options: SearchOptions) -> list[li
     """The documents of each query, as the index says."""
     once: dict[str, str] = {}  # a document's id is held once, however many queries find it
     with open_index(path) as searcher:
+        if options.memory is not None:
+            searcher.use_memory(options.memory)
         *_, stream = ranked(searcher, queries, options, None)
         return [[once.setdefault(d, d) for d in hits.doc_ids] for hits in stream]

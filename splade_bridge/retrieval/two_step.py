@@ -76,6 +76,10 @@ class TwoStepSearcher(Searcher):
                 f"{first.path} and {forward.path} were made with different vocabularies"
             )
 
+    def use_memory(self, memory: int) -> bool:
+        """Of the first step; the forward store is mapped."""
+        return self.first.use_memory(memory)
+
     def algorithm_for(self, queries: ImpactBatch, k: int, algorithm: str | None) -> str:
         """The algorithm of the first step."""
         return self.first.algorithm_for(self.first_queries(queries), self._depth(k), algorithm)

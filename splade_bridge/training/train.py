@@ -442,8 +442,10 @@ def _plain_errors(work: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         kept = checkpoints(work)
-        at = f"step {step_of(kept[-1]):,}" if kept else "what is finished"
-        raise Interrupted(f"interrupted; the same command goes on from {at}") from None
+        what = "no step was saved yet, and the same command begins at the first"
+        if kept:
+            what = f"the same command goes on from step {step_of(kept[-1]):,}"
+        raise Interrupted(f"interrupted; {what}") from None
     except torch.OutOfMemoryError as error:
         raise UsageError(
             "the GPU's memory is not enough: lower train.batch_size, or set train.mini_batch "
