@@ -243,6 +243,22 @@ def as_table(tree: object, where: Where) -> dict[str, Any]:
     return tree
 
 
+def value_of(table: Mapping[str, Any], key: str, kind: Any, where: Where, *default: Any) -> Any:
+    """What stands at ``key`` of a table whose other keys are somebody else's.
+
+    Args:
+        default: what a missing key means; a key must be there where none is given.
+
+    Raises:
+        BadInputError: it is missing, or of another type than ``kind``.
+    """
+    if key not in table:
+        if not default:
+            where.inside(key).fail("is missing")
+        return default[0]
+    return checked(kind, table[key], where.inside(key))
+
+
 def refuse_unknown(table: Mapping[str, Any], known: Iterable[str], where: Where) -> None:
     """Raise BadInputError for a key that is not ``known``, and name the nearest one that is."""
     names = list(known)
