@@ -130,7 +130,7 @@ def _route(
             key, route = mappings[wanted]
             if route not in structure:
                 where.inside(key).fail(f"there is no route {route!r}")
-            return route
+            return str(route)
     for name in (side, "text"):
         if name in structure:
             return name

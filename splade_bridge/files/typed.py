@@ -203,9 +203,9 @@ def _entries(
     kind: Any, inner: tuple[Any, ...], values: Iterable[Any], where: Where, convert: Convert | None
 ) -> Any:
     found = list(values)
-    if kind is list and inner and inner[0] in (str, int, bool) and convert is None:
-        if all(type(value) is inner[0] for value in found):  # a vocabulary has millions
-            return found
+    plain = kind is list and inner and inner[0] in (str, int, bool) and convert is None
+    if plain and all(type(value) is inner[0] for value in found):
+        return found  # quickly: a vocabulary has millions
     fixed = kind is tuple and inner[-1:] != (...,)
     if fixed and inner and len(inner) != len(found):
         where.fail(f"must be a list of {len(inner)}, not {shown(found)}")

@@ -129,7 +129,7 @@ def _documents(
         )
         return watched(impacts, watch)
 
-    formats = tuple(known.options.get("formats", ())) if known else ()
+    formats = known.option("formats", tuple[str, ...], source, ()) if known else ()
     if not formats:
         formats = ("ciff" if isinstance(opened(), CiffSource) else "jsonvector",)
     return opened, tuple(f for f in formats if f != "topics")

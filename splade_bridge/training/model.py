@@ -133,7 +133,9 @@ def _encoder(options: ModelOptions, base: Path) -> list[Any]:
                 str(base),
                 transformer_task="fill-mask",
                 # A checkpoint kept in 16 bits is trained in 32.
-                model_kwargs={"dtype": torch.float32},
+                model_kwargs={"dtype": torch.float32, "trust_remote_code": False},
+                config_kwargs={"trust_remote_code": False},
+                processor_kwargs={"trust_remote_code": False},
             )
     except (OSError, ValueError, ImportError) as error:
         raise BadInputError(f"cannot be trained ({first_line(error)})", str(base)) from error

@@ -392,7 +392,7 @@ def _save(checkpoint: Path, trained: SparseEncoder, recipe: Recipe, folder: Path
             load_adapted(model, checkpoint)
             merge_lora(model)
         else:
-            model = SparseEncoder(str(checkpoint), device="cpu")
+            model = SparseEncoder(str(checkpoint), device="cpu", trust_remote_code=False)
         model.to(getattr(torch, recipe.model.save_dtype))
         model.save_pretrained(str(folder), create_model_card=False)
     for weights in folder.rglob("*.safetensors"):
