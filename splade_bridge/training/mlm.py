@@ -168,7 +168,7 @@ def _without_history(summary: MlmSummary) -> dict[str, Any]:
 def _open_work(work: Path, options: MlmOptions) -> None:
     plan = json.dumps(_recorded(options), indent=2)
     held = work / PLAN
-    if held.is_file() and held.read_text("utf-8") == plan:
+    if held.is_file() and held.read_bytes() == plan.encode():
         remove_unfinished(work)
         return
     if work.exists():
