@@ -393,7 +393,7 @@ class Worker(EngineProcess):
     def receive(self) -> Any:
         """Wait for the answer to the oldest request."""
         try:
-            return pickle.load(self.answers)
+            return pickle.load(self.answers)  # noqa: S301 - of our own process
         except (EOFError, OSError, ValueError, pickle.UnpicklingError):
             raise self._failure() from None
 
