@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import sys
 
+if __name__ == "__main__" and not sys.flags.safe_path:
+    # -m puts the working directory there: a json.py that lies in it would be imported.
+    del sys.path[0]
+
 
 def main() -> None:
     """Run the command line; signals and streams are settled before what takes long is loaded."""

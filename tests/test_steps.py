@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from splade_bridge.comparison.steps import NOTE, Hashes, Step, Steps
-from splade_bridge.errors import BadInputError
 
 
 def done(folder: Path, made: list[int]) -> Step:
@@ -27,26 +28,32 @@ def test_a_step_is_done_once(tmp_path: Path) -> None:
     assert made == [1]
 
 
+def note(**changed: Any) -> bytes:
+    """A note with some values that are not what they were."""
+    whole = {"what": "w", "inputs": {}, "outcome": {}, "seconds": 1.0, "sha256": "00"}
+    return json.dumps({**whole, **changed}).encode()
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
         (b"", "not JSON"),
         (b"[]", "must be a table"),
-        (b'{"what": "w", "inputs": {}, "outcome": {}}', "seconds: is missing"),
-        (b'{"what": "w", "inputs": {}, "outcome": 3, "seconds": 1}', "outcome: must be a table"),
-        (
-            b'{"what": "w", "inputs": {}, "outcome": {}, "seconds": "1"}',
-            "seconds: must be a number",
-        ),
+        (b'{"what": "w", "inputs": {}, "outcome": {}, "sha256": ""}', "seconds: is missing"),
+        (note(outcome=3), "outcome: must be a table"),
+        (note(seconds="1"), "seconds: must be a number"),
+        (note(outcome={"found": [2, {"x": None}]}), "it was changed after it was written"),
+        (note(outcome={"found": ["1", {"x": None}]}), "it was changed after it was written"),
     ],
 )
-def test_a_damaged_note_is_named(tmp_path: Path, content: bytes, told: str) -> None:
+def test_a_damaged_note_is_named_and_the_step_done_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes, told: str
+) -> None:
     step = done(tmp_path, [])
     (step.folder / NOTE).write_bytes(content)
-    with pytest.raises(BadInputError, match=rf"step\.json: damaged \(.*{told}.*delete it"):
-        done(tmp_path, [])
-    (step.folder / NOTE).unlink()
     made: list[int] = []
+    assert done(tmp_path, made).outcome == step.outcome and made == [1]
+    assert re.search(rf"step\.json: damaged \(.*{told}.*done again", caplog.text)
     assert done(tmp_path, made).outcome == step.outcome and made == [1]
 
 

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -26,6 +27,8 @@ from splade_bridge.files.inputs import all_files
 from splade_bridge.files.outputs import MANIFEST
 from splade_bridge.files.typed import Where, checked, json_file, typed
 from splade_bridge.files.writing import atomic_writer, sha256_file
+
+log = logging.getLogger(__name__)
 
 NOTE = "step.json"
 FORMAT = 2
@@ -56,6 +59,21 @@ class _Note:
     inputs: dict[str, Any]
     outcome: dict[str, Any]
     seconds: float
+    sha256: str
+    """Over all else: an outcome has no type, but must be what was written."""
+
+
+def _note(path: Path) -> _Note:
+    """What a finished step left.
+
+    Raises:
+        BadInputError: it is damaged.
+    """
+    where = Where(str(path), said="damaged ({}): the step is done again")
+    found = typed(_Note, json_file(where), where)
+    if found.sha256 != digest({k: v for k, v in vars(found).items() if k != "sha256"}):
+        where.fail("it was changed after it was written")
+    return found
 
 
 class Steps:
@@ -111,21 +129,27 @@ class Steps:
         note = folder / NOTE
         if not note.is_file():
             return None
+        try:
+            found = _note(note)
+        except BadInputError as error:
+            log.warning("%s", error)
+            return None
         self._kept.add((kind, folder.name))
-        where = Where(str(note), said="damaged ({}): delete it, and the step is done again")
-        found = typed(_Note, json_file(where), where)
         return Step(folder.name, folder, found.outcome, found.seconds)
 
     def store(
         self, kind: str, what: str, inputs: dict[str, Any], outcome: dict[str, Any], seconds: float
     ) -> Step:
         """Remember a step that was done now."""
+        seconds = float(seconds)
         folder = self._folder(kind, inputs)
         content = _json({"what": what, "inputs": inputs, "outcome": outcome, "seconds": seconds})
+        plain = orjson.loads(content)
+        content = _json({**plain, "sha256": digest(plain)})
         with atomic_writer(folder / NOTE) as out:
             out.write(content)
         self._done.add((kind, folder.name))
-        return Step(folder.name, folder, orjson.loads(content)["outcome"], seconds)
+        return Step(folder.name, folder, plain["outcome"], seconds)
 
     def forget(self, kind: str, inputs: dict[str, Any]) -> None:
         """Let a step count as not done; what it made stays until it is made again."""

@@ -10,7 +10,7 @@ import numpy as np
 from splade_bridge.data.hits import best, contenders
 from splade_bridge.data.vectors import Int64Array
 from splade_bridge.errors import BadInputError
-from splade_bridge.files.writing import mapped
+from splade_bridge.files.writing import mapped, pointers
 
 BLOB = "doc_ids.bin"
 OFFSETS = "doc_offsets.npy"
@@ -43,6 +43,7 @@ class DocIds:
     """The ids of an index, as written by :class:`DocIdWriter`."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._offsets = mapped(folder / OFFSETS)
         try:
             self._blob = np.memmap(folder / BLOB, dtype=np.uint8, mode="r")
@@ -50,6 +51,7 @@ class DocIds:
             raise BadInputError(
                 f"no document ids ({error}): build it again", str(folder)
             ) from error
+        self._offsets = pointers(self._offsets, len(self._blob), folder / OFFSETS)
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
@@ -74,15 +76,24 @@ class DocIds:
         places = contenders(scores, k)
         scores, ids = scores[places], self._names(numbers[places])
         order = best(scores, k, ids.__getitem__)
-        return [doc_id.decode() for doc_id in ids[order].tolist()], scores[order]
+        try:
+            return [doc_id.decode() for doc_id in ids[order].tolist()], scores[order]
+        except UnicodeDecodeError as error:
+            raise self._damaged(error) from error
 
     def _names(self, numbers: Int64Array) -> np.ndarray:
         """The ids of ``numbers`` as fixed-width bytes, whose order is that of code points."""
-        starts = self._offsets[numbers]
-        lengths = self._offsets[numbers + 1] - starts
+        try:
+            starts = self._offsets[numbers]
+            lengths = self._offsets[numbers + 1] - starts
+        except IndexError as error:  # a posting of a document beyond the last one
+            raise self._damaged(error) from error
         width = int(lengths.max(initial=1))
         column = np.arange(width)
         there = column < lengths[:, None]
         content = self._blob[np.where(there, starts[:, None] + column, 0)]
         content[~there] = 0  # no id holds a NUL, so it sorts first and is stripped
         return content.view(f"S{width}").ravel()
+
+    def _damaged(self, error: Exception) -> BadInputError:
+        return BadInputError(f"damaged ({error}): build it again", str(self._folder))

@@ -92,7 +92,9 @@ class IdTable:
         count = len(self._offsets) - 1
         self._bits = (len(self._buckets) - 1).bit_length() - 1
         fits = (
-            len(self._buckets) == (1 << self._bits) + 1
+            self._bits >= 0
+            and len(self._offsets) > 0
+            and len(self._buckets) == (1 << self._bits) + 1
             and len(self._tags) == len(self._rows) == int(self._buckets[-1]) == count
             and len(self._blob) == int(self._offsets[-1])
         )
@@ -107,7 +109,12 @@ class IdTable:
         ends = self._offsets[start : stop + 1].tolist()
         raw = self._blob[ends[0] : ends[-1]].tobytes()
         edges = [end - ends[0] for end in ends]
-        return [raw[a:b].decode() for a, b in itertools.pairwise(edges)]
+        try:
+            return [raw[a:b].decode() for a, b in itertools.pairwise(edges)]
+        except UnicodeDecodeError as error:
+            raise BadInputError(
+                f"damaged table of document ids ({error}): make it again", str(self._folder)
+            ) from error
 
     def find(self, doc_ids: Sequence[str]) -> Int64Array:
         """int64[len(doc_ids)]: the row of each id, -1 where there is no such document.

@@ -24,6 +24,7 @@ from splade_bridge.data.counts import Counts
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, MismatchError
 from splade_bridge.files.checks import check_files
+from splade_bridge.files.inside import check_all_inside
 from splade_bridge.files.outputs import MANIFEST, MARK
 from splade_bridge.files.typed import Where, as_table, checked, json_file, typed
 from splade_bridge.files.writing import atomic_writer, sha256_file
@@ -31,6 +32,8 @@ from splade_bridge.files.writing import atomic_writer, sha256_file
 log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
+SAID = "damaged ({}): make it again"
+LARGEST = 1 << 63
 
 
 @dataclass(frozen=True)
@@ -162,7 +165,7 @@ class Manifest:
                 f"no {MANIFEST} in it: not made by splade-bridge, or its making was interrupted",
                 str(folder),
             )
-        where = Where(str(path), said="damaged ({}): make it again")
+        where = Where(str(path), said=SAID)
         raw = as_table(json_file(where), where)
         version = checked(int, raw.get("version"), where.inside("version"))
         if version > FORMAT_VERSION:
@@ -170,9 +173,36 @@ class Manifest:
                 f"format {version} is newer than this splade-bridge: upgrade", str(path)
             )
         manifest = typed(cls, raw, where)
+        manifest._check(folder, where)
         check_files(folder, manifest.files, anew=anew)
         _refuse_unlisted(folder, {file.path for file in manifest.files})
         return manifest
+
+    def _check(self, folder: Path, where: Where) -> None:
+        """Refuse what has its type and cannot be meant: paths out of ``folder``, counts below 0."""
+        check_all_inside(folder, (file.path for file in self.files), where.inside("files"))
+        counts = where.inside("counts")
+        for name, value in vars(self.counts).items():
+            if isinstance(value, int) and not 0 <= value < LARGEST:
+                counts.inside(name).fail(f"is {value}, which is no count")
+        for number, file in enumerate(self.files):
+            if file.bytes < 0:  # -1 is what a file that is not there has
+                where.inside("files").item(number).inside("bytes").fail("is below 0")
+        scale = self.quantization and self.quantization.scale
+        if scale is not None and scale <= 0:
+            where.inside("quantization").inside("scale").fail("must be above 0")
+
+    def option(self, name: str, kind: Any, folder: Path, default: Any = None) -> Any:
+        """The setting ``name`` of the step that made the artefact in ``folder``.
+
+        Args:
+            kind: its type, see :func:`.checked`; a setting that is missing is ``default``.
+
+        Raises:
+            BadInputError: it is of another type.
+        """
+        where = Where(str(folder / MANIFEST), f"options.{name}", said=SAID)
+        return checked(kind, self.options.get(name, default), where)
 
 
 READ_UNASKED = re.compile(

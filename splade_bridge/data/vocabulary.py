@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,16 @@ import orjson
 
 from splade_bridge.data.vectors import Int32Array
 from splade_bridge.errors import BadInputError
+from splade_bridge.files.typed import Where, json_file, typed
 from splade_bridge.files.writing import atomic_writer
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """What is in the file."""
+
+    terms: list[str]
+    observed: bool
 
 
 class Vocabulary:
@@ -92,8 +102,9 @@ class Vocabulary:
         Raises:
             BadInputError: the file is missing or damaged.
         """
+        where = Where(str(path), said="not a vocabulary file ({})")
+        saved = typed(_Saved, json_file(where), where)
         try:
-            content = orjson.loads(path.read_bytes())
-            return cls(content["terms"], observed=content["observed"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, BadInputError) as error:
-            raise BadInputError(f"not a vocabulary file ({error})", str(path)) from error
+            return cls(saved.terms, observed=saved.observed)
+        except BadInputError as error:
+            where.inside("terms").fail(str(error))

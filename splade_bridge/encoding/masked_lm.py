@@ -55,7 +55,7 @@ def load_masked_lm(folder: Path) -> Any:
     try:
         with quiet():
             model, info = AutoModelForMaskedLM.from_pretrained(
-                folder, local_files_only=True, output_loading_info=True
+                folder, local_files_only=True, output_loading_info=True, trust_remote_code=False
             )
     except Exception as error:  # a damaged file raises whatever its reader raises
         raise BadInputError(

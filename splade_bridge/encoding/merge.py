@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.store import SHARD, VOCABULARY
+from splade_bridge.data.store import SHARD, VOCABULARY, part_files
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.encoding.parts import CorpusEnd, PartStore, chained
 from splade_bridge.encoding.shards import Shard
@@ -77,6 +78,12 @@ class _Finished:
             where.fail(str(error))
         where = replace(where, file=str(folder / MANIFEST), at="options.corpus_end")
         self.end = typed(CorpusEnd, self.manifest.options.get("corpus_end"), where)
+        listed = {f.path for f in self.manifest.files}
+        own = {VOCABULARY, *(p.name for p in part_files(folder).values())}
+        if foreign := listed - own:
+            replace(where, at="files").fail(f"{min(foreign)} is no part of a shard")
+        if extra := {p.name for p in part_files(folder).values()} - listed:
+            raise BadInputError(f"{min(extra)} is not in its manifest", str(folder))
 
 
 def _agreed(shards: Sequence[_Finished]) -> tuple[dict[str, Any], CorpusEnd]:
@@ -105,7 +112,8 @@ def _agreed(shards: Sequence[_Finished]) -> tuple[dict[str, Any], CorpusEnd]:
         if (index := shard.shard.index) in there:
             raise MismatchError(f"{there[index]} and {shard.folder} are both shard {shard.shard}")
         there[index] = shard.folder
-    if missing := [n for n in range(first.shard.count) if n not in there]:
+    lacking = (n for n in range(first.shard.count) if n not in there)
+    if missing := list(islice(lacking, 11)):  # a damaged count may be any
         names = ", ".join(f"{n}/{first.shard.count}" for n in missing[:10])
         raise MismatchError(f"shards are missing: {names}{' ...' if missing[10:] else ''}")
     return first.plan, first.end

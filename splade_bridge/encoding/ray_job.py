@@ -10,8 +10,10 @@ store does not show it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
+import ipaddress
 import logging
 import os
 import socket
@@ -101,7 +103,7 @@ class RayRunner(Closing):
         self._ours = not ray.is_initialized()
         if self._ours:
             try:
-                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+                _connect(ray, address)
             except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
                 where = address or "here"
                 raise ExternalProgramError(f"no Ray cluster at {where} ({error})") from error
@@ -248,6 +250,70 @@ class _Actor:
             stats.tokens - before[0],
             stats.computed_tokens - before[1],
         )
+
+
+def _connect(ray: Any, address: str | None) -> None:
+    """Join the cluster at ``address``, or of Ray's own settings, or start one for this job alone.
+
+    A cluster of our own listens on loopback only, and has no dashboard.
+    """
+    address = address or os.environ.get("RAY_ADDRESS") or None
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if not (address or "").startswith("ray://"):
+        quiet["job_config"] = _job_config(ray)
+    if address != "local":
+        try:
+            ray.init(address=address or "auto", **quiet)
+            return
+        except ConnectionError:
+            if address is not None:
+                raise
+    with _on_loopback():
+        ray.init(address="local", include_dashboard=False, **quiet)
+    if not is_loopback(found := ray.util.get_node_ip_address()):
+        log.warning("this Ray cannot be kept to this machine: others can reach it at %s", found)
+
+
+def _job_config(ray: Any) -> Any:
+    """Settings of a job whose workers do not look for modules in our working directory.
+
+    Ray puts that, and the folder of the script that was started, on its workers' paths, unless the
+    job brings a working directory of its own.
+    """
+
+    class Settings(ray.job_config.JobConfig):  # type: ignore[misc]
+        def _runtime_env_has_working_dir(self) -> bool:
+            return True
+
+    return Settings()
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an IP address is of this machine only."""
+    return ipaddress.ip_address(address).is_loopback
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """While it lasts, a Ray that starts takes 127.0.0.1 for the address of this machine.
+
+    Ray does so by itself on macOS and Windows, and makes ``_node_ip_address="127.0.0.1"`` the
+    address in the network everywhere else. Its own processes read the variable, and this one has
+    read it when Ray was imported.
+    """
+    from ray._private import ray_constants as constants
+
+    variable = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+    before = os.environ.get(variable), getattr(constants, "ENABLE_RAY_CLUSTER", None)
+    os.environ[variable], constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = before[1]
+        if before[0] is None:
+            del os.environ[variable]
+        else:
+            os.environ[variable] = before[0]
 
 
 def _check_address(address: str | None) -> None:

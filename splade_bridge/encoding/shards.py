@@ -27,7 +27,7 @@ class Shard:
         Raises:
             UsageError: not of this form, or i is not between 0 and n - 1.
         """
-        found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+        found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text.strip())
         if not found:
             raise UsageError(f"--shard {text}: must be i/n, as 0/4")
         shard = cls(int(found[1]), int(found[2]))

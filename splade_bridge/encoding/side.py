@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import orjson
 import torch
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from splade_bridge.encoding.choices import Pooling, QueryMode
 from splade_bridge.encoding.head import Activation, owners
 from splade_bridge.encoding.masked_lm import (
     SplitModel,
+    first_line,
     head_width,
     load_masked_lm,
     position_limit,
@@ -33,6 +33,8 @@ from splade_bridge.encoding.snapshot import (
 )
 from splade_bridge.encoding.tokens import TextTokenizer, load_tokenizer, terms_of
 from splade_bridge.errors import BadInputError
+from splade_bridge.files.inside import inside
+from splade_bridge.files.typed import Where, as_table, checked, json_file, value_of
 
 log = logging.getLogger(__name__)
 
@@ -191,14 +193,16 @@ def _method(settings: SideSettings) -> str:
 
 def _static_file(folder: Path, root: Path) -> Path:
     """The file that holds the token weights of a saved SparseStaticEmbedding."""
-    config = folder / "config.json"
-    saved = orjson.loads(config.read_bytes()) if config.is_file() else {}
-    path: str | None = saved.get("path")
+    where = Where(str(folder / "config.json"))
+    there = (folder / "config.json").is_file()
+    saved = as_table(json_file(where), where) if there else {}
+    path: str | None = value_of(saved, "path", str | None, where, None)
     if path is None:
         return weight_files(folder)[0]
-    for place in (folder / path, root / path):
-        if place.is_file():
-            return place
+    for place in (folder, root):
+        # In the hub's cache files are links.
+        if (found := inside(place, path, where.inside("path"), links=True)).is_file():
+            return found
     raise BadInputError(f"{path}, which holds the token weights, is missing", str(folder))
 
 
@@ -207,19 +211,32 @@ def _static_weights(file: Path, tokenizer: Any) -> Tensor:
     if file.suffix == ".json":
         ids = tokenizer.get_vocab()
         weights = torch.zeros(max(ids.values()) + 1)
-        for token, weight in orjson.loads(file.read_bytes()).items():
+        where = Where(str(file))
+        for token, weight in checked(dict[str, float], json_file(where), where).items():
             if token in ids:
                 weights[ids[token]] = weight
-        return weights
-    if file.suffix == ".safetensors":
-        from safetensors.torch import load_file
+        return _finite(weights, file)
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
 
-        state = load_file(file)
-    else:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    if "weight" not in state:
-        raise BadInputError("holds no tensor named weight", str(file))
-    return state["weight"].float()
+            state = load_file(file)
+        else:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+        weights = state["weight"].float()
+    except Exception as error:  # a damaged file raises whatever its reader raises
+        raise BadInputError(
+            f"holds no tensor named weight ({first_line(error)})", str(file)
+        ) from error
+    if weights.ndim != 1 or not len(weights):
+        raise BadInputError(f"token weights of shape {list(weights.shape)}", str(file))
+    return _finite(weights, file)
+
+
+def _finite(weights: Tensor, file: Path) -> Tensor:
+    if not bool(torch.isfinite(weights).all()):
+        raise BadInputError("a token's weight is not finite", str(file))
+    return weights
 
 
 def _one_for_each_word(tokenizer: Any) -> Tensor:

@@ -132,7 +132,9 @@ def load_tokenizer(folder: Path, *, lower_case: bool = False) -> Any:
 
     try:
         with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
     except Exception as error:  # a damaged file raises whatever its reader raises
         raise BadInputError(
             f"its tokenizer cannot be loaded ({first_line(error)})", str(folder)

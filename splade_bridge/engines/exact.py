@@ -20,7 +20,7 @@ from splade_bridge.data.vectors import ImpactBatch, Int64Array, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.base import VOCABULARY, BuildOptions, Engine, ReadBack, Searcher
 from splade_bridge.errors import BadInputError
-from splade_bridge.files.writing import mapped
+from splade_bridge.files.writing import mapped, pointers
 from splade_bridge.formats.base import ImpactSource, refuse_empty
 
 INDPTR, DOCS, IMPACTS = "indptr.npy", "docs.bin", "impacts.bin"
@@ -69,12 +69,21 @@ class ExactSearcher(Searcher):
     def __init__(self, path: Path, manifest: Manifest | None) -> None:
         super().__init__(path, manifest, Vocabulary.load(path / VOCABULARY))
         self._ids = DocIds(path)
-        self._indptr = mapped(path / INDPTR)
         try:
             self._docs = np.memmap(path / DOCS, dtype=np.int32, mode="r")
             self._impacts = np.memmap(path / IMPACTS, dtype=np.int32, mode="r")
         except (OSError, ValueError) as error:
-            raise BadInputError(f"damaged ({error}): build it again", str(path)) from error
+            raise self._damaged(str(error)) from error
+        self._indptr = pointers(mapped(path / INDPTR), len(self._docs), path / INDPTR)
+        if len(self._docs) != len(self._impacts):
+            raise self._damaged(f"{len(self._docs)} postings and {len(self._impacts)} impacts")
+        if len(self._indptr) != len(self.vocabulary) + 1:
+            raise self._damaged(
+                f"{len(self._indptr) - 1} posting lists of {len(self.vocabulary)} terms"
+            )
+
+    def _damaged(self, how: str) -> BadInputError:
+        return BadInputError(f"damaged ({how}): build it again", str(self.path))
 
     def _search(self, queries: ImpactBatch, k: int, threads: int, algorithm: str) -> Iterator[Hits]:
         scores = np.zeros(len(self._ids), dtype=np.int64)
@@ -88,9 +97,7 @@ class ExactSearcher(Searcher):
                 try:
                     scores[self._docs[part]] += self._impacts[part] * np.int64(weight)
                 except (IndexError, ValueError) as error:
-                    raise BadInputError(
-                        f"damaged ({error}): build it again", str(self.path)
-                    ) from error
+                    raise self._damaged(str(error)) from error
             found = np.flatnonzero(scores)
             doc_ids, best = self._ids.rank(found, scores[found], k)
             yield Hits(query_id, doc_ids, best, time.perf_counter_ns() - started, scored)

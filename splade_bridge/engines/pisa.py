@@ -33,6 +33,7 @@ from splade_bridge.engines.pisa_profile import (
     ALGORITHMS,
     PisaProfile,
     algorithm_for,
+    checked,
     resolved,
 )
 from splade_bridge.engines.pisa_worker import Answer, library
@@ -44,6 +45,7 @@ from splade_bridge.errors import (
     UsageError,
     install,
 )
+from splade_bridge.files.outputs import MANIFEST
 from splade_bridge.files.writing import mapped
 from splade_bridge.formats.base import ImpactSource, refuse_empty
 from splade_bridge.formats.pisa import RAW_FILES, number_name, write_canonical
@@ -196,12 +198,23 @@ class _PisaIndex(Searcher):
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         super().__init__(path, manifest, Vocabulary.load(path / VOCABULARY))
-        self.encoding: str = manifest.options["pisa_encoding"]
-        self.block_size: int = manifest.options["pisa_block_size"]
-        by_k = manifest.options.get("pisa_algorithms") or [(1000, ALGORITHMS[0])]
-        self._by_k = tuple((int(k), str(name)) for k, name in by_k)
+        pairs = tuple[tuple[int, str], ...] | None
+        by_k = manifest.option("pisa_algorithms", pairs, path) or ((1000, ALGORITHMS[0]),)
+        profile = checked(  # PISA would abort on what it does not know
+            PisaProfile(
+                manifest.option("pisa_encoding", str, path),
+                manifest.option("pisa_block_size", int, path),
+                by_k,
+            ),
+            str(path / MANIFEST),
+        )
+        self.encoding, self.block_size, self._by_k = (
+            profile.encoding, profile.block_size, profile.algorithms,
+        )  # fmt: skip
         self.doc_ids = DocIds(path)
         used = mapped(path / LISTS)
+        if len(used) and not 0 <= int(used.min()) <= int(used.max()) < len(self.vocabulary):
+            raise BadInputError("damaged (a list of no term): build it again", str(path / LISTS))
         self._list_of: Int32Array = np.full(len(self.vocabulary), -1, dtype=np.int32)
         self._list_of[used] = np.arange(len(used), dtype=np.int32)
 
@@ -215,7 +228,12 @@ class _PisaIndex(Searcher):
             return None
         frequencies = np.zeros(len(self.vocabulary), dtype=np.int64)
         there = self._list_of >= 0
-        frequencies[there] = mapped(self.path / FREQUENCIES)[self._list_of[there]]
+        found = mapped(self.path / FREQUENCIES)
+        if len(found) != np.count_nonzero(there):
+            raise BadInputError(
+                "damaged (not one for each list): build it again", str(self.path / FREQUENCIES)
+            )
+        frequencies[there] = found[self._list_of[there]]
         return frequencies
 
     def query_lists(self, queries: ImpactBatch, number: int) -> dict[int, int]:
@@ -394,7 +412,7 @@ class Worker(EngineProcess):
     def receive(self) -> Any:
         """Wait for the answer to the oldest request."""
         try:
-            return pickle.load(self.answers)
+            return pickle.load(self.answers)  # noqa: S301 - of our own process
         except (EOFError, OSError, ValueError, pickle.UnpicklingError):
             raise self._failure() from None
 

@@ -138,7 +138,7 @@ def main() -> None:
     index: Index | None = None
     while True:
         try:
-            method, arguments = pickle.load(requests)
+            method, arguments = pickle.load(requests)  # noqa: S301 - of our parent
         except EOFError:
             return
         signal.alarm(patience)

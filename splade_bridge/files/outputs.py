@@ -420,12 +420,13 @@ def _listed(folder: Path) -> list[str] | None:
             found = orjson.loads((folder / MANIFEST).read_bytes())
             assert "splade-bridge" in found["tools"]
             listed = [_escaped(file["path"]) for file in found["files"]]
-        except (OSError, ValueError, KeyError, TypeError, AssertionError):
-            return None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError):
+            return None  # damaged, so nobody knows whose it is
         return [MANIFEST, PLAN, *listed, *ADDED_LATER]
     if (folder / PLAN).is_file():
         try:
-            orjson.loads((folder / PLAN).read_bytes())
+            if not isinstance(orjson.loads((folder / PLAN).read_bytes()), dict):
+                return None
         except (OSError, ValueError):
             return None
         return [*UNFINISHED_STORE]

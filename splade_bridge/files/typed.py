@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import difflib
 import functools
+import json
 import math
+import reprlib
 import tomllib
 import types
 from collections.abc import Callable, Iterable, Mapping
@@ -20,8 +22,11 @@ import orjson
 
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.inputs import check_file
+from splade_bridge.files.lines import unique_keys
 
 T = TypeVar("T")
+
+PLAIN = (str, int, float, bool)
 
 Convert = Callable[[Any, Any], Any]
 """Given a type and a value, the value to check: for texts whose type the key decides."""
@@ -79,10 +84,12 @@ def toml_file(path: Path, what: str = "TOML") -> dict[str, Any]:
     """
     check_file(path)
     try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise BadInputError(f"cannot be read ({error.strerror})", str(path)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:  # a NUL in its name is a ValueError
+        raise BadInputError(f"cannot be read ({_why(error)})", str(path)) from error
+    try:
+        return tomllib.loads(content.decode())
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, a number of 5,000 digits
         raise BadInputError(f"not {what} ({error})", str(path)) from error
 
 
@@ -90,20 +97,58 @@ def json_file(where: Where) -> Any:
     """The tree of a JSON file.
 
     Raises:
-        BadInputError: it cannot be read, or is not JSON.
+        BadInputError: it cannot be read, is not JSON, or an object in it has a key twice.
     """
     try:
-        return json_tree(Path(where.file).read_bytes(), where)
-    except OSError as error:
-        where.fail(f"cannot be read ({error.strerror})")
+        content = Path(where.file).read_bytes()
+    except (OSError, ValueError) as error:  # a NUL in its name is a ValueError
+        where.fail(f"cannot be read ({_why(error)})")
+    return json_tree(content, where)
 
 
 def json_tree(content: bytes, where: Where) -> Any:
     """The tree of JSON from ``where``; raises BadInputError as :func:`json_file`."""
     try:
-        return orjson.loads(content)
+        found = orjson.loads(content)
     except orjson.JSONDecodeError as error:
         where.fail(f"not JSON ({error})")
+    # orjson keeps the last of two equal keys. Each key has its colon, so with no more colons than
+    # keys none was lost; else (a colon in a text) the slow parser looks again.
+    if content.count(b":") != _keys(found):
+        try:
+            json.loads(content, object_pairs_hook=unique_keys(lambda: where.file))
+        except BadInputError as error:
+            where.fail(str(error).removeprefix(f"{where.file}: "))
+        except (ValueError, RecursionError) as error:
+            where.fail(f"not JSON ({error})")
+    return found
+
+
+def _keys(tree: Any) -> int:
+    """How many keys all objects of ``tree`` have together."""
+    count, left = 0, [tree]
+    while left:
+        values = left.pop()
+        if isinstance(values, dict):
+            count += len(values)
+            values = values.values()
+        elif not isinstance(values, list):
+            continue
+        left += [value for value in values if isinstance(value, dict | list)]
+    return count
+
+
+def _why(error: OSError | ValueError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 100
+
+
+def shown(value: object) -> str:
+    """``value`` for a message: cut where it is long or deep."""
+    return _SHORT.repr(value)
 
 
 def checked(kind: Any, value: object, where: Where, convert: Convert | None = None) -> Any:
@@ -120,8 +165,8 @@ def checked(kind: Any, value: object, where: Where, convert: Convert | None = No
     if kind is Any:
         return value
     if origin is Literal:
-        if value not in inner:
-            where.fail(f"is {value!r}; it can be {', '.join(map(str, inner))}")
+        if not any(type(value) is type(one) and value == one for one in inner):
+            where.fail(f"is {shown(value)}; it can be {', '.join(map(str, inner))}")
         return value
     if isinstance(kind, type) and is_dataclass(kind):
         return typed(kind, value, where, convert)
@@ -132,13 +177,13 @@ def checked(kind: Any, value: object, where: Where, convert: Convert | None = No
         return {k: checked(of, v, where.inside(str(k)), convert) for k, v in value.items()}
     if kind is Path and isinstance(value, str):
         return Path(value)
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) < 1 << 1000:
         return float(value)
-    if kind in (str, int, float, bool) and type(value) is kind:
+    if kind in PLAIN and type(value) is kind:
         if isinstance(value, float) and not math.isfinite(value):
-            where.fail(f"must be a finite number, not {value!r}")
+            where.fail(f"must be a finite number, not {shown(value)}")
         return value
-    where.fail(f"must be {NAMES.get(origin, str(kind))}, not {value!r}")
+    where.fail(f"must be {NAMES.get(origin, str(kind))}, not {shown(value)}")
 
 
 def _one_of(kinds: tuple[Any, ...], value: object, where: Where, convert: Convert | None) -> Any:
@@ -160,9 +205,12 @@ def _entries(
     kind: Any, inner: tuple[Any, ...], values: Iterable[Any], where: Where, convert: Convert | None
 ) -> Any:
     found = list(values)
+    plain = kind is list and inner and inner[0] in (str, int, bool) and convert is None
+    if plain and all(type(value) is inner[0] for value in found):
+        return found  # quickly: a vocabulary has millions
     fixed = kind is tuple and inner[-1:] != (...,)
     if fixed and inner and len(inner) != len(found):
-        where.fail(f"must be a list of {len(inner)}, not {found!r}")
+        where.fail(f"must be a list of {len(inner)}, not {shown(found)}")
     kinds = inner if fixed and inner else (inner[:1] or (Any,)) * len(found)
     pairs = zip(kinds, found, strict=True)
     return kind(checked(k, v, where.item(i), convert) for i, (k, v) in enumerate(pairs))
@@ -193,8 +241,24 @@ def _hints(kind: Any) -> dict[str, Any]:
 def as_table(tree: object, where: Where) -> dict[str, Any]:
     """``tree``, which must be a table."""
     if not isinstance(tree, dict):
-        where.fail(f"must be a table, not {tree!r}")
+        where.fail(f"must be a table, not {shown(tree)}")
     return tree
+
+
+def value_of(table: Mapping[str, Any], key: str, kind: Any, where: Where, *default: Any) -> Any:
+    """What stands at ``key`` of a table whose other keys are somebody else's.
+
+    Args:
+        default: what a missing key means; a key must be there where none is given.
+
+    Raises:
+        BadInputError: it is missing, or of another type than ``kind``.
+    """
+    if key not in table:
+        if not default:
+            where.inside(key).fail("is missing")
+        return default[0]
+    return checked(kind, table[key], where.inside(key))
 
 
 def refuse_unknown(table: Mapping[str, Any], known: Iterable[str], where: Where) -> None:
@@ -204,4 +268,4 @@ def refuse_unknown(table: Mapping[str, Any], known: Iterable[str], where: Where)
         if key not in names:
             near = difflib.get_close_matches(key, names, 1)
             hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(names)}"
-            where.fail(f"unknown key {key!r}; {hint}")
+            where.fail(f"unknown key {shown(key)}; {hint}")

@@ -208,13 +208,30 @@ def write_error(error: OSError, path: Path) -> ExternalProgramError:
 
 
 def mapped(path: Path) -> npt.NDArray[Any]:
-    """The array of a ``.npy`` file, mapped and not read.
+    """The whole numbers in a ``.npy`` file of one dimension, mapped and not read.
 
     Raises:
         BadInputError: it is missing or damaged.
     """
     try:
         # A plain array: a slice of a memmap costs ten times as much.
-        return np.asarray(np.load(path, mmap_mode="r"))
+        array = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+        if array.ndim != 1 or array.dtype.kind not in "iu":
+            raise ValueError(f"{array.dtype} of shape {array.shape}")
+        return array
     except Exception as error:  # numpy parses the header as Python, which may fail in many ways
         raise BadInputError(f"missing or damaged ({error}): make it again", str(path)) from error
+
+
+def pointers(array: npt.NDArray[Any], last: int, path: Path) -> npt.NDArray[Any]:
+    """``array`` of the file ``path``, if it holds where runs begin: 0, rising, up to ``last``.
+
+    Raises:
+        BadInputError: it does not.
+    """
+    rises = len(array) and array[0] == 0 and array[-1] == last and (array[1:] >= array[:-1]).all()
+    if not rises:
+        raise BadInputError(
+            "missing or damaged (its numbers do not rise as they must): make it again", str(path)
+        )
+    return array

@@ -377,7 +377,7 @@ def _pruned_at(out: Path) -> VectorSet | Impacts:
     manifest = Manifest.load(out)
     if manifest.kind == "vectors":
         return VectorStore(out)
-    if "topics" in manifest.options["formats"]:
+    if "topics" in manifest.option("formats", list[str], out, []):
         topics = next(out.glob("topics.tsv*"))
         return Impacts(lambda: QuerySource(read_queries(topics)))
     return Impacts(lambda: open_source(out))

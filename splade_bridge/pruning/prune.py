@@ -86,7 +86,7 @@ def prune(
             temporary=options.temporary,
             skip_others=skip_others,
         )
-        opened, formats = _documents(again, known, watch)
+        opened, formats = _documents(source, again, known, watch)
     pruned = PrunedSource(
         opened, policies, min_terms=options.min_terms, side=wanted, memory=options.memory,
         temporary=options.temporary,
@@ -154,14 +154,14 @@ def _queries(
 
 
 def _documents(
-    again: Callable[[], ImpactSource], known: Manifest | None, watch: Watch
+    source: Path, again: Callable[[], ImpactSource], known: Manifest | None, watch: Watch
 ) -> tuple[Callable[[], ImpactSource], tuple[str, ...]]:
     """What opens documents that are no vector store, and the formats that they have."""
 
     def opened() -> ImpactSource:
         return watched(again(), watch)
 
-    formats = tuple(known.options.get("formats", ())) if known else ()
+    formats = known.option("formats", tuple[str, ...], source, ()) if known else ()
     if not formats:
         formats = ("ciff" if isinstance(opened(), CiffSource) else "jsonvector",)
     return opened, tuple(f for f in formats if f != "topics")

@@ -54,6 +54,7 @@ FORMATS: tuple[DataFormat, ...] = (
 )  # fmt: skip
 
 BATCH_ROWS = 1000
+ROWS, ACCOUNT = "rows.arrow", "counts.json"
 FORMAT_VERSION = 1
 """Of what lies in a cache folder."""
 
@@ -156,8 +157,7 @@ def read_training_data(options: DataOptions) -> TrainingData:
             blocks = list(_blocks(options, folder, counts))
         dataset = datasets.Dataset(pa.Table.from_batches(blocks))
     else:
-        path, counts = _cached(options, options.cache)
-        dataset = datasets.Dataset.from_file(str(path))
+        dataset, counts = _cached(options, options.cache)
     for line in counts.lines():
         log.warning("%s", line)
     log.info("%d rows of training data", counts.rows)
@@ -292,29 +292,53 @@ def _text_table(collection: str, folder: Path) -> TextTable:
     return TextTable(place)
 
 
-def _cached(options: DataOptions, cache: Path) -> tuple[Path, DataCounts]:
-    """The rows as an Arrow stream in ``cache``, made there if they are not there yet."""
+def _cached(options: DataOptions, cache: Path) -> TrainingData:
+    """The rows as an Arrow stream in ``cache``, made if they are not there yet, or damaged."""
     import pyarrow as pa
 
     key = json.dumps(
         [FORMAT_VERSION, asdict(replace(options, cache=None)), options.stamps()], default=str
     )
     place = cache / f"rows-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    rows, account = "rows.arrow", "counts.json"
-    if options.format == "docstrings" or not place.exists():  # packages may have changed
-        with staged_folder(place, overwrite=True) as staging:
-            counts = DataCounts()
-            blocks = _blocks(options, cache, counts)
-            first = next(blocks)
-            with (
-                pa.OSFile(str(staging / rows), "wb") as sink,
-                pa.ipc.new_stream(sink, first.schema) as writer,
-            ):
-                for block in chain([first], blocks):
-                    writer.write_batch(block)
-            (staging / account).write_text(json.dumps(asdict(counts)))
-    where = Where(str(place / account), said="damaged ({}): delete the folder")
-    return place / rows, typed(DataCounts, json_file(where), where)
+    if options.format != "docstrings" and place.exists():  # of docstrings, packages may change
+        try:
+            return _kept(place)
+        except BadInputError as error:
+            log.warning("%s", error)
+    with staged_folder(place, overwrite=True) as staging:
+        counts = DataCounts()
+        blocks = _blocks(options, cache, counts)
+        first = next(blocks)
+        with (
+            pa.OSFile(str(staging / ROWS), "wb") as sink,
+            pa.ipc.new_stream(sink, first.schema) as writer,
+        ):
+            for block in chain([first], blocks):
+                writer.write_batch(block)
+        (staging / ACCOUNT).write_text(json.dumps(asdict(counts)))
+    return _kept(place)
+
+
+def _kept(place: Path) -> TrainingData:
+    """What :func:`_cached` has put into ``place``.
+
+    Raises:
+        BadInputError: it is damaged.
+    """
+    import datasets
+    import pyarrow as pa
+
+    said = "damaged ({}): it is made again"
+    where = Where(str(place / ACCOUNT), said=said)
+    counts = typed(DataCounts, json_file(where), where)
+    where = Where(str(place / ROWS), said=said)
+    try:
+        dataset = datasets.Dataset.from_file(str(place / ROWS))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        where.fail(str(error))
+    if len(dataset) != counts.rows:
+        where.fail(f"{len(dataset)} rows, and not {counts.rows}")
+    return TrainingData(dataset, counts)
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:

@@ -169,7 +169,7 @@ def _without_history(summary: MlmSummary) -> dict[str, Any]:
 def _open_work(work: Path, options: MlmOptions) -> None:
     plan = json.dumps(_recorded(options), indent=2)
     held = work / PLAN
-    if held.is_file() and held.read_text("utf-8") == plan:
+    if held.is_file() and held.read_bytes() == plan.encode():
         remove_unfinished(work)
         return
     if work.exists():
@@ -214,7 +214,7 @@ def _tokenizer(folder: Path) -> Any:
     from splade_bridge.encoding.masked_lm import first_line
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise BadInputError(f"no tokenizer ({first_line(error)})", str(folder)) from error
     lacking = [n for n in ("mask", "cls", "sep", "pad") if getattr(tokenizer, f"{n}_token") is None]
@@ -230,7 +230,9 @@ def _pretrained(base: Path) -> Any:
     from splade_bridge.encoding.masked_lm import first_line
 
     try:
-        return AutoModelForMaskedLM.from_pretrained(base, dtype=torch.float32)
+        return AutoModelForMaskedLM.from_pretrained(
+            base, dtype=torch.float32, trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
         raise BadInputError(f"no masked language model ({first_line(error)})", str(base)) from error
 

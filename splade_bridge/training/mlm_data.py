@@ -106,8 +106,13 @@ class Blocks:
     """
 
     def __init__(self, folder: Path, size: int, cls: int, sep: int) -> None:
-        self._tokens = np.memmap(folder / TOKENS, dtype=np.int32, mode="r")
-        self._continued = np.memmap(folder / CONTINUED, dtype=np.bool_, mode="r")
+        try:
+            self._tokens = np.memmap(folder / TOKENS, dtype=np.int32, mode="r")
+            self._continued = np.memmap(folder / CONTINUED, dtype=np.bool_, mode="r")
+            if len(self._tokens) != len(self._continued):
+                raise ValueError("its files of tokens do not belong together")
+        except (OSError, ValueError) as error:
+            raise BadInputError(f"damaged ({error}): delete the folder", str(folder)) from error
         self._inner, self._cls, self._sep = size - 2, cls, sep
         where = Where(str(folder / TOLD), said="damaged ({}): delete the folder")
         told = typed(_Told, json_file(where), where)

@@ -11,6 +11,7 @@ from torch.utils.data import SequentialSampler
 from transformers import Trainer
 
 from splade_bridge.errors import CheckFailedError
+from splade_bridge.training.checkpoints import Resuming
 from splade_bridge.training.options import MlmOptions
 from splade_bridge.training.schedule import ramp
 
@@ -33,7 +34,7 @@ def flops(weights: Tensor) -> Tensor:
     return weights.float().mean(dim=0).square().sum()
 
 
-class MlmTrainer(Trainer):  # type: ignore[misc]
+class MlmTrainer(Resuming, Trainer):  # type: ignore[misc]
     """transformers' trainer with the loss of this module."""
 
     def __init__(self, options: MlmOptions, **settings: Any) -> None:

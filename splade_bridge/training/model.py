@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 
 from splade_bridge.encoding.masked_lm import first_line, load_masked_lm, position_limit, quiet
 from splade_bridge.errors import BadInputError
+from splade_bridge.files.typed import Where, checked, json_file
 from splade_bridge.files.writing import staged_folder
 from splade_bridge.training.hub import model_folder
 from splade_bridge.training.options import LoraOptions, ModelOptions
@@ -133,7 +133,9 @@ def _encoder(options: ModelOptions, base: Path) -> list[Any]:
                 str(base),
                 transformer_task="fill-mask",
                 # A checkpoint kept in 16 bits is trained in 32.
-                model_kwargs={"dtype": torch.float32},
+                model_kwargs={"dtype": torch.float32, "trust_remote_code": False},
+                config_kwargs={"trust_remote_code": False},
+                processor_kwargs={"trust_remote_code": False},
             )
     except (OSError, ValueError, ImportError) as error:
         raise BadInputError(f"cannot be trained ({first_line(error)})", str(base)) from error
@@ -168,7 +170,7 @@ def _new_network(config: dict[str, Any], tokenizer_name: str, new: Path) -> None
 
     folder = model_folder(tokenizer_name, "model.tokenizer")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         settings: dict[str, Any] = {"vocab_size": len(tokenizer)}
         if tokenizer.pad_token_id is not None:
             settings["pad_token_id"] = tokenizer.pad_token_id
@@ -217,15 +219,12 @@ def _static(options: ModelOptions, tokenizer: Any, documents: Iterable[str]) -> 
 
 
 def _read_idf(path: Path, tokenizer: Any) -> np.ndarray:
-    try:
-        found = json.loads(path.read_text("utf-8"))
-        weights = np.zeros(len(tokenizer), dtype=np.float32)
-        ids = tokenizer.get_vocab()
-        for token, weight in found.items():
-            if token in ids:
-                weights[ids[token]] = float(weight)
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise BadInputError(f"not a JSON object {{token: weight}} ({error})", str(path)) from error
+    where = Where(str(path), said="not a JSON object {{token: weight}} ({})")
+    weights = np.zeros(len(tokenizer), dtype=np.float32)
+    ids = tokenizer.get_vocab()
+    for token, weight in checked(dict[str, float], json_file(where), where).items():
+        if token in ids:
+            weights[ids[token]] = weight
     if not weights.any():
         raise BadInputError("not one of its tokens is the tokenizer's", str(path))
     if not (np.isfinite(weights).all() and weights.min() >= 0):

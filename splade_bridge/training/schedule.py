@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -11,6 +12,7 @@ from sentence_transformers.sparse_encoder.callbacks.splade_callbacks import (
     SpladeRegularizerWeightSchedulerCallback,
 )
 
+from splade_bridge.files.typed import Where, checked, json_file, refuse_unknown
 from splade_bridge.training.options import RegularizerOptions
 
 Side = Literal["query", "document"]
@@ -25,6 +27,16 @@ LOWEST, HIGHEST = 1e-9, 1e9
 def ramp(step: int, ramp_steps: int) -> float:
     """min(1, t / T)^2, the factor of lambda at step t (SPLADE v2, arXiv:2109.10086)."""
     return min(1.0, step / ramp_steps) ** 2 if ramp_steps else 1.0
+
+
+@dataclass(frozen=True)
+class ControllerState:
+    """What a resumed training needs of a :class:`TermsController`."""
+
+    weight: float
+    first: float | None
+    smoothed: float
+    error: float
 
 
 @dataclass
@@ -77,9 +89,9 @@ class TermsController:
         """What a resumed training needs."""
         return {name: getattr(self, name) for name in ("weight", "first", "smoothed", "error")}
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state(self, state: ControllerState) -> None:
         """Go on from :meth:`state`."""
-        for name, value in state.items():
+        for name, value in vars(state).items():
             setattr(self, name, value)
 
 
@@ -125,10 +137,26 @@ class RegularizerSchedule(SpladeRegularizerWeightSchedulerCallback):  # type: ig
         """What a resumed training needs."""
         return {side: controller.state() for side, controller in self.controllers.items()}
 
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from :meth:`state`."""
+    def load_state(self, file: Path) -> None:
+        """Go on from :meth:`state`, which was written to ``file`` as JSON.
+
+        Raises:
+            BadInputError: it is damaged, or of other controllers.
+        """
+        where = Where(
+            str(file),
+            said="damaged ({}): remove its folder, and the training goes on from the checkpoint "
+            "before it, or from its beginning",
+        )
+        saved = checked(dict[str, ControllerState], json_file(where), where)
+        refuse_unknown(saved, self.controllers, where)
         for side, controller in self.controllers.items():
-            controller.load_state(state[side])
+            if side not in saved:
+                where.inside(side).fail("is missing")
+            state = saved[side]
+            if state.weight <= 0 or (state.first is not None and state.first <= 0):
+                where.inside(side).fail("weight and first must be above 0")
+            controller.load_state(state)
 
 
 def _mean_of_processes(value: torch.Tensor) -> float:

@@ -348,6 +348,7 @@ def _cross_encoder(options: ScoreOptions, model: str) -> Scorer:
     encoder = CrossEncoder(
         model,
         device=options.device,
+        trust_remote_code=False,
         max_length=options.max_length,
         model_kwargs=_model_kwargs(options),
     )
@@ -372,7 +373,12 @@ def _dense(options: ScoreOptions, model: str) -> Scorer:
     """The similarity of the two vectors, as the model's own settings define it."""
     from sentence_transformers import SentenceTransformer
 
-    encoder = SentenceTransformer(model, device=options.device, model_kwargs=_model_kwargs(options))
+    encoder = SentenceTransformer(
+        model,
+        device=options.device,
+        trust_remote_code=False,
+        model_kwargs=_model_kwargs(options),
+    )
     if options.max_length is not None:
         encoder.max_seq_length = options.max_length
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from splade_bridge.errors import BadInputError
+from splade_bridge.files.writing import mapped, pointers
 from splade_bridge.text.corpora import Text
 
 TEXTS, OFFSETS, KEYS, ROWS = "texts.bin", "offsets.npy", "keys.npy", "rows.npy"
@@ -34,11 +35,16 @@ class TextTable:
 
     def __init__(self, folder: Path) -> None:
         try:
-            self._offsets = np.load(folder / OFFSETS, mmap_mode="r")
-            self._keys = np.load(folder / KEYS, mmap_mode="r")
-            self._rows = np.load(folder / ROWS, mmap_mode="r")
+            self._offsets = mapped(folder / OFFSETS)
+            self._keys = mapped(folder / KEYS)
+            self._rows = mapped(folder / ROWS)
             self._blob = np.memmap(folder / TEXTS, dtype=np.uint8, mode="r")
-        except (OSError, ValueError) as error:
+            pointers(self._offsets, len(self._blob), folder / OFFSETS)
+            if not len(self._offsets) - 1 == len(self._keys) == len(self._rows):
+                raise ValueError("its arrays do not belong together")
+            if not 0 <= int(self._rows.min()) <= int(self._rows.max()) < len(self._rows):
+                raise ValueError("a row that is not there")
+        except (OSError, ValueError, BadInputError) as error:
             raise BadInputError(
                 f"no table of texts ({error}): remove it, it is made again", str(folder)
             ) from error

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import logging
 import shutil
 import time
@@ -22,7 +21,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from splade_bridge.errors import Interrupted, UsageError
+from splade_bridge.errors import BadInputError, Interrupted, UsageError
 from splade_bridge.files.locks import folder_lock
 from splade_bridge.files.outputs import MARK, check_output, discard, mark, throw_away
 from splade_bridge.files.writing import staged_folder
@@ -191,12 +190,16 @@ def _train(recipe: Recipe, work: Path, processes: Any, say: Callable[[str], None
     trainer.schedule, trainer.adapters = schedule, recipe.model.lora.rank > 0
     trainer.remove_callback(PrinterCallback)
     if kept:
-        schedule.load_state(json.loads((kept[-1] / REGULARIZER_STATE).read_text("utf-8")))
+        schedule.load_state(kept[-1] / REGULARIZER_STATE)
         say(f"going on from step {step_of(kept[-1]):,}")
     trainer.train(resume_from_checkpoint=str(kept[-1]) if kept else None)
     state = trainer.state
-    last = checkpoints(work)[-1]
-    best = Path(state.best_model_checkpoint) if state.best_model_checkpoint else last
+    kept_now = checkpoints(work)
+    last = kept_now[-1]
+    # By its name: the path is of where the folder was when it was written.
+    best = work / Path(state.best_model_checkpoint).name if state.best_model_checkpoint else last
+    if best not in kept_now:
+        raise BadInputError(f"the best checkpoint, {best.name}, is not in it", str(work))
     return _Ended(
         state.global_step,
         best,
@@ -395,7 +398,7 @@ def _save(checkpoint: Path, trained: SparseEncoder, recipe: Recipe, folder: Path
             load_adapted(model, checkpoint)
             merge_lora(model)
         else:
-            model = SparseEncoder(str(checkpoint), device="cpu")
+            model = SparseEncoder(str(checkpoint), device="cpu", trust_remote_code=False)
         model.to(getattr(torch, recipe.model.save_dtype))
         model.save_pretrained(str(folder), create_model_card=False)
     for weights in folder.rglob("*.safetensors"):

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from splade_bridge.errors import CheckFailedError
+from splade_bridge.training.checkpoints import Resuming, going_on
 from splade_bridge.training.losses import Regularizer
 from splade_bridge.training.schedule import SIDES, RegularizerSchedule
 
@@ -23,7 +24,7 @@ LOG_FILE = "log.jsonl"
 ADAPTED = "adapted.safetensors"
 
 
-class BridgeTrainer(SparseEncoderTrainer):  # type: ignore[misc]
+class BridgeTrainer(Resuming, SparseEncoderTrainer):  # type: ignore[misc]
     """Logs the parts of the loss unrounded, and terms, FLOPS and lambda of each side."""
 
     schedule: RegularizerSchedule
@@ -80,7 +81,8 @@ class BridgeTrainer(SparseEncoderTrainer):  # type: ignore[misc]
         if not self.adapters:
             super()._load_from_checkpoint(checkpoint_path)
         else:
-            load_adapted(self.model, Path(checkpoint_path))
+            with going_on(checkpoint_path):
+                load_adapted(self.model, Path(checkpoint_path))
 
     def _save_rng_state(self, output_dir: str) -> None:
         # Written before trainer_state.json, which so stays the last file of a whole checkpoint.

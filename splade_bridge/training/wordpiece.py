@@ -13,9 +13,10 @@ from typing import Any, TextIO
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.writing import staged_folder
 
+UNKNOWN = "[UNK]"
 ROLES = {
     "pad_token": "[PAD]",
-    "unk_token": "[UNK]",
+    "unk_token": UNKNOWN,
     "cls_token": "[CLS]",
     "sep_token": "[SEP]",
     "mask_token": "[MASK]",
@@ -61,7 +62,7 @@ def train_wordpiece(
     if vocab_size <= len(SPECIAL):
         raise UsageError(f"a vocabulary of {vocab_size}: {len(SPECIAL)} are special tokens already")
     normalize = _normalizer(split_names)
-    learner = _backend(Tokenizer(models.WordPiece(unk_token="[UNK]")), normalize)
+    learner = _backend(Tokenizer(models.WordPiece(unk_token=UNKNOWN)), normalize)
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as spool:
         letters = _spooled(texts, normalize, spool)
         # Each letter costs two entries, alone and inside of a word.
@@ -79,7 +80,7 @@ def train_wordpiece(
         )
         learner.train_from_iterator((others.sub(" ", line) for line in spool), trainer)
     # Made anew from the vocabulary: here the letters are no special tokens.
-    model = models.WordPiece(learner.get_vocab(), unk_token="[UNK]")
+    model = models.WordPiece(learner.get_vocab(), unk_token=UNKNOWN)
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=_backend(Tokenizer(model), normalize),
         model_max_length=max_length,
