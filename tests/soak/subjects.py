@@ -1,0 +1,8 @@
+"""The subjects, in the order of a round."""
+
+from __future__ import annotations
+
+from soak.frame import Subject
+from soak.kills import Kills
+
+SUBJECTS: list[type[Subject]] = [Kills]
