@@ -95,9 +95,7 @@ class Campaign:
         say: takes lines for people.
     """
 
-    def __init__(
-        self, kinds: Sequence[type[Subject]], say: Callable[[str], None] = print
-    ) -> None:
+    def __init__(self, kinds: Sequence[type[Subject]], say: Callable[[str], None] = print) -> None:
         self.tallies = {kind.name: Tally() for kind in kinds}
         self._kinds = list(kinds)
         self._say = say

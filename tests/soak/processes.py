@@ -138,9 +138,7 @@ def environment(folder: Path) -> dict[str, str]:
     return {**os.environ, "HF_HUB_OFFLINE": "1", "TMPDIR": str(temporary), "COLUMNS": "80"}
 
 
-def start_fresh(
-    arguments: Sequence[str], work: Path, log: Path, env: Mapping[str, str]
-) -> Running:
+def start_fresh(arguments: Sequence[str], work: Path, log: Path, env: Mapping[str, str]) -> Running:
     """A command as a shell starts it, imports included."""
     with open(log, "wb") as out:
         child = subprocess.Popen(

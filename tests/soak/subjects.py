@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from soak.frame import Subject
+from soak.fuzz import Fuzz
 from soak.kills import Kills
 
-SUBJECTS: list[type[Subject]] = [Kills]
+SUBJECTS: list[type[Subject]] = [Kills, Fuzz]
