@@ -76,8 +76,6 @@ class Fuzz(Subject):
                 self.close()
                 end = f"ended with {process.returncode}"
                 how = f"takes more than {CASE:.0f} s" if hangs else end
-                    f"takes more than {CASE:.0f} s" if hangs else f"ended with {process.returncode}"
-                )
                 log_end = (self.folder / "log").read_text(errors="replace")[-3000:]
                 return (f"the process {how}", f"case {case}, {name}\n{log_end}"), case
             if "done" in answer:
