@@ -16,7 +16,7 @@ import numpy as np
 
 from bad_input import made
 from small import MemorySource, random_matrix, write_json_lines
-from soak.frame import Finding
+from soak.frame import Finding, Subject
 from soak.processes import Ended, Forker, Running, environment, start_fresh
 from splade_bridge.engines.registry import engine
 from splade_bridge.errors import MissingToolError
@@ -39,7 +39,7 @@ class Command:
             none where the command has no ``--overwrite``.
         grows: whether an unfinished output stands in its place, to be gone on with.
         prints: see :data:`Prints`; takes the output and what runs commands.
-        seconds: about how long it takes, to choose fairly.
+        slow: to be tried half as often.
     """
 
     name: str
@@ -90,11 +90,18 @@ class Shop:
         return command.prints(out, self) if command.prints else hashes(out)
 
     def start(
-        self, words: list[str], work: Path, *, fresh: bool = False, limit: int | None = None
+        self,
+        words: list[str],
+        work: Path,
+        *,
+        fresh: bool = False,
+        limit: int | None = None,
+        beside: Path | None = None,
     ) -> Running:
-        """A command in ``work``; its log and temporary files lie beside that folder."""
+        """A command in ``work``; log and temporary files lie in ``beside``, else beside it."""
         work.mkdir(exist_ok=True)
-        log, env = work.parent / "log", environment(work.parent)
+        beside = beside or work.parent
+        log, env = beside / "log", environment(beside)
         if fresh:
             return start_fresh(words, work, log, env)
         return self.forker.start(words, work, log, env, largest_file=limit)
@@ -115,9 +122,83 @@ class Shop:
             raise Finding(f"undisturbed, {' '.join(words)} ended with {ended.code}\n{ended.err}")
         return ended
 
+    def state(self, command: Command, out: Path, *, overwrite: bool) -> str:
+        """What stands at ``out``: nothing, old, new, or part of what is gone on with.
+
+        Raises:
+            Finding: it is none of these.
+        """
+        if not out.exists():
+            return "nothing"
+        try:
+            found = self.prints(command, out)
+        except (FileNotFoundError, Finding):
+            found = None
+        if found == self.reference(command).prints:
+            return "new"
+        if overwrite and found == self.reference(command, old=True).prints:
+            return "old"
+        if command.grows and not (out / "manifest.json").exists():
+            return "part"
+        raise Finding(f"{command.line}: what is there is neither old, new nor unfinished")
+
+    def begin(self, command: Command, work: Path, *, overwrite: bool) -> list[str]:
+        """The command line for ``work``; with ``overwrite`` an old output is put there."""
+        words = self.words(command)
+        if overwrite:
+            old = self.reference(command, old=True).out
+            (shutil.copytree if old.is_dir() else shutil.copy2)(old, work / OUT)
+            words.append("--overwrite")
+        return words
+
+    def finish(self, command: Command, work: Path, words: list[str], what: str) -> None:
+        """The same command again, which must lead to what an undisturbed run leaves.
+
+        Raises:
+            Finding: it does not.
+        """
+        overwrite = "--overwrite" in words
+        finished = self.state(command, work / OUT, overwrite=overwrite) == "new"
+        ended = self.start(words, work).finish(f"{what}\nthen again")
+        if ended.code and not (finished and not overwrite and ended.code == 2):
+            raise Finding(f"{what}\nthen again: exit code {ended.code}\n{ended.err}")
+        self.check_whole(command, work, f"{what}\nthen again")
+
+    def check_whole(self, command: Command, work: Path, what: str) -> None:
+        """Whether ``work`` holds what an undisturbed run leaves, and nothing else.
+
+        Raises:
+            Finding: it does not.
+        """
+        whole = self.reference(command)
+        found = self.prints(command, work / OUT)
+        if found != whole.prints:
+            raise Finding(f"{what}: other output: {differing(whole.prints, found)}")
+        if more := listing(work) - whole.beside:
+            raise Finding(f"{what}: left beside the output: {sorted(more)}")
+
     def close(self) -> None:
         """End the process that forks."""
         self.forker.close()
+
+
+_SHOPS: dict[Path, Shop] = {}
+
+
+class ShopSubject(Subject):
+    """A subject that runs commands; all such subjects of a campaign have one shop."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.place = folder.with_name("shop")
+        if self.place not in _SHOPS:
+            self.place.mkdir(exist_ok=True)
+            _SHOPS[self.place] = Shop(self.place)
+        self.shop = _SHOPS[self.place]
+
+    def close(self) -> None:
+        self.shop.close()
+        _SHOPS.pop(self.place, None)
 
 
 @dataclass(frozen=True)
@@ -135,6 +216,17 @@ class Reference:
     beside: frozenset[str]
     prints: Prints
     seconds: float
+
+
+def differing(expected: Prints, found: Prints) -> str:
+    """The keys that differ, and how."""
+    keys = sorted(expected.keys() | found.keys())
+    different = [key for key in keys if expected.get(key) != found.get(key)]
+    told = [
+        f"{key}: {'missing' if key not in found else 'new' if key not in expected else 'other'}"
+        for key in different
+    ]
+    return "; ".join(told[:10])
 
 
 def listing(folder: Path) -> frozenset[str]:

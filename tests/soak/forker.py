@@ -38,12 +38,14 @@ def children() -> Iterator[dict[str, Any]]:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     print(0, file=answers, flush=True)
-    while line := sys.stdin.buffer.raw.readline():  # type: ignore[attr-defined]
+    asked = os.fdopen(os.dup(0), "rb", 0)
+    while line := asked.readline():
         child = os.fork()
         if child == 0:
             os.setsid()
             print(os.getpid(), file=answers, flush=True)
             answers.close()
+            asked.close()
             yield json.loads(line)
             return
         status = os.waitpid(child, 0)[1]

@@ -204,7 +204,8 @@ def file(rng: random.Random, path: Path) -> None:
         changed = bytes_of(rng, gzip.decompress(content), kinds_of(inner[:-3]))
         path.write_bytes(gzip.compress(changed, mtime=0))
     elif suffix == ".zst" and inside:
-        changed = bytes_of(rng, zstandard.decompress(content), kinds_of(inner[:-4]))
+        plain = zstandard.ZstdDecompressor().decompressobj().decompress(content)
+        changed = bytes_of(rng, plain, kinds_of(inner[:-4]))
         path.write_bytes(zstandard.compress(changed))
     elif suffix == ".parquet" and inside:
         parquet(rng, path)

@@ -17,9 +17,9 @@ from pathlib import Path
 from small import hear_sigint
 from soak.frame import Finding
 
-PATIENCE = 180.0
-"""Seconds that a command may take; all of them take some seconds."""
-END = 15.0
+PATIENCE = 600.0
+"""Seconds that a command may take; all take some seconds, on a machine that does nothing else."""
+END = 60.0
 """Seconds that children of a killed command may live on."""
 
 
@@ -213,5 +213,6 @@ class Forker(Waiter):
 
     def close(self) -> None:
         """End it."""
-        self._process.kill()
-        self._process.communicate()
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()

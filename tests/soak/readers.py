@@ -86,7 +86,7 @@ def _ciff(folder: Path) -> None:
 
 def _exports(folder: Path) -> None:
     for name in ("jsonvector", "ciff", "forward"):
-        export(made.source, folder / name, ExportOptions(formats=(name,)))  # type: ignore[arg-type]
+        export(made.source, folder / name, ExportOptions(formats=(name,)))
 
 
 def _queries(folder: Path) -> None:
