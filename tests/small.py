@@ -58,6 +58,26 @@ def random_matrix(seed: int, rows: int, columns: int, density: float, largest: i
     return matrix.astype(np.int64)
 
 
+ODD_TERMS = [
+    "[CLS]", "##x", "U.S.", "A", "a", '"', "\\", "two words", "tab\there", "ü", "日本", "\u0085",
+    "line\nbreak", "'", "{", ",", ":", "0", "-", "\x00nul", "𝒳", "e\u0301", "é",
+]  # fmt: skip
+
+
+def terms_of(n: int) -> list[str]:
+    """So many terms, odd ones first."""
+    return (ODD_TERMS + [f"term{i}" for i in range(n)])[:n]
+
+
+def shuffled_ids(n: int, seed: int) -> list[str]:
+    """Ids whose order is not the order of the documents: short, long, upper case, not ASCII."""
+    ids = [
+        f"{'D' if i % 3 else 'd'}{i * 7919 % 1000}{'é𝒳' if i % 11 == 0 else ''}" for i in range(n)
+    ]
+    assert len(set(ids)) == n
+    return [ids[i] for i in np.random.default_rng(seed).permutation(n)]
+
+
 def brute_force(
     documents: np.ndarray, doc_ids: Sequence[str], query: np.ndarray, k: int
 ) -> list[tuple[str, int]]:

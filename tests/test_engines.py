@@ -12,7 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from small import MemorySource, as_pairs, batch_of, brute_force, queries_of, random_matrix
+from small import (
+    MemorySource,
+    as_pairs,
+    batch_of,
+    brute_force,
+    queries_of,
+    random_matrix,
+    shuffled_ids,
+    terms_of,
+)
 from soaking import SEED, often
 from splade_bridge.data.hits import Hits
 from splade_bridge.engines.base import BuildOptions
@@ -28,25 +37,6 @@ from splade_bridge.errors import (
 )
 from splade_bridge.evaluation.verify import first_difference, verify
 from splade_bridge.formats.base import ImpactSource
-
-ODD_TERMS = [
-    "[CLS]", "##x", "U.S.", "A", "a", '"', "\\", "two words", "tab\there", "ü", "日本", "\u0085",
-    "line\nbreak", "'", "{", ",", ":", "0", "-", "\x00nul", "𝒳", "e\u0301", "é",
-]  # fmt: skip
-
-
-def terms_of(n: int) -> list[str]:
-    return (ODD_TERMS + [f"term{i}" for i in range(n)])[:n]
-
-
-def shuffled_ids(n: int, seed: int) -> list[str]:
-    """Ids whose order is not the order of the documents: short, long, upper case, not ASCII."""
-    ids = [
-        f"{'D' if i % 3 else 'd'}{i * 7919 % 1000}{'é𝒳' if i % 11 == 0 else ''}" for i in range(n)
-    ]
-    assert len(set(ids)) == n
-    return [ids[i] for i in np.random.default_rng(seed).permutation(n)]
-
 
 ANSERINI = LuceneOptions(route="anserini")
 

@@ -9,7 +9,6 @@ import numpy as np
 from small import MemorySource
 from splade_bridge.data.store import VectorStoreWriter
 from splade_bridge.data.vectors import SparseBatch
-from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.registry import engine
 from splade_bridge.formats.ciff import write_ciff
 
@@ -54,9 +53,14 @@ def ciff(path: Path) -> None:
 
 def vectors(path: Path) -> None:
     """A vector store of the documents, with a hundredth of each impact as weight."""
+    store_of(source(), path)
+
+
+def store_of(made: MemorySource, path: Path) -> None:
+    """A vector store of a source, with a hundredth of each impact as weight."""
     path.mkdir()
-    writer = VectorStoreWriter(path, Vocabulary(TERMS))
-    for batch in source().batches():
+    writer = VectorStoreWriter(path, made.vocabulary)
+    for batch in made.batches():
         weights = (batch.impacts / 100).astype(np.float32)
         writer.add(SparseBatch(batch.ids, batch.indptr, batch.indices, weights))
     writer.finish()

@@ -1,0 +1,234 @@
+"""Round after round over the subjects, each try with a seed of its own, and a report of counts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import shutil
+import tempfile
+import time
+import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+ROUNDS = 8
+"""Rounds of a campaign; what the time is divided by, and a subject's share of it."""
+
+
+class Finding(Exception):
+    """A try that ended as it must not; the message says what was seen."""
+
+
+class Skip(Exception):
+    """A subject, or a part of it, that cannot run on this machine; the message says why."""
+
+
+class Subject(ABC):
+    """One way of breaking things.
+
+    Args:
+        folder: for what all tries share; it is made, and removed at the end.
+
+    Attributes:
+        name: on the command line and in the report.
+        share: of the campaign's time, in proportion to the other subjects'.
+        once: whether one try is all there is.
+    """
+
+    name: ClassVar[str]
+    share: ClassVar[float] = 1
+    once: ClassVar[bool] = False
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @abstractmethod
+    def attempt(self, rng: random.Random, folder: Path) -> Mapping[str, int]:
+        """One try.
+
+        Args:
+            rng: what is random comes from it, so that a seed repeats it.
+            folder: an empty one, removed afterwards.
+
+        Returns:
+            how many things of which kind were tried, for the report.
+
+        Raises:
+            Finding: something was lost, wrong or left behind.
+            Skip: this machine cannot do it.
+        """
+
+    def close(self) -> None:  # noqa: B027 - most subjects have nothing to close
+        """Give back what the subject holds."""
+
+
+@dataclass
+class Tally:
+    """What came of a subject.
+
+    Attributes:
+        tries: things tried, by kind.
+        findings: (command that repeats it, what was seen).
+        skipped: reasons, each once.
+        seconds: spent on it.
+    """
+
+    tries: dict[str, int] = field(default_factory=dict)
+    findings: list[tuple[str, str]] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def add(self, tried: Mapping[str, int]) -> None:
+        for kind, number in tried.items():
+            self.tries[kind] = self.tries.get(kind, 0) + number
+
+
+class Campaign:
+    """Tries of subjects, and their tallies.
+
+    Args:
+        kinds: the subjects' classes.
+        say: takes lines for people.
+    """
+
+    def __init__(self, kinds: Sequence[type[Subject]], say: Callable[[str], None] = print) -> None:
+        self.tallies = {kind.name: Tally() for kind in kinds}
+        self._kinds = list(kinds)
+        self._say = say
+        self._made: dict[str, Subject] = {}
+        self._root: Path | None = None
+
+    def run(self, seed: int, minutes: float) -> None:
+        """Go round until the time is over; each subject has at least one try a round."""
+        end = time.monotonic() + minutes * 60
+        number = 0
+        while time.monotonic() < end:
+            kinds = [k for k in self._kinds if not (k.once and number)]
+            shares = sum(k.share for k in kinds if not k.once) or 1
+            for kind in kinds:
+                span = minutes * 60 / ROUNDS * kind.share / shares
+                stop = min(end, time.monotonic() + span)
+                self._slice(kind, f"{seed}/{number}", stop)
+                if time.monotonic() >= end:
+                    break
+            number += 1
+
+    def repeat(self, name: str, seed: int) -> None:
+        """One try again, as a finding told it."""
+        kind = next(kind for kind in self._kinds if kind.name == name)
+        self._try(kind, seed)
+
+    def _slice(self, kind: type[Subject], base: str, stop: float) -> None:
+        number = 0
+        while number == 0 or time.monotonic() < stop:
+            if not self._try(kind, seed_of(f"{base}/{kind.name}/{number}")) or kind.once:
+                break
+            number += 1
+        tally = self.tallies[kind.name]
+        self._say(
+            f"round {base.partition('/')[2]}: {kind.name}: {sum(tally.tries.values()):,} tries, "
+            f"{len(tally.findings)} findings, {tally.seconds:,.0f} s so far"
+        )
+
+    def _try(self, kind: type[Subject], seed: int) -> bool:
+        """Whether it could be tried."""
+        tally = self.tallies[kind.name]
+        began = time.monotonic()
+        folder = self._folder(f"try-{kind.name}")
+        try:
+            if kind.name not in self._made:
+                self._made[kind.name] = self._make(kind)
+            tally.add(self._made[kind.name].attempt(random.Random(seed), folder))
+        except Finding as finding:
+            self._found(kind, seed, str(finding))
+        except Skip as skip:
+            if str(skip) not in tally.skipped:
+                tally.skipped.append(str(skip))
+                self._say(f"{kind.name}: skipped: {skip}")
+            return False
+        except Exception:  # a fault of the subject is not passed over, either
+            self._found(kind, seed, traceback.format_exc())
+        finally:
+            tally.seconds += time.monotonic() - began
+            shutil.rmtree(folder, ignore_errors=True)
+        return True
+
+    def _make(self, kind: type[Subject]) -> Subject:
+        """A subject; what it needs before its first try is no try, and fails once."""
+        if any("cannot begin" in reason for reason in self.tallies[kind.name].skipped):
+            raise Skip("cannot begin")
+        try:
+            return kind(self._folder(kind.name))
+        except Skip:
+            raise
+        except Exception:
+            self.tallies[kind.name].skipped.append("cannot begin")
+            raise
+
+    def _found(self, kind: type[Subject], seed: int, what: str) -> None:
+        again = f"scripts/soak --repeat {kind.name}:{seed}"
+        tally = self.tallies[kind.name]
+        tally.add({"tries": 1})
+        tally.findings.append((again, what))
+        self._say(f"FINDING ({kind.name}, seed {seed}): {what}\n  again: {again}")
+
+    def _folder(self, name: str) -> Path:
+        if self._root is None:
+            self._root = Path(tempfile.mkdtemp(prefix="splade-bridge-soak-"))
+        folder = self._root / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def close(self) -> None:
+        """Close the subjects and remove what they made."""
+        for subject in self._made.values():
+            subject.close()
+        self._made.clear()
+        if self._root is not None:
+            shutil.rmtree(self._root, ignore_errors=True)
+
+    @property
+    def findings(self) -> int:
+        """Of all subjects."""
+        return sum(len(tally.findings) for tally in self.tallies.values())
+
+
+def seed_of(text: str) -> int:
+    """A number of 48 bits that a text stands for."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6])
+
+
+def report_json(campaign: Campaign, seed: int) -> str:
+    """The report for programs."""
+    tallies = {name: asdict(tally) for name, tally in campaign.tallies.items()}
+    return json.dumps({"seed": seed, "subjects": tallies}, indent=2) + "\n"
+
+
+def report_markdown(campaign: Campaign, seed: int) -> str:
+    """The report for people: a line for each subject, then the findings."""
+    seconds = sum(tally.seconds for tally in campaign.tallies.values())
+    lines = [
+        f"Seed {seed}, {seconds / 60:,.0f} minutes.",
+        "",
+        "| subject | tries | findings | seconds |",
+        "|---|---|---|---|",
+    ]
+    for name, tally in campaign.tallies.items():
+        tried = ", ".join(f"{n:,} {kind}" for kind, n in sorted(tally.tries.items())) or "none"
+        lines.append(f"| {name} | {tried} | {len(tally.findings)} | {tally.seconds:,.0f} |")
+    for name, tally in campaign.tallies.items():
+        lines += [f"\n{name}: skipped: {reason}" for reason in tally.skipped]
+        for again, what in tally.findings:
+            quoted = "\n".join(f"    {line}" for line in what.splitlines())
+            lines += ["", f"{name}: `{again}`", "", quoted]
+    return "\n".join(lines) + "\n"
+
+
+def write_report(campaign: Campaign, seed: int, path: Path) -> None:
+    """JSON where the name ends so, else Markdown."""
+    make = report_json if path.suffix == ".json" else report_markdown
+    path.write_text(make(campaign, seed))
