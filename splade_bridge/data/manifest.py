@@ -188,7 +188,7 @@ class Manifest:
         for number, file in enumerate(self.files):
             if file.bytes < 0:  # -1 is what a file that is not there has
                 where.inside("files").item(number).inside("bytes").fail("is below 0")
-        scale = self.quantization and self.quantization.scale
+        scale = self.quantization.scale if self.quantization else None
         if scale is not None and scale <= 0:
             where.inside("quantization").inside("scale").fail("must be above 0")
 
