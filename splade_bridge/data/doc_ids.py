@@ -43,6 +43,7 @@ class DocIds:
     """The ids of an index, as written by :class:`DocIdWriter`."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._offsets = mapped(folder / OFFSETS)
         try:
             self._blob = np.memmap(folder / BLOB, dtype=np.uint8, mode="r")
@@ -70,16 +71,24 @@ class DocIds:
         Args:
             numbers: int64[n] documents, all that tie with the k-th best included.
             scores: int64[n].
+
+        Raises:
+            BadInputError: a document that is not there, or whose id is damaged.
         """
         places = contenders(scores, k)
-        scores, ids = scores[places], self._names(numbers[places])
-        order = best(scores, k, ids.__getitem__)
-        return [doc_id.decode() for doc_id in ids[order].tolist()], scores[order]
+        try:
+            scores, ids = scores[places], self._names(numbers[places])
+            order = best(scores, k, ids.__getitem__)
+            return [doc_id.decode() for doc_id in ids[order].tolist()], scores[order]
+        except (IndexError, UnicodeDecodeError) as error:
+            raise BadInputError(f"damaged ({error}): build it again", str(self._folder)) from error
 
     def _names(self, numbers: Int64Array) -> np.ndarray:
         """The ids of ``numbers`` as fixed-width bytes, whose order is that of code points."""
         starts = self._offsets[numbers]
         lengths = self._offsets[numbers + 1] - starts
+        if lengths.size and (lengths.min() < 0 or lengths.max() > len(self._blob)):
+            raise IndexError("an id begins after its end")
         width = int(lengths.max(initial=1))
         column = np.arange(width)
         there = column < lengths[:, None]

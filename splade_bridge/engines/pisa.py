@@ -245,9 +245,7 @@ class PisaSearcher(_PisaIndex):
         """Workers that nobody else asks meanwhile: two searches may run at once, half-read."""
         with self._lock:
             while len(self._idle) < count:
-                new = Worker(
-                    self.path, self.encoding, self.block_size, len(self.doc_ids), PATIENCE
-                )
+                new = Worker(self.path, self.encoding, self.block_size, len(self.doc_ids), PATIENCE)
                 self._workers.append(new)
                 self._idle.append(new)
             taken = [self._idle.pop() for _ in range(count)]
