@@ -72,6 +72,9 @@ class DocIds:
         Args:
             numbers: int64[n] documents, all that tie with the k-th best included.
             scores: int64[n].
+
+        Raises:
+            BadInputError: a document that is not there, or whose id is damaged.
         """
         places = contenders(scores, k)
         scores, ids = scores[places], self._names(numbers[places])
@@ -88,6 +91,8 @@ class DocIds:
             lengths = self._offsets[numbers + 1] - starts
         except IndexError as error:  # a posting of a document beyond the last one
             raise self._damaged(error) from error
+        if lengths.size and (lengths.min() < 0 or lengths.max() > len(self._blob)):
+            raise self._damaged(IndexError("an id begins after its end"))
         width = int(lengths.max(initial=1))
         column = np.arange(width)
         there = column < lengths[:, None]

@@ -9,6 +9,7 @@ import numpy as np
 
 from splade_bridge.data.hits import Hits
 from splade_bridge.data.manifest import check_fit
+from splade_bridge.data.quantize import warn_if_inexact
 from splade_bridge.engines.base import Searcher
 from splade_bridge.errors import UsageError
 from splade_bridge.formats.queries import Queries
@@ -87,6 +88,8 @@ def verify(
     runs: list[Iterator[Hits]] = []
     for searcher in searchers:
         check_fit(searcher.manifest, queries.manifest, str(searcher.path))
+        if searcher.manifest:
+            warn_if_inexact(queries.batch, searcher.manifest.counts.max_impact, str(searcher.path))
         aligned = queries.aligned(searcher.vocabulary, searcher.path)
         chosen = (algorithms or {}).get(str(searcher.path))
         runs.append(searcher.search(aligned, k, algorithm=chosen))
