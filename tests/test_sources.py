@@ -338,6 +338,7 @@ def test_a_folder_of_vectors_is_read_whole(tmp_path: Path) -> None:
     assert files == sorted(files)
 
 
+@pytest.mark.long
 def test_a_folder_of_vectors_is_read_as_anserini_reads_it(tmp_path: Path, anserini: Path) -> None:
     lay_out(tmp_path / "docs")
     others = {"README.md": b"# x", "z.bz2": b"BZh9", "z.jsonl.zst": b""}
