@@ -9,6 +9,7 @@ lines in parts.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import json
 import logging
 import re
@@ -249,9 +250,11 @@ def _is_json_lines(path: Path) -> bool:
     """Whether the first line is an object; the suffix says as little to Anserini."""
     for _, line in numbered_lines(path):
         if line.strip():
-            try:
+            with contextlib.suppress(orjson.JSONDecodeError):
                 return isinstance(orjson.loads(line), dict)
-            except orjson.JSONDecodeError:
+            try:  # orjson takes less: half a surrogate pair is an error of that line
+                return isinstance(json.loads(line), dict)
+            except (ValueError, RecursionError):
                 return False
     return True
 
