@@ -75,10 +75,9 @@ def is_there(path: Path) -> bool:
 
 
 def is_pipe(path: Path) -> bool:
-    """Whether what ``path`` leads to can be read once only."""
+    """Whether ``path`` leads to a pipe: it can be read, but only once."""
     with contextlib.suppress(BadInputError):
-        mode = status(path).st_mode
-        return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+        return stat.S_ISFIFO(status(path).st_mode)
     return False
 
 
@@ -118,9 +117,23 @@ def steady(path: Path, *, pipe: bool = False) -> Iterator[None]:
         BadInputError: no file; or at the end: it grew, shrank, was written to or replaced.
     """
     before = check_file(path, pipe=pipe)
-    yield
-    if stat.S_ISREG(before.st_mode) and Stamp.of(before) != Stamp.of(status(path)):
+    try:
+        yield
+    except Exception as error:  # what was found broken may be half of the old and half of the new
+        if _differs(path, before):
+            raise changed(path) from error
+        raise
+    if _differs(path, before):
         raise changed(path)
+
+
+def _differs(path: Path, before: os.stat_result) -> bool:
+    if not stat.S_ISREG(before.st_mode):
+        return False
+    try:
+        return Stamp.of(before) != Stamp.of(path.stat())
+    except OSError:
+        return True
 
 
 def changed(path: Path) -> BadInputError:

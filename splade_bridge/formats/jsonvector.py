@@ -9,6 +9,7 @@ lines in parts.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import json
 import logging
 import re
@@ -52,7 +53,6 @@ BATCH_ROWS = 2048
 CHUNK = 1 << 20
 MAX_WEIGHT = float(np.finfo(np.float32).max)
 BLANKS = re.compile(r"[ \t\r\n]*")
-BETWEEN_ITEMS = re.compile(r"[ \t\r\n,]*")
 
 
 class VectorRecord(NamedTuple):
@@ -293,9 +293,11 @@ def _is_json_lines(path: Path) -> bool:
     """Whether the first line is an object; the suffix says as little to Anserini."""
     for _, line in numbered_lines(path):
         if line.strip():
-            try:
+            with contextlib.suppress(orjson.JSONDecodeError):
                 return isinstance(orjson.loads(line), dict)
-            except orjson.JSONDecodeError:
+            try:  # orjson takes less: half a surrogate pair is an error of that line
+                return isinstance(json.loads(line), dict)
+            except (ValueError, RecursionError):
                 return False
     return True
 
@@ -312,16 +314,27 @@ def _read_objects(path: Path) -> Iterator[VectorRecord]:
         object_pairs_hook=unique_keys(lambda: f"{path}:{number}"),
         parse_constant=lambda name: _bad_json(f"{name} is no number", f"{path}:{number}"),
     )
-    text, at, in_array, done = "", 0, False, False
+    text, at, done = "", 0, False
+    in_array, first, comma = False, True, False  # where in an array it is
     with open_reader(path) as raw:
         decode = codecs.getincrementaldecoder("utf-8-sig")().decode
         while True:
-            start = (BETWEEN_ITEMS if in_array else BLANKS).match(text, at).end()  # type: ignore[union-attr]
+            start = BLANKS.match(text, at).end()  # type: ignore[union-attr]
             number += text.count("\n", at, start)
             at = start
-            if text[at : at + 1] == ("]" if in_array else "["):
-                in_array, at = not in_array, at + 1
+            sign = text[at : at + 1]
+            if not in_array and sign == "[":
+                in_array, first, comma, at = True, True, False, at + 1
                 continue
+            if in_array and not comma and sign == "]":
+                in_array, at = False, at + 1
+                continue
+            if in_array and not comma and not first:
+                if sign == ",":
+                    comma, at = True, at + 1
+                    continue
+                if sign:
+                    _bad_json("not JSON (no comma before this object)", f"{path}:{number}")
             try:
                 if at == len(text):
                     raise json.JSONDecodeError("the file ends inside an array", text, at)
@@ -346,6 +359,7 @@ def _read_objects(path: Path) -> Iterator[VectorRecord]:
             yield _record(obj, f"{path}:{number}")
             number += text.count("\n", at, end)
             at = end
+            first, comma = False, False
 
 
 def _bad_json(message: str, place: str) -> NoReturn:
