@@ -6,9 +6,7 @@ import contextlib
 import gzip
 import io
 import json
-import os
 import re
-import stat
 import sys
 import zlib
 from collections import Counter
@@ -61,14 +59,10 @@ def _stdin() -> BinaryIO:
     """The bytes of stdin.
 
     Raises:
-        BadInputError: the shell has closed it, or opened a folder for it.
+        BadInputError: the shell has closed it.
     """
     if sys.stdin is None or sys.stdin.closed:
         raise BadInputError("stdin is closed: nothing can be read from it", str(STDIO))
-    # A test may have put something else in its place, which has no number.
-    with contextlib.suppress(OSError):
-        if stat.S_ISDIR(os.fstat(sys.stdin.fileno()).st_mode):
-            raise BadInputError("stdin is a folder: nothing can be read from it", str(STDIO))
     return cast(BinaryIO, sys.stdin.buffer)
 
 
