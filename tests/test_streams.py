@@ -1,4 +1,4 @@
-"""Commands as processes: streams that are closed or full, readers that go, signals at any moment."""
+"""Commands as processes: closed and full streams, readers that go, signals at any moment."""
 
 from __future__ import annotations
 
