@@ -186,7 +186,7 @@ def test_a_heap_that_is_too_small_is_named(index: Path) -> None:
     class_path = lucene_for_writing().class_path
     with (
         JavaWorker(index, class_path, 48 * MEGABYTE, ExternalProgramError) as worker,
-        pytest.raises(ExternalProgramError, match=r"OutOfMemoryError.* heap of 48 MB$"),
+        pytest.raises(ExternalProgramError, match=r"OutOfMemoryError.* heap of 48 MB; give it more with --memory$"),
     ):
         worker.receive(worker.send(0, 1, lucene_index.TERMS, bytes(100 * MEGABYTE)))
 
