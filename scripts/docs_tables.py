@@ -44,6 +44,7 @@ MEANS = {
     "--algorithm": "How an index is searched: a name of its engine, or auto; in bench also all.",
     "--threads": "Threads to use; in bench for queries/s only.",
     "--scale": "Impact = weight x scale, rounded; 100 for a vector store if nothing is said.",
+    "--memory": "Budget for sorting, as 500M, 2G, 512MiB; of an open Lucene index its JVM's heap.",
     "--rounding": "nearest is half to even.",
     "--clip": "Cut impacts to this, and count it.",
     "--qrels": "Judgements.",

@@ -31,6 +31,10 @@ def main() -> None:
         code = 0
     stopped = signals.status()
     signals.let_go()
+    if stopped:
+        # CPython remembers a KeyboardInterrupt that left an exec() (namedtuple and dataclasses have
+        # one), though it was caught since, and ends with SIGINT; the next exec() makes it forget.
+        exec("")
     sys.exit(code if stopped is None or not code else stopped)
 
 

@@ -45,8 +45,9 @@ def _origin() -> tuple[str, str]:
         recorded = {}
     if not isinstance(recorded, dict) or not isinstance(url := recorded.get("url"), str):
         checkout = Path(__file__).parents[1]  # run from a checkout, installed or not
-        is_one = not recorded and (checkout / "pyproject.toml").is_file()
-        return "", str(checkout) if is_one else NAME
+        if not recorded and (checkout / "pyproject.toml").is_file():
+            return "-e ", str(checkout)
+        return "", NAME
     if (vcs := recorded.get("vcs_info")) and isinstance(vcs, dict):
         commit = f"@{vcs['commit_id']}" if "commit_id" in vcs else ""
         # Extras of what is no path stand before its address.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -12,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from splade_bridge import errors
 from splade_bridge.errors import EXTRAS
 
 ROOT = Path(__file__).parents[1]
@@ -68,6 +72,45 @@ def test_what_is_not_installed_is_named_by_its_extra(
     assert status == 3, said
     assert f"[{extra}]" in said and "Traceback" not in said
     assert set(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("recorded", "said"),
+    [
+        (None, "pip install -e HERE[lucene]"),
+        ({"url": "file://HERE", "dir_info": {"editable": True}}, "pip install -e HERE[lucene]"),
+        ({"url": "file://HERE", "dir_info": {}}, "pip install HERE[lucene]"),
+        ({"url": "file:///moved/away", "dir_info": {}}, "pip install splade-bridge[lucene]"),
+        (
+            {"url": "https://host/r.git", "vcs_info": {"vcs": "git", "commit_id": "abc"}},
+            "pip install splade-bridge[lucene] @ git+https://host/r.git@abc",
+        ),
+        (
+            {"url": "https://host/a.whl", "archive_info": {}},
+            "pip install splade-bridge[lucene] @ https://host/a.whl",
+        ),
+    ],
+)
+def test_a_remedy_names_where_the_package_came_from(
+    recorded: dict[str, object] | None, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PEP 610's record of pip, for each kind of place; without one, a checkout is itself."""
+
+    class Distribution:
+        def read_text(self, name: str) -> str | None:
+            assert name == "direct_url.json"
+            return None if recorded is None else json.dumps(recorded).replace("HERE", str(ROOT))
+
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda name: Distribution())
+    errors._origin.cache_clear()
+    try:
+        assert shlex.split(errors.install("lucene")) == shlex.split(
+            said.replace("HERE", str(ROOT))
+            if "@" not in said
+            else f"pip install {shlex.quote(said.removeprefix('pip install '))}"
+        )
+    finally:
+        errors._origin.cache_clear()
 
 
 @pytest.fixture(scope="module")

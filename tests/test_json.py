@@ -227,8 +227,8 @@ def test_the_old_letter_of_measures_is_understood_with_a_note(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "qrels").write_text("q1 0 d1 1\n")
     (tmp_path / "run").write_text("q1 Q0 d1 1 5 x\n")
-    new = command_line.run(capfd, "evaluate", "qrels", "run", "-M", "RR@10", "-M", "AP")
-    old = command_line.run(capfd, "evaluate", "qrels", "run", "-m", "RR@10", "-m", "AP")
+    new = command_line.run(capfd, "evaluate", "qrels", "run", "-M", "RR@1", "-M", "AP")
+    old = command_line.run(capfd, "evaluate", "qrels", "run", "-m", "RR@1", "-m", "AP")
     assert new[:2] == old[:2] and new[1].count("1.0000") == 2
     assert new[2] == "" and old[2].count("\n") == 1 and "-M" in old[2]
 

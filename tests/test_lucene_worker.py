@@ -18,13 +18,14 @@ import pytest
 from odd_names import NAMES as ODD_NAMES
 from small import MemorySource, as_pairs, brute_force, queries_of, random_matrix
 from splade_bridge.engines import java_worker, lucene_index
+from splade_bridge.engines.base import limit_memory
 from splade_bridge.engines.jars import lucene_for_writing
 from splade_bridge.engines.java import JavaProcess
 from splade_bridge.engines.java_worker import Call, JavaWorker
 from splade_bridge.engines.lucene import LuceneSearcher
 from splade_bridge.engines.process import LentPaths
 from splade_bridge.engines.registry import engine, open_index
-from splade_bridge.errors import BadInputError, ExternalProgramError
+from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
 
 ROOT = Path(__file__).parents[1]
 TERMS = [f"t{i}" for i in range(40)]
@@ -185,7 +186,10 @@ def test_a_heap_that_is_too_small_is_named(index: Path) -> None:
     class_path = lucene_for_writing().class_path
     with (
         JavaWorker(index, class_path, 48 * MEGABYTE, ExternalProgramError) as worker,
-        pytest.raises(ExternalProgramError, match=r"OutOfMemoryError.* heap of 48 MB$"),
+        pytest.raises(
+            ExternalProgramError,
+            match=r"OutOfMemoryError.* heap of 48 MB; give it more with --memory$",
+        ),
     ):
         worker.receive(worker.send(0, 1, lucene_index.TERMS, bytes(100 * MEGABYTE)))
 
@@ -319,3 +323,14 @@ def test_a_lent_path_has_a_plain_name_and_is_given_back(tmp_path: Path, name: by
         if name != b"plain":
             with pytest.raises(BadInputError, match="cannot be opened"):
                 paths.name(file)
+
+
+def test_memory_is_the_heap_of_the_jvm(tmp_path: Path) -> None:
+    engine("lucene").build(MemorySource(np.array([[1, 2]]), ["d"], ["a", "b"]), tmp_path / "i")
+    with open_index(tmp_path / "i") as searcher:
+        limit_memory([searcher], 64 << 20)
+        assert searcher.impacts("d", [0, 1]) == [1, 2]
+        pid = searcher._index.worker().pid
+        assert b"-Xmx64m" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        with pytest.raises(UsageError, match="32MiB or more"):
+            limit_memory([searcher], 1 << 20)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
+from splade_bridge.cli import signals
 from splade_bridge.cli.groups import Group
 from splade_bridge.cli.interrupted import states, what_is_left
 from splade_bridge.cli.options import READS, WRITES, Use, Verbose
@@ -54,6 +55,7 @@ def complete(command: Callable[..., None]) -> Callable[..., None]:
             given[name] = given[name] and [choice.value for choice in given[name]]
         if takes_context:
             given["context"] = context
+        signals.begin()
         before = states(
             place for name, use in uses.items() if use is WRITES for place in _places(given, name)
         )
@@ -63,8 +65,14 @@ def complete(command: Callable[..., None]) -> Callable[..., None]:
                 given[name] = group(**{f.name: given.pop(f.name) for f in fields(group)})
             with unchecked(given.get("no_check", False)):
                 command(**given)
+        except Interrupted:
+            raise
         except KeyboardInterrupt:
             raise Interrupted(what_is_left(before)) from None
+        except Exception:
+            if signals.times():  # what an import, or a library, has made of it
+                raise Interrupted(what_is_left(before)) from None
+            raise
 
     run.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters.values()}

@@ -5,10 +5,13 @@ This module loads nothing, so that it can be asked before anything is loaded.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 from types import FrameType
 
 _received: list[int] = []
+_begun = False
 
 
 def catch() -> None:
@@ -18,8 +21,19 @@ def catch() -> None:
             signal.signal(number, _stop)
 
 
+def begin() -> None:
+    """From now on there may be something to clean up: the command is called."""
+    global _begun
+    _begun = True
+
+
 def _stop(number: int, _: FrameType | None) -> None:
     _received.append(number)
+    if not _begun:
+        # Python makes other errors of one that is raised inside an import (a SyntaxError, even).
+        with contextlib.suppress(OSError):
+            os.write(2, b"error: interrupted\n")
+        os._exit(128 + number)
     raise KeyboardInterrupt
 
 

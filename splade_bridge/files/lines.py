@@ -6,9 +6,7 @@ import contextlib
 import gzip
 import io
 import json
-import os
 import re
-import stat
 import sys
 import zlib
 from collections import Counter
@@ -75,17 +73,13 @@ def _stdin() -> BinaryIO:
     """The bytes of stdin, once.
 
     Raises:
-        BadInputError: the shell has closed it, or opened a folder for it; or it was read already.
+        BadInputError: the shell has closed it, or it was read already.
     """
     global _read_stdin
     if sys.stdin is None or sys.stdin.closed:
         raise BadInputError("stdin is closed: nothing can be read from it", str(STDIO))
     if _read_stdin is sys.stdin:
         raise BadInputError("was read already, and cannot be read again: use a file", "stdin")
-    # A test may have put something else in its place, which has no number.
-    with contextlib.suppress(OSError):
-        if stat.S_ISDIR(os.fstat(sys.stdin.fileno()).st_mode):
-            raise BadInputError("stdin is a folder: nothing can be read from it", str(STDIO))
     _read_stdin = sys.stdin
     return cast(BinaryIO, sys.stdin.buffer)
 
