@@ -34,7 +34,7 @@ def main() -> None:
     if stopped:
         # CPython remembers a KeyboardInterrupt that left an exec() (namedtuple and dataclasses have
         # one), though it was caught since, and ends with SIGINT; the next exec() makes it forget.
-        exec("")
+        exec("")  # noqa: S102 - of nothing
     sys.exit(code if stopped is None or not code else stopped)
 
 
