@@ -55,6 +55,14 @@ SHARD: Literal["shard"] = "shard"
 """Kind of a folder that holds only every n-th part."""
 
 
+class OtherPlanError(UsageError):
+    """An unfinished store was begun with other settings; ``changes`` are those, in words."""
+
+    def __init__(self, message: str, changes: str) -> None:
+        self.changes = changes
+        super().__init__(message)
+
+
 class VectorStore(VectorSet):
     """A finished store, read in batches; see :class:`.VectorSet` for what it gives.
 
@@ -433,9 +441,10 @@ def _refuse_other_plan(plan_file: Path, wanted: bytes) -> None:
         )
     if differing:
         changes = ", ".join(f"{k}: {found.get(k)!r} -> {new.get(k)!r}" for k in differing)
-        raise UsageError(
+        raise OtherPlanError(
             f"{plan_file.parent}: holds an unfinished encoding with other settings ({changes}); "
-            "run the first command again to finish it, or pass --overwrite to start anew"
+            "run the first command again to finish it, or pass --overwrite to start anew",
+            changes,
         )
 
 
