@@ -96,9 +96,10 @@ def log_to_stderr(*, verbose: bool) -> None:
         stream=sys.stderr,
         force=True,
     )
-    # The space that sorting takes is stated before it is taken, and what was fetched always.
-    for name in ("splade_bridge.data.invert", "splade_bridge.engines.jars"):
-        logging.getLogger(name).setLevel(logging.INFO)
+    # The space that sorting takes is stated before it is taken, what was fetched always, and what
+    # was there already.
+    for name in ("data.invert", "engines.jars", "files.finished"):
+        logging.getLogger(f"splade_bridge.{name}").setLevel(logging.INFO)
     logging.addLevelName(logging.WARNING, "warning")
     logging.addLevelName(logging.INFO, "info")
 

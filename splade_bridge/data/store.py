@@ -26,11 +26,12 @@ import numpy as np
 import orjson
 
 from splade_bridge.data.counts import Counts
-from splade_bridge.data.manifest import EncodingInfo, Manifest, VocabularyInfo
+from splade_bridge.data.manifest import EncodingInfo, FileInfo, Manifest, VocabularyInfo
 from splade_bridge.data.vector_set import VectorSet
 from splade_bridge.data.vectors import SparseBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, UsageError
+from splade_bridge.files.finished import check_same
 from splade_bridge.files.outputs import (
     MANIFEST,
     PLAN,
@@ -283,6 +284,38 @@ def unfinished_store(
                 log.warning("%s: the one that it replaces is still in %s", folder, aside(folder))
             raise
         remove_aside(folder)
+
+
+def kept_store(
+    out: Path,
+    plan: dict[str, Any],
+    *,
+    overwrite: bool,
+    parts: set[FileInfo] | None = None,
+) -> Manifest | None:
+    """The manifest of ``out``, where it is a finished store, whole and by this plan.
+
+    Args:
+        parts: that it must have, in all its files but the vocabulary; any if None.
+
+    Returns:
+        None where ``out`` is to be made, or gone on with.
+
+    Raises:
+        UsageError: see :func:`splade_bridge.files.finished.check_same`.
+    """
+    if overwrite or not (out / MANIFEST).is_file():
+        return None
+    manifest, made = None, None
+    with contextlib.suppress(BadInputError):  # damaged: it is in the way, as any output
+        manifest = Manifest.load(out)
+        where = Where(str(out / PLAN))
+        made = as_table(json_file(where), where)
+        if parts is not None and parts != {f for f in manifest.files if f.path != VOCABULARY}:
+            made = None
+    files = {out / f.path: f.bytes for f in manifest.files} if manifest else {}
+    check_same(out, plan, made, files)
+    return manifest
 
 
 def _prepare(folder: Path, wanted: bytes, *, overwrite: bool, inputs: Iterable[Path]) -> None:
