@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
+from typer.models import OptionInfo
 
 from splade_bridge.cli.groups import Group
+from splade_bridge.cli.needs import Needs
 from splade_bridge.cli.options import READS, WRITES, Use, Verbose
-from splade_bridge.errors import Interrupted
+from splade_bridge.errors import Interrupted, UsageError
 
 
 def complete(command: Callable[..., None]) -> Callable[..., None]:
@@ -24,7 +26,8 @@ def complete(command: Callable[..., None]) -> Callable[..., None]:
 
     Its groups of flags are taken apart for Typer, and put together for it.
 
-    An output that is or contains what another argument names is refused before anything is done.
+    A flag that was given and would do nothing is refused, by what the parameter says it needs. An
+    output that is or contains what another argument names is refused before anything is done.
     """
     own = inspect.signature(command, eval_str=True).parameters
     groups = {n: p.annotation for n, p in own.items() if group_of(p.annotation)}
@@ -33,6 +36,7 @@ def complete(command: Callable[..., None]) -> Callable[..., None]:
     choices = {n for n, p in parameters.items() if choice_of(p.annotation) is not None}
     for name in choices:
         parameters[name] = parameters[name].replace(annotation=_enum(parameters[name].annotation))
+    rules = {n: found for n, p in parameters.items() if (found := needs_of(p.annotation))}
     takes_context = "context" in parameters
     for name, annotation, default in (
         ("verbose", Verbose, False),
@@ -49,6 +53,10 @@ def complete(command: Callable[..., None]) -> Callable[..., None]:
         given["json"] = given["json"] or bool(program.get("json"))
         for name in choices & given.keys():
             given[name] = given[name] and [choice.value for choice in given[name]]
+        for name, needed in rules.items():
+            source = context.get_parameter_source(name)
+            if source is not None and source.name != "DEFAULT":
+                _check_needs(flag_of(parameters[name].annotation), needed, given)
         if takes_context:
             given["context"] = context
         try:
@@ -115,6 +123,28 @@ def use_of(annotation: Any) -> Use | None:
     if annotation is Path or Path in get_args(annotation):
         return READS
     return None
+
+
+def needs_of(annotation: Any) -> list[Needs]:
+    """What a parameter says that its flag needs."""
+    if get_origin(annotation) is not Annotated:
+        return []
+    return [m for m in annotation.__metadata__ if isinstance(m, Needs)]
+
+
+def flag_of(annotation: Any) -> str:
+    """The long name of a parameter's flag."""
+    found = (m for m in annotation.__metadata__ if isinstance(m, OptionInfo))
+    names = [str(name) for m in found for name in (m.default, *(m.param_decls or ()))]
+    return next(name for name in names if name.startswith("--")).partition("/")[0]
+
+
+def _check_needs(flag: str, needed: Iterable[Needs], given: dict[str, Any]) -> None:
+    for need in needed:
+        if not need.met(given):
+            raise UsageError(
+                f"{flag} has no effect {need.lacking}: {need.remedy}, or leave {flag} out"
+            )
 
 
 def choice_of(annotation: Any) -> Any:
