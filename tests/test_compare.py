@@ -21,12 +21,13 @@ from splade_bridge.cli.app import app
 from splade_bridge.comparison import make
 from splade_bridge.comparison.compare import Outcome, compare
 from splade_bridge.comparison.read_spec import load_spec
-from splade_bridge.comparison.steps import Steps
+from splade_bridge.comparison.steps import ASIDE, Steps
 from splade_bridge.comparison.timing import sampled
 from splade_bridge.data.manifest import Manifest
+from splade_bridge.encoding import runner
 from splade_bridge.engines.exact import ExactEngine
 from splade_bridge.engines.registry import engine
-from splade_bridge.errors import BadInputError, MismatchError, MissingToolError
+from splade_bridge.errors import BadInputError, Interrupted, MismatchError, MissingToolError
 from splade_bridge.evaluation.agreement import agreement
 from splade_bridge.evaluation.bench import size_on_disk
 from splade_bridge.evaluation.evaluate import evaluate
@@ -294,6 +295,83 @@ def test_models_are_variants(data: Path, tmp_path: Path) -> None:
     assert run(data, tmp_path / "out", spec).done == {}
     again = run(data, tmp_path / "out", lambda text: spec(text).replace("[5]", "[7]"))
     assert "encode" not in again.done and again.done["index"] == 1
+
+
+def texts(data: Path) -> Callable[[str], str]:
+    """Text and a checkpoint beside the vectors; what makes a variant of them."""
+    with open(data / "corpus.jsonl", "wb") as corpus:
+        for i in range(60):
+            text = {"id": f"d{i}", "contents": f"the of and {'x' * (i % 3)} was"}
+            corpus.write(orjson.dumps(text) + b"\n")
+    (data / "topics.tsv").write_text("".join(f"q{i}\tthe was\n" for i in range(12)))
+    save_checkpoint(data / "model")
+    named = '[data]\ncorpus = "corpus.jsonl"\ntopics = "topics.tsv"'
+    variant = '\n[[variant]]\nname = "model"\nmodel = "model"\nmax_length = 32\n'
+    return lambda text: text.replace("[data]", named) + variant
+
+
+def test_steps_of_other_versions_are_not_mixed(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, out, real = texts(data), tmp_path / "out", make.decisive
+    first = run(data, out, spec)
+    assert run(data, out, spec).done == {}
+
+    def faked(**changed: str) -> None:
+        known = {n.replace("_", "-"): v for n, v in changed.items()}
+        monkeypatch.setattr(
+            make, "decisive", lambda kind: real(kind) | (known if kind == "encode" else {})
+        )
+
+    for changed in ({"torch": "99"}, {"dtype": "bfloat16"}, {"device": "cuda"}):
+        faked(**changed)
+        said: list[str] = []
+        (data / "changed.toml").write_text(spec(SPEC))
+        again = compare(load_spec(data / "changed.toml"), out, say=said.append)
+        assert again.done["encode"] == 2 and again.done["index"] == 1, changed
+        key, value = next(iter(changed.items()))
+        told = f"{key} {real('encode')[key]} -> {value}"
+        assert any("made again" in line and told in line for line in said), said
+        assert lasting(out)["variants"][-1]["means"] == first.results.variants[-1].means
+    monkeypatch.setattr(make, "decisive", real)
+    assert run(data, out, spec).done == {}  # whoever goes back finds what was made
+
+
+@pytest.mark.parametrize("other", ["versions", "name"])
+def test_an_encoding_that_was_begun_otherwise_does_not_stop_a_comparison(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    """A torch upgrade, or a model under another name, after a kill."""
+    spec, out, said = texts(data), tmp_path / "out", []
+    real = make.decisive
+
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            runner.encode_to_store,
+            "__kwdefaults__",
+            {**runner.encode_to_store.__kwdefaults__, "part_rows": 16},
+        )
+        parts = runner.PartStore.write
+
+        def second(store: Any, number: int, *rest: Any) -> None:
+            if number == 1:
+                raise KeyboardInterrupt
+            parts(store, number, *rest)
+
+        patch.setattr(runner.PartStore, "write", second)
+        with pytest.raises(Interrupted):
+            run(data, out, spec)
+    assert len(list(out.glob("work/encode/*/vectors/part-*.parquet"))) == 1
+    change = spec
+    if other == "versions":
+        monkeypatch.setattr(make, "decisive", lambda kind: real(kind) | {"torch": "99"})
+    else:
+        (data / "model").rename(data / "renamed")
+        change = lambda text: spec(text).replace('model = "model"', 'model = "renamed"')  # noqa: E731
+    (data / "changed.toml").write_text(change(SPEC))
+    compare(load_spec(data / "changed.toml"), out, say=said.append)
+    assert sum("begun again" in line for line in said) == 1, said
+    assert len(list(out.glob(f"work/encode/*{ASIDE}"))) == 1
 
 
 @pytest.mark.long

@@ -237,8 +237,11 @@ def test_the_commands(place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[
     merge_command([tmp_path / "s0", tmp_path / "s1"], tmp_path / "merged", json=True)
     assert json.loads(capfd.readouterr().out)["counts"]["documents"] == TEXTS
     assert content(tmp_path / "merged") == content(tmp_path / "whole")
-    with pytest.raises(UsageError, match="--overwrite"):
-        merge_command([tmp_path / "s0", tmp_path / "s1"], tmp_path / "merged")
+    merge_command([tmp_path / "s0", tmp_path / "s1"], tmp_path / "merged")  # there already
+    assert content(tmp_path / "merged") == content(tmp_path / "whole")
+    encode_command(corpus, tmp_path / "other", **{**common, "part_rows": 75, "shard": "0/1"})
+    with pytest.raises(UsageError, match=r"another plan.*--overwrite"):
+        merge_command([tmp_path / "other"], tmp_path / "merged")
     merge_command([tmp_path / "s0", tmp_path / "s1"], tmp_path / "merged", overwrite=True)
 
 

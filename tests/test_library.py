@@ -432,6 +432,24 @@ def test_texts_are_taken_in_any_shape() -> None:
     assert list(sb.encode(frame, model=MODEL, side="query")) == asked
 
 
+def test_what_would_do_nothing_is_refused(tmp_path: Path) -> None:
+    docs, out = [("d1", {"x": 3})], tmp_path / "out"
+    index = tmp_path / "i"
+    sb.index(docs, index, engine="exact")
+    for call, said in (
+        (lambda: sb.export(docs, out, format="ciff", with_contents=[("d1", "x")]), "with-contents"),
+        (lambda: sb.export(docs, out, format="ciff", docs_per_file=7), "docs-per-file"),
+        (lambda: sb.search(index, docs, threads=2), "threads 2 has no effect"),
+        (lambda: sb.search(index, docs, scale=2), "scale 2 is for float"),
+        (lambda: sb.search(index, docs, candidates=2000), "two-step"),
+        (lambda: sb.search(index, docs, tag="t", output_format="msmarco"), "tag has no effect"),
+        (lambda: sb.encode(["x"], model="m", query_mode="bow"), "query-mode bow has no effect"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            call()
+        assert not out.exists()
+
+
 def test_what_cannot_be_meant_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     sb.index(PAIRS, tmp_path / "i", engine="exact")

@@ -340,8 +340,9 @@ def test_what_is_there_already_is_not_lost(world: World, tmp_path: Path) -> None
     short = ["train.steps=1", "train.save_every=1"]
     train_recipe(recipe, out, short)
     before = weights(out)
-    with pytest.raises(UsageError, match="--overwrite"):
-        train_recipe(recipe, out, short)
+    assert train_recipe(recipe, out, short) == out  # there already
+    with pytest.raises(UsageError, match=r"another plan \(train.seed: 42 -> 7\).*--overwrite"):
+        train_recipe(recipe, out, [*short, "train.seed=7"])
     assert weights(out) == before
     train_recipe(recipe, out, [*short, "train.learning_rate=0.01", "train.seed=1"], overwrite=True)
     work = tmp_path / "other.training"

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from splade_bridge.cli.groups import QuantizeFlags, QueryFlags
+from splade_bridge.cli.needs import needs
 from splade_bridge.cli.options import WRITES, IndexMemory, Json, NoCheck, Overwrite, output_flag
 from splade_bridge.cli.telling import note, print_json
+from splade_bridge.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +55,7 @@ def command(
     quantize: QuantizeFlags = QuantizeFlags(),
     memory: IndexMemory = None,
     no_check: NoCheck = False,
-    overwrite: Overwrite = False,
+    overwrite: Annotated[Overwrite, needs("--output")] = False,
     json: Json = False,
 ) -> None:
     """Measure latency and throughput of indexes: one thread, warm, repeated in turns.
@@ -64,11 +66,14 @@ def command(
     from splade_bridge.engines.base import limit_memory
     from splade_bridge.engines.registry import open_index
     from splade_bridge.evaluation.bench import TOO_NOISY, BenchOptions, bench, time_encoding
+    from splade_bridge.files.lines import plain_suffix
     from splade_bridge.files.outputs import check_output
     from splade_bridge.files.sizes import size_in_bytes
     from splade_bridge.files.writing import atomic_writer
 
     if output is not None:
+        if plain_suffix(output) != ".csv":
+            raise UsageError(f"--output must end in .csv, not {output.name!r}: the figures are CSV")
         check_output(output, overwrite=overwrite, kind="file")
     options = BenchOptions(tuple(ks or (10, 1000)), tuple(algorithms or ()), repeat, threads)
     limit = None if memory is None else size_in_bytes(memory)

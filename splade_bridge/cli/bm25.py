@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from splade_bridge.cli.needs import needs
 from splade_bridge.cli.options import (
     QUERIES,
     READS,
@@ -53,8 +54,8 @@ def command(
     b: Annotated[
         float, typer.Option("--b", min=0, max=1, help="Weight of document lengths.")
     ] = 0.4,
-    k: Hits = 1000,
-    remove_query: RemoveQuery = False,
+    k: Annotated[Hits, needs("--queries")] = 1000,
+    remove_query: Annotated[RemoveQuery, needs("--queries")] = False,
     id_field: IdField = None,
     text_field: TextField = None,
     title_field: TitleField = "title",

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
+from typer.models import OptionInfo
 
 from splade_bridge.cli import signals
 from splade_bridge.cli.groups import Group
 from splade_bridge.cli.interrupted import states, what_is_left
+from splade_bridge.cli.needs import Needs
 from splade_bridge.cli.options import READS, WRITES, Use, Verbose
-from splade_bridge.errors import Interrupted
+from splade_bridge.errors import Interrupted, UsageError
 from splade_bridge.files.checks import unchecked
 
 
@@ -27,7 +29,8 @@ def complete(command: Callable[..., None]) -> Callable[..., None]:
 
     Its groups of flags are taken apart for Typer, and put together for it.
 
-    An output that is or contains what another argument names, read or written, is refused before
+    A flag that was given and would do nothing is refused, by what the parameter says it needs. An
+    output that is or contains what another argument names, read or written, is refused before
     anything is done.
     """
     own = inspect.signature(command, eval_str=True).parameters
@@ -37,6 +40,7 @@ def complete(command: Callable[..., None]) -> Callable[..., None]:
     choices = {n for n, p in parameters.items() if choice_of(p.annotation) is not None}
     for name in choices:
         parameters[name] = parameters[name].replace(annotation=_enum(parameters[name].annotation))
+    rules = {n: found for n, p in parameters.items() if (found := needs_of(p.annotation))}
     takes_context = "context" in parameters
     for name, annotation, default in (
         ("verbose", Verbose, False),
@@ -53,6 +57,10 @@ def complete(command: Callable[..., None]) -> Callable[..., None]:
         given["json"] = given["json"] or bool(program.get("json"))
         for name in choices & given.keys():
             given[name] = given[name] and [choice.value for choice in given[name]]
+        for name, needed in rules.items():
+            source = context.get_parameter_source(name)
+            if source is not None and source.name != "DEFAULT":
+                _check_needs(flag_of(parameters[name].annotation), needed, given)
         if takes_context:
             given["context"] = context
         signals.begin()
@@ -111,14 +119,10 @@ def log_to_stderr(*, verbose: bool) -> None:
         stream=sys.stderr,
         force=True,
     )
-    # The space that sorting takes is stated before it is taken; what was fetched, and that a long
-    # comparison of files goes on, always.
-    for name in (
-        "splade_bridge.data.invert",
-        "splade_bridge.engines.jars",
-        "splade_bridge.files.checks",
-    ):
-        logging.getLogger(name).setLevel(logging.INFO)
+    # The space that sorting takes is stated before it is taken; what was fetched or was there
+    # already, and that a long comparison of files goes on, always.
+    for name in ("data.invert", "engines.jars", "files.checks", "files.finished"):
+        logging.getLogger(f"splade_bridge.{name}").setLevel(logging.INFO)
     logging.addLevelName(logging.WARNING, "warning")
     logging.addLevelName(logging.INFO, "info")
 
@@ -134,6 +138,28 @@ def use_of(annotation: Any) -> Use | None:
     if annotation is Path or Path in get_args(annotation):
         return READS
     return None
+
+
+def needs_of(annotation: Any) -> list[Needs]:
+    """What a parameter says that its flag needs."""
+    if get_origin(annotation) is not Annotated:
+        return []
+    return [m for m in annotation.__metadata__ if isinstance(m, Needs)]
+
+
+def flag_of(annotation: Any) -> str:
+    """The long name of a parameter's flag."""
+    found = (m for m in annotation.__metadata__ if isinstance(m, OptionInfo))
+    names = [str(name) for m in found for name in (m.default, *(m.param_decls or ()))]
+    return next(name for name in names if name.startswith("--")).partition("/")[0]
+
+
+def _check_needs(flag: str, needed: Iterable[Needs], given: dict[str, Any]) -> None:
+    for need in needed:
+        if not need.met(given):
+            raise UsageError(
+                f"{flag} has no effect {need.lacking}: {need.remedy}, or leave {flag} out"
+            )
 
 
 def choice_of(annotation: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from splade_bridge.cli.needs import Needs, needs, unless
 from splade_bridge.cli.options import (
     READS,
     WRITES,
@@ -34,6 +35,11 @@ from splade_bridge.errors import UsageError
 
 NAME = "encode"
 AUTO = "auto"
+OF_NEITHER_SIDE = Needs(
+    "where the side that is encoded has a model of its own",
+    "take that away",
+    lambda given: not given[f"{given['side']}_model"],
+)
 
 
 def command(
@@ -46,7 +52,7 @@ def command(
         READS,
     ],
     output: Annotated[Path, output_flag("Folder of the vector store."), WRITES],
-    model: Model = None,
+    model: Annotated[Model, OF_NEITHER_SIDE] = None,
     query_model: Annotated[
         str | None,
         typer.Option(
@@ -56,6 +62,7 @@ def command(
             show_default="--model",
         ),
         READS,
+        needs("--side", "query"),
     ] = None,
     document_model: Annotated[
         str | None,
@@ -66,12 +73,14 @@ def command(
             show_default="--model",
         ),
         READS,
+        needs("--side", "document"),
     ] = None,
     side: Side = "document",
     max_length: MaxLength = 256,
     pooling: Annotated[
         Pooling | None,
         typer.Option("--pooling", help="Over positions.", show_default="as saved, else max"),
+        unless("--query-mode", "bow"),
     ] = None,
     query_mode: Annotated[
         QueryMode,
@@ -79,9 +88,12 @@ def command(
             "--query-mode",
             help="bow: each token of a query with weight 1, for document-only models.",
         ),
+        needs("--side", "query"),
     ] = "model",
     dtype: Annotated[
-        DType, typer.Option("--dtype", help="auto is bfloat16 on a GPU, float32 on a CPU.")
+        DType,
+        typer.Option("--dtype", help="auto is bfloat16 on a GPU, float32 on a CPU."),
+        unless("--query-mode", "bow"),
     ] = "auto",
     batch_tokens: Annotated[
         str, typer.Option("--batch-tokens", help="Tokens of a batch, or auto.")
@@ -102,6 +114,7 @@ def command(
             help="Tokens from one window to the next.",
             show_default="a window, so that none overlap",
         ),
+        needs("--long", "max", "passages"),
     ] = None,
     devices: Annotated[
         str,
@@ -133,12 +146,14 @@ def command(
         typer.Option(
             "--cluster-address", help="Of its head.", show_default="as Ray is set, else a local one"
         ),
+        needs("--cluster"),
     ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
             "--workers", min=1, help="Of the cluster.", show_default="its GPUs, else its CPUs"
         ),
+        needs("--cluster"),
     ] = None,
     part_rows: Annotated[
         int,

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from splade_bridge.cli.groups import QuantizeFlags
+from splade_bridge.cli.needs import Given, Needs, unless
 from splade_bridge.cli.options import (
     READS,
     WRITES,
@@ -27,6 +28,24 @@ from splade_bridge.cli.telling import note, print_json, watching
 from splade_bridge.formats.choices import ExportFormat
 
 NAME = "export"
+
+SIDE_DECIDES = Needs(
+    "where --format says what is written and nothing is encoded",
+    "encode with --model",
+    lambda given: given["model"] is not None or not given["formats"],
+)
+
+
+def writes(*formats: str) -> Needs:
+    """A flag of files of one of these formats."""
+
+    def met(given: Given) -> bool:
+        from splade_bridge.formats.export import default_formats
+
+        return any(f in formats for f in given["formats"] or default_formats(given["side"]))
+
+    words = " or ".join(f"--format {name}" for name in formats)
+    return Needs(f"without {words}", "add that", met)
 
 
 def command(
@@ -47,14 +66,16 @@ def command(
         ),
     ] = None,
     model: Model = None,
-    side: Side = "document",
-    source_format: From = None,
+    side: Annotated[Side, SIDE_DECIDES] = "document",
+    source_format: Annotated[From, unless("--model")] = None,
     quantize: QuantizeFlags = QuantizeFlags(),
     skip_others: SkipOthers = False,
     docs_per_file: Annotated[
-        int, typer.Option("--docs-per-file", min=1, help="Documents a jsonvector part.")
+        int,
+        typer.Option("--docs-per-file", min=1, help="Documents a jsonvector part."),
+        writes("jsonvector"),
     ] = 100_000,
-    gzip: Gzip = False,
+    gzip: Annotated[Gzip, writes("jsonvector", "ciff", "topics")] = False,
     with_contents: Annotated[
         str | None,
         typer.Option(
@@ -63,6 +84,7 @@ def command(
             help="Fill jsonvector's contents from the corpus that was encoded.",
         ),
         READS,
+        writes("jsonvector"),
     ] = None,
     memory: Memory = "2G",
     no_check: NoCheck = False,

@@ -7,8 +7,9 @@ parameter, and hands the command the group.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from splade_bridge.cli.needs import needs
 from splade_bridge.cli.options import Clip, MaxLength, Queries, QueryModel, Rounding, Scale
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class QueryFlags(Group):
 
     queries: Queries
     model: QueryModel = None
-    max_length: MaxLength = 256
+    max_length: Annotated[MaxLength, needs("--model")] = 256
 
     def load(self, quantize: QuantizeFlags) -> LoadedQueries:
         """Them, pre-encoded or encoded now.

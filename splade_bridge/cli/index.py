@@ -9,6 +9,7 @@ import typer
 
 from splade_bridge.cli.engine_flags import takes_engine_options
 from splade_bridge.cli.groups import QuantizeFlags
+from splade_bridge.cli.needs import Needs
 from splade_bridge.cli.options import (
     WRITES,
     Engine,
@@ -24,6 +25,11 @@ from splade_bridge.cli.options import (
 from splade_bridge.cli.telling import note, print_json, watching
 
 NAME = "index"
+SEVERAL = Needs(
+    "with --engine exact, which builds in one thread",
+    "name another engine",
+    lambda given: given["threads"] == 1 or given["engine"] != "exact",
+)
 
 
 @takes_engine_options
@@ -34,7 +40,7 @@ def command(
     source_format: From = None,
     quantize: QuantizeFlags = QuantizeFlags(),
     skip_others: SkipOthers = False,
-    threads: Threads = 1,
+    threads: Annotated[Threads, SEVERAL] = 1,
     memory: Memory = "2G",
     no_check: NoCheck = False,
     overwrite: Overwrite = False,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from splade_bridge.cli.needs import needs
 from splade_bridge.cli.options import QUERIES, WRITES, Hits, Json, NoCheck, Overwrite, output_flag
 from splade_bridge.cli.telling import note, print_json, progress
 from splade_bridge.data.choices import Rounding
@@ -57,14 +58,16 @@ def command(
     k: Hits = 1000,
     persistence: Annotated[float, typer.Option("--rbo-p", help="The p of RBO.")] = 0.9,
     max_loss: Annotated[
-        float, typer.Option("--max-loss", help="Of nDCG@10, for the recommendation.")
+        float,
+        typer.Option("--max-loss", help="Of nDCG@10, for the recommendation."),
+        needs("--qrels"),
     ] = 0.001,
     min_rbo: Annotated[
         float, typer.Option("--min-rbo", help="RBO that the recommendation must exceed.")
     ] = 0.99,
     output: Annotated[Path | None, output_flag("Report: .json or .csv."), WRITES] = None,
     no_check: NoCheck = False,
-    overwrite: Overwrite = False,
+    overwrite: Annotated[Overwrite, needs("--output")] = False,
     json: Json = False,
 ) -> None:
     """Compare integer impacts with the float weights they come from, and recommend a scale.

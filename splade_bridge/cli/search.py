@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from splade_bridge.cli.groups import QuantizeFlags, QueryFlags
+from splade_bridge.cli.needs import needs
 from splade_bridge.cli.options import (
     WRITES,
     Hits,
@@ -46,7 +47,11 @@ def command(
     output_format: Annotated[
         RunFormat, typer.Option("--output-format", help="Of the run.")
     ] = "trec",
-    tag: Annotated[str, typer.Option("--tag", help="Last column of a TREC run.")] = "splade-bridge",
+    tag: Annotated[
+        str,
+        typer.Option("--tag", help="Last column of a TREC run."),
+        needs("--output-format", "trec"),
+    ] = "splade-bridge",
     remove_query: RemoveQuery = False,
     max_passage: Annotated[
         bool,
@@ -72,6 +77,7 @@ def command(
             help="With --two-step: query terms, the heaviest, that INDEX is searched with.",
             show_default="all",
         ),
+        needs("--two-step"),
     ] = None,
     candidates: Annotated[
         int | None,
@@ -81,6 +87,7 @@ def command(
             help="With --two-step: documents a query to be scored, at least -k.",
             show_default="1000, or -k if that is more",
         ),
+        needs("--two-step"),
     ] = None,
     exact_run: Annotated[
         Path | None,

@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from splade_bridge.cli.command import complete
+from splade_bridge.cli.needs import Needs, needs, unless
 from splade_bridge.cli.options import (
     WRITES,
     Engine,
@@ -43,6 +44,47 @@ STAGES = {
     "mlm": ("mlm", "MlmOptions", "train_mlm"),
 }
 """Command: module of splade_bridge.training, its options, its function."""
+TRAINS = (unless("--list", name="listed"), unless("--show"))
+SEARCHED = unless("--run")
+COMPUTED = unless("--teacher", "run")
+NEW = unless("--base")
+NEEDS: dict[str, dict[str, tuple[Needs, ...]]] = {
+    "mine": {
+        "engine": (Needs(
+            "without --documents or --corpus, which it indexes",
+            "add one of them",
+            lambda given: bool(given["documents"] or given["corpus"]),
+        ),),
+        "algorithm": (SEARCHED,),
+        "threads": (SEARCHED,),
+        "model": (SEARCHED,),
+        "query_vectors": (SEARCHED,),
+        "max_length": (needs("--model"),),
+        "seed": (unless("--choice", "hardest"),),
+    },
+    "score": {
+        "collection": (COMPUTED,),
+        "queries": (COMPUTED,),
+        "batch_size": (needs("--teacher", "cross-encoder", "dense"),),
+        "max_length": (COMPUTED,),
+        "dtype": (COMPUTED,),
+        "device": (COMPUTED,),
+        "model": (COMPUTED,),
+        "run": (needs("--teacher", "run"),),
+        "allow_missing": (needs("--teacher", "run"),),
+    },
+    "mlm": {
+        "packages": (needs("--docstrings"),),
+        "tokenizer": (NEW,),
+        "vocab_size": (NEW, unless("--tokenizer")),
+        "split_names": (NEW, unless("--tokenizer")),
+        **dict.fromkeys(
+            ("layers", "hidden", "heads", "intermediate", "dropout", "word_vectors"), (NEW,)
+        ),
+        "flops_ramp": (needs("--flops"),),
+    },
+}  # fmt: skip
+"""What the options of a stage need, each beside its flag; see ``cli/needs.py``."""
 
 
 class _Commands(TyperGroup):
@@ -77,7 +119,9 @@ def command(
     recipe: Annotated[
         str, typer.Argument(help="A TOML file, or the name of a recipe that comes with us: --list.")
     ] = "",
-    output: Annotated[Path | None, output_flag("Folder of the checkpoint."), WRITES] = None,
+    output: Annotated[
+        Path | None, output_flag("Folder of the checkpoint."), WRITES, *TRAINS
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -85,14 +129,17 @@ def command(
             metavar="SECTION.KEY=VALUE",
             help="Change the recipe, as train.steps=1000; may be given again.",
         ),
+        unless("--list", name="listed"),
     ] = None,
     listed: Annotated[
         bool, typer.Option("--list", help="Name the recipes that come with splade-bridge.")
     ] = False,
     show: Annotated[
-        bool, typer.Option("--show", help="Print the whole recipe as TOML, and do nothing.")
+        bool,
+        typer.Option("--show", help="Print the whole recipe as TOML, and do nothing."),
+        unless("--list", name="listed"),
     ] = False,
-    overwrite: Overwrite = False,
+    overwrite: Annotated[Overwrite, *TRAINS] = False,
     json: Json = False,
 ) -> None:
     """Train RECIPE, or go on with it where the same command was stopped.
@@ -112,6 +159,8 @@ def command(
         raise UsageError("name a recipe, or list those that come with splade-bridge: --list")
     read = read_recipe(recipe, settings or ())
     if show:
+        if json:
+            raise UsageError("--show prints TOML: leave --json out")
         return typer.echo(to_toml(read), nl=False)
     if output is None:
         raise UsageError("--output is missing: name the folder of the checkpoint")
@@ -158,7 +207,7 @@ def stage_function(name: str) -> Callable[..., None]:
         return None
 
     run.__doc__ = (inspect.getdoc(function) or "").partition("\n\nRaises:")[0]
-    _give_flags(run, options)
+    _give_flags(run, options, NEEDS[name])
     return complete(run)
 
 
@@ -176,7 +225,9 @@ SAME = ("overwrite", "threads", "max_length", "remove_query")
 """Those of them that are described as there."""
 
 
-def _give_flags(run: Callable[..., None], options: Any) -> None:
+def _give_flags(
+    run: Callable[..., None], options: Any, needed: dict[str, tuple[Needs, ...]]
+) -> None:
     told = attributes(options.__doc__)
     hints = get_type_hints(options)
     parameters = []
@@ -191,12 +242,13 @@ def _give_flags(run: Callable[..., None], options: Any) -> None:
         uses = [m for m in get_args(SHARED.get(field.name)) if isinstance(m, Use)]
         if field.name == "out":
             uses = [WRITES]
+        rules = needed.get(field.name, ())
         parameters.append(
             inspect.Parameter(
                 field.name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=inspect.Parameter.empty if default is MISSING else default,
-                annotation=Annotated[kind, _flag(field.name, kind, default, told), *uses],
+                annotation=Annotated[kind, _flag(field.name, kind, default, told), *uses, *rules],
             )
         )
     parameters.append(

@@ -11,9 +11,11 @@ from typing import Any
 
 from splade_bridge.comparison.check import Checked
 from splade_bridge.comparison.spec import Bm25, Encoded, Source, Spec, ToTrain, Variant, Vectors
-from splade_bridge.comparison.steps import Hashes, Step, Steps, digest
-from splade_bridge.data.manifest import Side
+from splade_bridge.comparison.steps import ASIDE, VERSIONS, Hashes, Step, Steps, digest
+from splade_bridge.comparison.versions import decisive
+from splade_bridge.data.manifest import Manifest, Side
 from splade_bridge.data.quantize import QuantizeOptions
+from splade_bridge.data.store import OtherPlanError
 from splade_bridge.engines.base import AUTO
 from splade_bridge.engines.registry import engine
 from splade_bridge.errors import MismatchError
@@ -146,7 +148,7 @@ class Maker:
             "documents": documents.inputs,
             "engine": name,
             "options": chosen.recorded(),
-            "tools": chosen.tools(),
+            VERSIONS: chosen.tools(),
         }
 
         def make(folder: Path) -> dict[str, Any]:
@@ -259,6 +261,7 @@ class Maker:
             "run": run.outcome["sha256"],
             "qrels": self.hashes.of(self.spec.qrels),
             "measures": list(self.spec.measures),
+            VERSIONS: decisive("evaluation"),
         }
 
         def make(folder: Path) -> dict[str, Any]:
@@ -315,9 +318,11 @@ class Maker:
             "side": side,
             "max_length": source.max_length,
             **self._texts(source.corpus, role),
+            VERSIONS: decisive("encode"),
         }
         if role == "queries":
             inputs["judged"] = sorted(self.checked.qrels)
+        what = f"{role} encoded by {source.encoder}"
 
         def make(folder: Path) -> dict[str, Any]:
             from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
@@ -326,13 +331,25 @@ class Maker:
             options = EncodeOptions(max_length=source.max_length)
             encoder = load_encoder(name, "query" if side == "query" else "document", options)
             out = folder / VECTORS
-            manifest = encode_to_store(
-                self._read(source.corpus, role), encoder, out, corpus=source.corpus,
-                files=corpus_files(source.corpus, role), overwrite=(out / MANIFEST).exists(),
-            )  # fmt: skip
+
+            def encode() -> Manifest:
+                return encode_to_store(
+                    self._read(source.corpus, role), encoder, out, corpus=source.corpus,
+                    files=corpus_files(source.corpus, role), overwrite=(out / MANIFEST).exists(),
+                )  # fmt: skip
+
+            try:
+                manifest = encode()
+            except OtherPlanError as error:  # model or corpus were found under another name
+                left = folder.with_name(f"{folder.name}{ASIDE}")
+                shutil.rmtree(left, ignore_errors=True)
+                out.replace(left)
+                self.steps.say(
+                    f"{what}: begun again ({error.changes}); what was begun is in {left}"
+                )
+                manifest = encode()
             return {"documents": manifest.counts.documents, "bytes": size_on_disk(out)}
 
-        what = f"{role} encoded by {source.encoder}"
         return self.steps.run("encode", what, inputs, make)
 
     def _model(self, source: Encoded) -> str:
@@ -343,6 +360,7 @@ class Maker:
 
     def _trained(self, model: ToTrain) -> Step:
         from splade_bridge.training.recipe import input_files, read_recipe, to_toml
+        from splade_bridge.training.train import precision_of
 
         recipe = read_recipe(model.recipe, model.overrides)
         hashes = {str(path): self.hashes.of(path) for path in input_files(recipe)}
@@ -355,7 +373,8 @@ class Maker:
                 train(recipe, out, say=self.steps.say)
             return {"bytes": size_on_disk(out)}
 
-        inputs = {"recipe": to_toml(recipe), "files": hashes}
+        versions = decisive("train") | {"dtype": precision_of(recipe)}
+        inputs = {"recipe": to_toml(recipe), "files": hashes, VERSIONS: versions}
         return self.steps.run("train", f"training by {model}", inputs, make)
 
     def _bm25(self, source: Bm25) -> Step:
@@ -367,6 +386,7 @@ class Maker:
             "judged": sorted(self.checked.qrels),
             "depth": self.spec.depth,
             "remove_query": self.spec.remove_query,
+            VERSIONS: engine("lucene").tools(),
         }
 
         def make(folder: Path) -> dict[str, Any]:

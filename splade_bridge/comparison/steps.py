@@ -2,26 +2,33 @@
 
 ::
 
-    work/KIND/HASH/step.json    inputs, outcome, seconds; written last
+    work/KIND/HASH/begun.json   inputs and versions of a step that is not finished
+    work/KIND/HASH/step.json    the same, outcome, seconds; written last
     work/KIND/HASH/...          what the step made
+    work/KIND/HASH.aside/       what an interrupted step of other versions left; may be deleted
     work/hashes.json            of input files, by path, size and time
+
+Versions decide a step, too: those of other versions are made again, and stay beside the new ones.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from splade_bridge import __version__
+from splade_bridge.comparison.versions import changes
+from splade_bridge.data.manifest import FORMAT_VERSION
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.inputs import all_files
 from splade_bridge.files.outputs import MANIFEST
@@ -30,8 +37,10 @@ from splade_bridge.files.writing import atomic_writer, sha256_file
 
 log = logging.getLogger(__name__)
 
-NOTE = "step.json"
-FORMAT = 2
+NOTE, BEGUN, ASIDE = "step.json", "begun.json", ".aside"
+VERSIONS = "versions"
+"""Key of a step's inputs: name -> version of what decides the outcome beside them."""
+FORMAT = 3
 """Part of every hash: raise it when a step's result means something else than before."""
 
 
@@ -61,6 +70,7 @@ class _Note:
     seconds: float
     sha256: str
     """Over all else: an outcome has no type, but must be what was written."""
+    made_by: dict[str, str] = field(default_factory=dict)
 
 
 def _note(path: Path) -> _Note:
@@ -74,6 +84,14 @@ def _note(path: Path) -> _Note:
     if found.sha256 != digest({k: v for k, v in vars(found).items() if k != "sha256"}):
         where.fail("it was changed after it was written")
     return found
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """What a step leaves while it is done."""
+
+    inputs: dict[str, Any]
+    made_by: dict[str, str]
 
 
 class Steps:
@@ -110,7 +128,9 @@ class Steps:
 
         Args:
             what: for the user.
-            inputs: everything that decides the outcome; JSON or dataclasses.
+            inputs: everything that decides the outcome; JSON or dataclasses. Those under
+                :data:`VERSIONS` may change between two runs of a comparison: the step is then made
+                again, and ``say`` is told why.
             make: does it in an own folder, in which an earlier attempt may have left files.
         """
         known = self.known(kind, inputs)
@@ -119,6 +139,11 @@ class Steps:
         self.say(what)
         folder = self._folder(kind, inputs)
         folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / BEGUN).is_file():
+            self._pass_over_others(kind, what, inputs)
+            given, made_by = _parted(inputs)
+            with atomic_writer(folder / BEGUN) as out:
+                out.write(_json({"inputs": given, "made_by": made_by}))
         started = time.perf_counter()
         outcome = make(folder)
         return self.store(kind, what, inputs, outcome, time.perf_counter() - started)
@@ -143,11 +168,16 @@ class Steps:
         """Remember a step that was done now."""
         seconds = float(seconds)
         folder = self._folder(kind, inputs)
-        content = _json({"what": what, "inputs": inputs, "outcome": outcome, "seconds": seconds})
+        given, made_by = _parted(inputs)
+        content = _json(
+            {"what": what, "inputs": given, "made_by": made_by, "outcome": outcome,
+             "seconds": seconds}
+        )  # fmt: skip
         plain = orjson.loads(content)
         content = _json({**plain, "sha256": digest(plain)})
         with atomic_writer(folder / NOTE) as out:
             out.write(content)
+        (folder / BEGUN).unlink(missing_ok=True)
         self._done.add((kind, folder.name))
         return Step(folder.name, folder, plain["outcome"], seconds)
 
@@ -155,9 +185,47 @@ class Steps:
         """Let a step count as not done; what it made stays until it is made again."""
         (self._folder(kind, inputs) / NOTE).unlink(missing_ok=True)
 
+    def _pass_over_others(self, kind: str, what: str, inputs: dict[str, Any]) -> None:
+        """Tell of the same step made by other versions; set aside what one of them left undone."""
+        given, made_by = _parted(inputs)
+        same = digest(given)
+        for folder in sorted((self.folder / kind).iterdir()):
+            if folder.suffix == ASIDE:
+                continue
+            for name in (NOTE, BEGUN):
+                where = Where(str(folder / name))
+                try:
+                    found = typed(_Begun, _known_keys(json_file(where)), where)
+                except BadInputError:  # none, of an older format, or damaged: not for us
+                    continue
+                if digest(found.inputs) != same or found.made_by == made_by:
+                    continue
+                changed = changes(found.made_by, made_by)
+                if name == NOTE:
+                    self.say(f"{what}: made again ({changed})")
+                    break
+                left = folder.with_name(f"{folder.name}{ASIDE}")
+                shutil.rmtree(left, ignore_errors=True)
+                folder.replace(left)
+                self.say(f"{what}: begun again ({changed}); what was begun is in {left}")
+
     def _folder(self, kind: str, inputs: dict[str, Any]) -> Path:
-        made_by = {"format": FORMAT, "splade-bridge": __version__}
-        return self.folder / kind / digest({**made_by, "kind": kind, "inputs": inputs})[:20]
+        given, made_by = _parted(inputs)
+        content = {"made_by": made_by, "kind": kind, "inputs": given}
+        return self.folder / kind / digest(content)[:20]
+
+
+def _parted(inputs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """What is given to a step, and the versions that make it."""
+    given = {k: v for k, v in inputs.items() if k != VERSIONS}
+    ours = {"steps": str(FORMAT), "manifests": str(FORMAT_VERSION), "splade-bridge": __version__}
+    return given, ours | inputs.get(VERSIONS, {})
+
+
+def _known_keys(note: Any) -> Any:
+    if not isinstance(note, dict):
+        return note
+    return {k: v for k, v in note.items() if k in ("inputs", "made_by")}
 
 
 class Hashes:

@@ -80,7 +80,8 @@ class QuantizationInfo:
     """How weights became impacts, and what that cost.
 
     Attributes:
-        scale, rounding: None for integers of unknown origin that were only clipped.
+        scale: impact = weight x scale, rounded; None where integers were only clipped.
+        rounding: to the nearest (half to even) or down; None as for the scale.
     """
 
     scale: float | None

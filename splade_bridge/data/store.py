@@ -25,12 +25,13 @@ import numpy as np
 import orjson
 
 from splade_bridge.data.counts import Counts
-from splade_bridge.data.manifest import EncodingInfo, Manifest, VocabularyInfo
+from splade_bridge.data.manifest import EncodingInfo, FileInfo, Manifest, VocabularyInfo
 from splade_bridge.data.vector_set import VectorSet
 from splade_bridge.data.vectors import SparseBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.checks import unchecked
+from splade_bridge.files.finished import check_same
 from splade_bridge.files.locks import folder_lock
 from splade_bridge.files.outputs import (
     MANIFEST,
@@ -58,6 +59,14 @@ CORPUS_FILES = "corpus_files"
 NOTE = "splade-bridge"
 SHARD: Literal["shard"] = "shard"
 """Kind of a folder that holds only every n-th part."""
+
+
+class OtherPlanError(UsageError):
+    """An unfinished store was begun with other settings; ``changes`` are those, in words."""
+
+    def __init__(self, message: str, changes: str) -> None:
+        self.changes = changes
+        super().__init__(message)
 
 
 class VectorStore(VectorSet):
@@ -291,6 +300,38 @@ def unfinished_store(
                 raise write_error(error, folder) from error
 
 
+def kept_store(
+    out: Path,
+    plan: dict[str, Any],
+    *,
+    overwrite: bool,
+    parts: set[FileInfo] | None = None,
+) -> Manifest | None:
+    """The manifest of ``out``, where it is a finished store, whole and by this plan.
+
+    Args:
+        parts: that it must have, in all its files but the vocabulary; any if None.
+
+    Returns:
+        None where ``out`` is to be made, or gone on with.
+
+    Raises:
+        UsageError: see :func:`splade_bridge.files.finished.check_same`.
+    """
+    if overwrite or not (out / MANIFEST).is_file():
+        return None
+    manifest, made = None, None
+    with contextlib.suppress(BadInputError):  # damaged: it is in the way, as any output
+        manifest = Manifest.load(out)
+        where = Where(str(out / PLAN))
+        made = as_table(json_file(where), where)
+        if parts is not None and parts != {f for f in manifest.files if f.path != VOCABULARY}:
+            made = None
+    files = {out / f.path: f.bytes for f in manifest.files} if manifest else {}
+    check_same(out, plan, made, files)
+    return manifest
+
+
 def _prepare(folder: Path, wanted: bytes, *, overwrite: bool, inputs: Iterable[Path]) -> Path:
     """A folder with the plan ``wanted`` and whole parts, perhaps none.
 
@@ -461,9 +502,10 @@ def _refuse_other_plan(plan_file: Path, wanted: bytes) -> None:
         )
     if differing:
         changes = ", ".join(f"{k}: {found.get(k)!r} -> {new.get(k)!r}" for k in differing)
-        raise UsageError(
+        raise OtherPlanError(
             f"{plan_file.parent}: holds an unfinished encoding with other settings ({changes}); "
-            "run the first command again to finish it, or pass --overwrite to start anew"
+            "run the first command again to finish it, or pass --overwrite to start anew",
+            changes,
         )
 
 

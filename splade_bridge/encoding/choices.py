@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from splade_bridge.data.choices import Side, check_choice
+from splade_bridge.errors import UsageError
 
 Pooling = Literal["max", "sum"]
 """Of a term's logits over the positions of a text."""
@@ -36,7 +37,7 @@ class EncodeChoices:
         part_rows: texts of a part.
 
     Raises:
-        UsageError: a choice that there is not.
+        UsageError: a choice that there is not, or that does nothing for this side.
     """
 
     side: Side = "document"
@@ -57,3 +58,5 @@ class EncodeChoices:
         check_choice("query-mode", self.query_mode, QueryMode)
         check_choice("dtype", self.dtype, DType)
         check_choice("long", self.long, LongMode)
+        if self.query_mode == "bow" and self.side != "query":
+            raise UsageError("--query-mode bow has no effect without --side query: leave it out")

@@ -12,10 +12,12 @@ from splade_bridge.data.choices import Side, check_choice
 from splade_bridge.data.vector_set import MEMORY, VectorsInMemory
 from splade_bridge.encoding.choices import Cluster, EncodeChoices
 from splade_bridge.encoding.shards import Shard
-from splade_bridge.errors import UsageError, require
+from splade_bridge.errors import BadInputError, UsageError, require
+from splade_bridge.files.finished import differences
 from splade_bridge.files.lines import STDIO
 from splade_bridge.files.locks import scratch_folder
 from splade_bridge.files.outputs import MANIFEST, PLAN, check_output
+from splade_bridge.files.typed import Where, as_table, json_file
 from splade_bridge.text.corpora import Corpus, CorpusOptions, Role, Text, corpus_files
 
 if TYPE_CHECKING:
@@ -91,8 +93,8 @@ def encode_corpus(
     if cluster and choices.devices not in ("auto", "cpu", "cuda"):
         raise UsageError("--devices with --cluster ray is auto, cpu or cuda; see --workers")
     chosen = None if shard is None else Shard.parse(shard)
-    # Before a model is loaded for nothing; an unfinished output is gone on with.
-    if (out / MANIFEST).exists() or not (out / PLAN).exists():
+    # Before a model is loaded for nothing; a store of this corpus is gone on with, or is there.
+    if overwrite or not _may_be_ours(out, name, chosen, choices):
         check_output(out, overwrite=overwrite)
     role = role_of(choices.side)
     source = Corpus(name, role, fields) if isinstance(corpus, str) else corpus
@@ -122,6 +124,21 @@ def encode_corpus(
             progress=stack.enter_context(bar),
         )
         return manifest, runner.stats
+
+
+def _may_be_ours(out: Path, corpus: str, shard: Shard | None, choices: EncodeChoices) -> bool:
+    """Whether ``out`` has a plan like this; all of it is only known when the model is loaded."""
+    if not (out / PLAN).is_file():
+        return False
+    if not (out / MANIFEST).exists():
+        return True
+    with contextlib.suppress(BadInputError):
+        where = Where(str(out / PLAN))
+        made = as_table(json_file(where), where)
+        named = {"corpus": corpus, "side": choices.side, "part_rows": choices.part_rows,
+                 "long": choices.long, "shard": shard and str(shard)}  # fmt: skip
+        return not differences({k: made.get(k) for k in named}, named)
+    return False
 
 
 def encode_in_memory(

@@ -265,7 +265,7 @@ def load_encoder(model: str, side: Side, options: EncodeOptions = EncodeOptions(
     device = pick_device(options.device)
     dtype = options.dtype
     if dtype == "auto":
-        dtype = "bfloat16" if device.type == "cuda" else "float32"
+        dtype = _auto_dtype(device)
     if dtype not in DTYPES:
         raise UsageError(f"--dtype {dtype}: auto, {', '.join(DTYPES)}")
     for flag, value in (("batch-tokens", options.batch_tokens), ("threads", options.threads)):
@@ -283,6 +283,21 @@ def load_encoder(model: str, side: Side, options: EncodeOptions = EncodeOptions(
         device=device,
     )
     return Encoder(loaded, side, dtype, options.batch_tokens)
+
+
+def computing(options: EncodeOptions) -> dict[str, str]:
+    """The kind of ``device`` and the ``dtype`` that ``options`` come to on this machine.
+
+    Raises:
+        MissingToolError, UsageError: see :func:`pick_device`.
+    """
+    device = pick_device(options.device)
+    dtype = _auto_dtype(device) if options.dtype == "auto" else options.dtype
+    return {"device": device.type, "dtype": dtype}
+
+
+def _auto_dtype(device: torch.device) -> DType:
+    return "bfloat16" if device.type == "cuda" else "float32"
 
 
 def pick_device(wanted: str) -> torch.device:

@@ -11,12 +11,13 @@ from typing import Any
 import orjson
 
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.store import SHARD, VOCABULARY, part_files
+from splade_bridge.data.store import SHARD, VOCABULARY, kept_store, part_files
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.encoding.parts import CorpusEnd, PartStore, chained
 from splade_bridge.encoding.shards import Shard
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
 from splade_bridge.files.filesystem import link_or_copy
+from splade_bridge.files.finished import tell
 from splade_bridge.files.outputs import MANIFEST, PLAN
 from splade_bridge.files.typed import Where, as_table, checked, json_file, typed
 from splade_bridge.files.writing import atomic_writer, staged_folder
@@ -26,7 +27,8 @@ def merge_shards(folders: Sequence[Path], out: Path, *, overwrite: bool = False)
     """Put the parts of all shards together in ``out``.
 
     The result is byte for byte that of an encoding without shards. Parts are hard-linked where the
-    file system allows, else copied; the shards stay as they are.
+    file system allows, else copied; the shards stay as they are. What they were merged into already
+    is left as it is.
 
     Raises:
         BadInputError: a folder is not a finished shard, or a file of it was changed.
@@ -36,6 +38,10 @@ def merge_shards(folders: Sequence[Path], out: Path, *, overwrite: bool = False)
     """
     shards = [_Finished(folder) for folder in folders]
     plan, end = _agreed(shards)
+    listed = {f for s in shards for f in s.manifest.files if f.path != VOCABULARY}
+    if kept := kept_store(out, plan, overwrite=overwrite, parts=listed):
+        tell(out)
+        return kept
     with staged_folder(out, overwrite=overwrite, inputs=folders) as staging:
         for shard in shards:
             for file in shard.manifest.files:

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from splade_bridge.data.manifest import EncodingInfo, Manifest
-from splade_bridge.data.store import SHARD, VectorStoreWriter, read_note
+from splade_bridge.data.store import SHARD, VectorStoreWriter, part_files, read_note
 from splade_bridge.encoding.shards import Shard
-from splade_bridge.errors import BadInputError
+from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.inputs import check_file
 from splade_bridge.files.typed import Where, typed
 from splade_bridge.text.corpora import Text
@@ -143,8 +143,7 @@ class PartStore(VectorStoreWriter):
     notes: dict[int, PartNote]
 
     def _note_of(self, part: Path) -> PartNote:
-        hint = "not a part of an encoding of this version ({}): pass --overwrite to start anew"
-        return typed(PartNote, read_note(part), Where(str(part), said=hint))
+        return _note_of(part)
 
     @property
     def texts(self) -> int:
@@ -179,6 +178,29 @@ class PartStore(VectorStoreWriter):
             kind="vectors" if shard is None else SHARD,
             parts=[n for n in range(end.parts) if shard is None or shard.has(n)],
         )
+
+
+def check_texts(out: Path, texts: Iterable[Text], part_rows: int, shard: Shard | None) -> None:
+    """Whether the finished store ``out`` was made from these very texts, all of which are read.
+
+    Raises:
+        UsageError: it was made from others.
+    """
+    notes = {number: _note_of(part) for number, part in part_files(out).items()}
+    same = True
+    try:
+        same = not any(True for _ in CorpusWalk(texts, part_rows, notes, shard, str(out)))
+    except CorpusChangedError:
+        same = False
+    if not same:
+        raise UsageError(
+            f"{out}: exists already, made from other texts; name another output or pass --overwrite"
+        )
+
+
+def _note_of(part: Path) -> PartNote:
+    hint = "not a part of an encoding of this version ({}): pass --overwrite to start anew"
+    return typed(PartNote, read_note(part), Where(str(part), said=hint))
 
 
 def texts_digest(texts: Sequence[Text]) -> str:

@@ -20,7 +20,7 @@ import transformers
 from splade_bridge import __version__
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.manifest import EncodingInfo, Manifest
-from splade_bridge.data.store import CORPUS_FILES, PART_ROWS, unfinished_store
+from splade_bridge.data.store import CORPUS_FILES, PART_ROWS, kept_store, unfinished_store
 from splade_bridge.data.vectors import SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.encoding.encoder import Encoder, EncodeStats, Progress
@@ -31,11 +31,13 @@ from splade_bridge.encoding.parts import (
     Part,
     PartNote,
     PartStore,
+    check_texts,
     files_content,
 )
 from splade_bridge.encoding.passages import LongOptions, PartEncoder
 from splade_bridge.encoding.shards import Shard
 from splade_bridge.errors import BadInputError, Interrupted
+from splade_bridge.files.finished import tell
 from splade_bridge.files.outputs import real_place
 from splade_bridge.text.corpora import Text
 
@@ -141,7 +143,8 @@ def fill_store(
 
     One part of the corpus is one part of the store, so that what a part holds depends on its own
     texts only: a killed run goes on with the parts that are missing, and the result is byte for
-    byte that of an uninterrupted one. A corpus that has changed since is refused.
+    byte that of an uninterrupted one. A corpus that has changed since is refused. A store that is
+    finished, by the same plan and of the same texts, is left as it is.
 
     Args:
         corpus: what the user called the corpus; part of the plan and the manifest.
@@ -163,6 +166,11 @@ def fill_store(
         plan[CORPUS_FILES] = files_content(files)
     if shard is not None:
         plan["shard"] = str(shard)
+    if there := kept_store(out, plan, overwrite=overwrite):
+        check_texts(out, texts, part_rows, shard)
+        tell(out)
+        report(there)
+        return there
     kept, place = 0, out
     try:
         with unfinished_store(out, plan, overwrite=overwrite, inputs=files) as folder:

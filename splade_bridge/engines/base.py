@@ -64,11 +64,13 @@ class Searcher(Closing, abc.ABC):
         manifest: provenance; None for an index that another tool made.
         vocabulary: the terms that queries may use; others match nothing.
         algorithms: names that :meth:`search` takes, the default first.
+        uses_threads: whether several threads answer sooner than one.
         measure: finds the fastest of them for queries like these and a k; what opens an index
             hands it in.
     """
 
     algorithms: tuple[str, ...]
+    uses_threads: bool = True
     measure: Callable[[Searcher, ImpactBatch, int], str] | None
 
     def __init__(self, path: Path, manifest: Manifest | None, vocabulary: Vocabulary) -> None:

@@ -65,6 +65,7 @@ class ExactSearcher(Searcher):
     """Adds up one query at a time in an int64 for every document."""
 
     algorithms = ExactEngine.algorithms
+    uses_threads = False
 
     def __init__(self, path: Path, manifest: Manifest | None) -> None:
         super().__init__(path, manifest, Vocabulary.load(path / VOCABULARY))

@@ -21,7 +21,7 @@ from splade_bridge.data.counts import Counts
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions
-from splade_bridge.errors import ExternalProgramError
+from splade_bridge.errors import ExternalProgramError, UsageError
 from splade_bridge.files.outputs import check_inputs
 from splade_bridge.files.writing import atomic_writer, staged_folder
 from splade_bridge.formats.base import ImpactSource, Watch, refuse_empty, watched
@@ -66,12 +66,17 @@ def export(
         contents: (id, text) of the corpus in order, for the ``contents`` field of jsonvector.
 
     Raises:
-        UsageError: an unknown format.
+        UsageError: an unknown format, or an option of jsonvector that is not written.
         BadInputError: the source is broken or empty.
         ExternalProgramError: two passes counted differently: the source changed meanwhile.
     """
     for name in options.formats:
         check_choice("format", name, ExportFormat)
+    if "jsonvector" not in options.formats:
+        if contents is not None:
+            raise UsageError("--with-contents has no effect without --format jsonvector")
+        if options.docs_per_file != ExportOptions.docs_per_file:
+            raise UsageError("--docs-per-file has no effect without --format jsonvector")
     with staged_folder(out, overwrite=overwrite) as folder:
         sources: list[ImpactSource] = []
         for name in dict.fromkeys(options.formats):

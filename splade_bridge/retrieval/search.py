@@ -69,6 +69,8 @@ class SearchOptions:
         check_choice("output-format", self.run_format, RunFormat)
         if len(self.tag.split()) != 1:
             raise UsageError("--tag must be one word")
+        if self.tag != DEFAULT_TAG and self.run_format != "trec":
+            raise UsageError("--tag has no effect without --output-format trec: leave it out")
         if self.two_step is None and (self.first_query_terms, self.candidates) != (None, None):
             raise UsageError("--first-query-terms and --candidates need --two-step FORWARD")
         if self.candidates is not None and self.candidates < self.k:
@@ -212,6 +214,11 @@ def ranked(
     Raises:
         MismatchError, ExternalProgramError, UsageError: see :func:`search_to_run`.
     """
+    if options.threads > 1 and not searcher.uses_threads:
+        raise UsageError(
+            f"{searcher.path}: --threads {options.threads} has no effect: this engine searches in "
+            "one thread; leave it out"
+        )
     check_fit(searcher.manifest, queries.manifest, str(searcher.path))
     if searcher.manifest:
         warn_if_inexact(queries.batch, searcher.manifest.counts.max_impact, str(searcher.path))

@@ -67,6 +67,7 @@ class TwoStepSearcher(Searcher):
         self.forward = forward
         self.options = options or TwoStepOptions()
         self.algorithms = first.algorithms
+        self.uses_threads = first.uses_threads
         self._order = TermOrder(forward.vocabulary)
         self._in_first = forward.vocabulary.mapping(first.vocabulary)
         ours, theirs = (m.vocabulary if m else None for m in (forward.manifest, first.manifest))

@@ -17,7 +17,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -26,6 +26,7 @@ from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.engines.base import BuildOptions, Searcher
 from splade_bridge.engines.registry import EngineName, engine, open_index
 from splade_bridge.errors import BadInputError, UsageError
+from splade_bridge.files.finished import kept_result, record
 from splade_bridge.files.locks import scratch_folder
 from splade_bridge.files.outputs import check_companion, check_output, companion, is_stream
 from splade_bridge.files.writing import atomic_writer, sha256_file
@@ -37,6 +38,7 @@ from splade_bridge.text.corpora import read_texts
 from splade_bridge.training.examples import Candidate, choose, generator
 from splade_bridge.training.hub import model_folder
 from splade_bridge.training.judged import any_qrels
+from splade_bridge.training.plans import plan_of
 
 log = logging.getLogger(__name__)
 
@@ -135,6 +137,8 @@ class Ranking(NamedTuple):
 def mine(options: MineOptions) -> MineSummary:
     """Write hard negatives of all judged queries; the same options give the same bytes.
 
+    What the same options have made already is left as it is.
+
     Raises:
         UsageError: options that do not go together, or ``out`` exists.
         BadInputError: a file is missing or broken, or no query has a positive.
@@ -142,6 +146,9 @@ def mine(options: MineOptions) -> MineSummary:
         ExternalProgramError: the engine died.
     """
     _check(options)
+    plan = plan_of(options, ("threads",), (options.queries, options.corpus))
+    if kept := kept_result(options.out, plan, overwrite=options.overwrite, result="summary"):
+        return MineSummary(**kept)
     qrels = any_qrels(options.qrels)
     positives = {
         query_id: [d for d, grade in judged.items() if grade >= options.min_grade]
@@ -174,7 +181,7 @@ def mine(options: MineOptions) -> MineSummary:
                 "negatives": {c.key: c.rank_score for c in chosen},
             }
             out.write(orjson.dumps(line) + b"\n")
-    _write_manifest(options, summary)
+    _write_manifest(options, summary, plan)
     return summary
 
 
@@ -200,8 +207,9 @@ def _check(options: MineOptions) -> None:
         )
     if options.margin is not None and options.margin <= 0:
         raise UsageError(f"--margin {options.margin}: must be above 0, usually 0.95")
-    check_output(options.out, overwrite=options.overwrite, kind="file")
-    check_companion(options.out)
+    if options.overwrite or not options.out.is_file():
+        check_output(options.out, overwrite=options.overwrite, kind="file")
+        check_companion(options.out)
     if options.run is None and options.model is not None:
         model_folder(options.model, "--model")  # before anything that takes time
 
@@ -341,7 +349,7 @@ def _index(options: MineOptions, temporary: Path) -> Path:
     return place
 
 
-def _write_manifest(options: MineOptions, summary: MineSummary) -> None:
+def _write_manifest(options: MineOptions, summary: MineSummary, plan: dict[str, Any]) -> None:
     if is_stream(options.out):
         return
     told = {
@@ -350,6 +358,7 @@ def _write_manifest(options: MineOptions, summary: MineSummary) -> None:
         "summary": asdict(summary),
         "sha256": sha256_file(options.out),
         "tools": base_tools(),
+        **record(plan, [options.out], options.out.parent),
     }
     with atomic_writer(companion(options.out)) as out:
         out.write(orjson.dumps(told, default=str, option=orjson.OPT_INDENT_2) + b"\n")

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from splade_bridge.errors import BadInputError, UsageError
+from splade_bridge.files.finished import kept_result, write_record
 from splade_bridge.files.locks import folder_lock
 from splade_bridge.files.outputs import check_output, discard, mark, throw_away
 from splade_bridge.files.writing import staged_folder
@@ -34,6 +35,7 @@ from splade_bridge.training.arguments import common_arguments
 from splade_bridge.training.checkpoints import checkpoints, remove_unfinished, step_of
 from splade_bridge.training.hub import model_folder
 from splade_bridge.training.options import MlmOptions
+from splade_bridge.training.plans import plan_of
 from splade_bridge.training.wordpiece import train_wordpiece
 
 if TYPE_CHECKING:
@@ -72,12 +74,17 @@ class MlmSummary:
 def train_mlm(options: MlmOptions, say: Callable[[str], None] = log.info) -> MlmSummary:
     """Train and write the checkpoint ``options.out``, which AutoModelForMaskedLM loads.
 
+    What the same options have made already is left as it is.
+
     Raises:
         UsageError: options that do not go together, or ``out`` exists.
         BadInputError: texts, checkpoint or tokenizer cannot be read.
         CheckFailedError: the loss is not finite any more.
     """
     _check(options)
+    plan = plan_of(options, (), options.corpora)
+    if there := kept_result(options.out, plan, overwrite=options.overwrite):
+        return MlmSummary(**{**there, "resumed_from": None})
     given = _given(options)
     from transformers import PrinterCallback, set_seed
 
@@ -135,6 +142,7 @@ def train_mlm(options: MlmOptions, say: Callable[[str], None] = log.info) -> Mlm
             shutil.copyfile(work / LOG_FILE, folder / LOG_FILE)
             told = {"options": _recorded(options), "summary": _without_history(summary)}
             (folder / SUMMARY).write_text(json.dumps(told, indent=2) + "\n", "utf-8")
+            write_record(folder, plan, asdict(summary))
         throw_away(work, options.out)
     return summary
 
@@ -153,7 +161,8 @@ def _check(options: MlmOptions) -> None:
             raise UsageError(f"{name} {getattr(options, name)}: must be {least} or more")
     if not 0 < options.mask < 1:
         raise UsageError(f"mask {options.mask}: must be between 0 and 1, usually 0.15")
-    check_output(options.out, overwrite=options.overwrite)
+    if options.overwrite or not options.out.is_dir():
+        check_output(options.out, overwrite=options.overwrite)
 
 
 def _recorded(options: MlmOptions) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import orjson
 
 from splade_bridge.data.manifest import base_tools
 from splade_bridge.errors import BadInputError, MismatchError, UsageError, require
+from splade_bridge.files.finished import kept_result, record
 from splade_bridge.files.locks import folder_lock, scratch_folder
 from splade_bridge.files.outputs import (
     check_companion,
@@ -35,6 +36,7 @@ from splade_bridge.retrieval.runs import read_run
 from splade_bridge.text.corpora import Text, read_texts
 from splade_bridge.training.groups import Group, json_groups
 from splade_bridge.training.hub import model_folder
+from splade_bridge.training.plans import plan_of
 from splade_bridge.training.texts import TextTable
 
 log = logging.getLogger(__name__)
@@ -120,6 +122,8 @@ Scorer = Callable[[Sequence[Pair]], "Sequence[float | None]"]
 def score(options: ScoreOptions) -> ScoreSummary:
     """Write the lines of ``pairs`` with a teacher's scores.
 
+    What the same options have made already is left as it is.
+
     Raises:
         UsageError: options that do not go together, or ``out`` exists.
         BadInputError: broken input, an id without a text, a model that cannot be loaded, or a score
@@ -128,6 +132,9 @@ def score(options: ScoreOptions) -> ScoreSummary:
         MissingToolError: the extra ``train`` is not installed.
     """
     _check(options)
+    plan = plan_of(options, ("device",), (options.collection, options.queries))
+    if kept := kept_result(options.out, plan, overwrite=options.overwrite, result="summary"):
+        return ScoreSummary(**kept)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     parts = options.out.with_name(f"{options.out.name}.parts")
     summary = ScoreSummary()
@@ -155,7 +162,7 @@ def score(options: ScoreOptions) -> ScoreSummary:
         if not done:
             raise BadInputError("holds no queries", str(options.pairs))
         _join(done, options, summary)
-        _write_manifest(options, summary)
+        _write_manifest(options, summary, plan)
         throw_away(parts, options.out)
     return summary
 
@@ -172,8 +179,9 @@ def _check(options: ScoreOptions) -> None:
         raise UsageError("--allow-missing is for --teacher run: a model scores every pair")
     if is_stream(options.out):
         raise UsageError(f"{options.out}: the parts of the work lie beside it: name a file")
-    check_output(options.out, overwrite=options.overwrite, kind="file")
-    check_companion(options.out)
+    if options.overwrite or not options.out.is_file():
+        check_output(options.out, overwrite=options.overwrite, kind="file")
+        check_companion(options.out)
     if options.model is not None:
         model_folder(options.model, "--model")  # before the hours that the rest may take
 
@@ -302,13 +310,14 @@ def _lines(parts: Iterable[Path]) -> Iterator[bytes]:
             yield from stream
 
 
-def _write_manifest(options: ScoreOptions, summary: ScoreSummary) -> None:
+def _write_manifest(options: ScoreOptions, summary: ScoreSummary, plan: dict[str, Any]) -> None:
     told = {
         "kind": "teacher-scores",
         "options": {k: v for k, v in asdict(options).items() if k != "overwrite"},
         "summary": {k: v for k, v in asdict(summary).items() if k != "parts_kept"},
         "sha256": sha256_file(options.out),
         "tools": base_tools(),
+        **record(plan, [options.out], options.out.parent),
     }
     with atomic_writer(companion(options.out)) as out:
         out.write(orjson.dumps(told, default=str, option=orjson.OPT_INDENT_2) + b"\n")

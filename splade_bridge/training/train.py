@@ -16,12 +16,13 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from splade_bridge.errors import BadInputError, Interrupted, UsageError
+from splade_bridge.files.finished import fingerprints, kept_result, write_record
 from splade_bridge.files.locks import folder_lock
 from splade_bridge.files.outputs import MARK, check_output, discard, mark, throw_away
 from splade_bridge.files.writing import staged_folder
@@ -33,6 +34,7 @@ from splade_bridge.training.recipe import (
     differing_keys,
     in_work_folder,
     input_files,
+    leaves,
     read_recipe,
     to_toml,
 )
@@ -103,7 +105,7 @@ def train(
     overwrite: bool = False,
     say: Callable[[str], None] = log.info,
 ) -> Trained:
-    """Train ``recipe``, or go on with it.
+    """Train ``recipe``, or go on with it; what it has made already is left as it is.
 
     Args:
         overwrite: replace a finished ``out``, and throw away a training of another recipe.
@@ -120,6 +122,10 @@ def train(
     """
     out = out.resolve()
     work = out.with_name(f"{out.name}.training")
+    plan = {".".join(k): v for k, v in leaves(recipe)}
+    plan["inputs"] = fingerprints(input_files(recipe))
+    if kept := kept_result(out, plan, overwrite=overwrite):
+        return Trained(**{**kept, "out": out, "seconds": 0.0})
     check_ready(recipe, work)
     from accelerate import PartialState
 
@@ -135,17 +141,18 @@ def train(
         processes.wait_for_everyone()
         with _plain_errors(work), _quiet_libraries():
             ended = _train(in_work_folder(recipe, work), work, processes, say)
+        trained = Trained(
+            out=out,
+            steps=ended.steps,
+            best_step=step_of(ended.best),
+            resumed_from=ended.resumed_from,
+            figures=ended.figures,
+            seconds=time.monotonic() - began,
+        )
         if processes.is_main_process:
-            _finish(recipe, work, out, ended, overwrite=overwrite)
+            _finish(recipe, work, trained, ended, plan, overwrite=overwrite)
         processes.wait_for_everyone()
-    return Trained(
-        out=out,
-        steps=ended.steps,
-        best_step=step_of(ended.best),
-        resumed_from=ended.resumed_from,
-        figures=ended.figures,
-        seconds=time.monotonic() - began,
-    )
+    return trained
 
 
 def _train(recipe: Recipe, work: Path, processes: Any, say: Callable[[str], None]) -> _Ended:
@@ -367,11 +374,19 @@ def _open_work(work: Path, recipe: Recipe, *, overwrite: bool) -> None:
     file.write_text(to_toml(recipe), "utf-8")
 
 
-def _finish(recipe: Recipe, work: Path, out: Path, ended: _Ended, *, overwrite: bool) -> None:
-    """Write ``out`` and remove ``work``."""
+def _finish(
+    recipe: Recipe,
+    work: Path,
+    trained: Trained,
+    ended: _Ended,
+    plan: dict[str, Any],
+    *,
+    overwrite: bool,
+) -> None:
+    """Write the checkpoint and remove ``work``."""
     from splade_bridge.training.trainer import LOG_FILE
 
-    with staged_folder(out, overwrite=overwrite, inputs=input_files(recipe)) as folder:
+    with staged_folder(trained.out, overwrite=overwrite, inputs=input_files(recipe)) as folder:
         _save(ended.best, ended.model, recipe, folder)
         if ended.last != ended.best:
             _save(ended.last, ended.model, recipe, folder / LAST)
@@ -381,7 +396,9 @@ def _finish(recipe: Recipe, work: Path, out: Path, ended: _Ended, *, overwrite: 
         for file in (f for f in (work / TENSORBOARD).rglob("*") if f.is_file()):
             (place := folder / file.relative_to(work)).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, place)
-    throw_away(work, out)
+        told = {k: v for k, v in asdict(trained).items() if k not in ("out", "seconds")}
+        write_record(folder, plan, {**told, "resumed_from": None})
+    throw_away(work, trained.out)
 
 
 def _save(checkpoint: Path, trained: SparseEncoder, recipe: Recipe, folder: Path) -> None:

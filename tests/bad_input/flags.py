@@ -1,0 +1,55 @@
+"""Kind 1: flags that would do nothing for what a file or an index is.
+
+Those that need another flag are in ``tests/test_needs.py``.
+"""
+
+from __future__ import annotations
+
+from bad_input import Row, made
+
+INDEX = {"i": made.exact, "q.tsv": made.TOPICS}
+ONE_THREAD = "--threads 4 has no effect: this engine searches in one thread; leave it out"
+
+ROWS = [
+    Row(
+        "threads for an engine that has one",
+        "search i -q q.tsv -o run --threads 4",
+        2,
+        (ONE_THREAD,),
+        INDEX,
+    ),
+    Row(
+        "figures in a file that is called JSON",
+        "bench i -q q.tsv -o figures.json",
+        2,
+        ("--output must end in .csv, not 'figures.json'",),
+        INDEX,
+    ),
+    Row(
+        "contents that no format holds",
+        "export docs.jsonl -o out -f ciff --with-contents /nosuch",
+        2,
+        ("--with-contents has no effect without --format jsonvector: add that, or leave",),
+        {"docs.jsonl": made.JSON_LINES},
+    ),
+    Row(
+        "a whole recipe as JSON",
+        "train splade-max --show --json",
+        2,
+        ("--show prints TOML: leave --json out",),
+    ),
+    Row(
+        "an option of another engine",
+        "index docs.jsonl -o out -e exact --pisa-block-size 64",
+        2,
+        ("--pisa-block-size is for --engine pisa",),
+        {"docs.jsonl": made.JSON_LINES},
+    ),
+    Row(
+        "exact results named twice",
+        "search i -q q.tsv -o run --exact-run r --check-against i",
+        2,
+        ("--exact-run and --check-against: one of them",),
+        {**INDEX, "r": made.RUN},
+    ),
+]

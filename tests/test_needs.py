@@ -1,0 +1,187 @@
+"""A flag that would do nothing is refused: every flag says what it needs, or always acts."""
+
+from __future__ import annotations
+
+import inspect
+import shlex
+
+import pytest
+
+import command_line
+from documented import TABLES
+from splade_bridge.cli.command import needs_of
+
+ACTS = {
+    "encode": "--output --side --max-length --batch-tokens --long --devices --threads --shard "
+    "--cluster --part-rows --id-field --text-field --title-field --overwrite",
+    "export": "--output --format --model --scale --rounding --clip --memory --overwrite",
+    "index": "--output --engine --from --scale --rounding --clip --memory --overwrite "
+    "--lucene-version --route --pisa-profile --pisa-encoding --pisa-block-size --pisa-bin "
+    "--pisa-reorder",
+    "search": "--queries --model --output --hits --algorithm --threads --output-format "
+    "--remove-query --max-passage --two-step --exact-run --check-against --latencies --scale "
+    "--rounding --clip --overwrite",
+    "evaluate": "--measure --per-query -m --missing",
+    "verify": "--queries --model --hits --scale --rounding --clip",
+    "bench": "--queries --model --hits --algorithm --repeat --threads --output --scale --rounding "
+    "--clip",
+    "compare": "--output --data --rebench --drop-indexes",
+    "explain": "--queries --model --scale --rounding --clip",
+    "inspect": "",
+    "merge": "--output --overwrite",
+    "prune": "--output --method --value --side --min-terms --from --scale --gzip --memory "
+    "--overwrite",
+    "quantize-study": "--queries --qrels --scale --rounding --clip --hits --rbo-p --min-rbo "
+    "--output",
+    "bm25": "--output --queries --k1 --b --id-field --text-field --title-field --threads --memory "
+    "--overwrite",
+    "doctor": "--fetch",
+    "demo": "--output --model --overwrite",
+    "train recipe": "--list",
+    "train mine": "--queries --qrels --output --run --index --documents --corpus --negatives "
+    "--choice --depth --skip --margin --min-grade --remove-query --overwrite",
+    "train score": "--pairs --output --teacher --part-queries --overwrite",
+    "train mlm": "--output --texts --corpora --docstrings --base --block --steps --batch-size "
+    "--gradient-accumulation --learning-rate --warmup-steps --weight-decay --mask --whole-words "
+    "--mlm --activated --flops --precision --seed --log-every --save-every --overwrite",
+}
+"""Flags that act whatever else is given.
+
+An engine's own refuse the other engines; --scale, --rounding, --clip, --from and --gzip depend on
+what a file holds (``tests/bad_input/scales.py``); --memory and --overwrite allow something, whether
+it is needed or not.
+"""
+EVERYWHERE = "--json --verbose"
+
+ENCODE, EXPORT = "encode c.jsonl -o v", "export v -o x"
+SEARCH, STUDY = "search i -q q.tsv -o r", "quantize-study v -q qv"
+MINE = "train mine --queries q.jsonl --qrels qrels -o m.jsonl"
+RUN = f"{MINE} --run r"
+SCORE = "train score --pairs p.jsonl -o s.jsonl"
+BY_RUN = f"{SCORE} --teacher run --run r"
+MLM, BASE = "train mlm --texts t.txt -o m", "train mlm --texts t.txt -o m --base b"
+
+NOTHING = [
+    (f"{ENCODE} --document-model d", "--model m", "where the side that is encoded has a model"),
+    (f"{ENCODE} --side query --query-model d", "--model m", "where the side that is encoded"),
+    (f"{ENCODE} -m m", "--query-model q", "without --side query"),
+    (f"{ENCODE} -m m --side query", "--document-model d", "without --side document"),
+    (f"{ENCODE} -m m --side query --query-mode bow", "--pooling max", "with --query-mode bow"),
+    (f"{ENCODE} -m m", "--query-mode bow", "without --side query"),
+    (f"{ENCODE} -m m --side query --query-mode bow", "--dtype float32", "with --query-mode bow"),
+    (f"{ENCODE} -m m", "--stride 3", "without --long max or --long passages"),
+    (f"{ENCODE} -m m --long truncate", "--stride 3", "without --long max or --long passages"),
+    (f"{ENCODE} -m m", "--cluster-address a", "without --cluster"),
+    (f"{ENCODE} -m m", "--workers 2", "without --cluster"),
+    (f"{EXPORT} -f ciff", "--side query", "where --format says what is written"),
+    (f"{EXPORT} -m m", "--from ciff", "with --model"),
+    (f"{EXPORT} -f ciff", "--docs-per-file 7", "without --format jsonvector"),
+    (f"{EXPORT} --side query", "--docs-per-file 100000", "without --format jsonvector"),
+    (f"{EXPORT} -f ciff", "--with-contents /nosuch", "without --format jsonvector"),
+    (f"{EXPORT} -f forward", "--gzip", "without --format jsonvector or --format ciff"),
+    ("index v -o i -e exact", "--threads 2", "with --engine exact"),
+    (SEARCH, "--max-length 256", "without --model"),
+    (f"{SEARCH} --output-format msmarco", "--tag mine", "without --output-format trec"),
+    (SEARCH, "--first-query-terms 3", "without --two-step"),
+    (SEARCH, "--candidates 2000", "without --two-step"),
+    ("verify i j -q q.tsv", "--max-length 9", "without --model"),
+    ("bench i -q q.tsv", "--max-length 9", "without --model"),
+    ("bench i -q q.tsv", "--overwrite", "without --output"),
+    ("explain i q d -q q.tsv", "--max-length 9", "without --model"),
+    (STUDY, "--max-loss 0.1", "without --qrels"),
+    (STUDY, "--overwrite", "without --output"),
+    ("bm25 c.jsonl -o b", "--hits 10", "without --queries"),
+    ("bm25 c.jsonl -o b", "--remove-query", "without --queries"),
+    ("train --list", "--output m", "with --list"),
+    ("train splade-max --show", "--output m", "with --show"),
+    ("train --list", "--set train.steps=1", "with --list"),
+    ("train --list", "--show", "with --list"),
+    ("train --list", "--overwrite", "with --list"),
+    ("train splade-max --show", "--overwrite", "with --show"),
+    (RUN, "--model m", "with --run"),
+    (RUN, "--query-vectors v", "with --run"),
+    (RUN, "--engine exact", "without --documents or --corpus"),
+    (f"{MINE} --index i --query-vectors v", "--engine pisa", "without --documents or --corpus"),
+    (RUN, "--algorithm auto", "with --run"),
+    (RUN, "--threads 2", "with --run"),
+    (f"{MINE} --index i --query-vectors v", "--max-length 9", "without --model"),
+    (f"{RUN} --choice hardest", "--seed 3", "with --choice hardest"),
+    (BY_RUN, "--model m", "with --teacher run"),
+    (f"{SCORE} --model m", "--run r", "without --teacher run"),
+    (BY_RUN, "--collection c.jsonl", "with --teacher run"),
+    (BY_RUN, "--queries q.jsonl", "with --teacher run"),
+    (BY_RUN, "--batch-size 3", "without --teacher cross-encoder or --teacher dense"),
+    (f"{SCORE} --teacher sparse --model m", "--batch-size 3", "without --teacher cross-encoder"),
+    (BY_RUN, "--max-length 3", "with --teacher run"),
+    (BY_RUN, "--dtype bfloat16", "with --teacher run"),
+    (BY_RUN, "--device cpu", "with --teacher run"),
+    (f"{SCORE} --model m", "--allow-missing", "without --teacher run"),
+    (MLM, "--packages numpy", "without --docstrings"),
+    (BASE, "--tokenizer t", "with --base"),
+    (BASE, "--vocab-size 99", "with --base"),
+    (f"{MLM} --tokenizer t", "--vocab-size 99", "with --tokenizer"),
+    (BASE, "--split-names", "with --base"),
+    (f"{MLM} --tokenizer t", "--split-names", "with --tokenizer"),
+    (BASE, "--layers 2", "with --base"),
+    (BASE, "--hidden 2", "with --base"),
+    (BASE, "--heads 2", "with --base"),
+    (BASE, "--intermediate 2", "with --base"),
+    (BASE, "--dropout 0.2", "with --base"),
+    (BASE, "--word-vectors", "with --base"),
+    (MLM, "--flops-ramp 5", "without --flops"),
+]
+"""A command, a flag that does nothing in it, and why."""
+
+COMMANDS = dict(TABLES["commands"]())
+FLAGS = list(TABLES["flags"]())
+
+
+def needed(flag: object) -> list[str]:
+    """What is lacking where the flag does nothing."""
+    command, parameter = flag.command, flag.parameter  # type: ignore[attr-defined]
+    annotation = inspect.signature(COMMANDS[command]).parameters[parameter].annotation
+    return [need.lacking for need in needs_of(annotation)]
+
+
+def command_of(words: str) -> str:
+    """The name of the command in the table."""
+    first, second = shlex.split(words)[:2]
+    if first != "train":
+        return first
+    return f"train {second if second in ('mine', 'score', 'mlm') else 'recipe'}"
+
+
+def test_every_flag_says_what_it_needs_or_always_acts() -> None:
+    """A new flag stands in ``ACTS``, or has ``needs(...)`` beside it and a line in ``NOTHING``."""
+    silent = {c: set(shlex.split(f"{names} {EVERYWHERE}")) for c, names in ACTS.items()}
+    assert silent.keys() == COMMANDS.keys()
+    for command in COMMANDS:
+        mine = [f for f in FLAGS if f.command == command]
+        assert {f.name for f in mine if not needed(f)} == silent[command], command
+    for flag in FLAGS:
+        tried = {
+            why
+            for words, given, why in NOTHING
+            if (command_of(words), given.split()[0]) == (flag.command, flag.name)
+        }
+        for lacking in needed(flag):
+            assert any(map(lacking.startswith, tried)), (flag.command, flag.name, lacking)
+
+
+@pytest.mark.parametrize(("words", "flag", "why"), NOTHING, ids=[f"{w} {f}" for w, f, _ in NOTHING])
+def test_a_flag_that_does_nothing_is_refused_with_the_remedy(
+    capfd: pytest.CaptureFixture[str], words: str, flag: str, why: str
+) -> None:
+    status, out, err = command_line.run(capfd, *shlex.split(f"{words} {flag}"))
+    name = shlex.split(flag)[0]
+    assert (status, out) == (2, ""), err
+    assert f"error: {name} has no effect {why}" in err
+    assert f"or leave {name} out" in err
+
+
+def test_a_default_is_not_a_flag_that_was_given(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    for words in dict.fromkeys(words for words, _, _ in NOTHING if not words.startswith("train")):
+        _, _, err = command_line.run(capfd, *shlex.split(words))
+        assert "has no effect" not in err, err
