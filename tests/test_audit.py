@@ -18,15 +18,6 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 SERIALIZERS = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"}
-    "pickle",
-    "cPickle",
-    "dill",
-    "cloudpickle",
-    "shelve",
-    "marshal",
-    "joblib",
-    "jsonpickle",
-}
 PICKLES = {
     "splade_bridge/encoding/ray_rows.py",  # between processes of one job
     "splade_bridge/engines/pisa.py",  # between us and our own process, through pipes
