@@ -4,7 +4,6 @@ What ``__all__`` names is loaded when it is used first; docs/python.md shows how
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
@@ -23,7 +22,12 @@ __all__ = [
     "verify",
 ]
 
+TYPE_CHECKING = (
+    False  # not of typing: before __main__ has run, the working directory is on the path
+)
 if TYPE_CHECKING:
+    from typing import Any
+
     from splade_bridge.data.store import VectorStore
     from splade_bridge.errors import SpladeBridgeError
     from splade_bridge.library.indexes import index, open_index
@@ -46,7 +50,7 @@ _PLACES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)

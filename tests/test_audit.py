@@ -7,6 +7,7 @@ at the rules themselves.
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -116,3 +117,11 @@ def test_the_rules_are_switched_on() -> None:
     assert {r for r in lint["ignore"] if r[0] == "S" and r[1].isdecimal()} == {
         "S101", "S311", "S603", "S607",
     }  # fmt: skip
+
+
+def test_the_page_lists_the_variables_that_are_read() -> None:
+    page = (ROOT / "docs" / "security.md").read_text()
+    read = re.compile(r'(?:environ(?:\.get|\.setdefault)?[(\[]|variable = )"([A-Z0-9_]+)"')
+    found = {name for path in sources() for name in read.findall(path.read_text())}
+    assert {"SPLADE_BRIDGE_LUCENE", "PISA_BIN", "RAY_ADDRESS"} <= found
+    assert {name for name in found if name not in page} == set()

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import os
 import random
+import re
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -149,3 +154,86 @@ def test_options_that_do_not_go_together(
     source = corpus if corpus == "-" else str(tmp_path / corpus)
     with pytest.raises(UsageError, match=named):
         command(source, tmp_path / "v", model="m", **options)
+
+
+def ours() -> list[int]:
+    """This process and all below it."""
+    below: dict[int, list[int]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = (folder / "stat").read_text().rpartition(") ")[2].split()[1]
+            below.setdefault(int(parent), []).append(int(folder.name))
+    found, left = [], [os.getpid()]
+    while left:
+        found.append(left.pop())
+        left += below.get(found[-1], [])
+    return found
+
+
+def listening() -> dict[str, str]:
+    """Address of each socket that listens, by its inode."""
+    found = {}
+    for family in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{family}").read_text().splitlines()[1:]:
+            words = line.split()
+            if words[3] == "0A":
+                raw = bytes.fromhex(words[1].partition(":")[0])
+                turned = b"".join(raw[i : i + 4][::-1] for i in range(0, len(raw), 4))
+                address = ipaddress.ip_address(turned)
+                mapped = getattr(address, "ipv4_mapped", None)
+                found[words[9]] = str(mapped or address)
+    return found
+
+
+def addresses() -> set[str]:
+    """Where processes of ours listen."""
+    there, found = listening(), set()
+    for pid in ours():
+        with contextlib.suppress(OSError):
+            for handle in Path(f"/proc/{pid}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    inode = re.fullmatch(r"socket:\[(\d+)\]", str(handle.readlink()))
+                    if inode and inode[1] in there:
+                        found.add(there[inode[1]])
+    return found
+
+
+ALONE = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+import test_encode_ray as here
+from splade_bridge.encoding import ray_job
+ray_job._describe = here.path_of_worker
+runner = ray_job.RayRunner(here.EncoderSpec("m", "document", here.OPTIONS))
+print(*here.addresses())
+print(*runner.provenance)
+runner.close()
+"""
+
+
+def path_of_worker(spec: object) -> list[str]:
+    """What a worker has on its path."""
+    return sys.path
+
+
+@pytest.mark.long
+def test_a_local_cluster_listens_on_loopback_and_knows_no_working_directory(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed")
+    started = tmp_path / "scripts"
+    started.mkdir()
+    (started / "alone.py").write_text(ALONE)
+    here = Path(__file__)
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+    environment |= {
+        "PYTHONPATH": f"{here.parents[1]}:{here.parent}",
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    }
+    done = subprocess.run(
+        [sys.executable, str(started / "alone.py"), str(here.parent)],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    *_, bound, path = done.stdout.splitlines()
+    assert bound.split() == ["127.0.0.1"]
+    folders = {Path(folder) for folder in path.split()}
+    assert not {tmp_path, started} & folders and here.parents[1] in folders

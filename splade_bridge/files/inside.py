@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -37,13 +38,15 @@ def inside(
     if name.startswith("/") or ".." in parts or {"", "."} & set(parts[:-1] or parts):
         where.fail(f"{shown(name)} is not a path below the folder")
     path = folder / name
-    if not links:
-        try:
-            below = path.resolve().is_relative_to(folder.resolve())
-        except (OSError, RuntimeError, ValueError) as error:  # a circle of links, a name too long
-            where.fail(f"{shown(name)} cannot be followed ({error})")
-        if not below:
-            where.fail(f"{shown(name)} is a link that leads out of the folder")
+    try:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            path.stat()  # a name too long, a circle of links
+        below = links or path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        where.fail(f"{shown(name)} cannot be followed ({why})")
+    if not below:
+        where.fail(f"{shown(name)} is a link that leads out of the folder")
     return path
 
 

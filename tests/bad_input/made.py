@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 
 from small import MemorySource
+from splade_bridge.data.manifest import EncodingInfo
 from splade_bridge.data.store import VectorStoreWriter
 from splade_bridge.data.vectors import SparseBatch
+from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.encoding.parts import CorpusEnd, PartNote, PartStore, chained, texts_digest
+from splade_bridge.encoding.shards import Shard
 from splade_bridge.engines.registry import engine
+from splade_bridge.files.outputs import PLAN
 from splade_bridge.formats.ciff import write_ciff
+from splade_bridge.formats.export import ExportOptions, export
+from splade_bridge.text.corpora import Text
 
 TERMS = ["alpha", "beta", "gamma", "delta"]
 IDS = ["d1", "d2", "d3"]
@@ -64,3 +72,30 @@ def store_of(made: MemorySource, path: Path) -> None:
         weights = (batch.impacts / 100).astype(np.float32)
         writer.add(SparseBatch(batch.ids, batch.indptr, batch.indices, weights))
     writer.finish()
+
+
+def shards(path: Path) -> None:
+    """A folder of two finished shards of an encoding, ``0`` and ``1``, of a text each."""
+    texts = [Text(doc_id, doc_id, "corpus") for doc_id in IDS[:2]]
+    encoding = EncodingInfo("m", None, "00", "document", "max", 8, "float32")
+    before = ""
+    notes, batches = [], [batch.rows(i, i + 1) for batch in source().batches() for i in (0, 1)]
+    for text in texts:
+        digest = texts_digest([text])
+        notes.append(PartNote(1, digest, before))
+        before = chained(before, digest)
+    for number, (note, batch) in enumerate(zip(notes, batches, strict=True)):
+        folder = path / str(number)
+        folder.mkdir(parents=True)
+        store = PartStore(folder, Vocabulary(TERMS))
+        weights = (batch.impacts / 100).astype(np.float32)
+        store.write(number, SparseBatch(batch.ids, batch.indptr, batch.indices, weights), note)
+        shard = Shard(number, 2)
+        plan = {"corpus": "corpus", "part_rows": 1, "shard": str(shard)}
+        (folder / PLAN).write_text(json.dumps(plan))
+        store.complete(encoding, {"corpus": "corpus"}, CorpusEnd(2, 2, before), shard)
+
+
+def forward(path: Path) -> None:
+    """An export of the documents for looking up."""
+    export(source, path, ExportOptions(("forward",)))
