@@ -16,7 +16,7 @@ import typer
 
 from splade_bridge.cli.groups import Group
 from splade_bridge.cli.options import READS, WRITES, Use, Verbose
-from splade_bridge.errors import Interrupted
+from splade_bridge.errors import Interrupted, UsageError
 
 
 def complete(command: Callable[..., None]) -> Callable[..., None]:
@@ -141,7 +141,16 @@ def _check_places(given: dict[str, Any], uses: dict[str, Use | None]) -> None:
     for name, value in given.items():
         use = uses.get(name)
         if use is not None and value is not None:
-            places[use] += map(Path, value if isinstance(value, list | tuple) else [value])
+            several = value if isinstance(value, list | tuple) else [value]
+            if "" in several or (Path() in several and _empty_given()):
+                raise UsageError(f"{name}: an empty name; is a variable not set?")
+            places[use] += map(Path, several)
     for output in places[WRITES]:
         check_inputs(output, places[READS])
     check_apart(places[WRITES])
+
+
+def _empty_given() -> bool:
+    """Whether ``.`` is what Typer made of an empty argument: nobody has written a dot."""
+    given = [argument.rpartition("=")[2] for argument in sys.argv[1:]]
+    return "" in given and not {".", "./"} & set(given)
