@@ -41,9 +41,7 @@ class WrittenFiles:
         there = list(names)
         for folder in map(self._folder.joinpath, folders):
             if os.path.lexists(folder) and not folder.is_dir():
-                raise UsageError(
-                    f"{folder}: is no folder, and files are written there; move it away"
-                )
+                raise UsageError(f"{folder}: is no folder, but is to hold files; move it away")
             for path in folder.iterdir() if folder.is_dir() else ():
                 if partial := PARTIAL.fullmatch(path.name):
                     remove_partials(folder / partial[1])
