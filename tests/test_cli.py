@@ -158,7 +158,7 @@ def test_bad_vectors_name_the_line_and_leave_nothing(
     ("arguments", "status", "what"),
     [
         (["index", "docs.jsonl", "--engine", "anserini", "-o", "i"], 2, "'pisa', 'exact'"),
-        (["index", "docs.jsonl", "-e", "exact", "-o", "queries.tsv"], 2, "--overwrite"),
+        (["index", "docs.jsonl", "-e", "exact", "-o", "queries.tsv"], 2, "only a folder is"),
         (["index", "docs.jsonl", "-e", "exact", "-o", "i", "--memory", "much"], 2, "500M"),
         (["index", "docs.jsonl", "-e", "exact", "-o", "i", "--from", "csv"], 2, "jsonvector"),
         (["index", "docs.jsonl", "-e", "exact"], 2, "-o"),

@@ -192,8 +192,21 @@ def _check_places(given: dict[str, Any], uses: dict[str, Use | None]) -> None:
 
 
 def _places(given: dict[str, Any], name: str) -> list[Path]:
-    """The paths that were given for a parameter."""
+    """The paths that were given for a parameter.
+
+    Raises:
+        UsageError: one is empty.
+    """
     value = given.get(name)
     if value is None:
         return []
-    return list(map(Path, value if isinstance(value, list | tuple) else [value]))
+    several = value if isinstance(value, list | tuple) else [value]
+    if "" in several or (Path() in several and _empty_given()):
+        raise UsageError(f"{name}: an empty name; is a variable not set?")
+    return list(map(Path, several))
+
+
+def _empty_given() -> bool:
+    """Whether ``.`` is what Typer made of an empty argument: nobody has written a dot."""
+    given = [argument.rpartition("=")[2] for argument in sys.argv[1:]]
+    return "" in given and not {".", "./"} & set(given)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict, is_dataclass
 from functools import partial
 from typing import Any
 
@@ -15,8 +17,19 @@ def print_json(content: Any) -> None:
     import orjson
 
     options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
-    sys.stdout.buffer.write(orjson.dumps(content, default=str, option=options) + b"\n")
+    try:
+        printed = orjson.dumps(content, default=str, option=options)
+    except TypeError:  # a path that is not UTF-8; the other JSON escapes its bytes
+        printed = json.dumps(content, default=_plain, indent=2).encode()
+    sys.stdout.buffer.write(printed + b"\n")
     sys.stdout.buffer.flush()
+
+
+def _plain(value: Any) -> Any:
+    """What :mod:`json` does not know, as orjson has it."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def note(message: str) -> None:

@@ -261,12 +261,16 @@ def unfinished_store(
     *,
     overwrite: bool = False,
     inputs: Iterable[Path] = (),
+    pinned: bool = True,
 ) -> Iterator[Path]:
     """``folder`` made ready for parts: locked, with its plan, and with whole parts only.
 
     What it replaces stays: the new store is made beside it, and is given its name when the context
     ends well. Left with an error before there is a part, the new one is removed; after that, the
     same call goes on with it, whether or not it replaces something.
+
+    Args:
+        pinned: whether the plan decides the bytes of the result. If not, ``overwrite`` begins anew.
 
     Raises:
         UsageError: see :func:`write_store`.
@@ -280,7 +284,8 @@ def unfinished_store(
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(folder_lock(lock_of(folder), folder))
-            place = _prepare(folder, wanted, overwrite=overwrite, inputs=inputs)
+            anew = overwrite and not pinned
+            place = _prepare(folder, wanted, overwrite=overwrite, anew=anew, inputs=inputs)
         except OSError as error:
             raise write_error(error, folder) from error
         try:
@@ -332,7 +337,9 @@ def kept_store(
     return manifest
 
 
-def _prepare(folder: Path, wanted: bytes, *, overwrite: bool, inputs: Iterable[Path]) -> Path:
+def _prepare(
+    folder: Path, wanted: bytes, *, overwrite: bool, anew: bool, inputs: Iterable[Path]
+) -> Path:
     """A folder with the plan ``wanted`` and whole parts, perhaps none.
 
     It is ``folder`` itself, or one beside it where ``folder`` is to be replaced.
@@ -340,7 +347,7 @@ def _prepare(folder: Path, wanted: bytes, *, overwrite: bool, inputs: Iterable[P
     bring_back(folder)
     staging = staging_of(folder)
     begun = (folder / PLAN).is_file() and not (folder / MANIFEST).exists()
-    if begun and not (overwrite and _other_plan(folder, wanted)):
+    if begun and not anew and not (overwrite and _other_plan(folder, wanted)):
         check_inputs(folder, inputs)
         _refuse_other_plan(folder / PLAN, wanted)
         place = folder
@@ -350,7 +357,8 @@ def _prepare(folder: Path, wanted: bytes, *, overwrite: bool, inputs: Iterable[P
                 leftover.unlink()
         check_output(folder, overwrite=overwrite, inputs=inputs)
         place = staging if folder.exists() and any(folder.iterdir()) else folder
-        if place == folder or (staging / MARK).exists() or _other_plan(staging, wanted):
+        marked = (staging / MARK).exists()
+        if place == folder or anew or marked or _other_plan(staging, wanted):
             discard(staging, folder)
     place.mkdir(exist_ok=True)
     (place / MANIFEST).unlink(missing_ok=True)  # killed before the swap

@@ -20,7 +20,13 @@ import transformers
 from splade_bridge import __version__
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.manifest import EncodingInfo, Manifest
-from splade_bridge.data.store import CORPUS_FILES, PART_ROWS, kept_store, unfinished_store
+from splade_bridge.data.store import (
+    CORPUS_FILES,
+    PART_ROWS,
+    kept_store,
+    part_files,
+    unfinished_store,
+)
 from splade_bridge.data.vectors import SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.encoding.encoder import Encoder, EncodeStats, Progress
@@ -173,10 +179,19 @@ def fill_store(
         return there
     kept, place = 0, out
     try:
-        with unfinished_store(out, plan, overwrite=overwrite, inputs=files) as folder:
+        with unfinished_store(
+            out, plan, overwrite=overwrite, inputs=files, pinned=bool(files)
+        ) as folder:
             if folder != real_place(out):  # it replaces another one
                 place = folder
-            store = PartStore(folder, found.vocabulary)
+            try:
+                store = PartStore(folder, found.vocabulary)
+            except BadInputError:
+                if not overwrite:
+                    raise
+                for part in part_files(folder).values():  # damaged, or of another version
+                    part.unlink()
+                store = PartStore(folder, found.vocabulary)
             kept = store.texts
             if store.notes:
                 log.info("%s: going on with %d texts done", out, store.texts)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from splade_bridge.errors import BadInputError, UsageError
-from splade_bridge.files.outputs import MANIFEST
+from splade_bridge.files.outputs import companion, tidy
 from splade_bridge.files.typed import Where, as_table, json_file
 from splade_bridge.files.writing import atomic_writer
 
@@ -48,6 +48,7 @@ def check_same(
     for path, size in files.items():
         if not path.is_file() or path.stat().st_size != size:
             raise UsageError(f"{out}: exists already, but {path.name} is not whole; {remedy}")
+    tidy(out)
 
 
 def tell(out: Path) -> None:
@@ -99,7 +100,7 @@ def kept_result(
     """
     if overwrite or not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
-    file, folder = out.with_name(f"{out.name}.{MANIFEST}"), out.parent
+    file, folder = companion(out), out.parent
     if out.is_dir():
         file, folder = out / RECORD, out
     made, sizes, told = None, {}, {}

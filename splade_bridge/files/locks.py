@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -21,6 +22,8 @@ from splade_bridge.errors import UsageError
 from splade_bridge.files.filesystem import try_lock
 
 SCRATCH = ".splade-bridge-scratch-"
+PARTIAL = re.compile(r"\.(.+)\.partial-\d+-[0-9a-f]{6}")
+"""The name of a file in the making, and in it that of the file."""
 TRIES = 20
 
 

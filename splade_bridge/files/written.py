@@ -10,6 +10,7 @@ from pathlib import Path
 import orjson
 
 from splade_bridge.errors import BadInputError, UsageError
+from splade_bridge.files.locks import PARTIAL, remove_partials
 from splade_bridge.files.typed import Where, checked, json_file
 from splade_bridge.files.writing import atomic_writer, sha256_file
 
@@ -40,9 +41,12 @@ class WrittenFiles:
         there = list(names)
         for folder in map(self._folder.joinpath, folders):
             if os.path.lexists(folder) and not folder.is_dir():
-                raise UsageError(f"{folder}: is no folder, and files are written there; move it")
-            found = folder.iterdir() if folder.is_dir() else ()
-            there += [p.relative_to(self._folder).as_posix() for p in found]
+                raise UsageError(f"{folder}: is no folder, but is to hold files; move it away")
+            for path in folder.iterdir() if folder.is_dir() else ():
+                if partial := PARTIAL.fullmatch(path.name):
+                    remove_partials(folder / partial[1])
+                else:
+                    there.append(path.relative_to(self._folder).as_posix())
         for name in there:
             if os.path.lexists(path := self._folder / name) and not self._is_ours(name):
                 what = "was changed since it was written" if name in self._known else "is not ours"
