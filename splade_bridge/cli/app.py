@@ -31,6 +31,7 @@ from splade_bridge.cli import (
 from splade_bridge.cli.command import complete, log_to_stderr
 from splade_bridge.cli.options import Json, Verbose
 from splade_bridge.errors import ExternalProgramError, SpladeBridgeError, UsageError
+from splade_bridge.files.shown import MOST_SHOWN, shown
 
 app = typer.Typer(
     name="splade-bridge",
@@ -124,7 +125,7 @@ def _stop(error: SpladeBridgeError, *, json: bool) -> NoReturn:
         }
         typer.echo(orjson.dumps({"error": told}).decode(), err=True)
     else:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(shown(f"error: {error}", most=MOST_SHOWN), err=True)
     sys.exit(error.exit_code)
 
 

@@ -10,7 +10,7 @@ import typer
 
 from splade_bridge.cli.groups import QuantizeFlags, QueryFlags
 from splade_bridge.cli.options import WRITES, Json, Overwrite, output_flag
-from splade_bridge.cli.telling import note, print_json
+from splade_bridge.cli.telling import note, print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,9 +85,9 @@ def command(
         print_json({"output": output and str(output), "encoding_ms": encoding,
                     "noisy": bool(noisy), "rows": rows})  # fmt: skip
     else:
-        typer.echo(_table(rows))
+        say(_table(rows), "\n")
         if encoding:
-            typer.echo(
+            say(
                 f"encoding a query: mean {encoding.mean:.2f} ms, p50 {encoding.p50:.2f}, "
                 f"p95 {encoding.p95:.2f}, p99 {encoding.p99:.2f}"
             )

@@ -17,6 +17,7 @@ import typer
 from splade_bridge.cli.groups import Group
 from splade_bridge.cli.options import READS, WRITES, Use, Verbose
 from splade_bridge.errors import Interrupted
+from splade_bridge.files.shown import MOST_SHOWN, shown
 
 
 def complete(command: Callable[..., None]) -> Callable[..., None]:
@@ -90,17 +91,23 @@ def flags_of(own: Iterable[inspect.Parameter]) -> Iterator[inspect.Parameter]:
 
 def log_to_stderr(*, verbose: bool) -> None:
     """Warnings as lines of stderr; with ``verbose`` what is done, too."""
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(levelname)s: %(message)s",
-        stream=sys.stderr,
-        force=True,
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Shown("%(levelname)s: %(message)s"))
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, handlers=[handler], force=True)
     # The space that sorting takes is stated before it is taken, and what was fetched always.
     for name in ("splade_bridge.data.invert", "splade_bridge.engines.jars"):
         logging.getLogger(name).setLevel(logging.INFO)
     logging.addLevelName(logging.WARNING, "warning")
     logging.addLevelName(logging.INFO, "info")
+
+
+class _Shown(logging.Formatter):
+    """Messages as a terminal may show them; other packages' may have several lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        ours = record.name.partition(".")[0] == __name__.partition(".")[0]
+        return shown(super().formatMessage(record), "" if ours else "\n\t", MOST_SHOWN)
 
 
 def use_of(annotation: Any) -> Use | None:

@@ -9,19 +9,28 @@ from typing import Any
 
 import typer
 
+from splade_bridge.files.shown import MOST_SHOWN, ShownOnTerminal, shown
+
 
 def print_json(content: Any) -> None:
     """One object on stdout, for scripts; docs/json.md and ``cli/schemas.py`` describe each."""
     import orjson
 
     options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
-    sys.stdout.buffer.write(orjson.dumps(content, default=str, option=options) + b"\n")
+    text = orjson.dumps(content, default=str, option=options) + b"\n"
+    out = ShownOnTerminal(sys.stdout.buffer) if sys.stdout.isatty() else sys.stdout.buffer
+    out.write(text)
     sys.stdout.buffer.flush()
 
 
 def note(message: str) -> None:
     """One line for people, on stderr: stdout belongs to data."""
-    typer.echo(message, err=True)
+    typer.echo(shown(message, most=MOST_SHOWN), err=True)
+
+
+def say(line: str, kept: str = "\t") -> None:
+    """A line of results on stdout; a terminal gets it without control characters but ``kept``."""
+    typer.echo(shown(line, kept) if sys.stdout.isatty() else line)
 
 
 def watching(what: str) -> Any:

@@ -130,6 +130,7 @@ class LuceneEngine(Engine):
             return LuceneSearcher(path, manifest, Vocabulary.load(path / VOCABULARY), index)
         log.warning("%s: no manifest; its counts and the origin of its weights are unknown", path)
         try:
+            index.check_ids()
             return LuceneSearcher(path, None, Vocabulary(index.terms(), observed=True), index)
         except BaseException:
             index.close()

@@ -75,6 +75,7 @@ class _ZstdReader(io.RawIOBase):
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
+        self._decompressor = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW)
         self._frame: zstandard.ZstdDecompressionObj | None = None
         self._compressed = b""
         self._plain = memoryview(b"")
@@ -89,7 +90,7 @@ class _ZstdReader(io.RawIOBase):
                 if self._frame:
                     raise EOFError("it ends inside a zstd frame")
                 return 0
-            frame = self._frame or zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW).decompressobj()
+            frame = self._frame or self._decompressor.decompressobj()
             self._plain = memoryview(frame.decompress(self._compressed))
             self._compressed = frame.unused_data
             self._frame = None if frame.eof else frame
@@ -213,8 +214,11 @@ def check_values(json_text: bytes | str, place: str) -> None:
     if len(json_text) < COUNTED_FROM:
         return
     # Every value follows one of these, but for the first.
-    marks = (b",", b"[", b"{") if isinstance(json_text, bytes) else (",", "[", "{")
-    if sum(json_text.count(mark) for mark in marks) > MAX_VALUES:  # type: ignore[arg-type]
+    if isinstance(json_text, bytes):
+        values = sum(json_text.count(mark) for mark in (b",", b"[", b"{"))
+    else:
+        values = sum(json_text.count(mark) for mark in (",", "[", "{"))
+    if values > MAX_VALUES:
         raise BadInputError(
             f"an object of more than {MAX_VALUES:,} values, the most that is read at once", place
         )

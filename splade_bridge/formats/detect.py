@@ -84,6 +84,10 @@ def _recognise(path: Path) -> SourceFormat:
             return "forward"
         if any(plain_suffix(p) in JSON_SUFFIXES for p in path.rglob("*")):
             return "jsonvector"
+        if any(path.glob("segments_*")):
+            raise BadInputError(
+                "this is a Lucene index: search it, it is not a source of vectors", str(path)
+            )
         raise BadInputError(
             f"no {MANIFEST} and no JSON files: neither a finished vector store nor a "
             "JsonVectorCollection",

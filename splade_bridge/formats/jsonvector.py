@@ -158,7 +158,9 @@ class VectorBuilder:
         integers = all(type(v) is int for v in record.values)
         for term, value in zip(record.terms, record.values, strict=True):
             if type(value) not in (int, float):
-                raise BadInputError(f"term {quoted(term)}: {quoted(value)} is not a number", record.place)
+                raise BadInputError(
+                    f"term {quoted(term)}: {quoted(value)} is not a number", record.place
+                )
             if not 0 <= value <= MAX_WEIGHT:
                 raise BadInputError(
                     f"term {quoted(term)}: a weight must be from 0 to {MAX_WEIGHT:.1e}, not "
@@ -306,7 +308,7 @@ def _record(obj: Any, place: str) -> VectorRecord:
 
 
 MOST_CONTENTS = 20_000_000
-"""UTF-16 units of a string that Anserini's JSON reader takes; at a longer one it leaves the file."""
+"""UTF-16 units of a string that Anserini's JSON reader takes; at more it leaves the file."""
 
 
 class JsonVectorWriter:

@@ -23,7 +23,7 @@ MAX_TOKEN = 255
 """UTF-16 units of a token of Lucene's WhitespaceTokenizer, which cuts up longer ones."""
 
 Problem = Callable[[str], str | None]
-"""Why a term cannot be held, as what follows "which"; None for one that can."""
+"""Why a term cannot be held, as what follows the term; None for one that can."""
 
 
 def white_space(term: str) -> str | None:
@@ -41,7 +41,8 @@ def anserini_token(term: str) -> str | None:
 def lucene_term(term: str) -> str | None:
     """For Lucene's index."""
     if len(term) > MAX_TERM_BYTES // 4 and len(term.encode()) > MAX_TERM_BYTES:
-        return f"has over {MAX_TERM_BYTES:,} bytes, the most that Lucene holds"
+        size = len(term.encode())
+        return f"has {size:,} bytes of {MAX_TERM_BYTES:,} at most"
     return None
 
 
@@ -75,9 +76,9 @@ class TermLimit:
         used = indices[self._refused[indices]]
         if used.size:
             term = self._vocabulary[int(used[0])]
-            count = int(self._refused.sum())
+            others = int(self._refused.sum()) - 1
+            beside = f" (and {others:,} more such terms read so far)" if others else ""
             raise BadInputError(
-                f"term {quoted(term)}, which {self._problem(term)}, cannot stand in {self._name}, "
-                f"nor can {count - 1:,} others of the {len(self._refused):,} terms read so far: "
-                f"{DROPPING}; or {self._remedy}"
+                f"term {quoted(term)}{beside} {self._problem(term)}, so {self._name} cannot hold "
+                f"it: {DROPPING}; or {self._remedy}"
             )

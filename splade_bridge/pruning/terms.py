@@ -69,8 +69,8 @@ class DropTerms(Policy):
 
     ``name`` is a file (UTF-8, one term a line) or one of ``@english``, ``@punctuation`` (only
     Unicode punctuation and symbols), ``@special`` (``[CLS]`` and the like), ``@unused``
-    (``[unused0]`` ...) and ``@white-space`` (terms with any in them). Terms must be equal to those of the vocabulary, ``##`` included. Nothing is
-    left to order.
+    (``[unused0]`` ...) and ``@white-space`` (with any in them). Terms must be equal to those of the
+    vocabulary, ``##`` included. Nothing is left to order.
     """
 
     method: ClassVar[str] = "drop-terms"
