@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
-from splade_bridge.data.hits import best, contenders
+from splade_bridge.data.hits import best, contenders, string_ranks
 from splade_bridge.data.vectors import Int64Array
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.writing import mapped
 
 BLOB = "doc_ids.bin"
 OFFSETS = "doc_offsets.npy"
+
+PADDED_MOST, PADDED_FREE = 8, 1 << 16
+"""Bytes of ids in fixed width: so many times their own, and so many more."""
 
 
 class DocIdWriter:
@@ -43,6 +47,7 @@ class DocIds:
     """The ids of an index, as written by :class:`DocIdWriter`."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._offsets = mapped(folder / OFFSETS)
         try:
             self._blob = np.memmap(folder / BLOB, dtype=np.uint8, mode="r")
@@ -70,17 +75,44 @@ class DocIds:
         Args:
             numbers: int64[n] documents, all that tie with the k-th best included.
             scores: int64[n].
+
+        Raises:
+            BadInputError: an id is damaged.
         """
         places = contenders(scores, k)
-        scores, ids = scores[places], self._names(numbers[places])
-        order = best(scores, k, ids.__getitem__)
-        return [doc_id.decode() for doc_id in ids[order].tolist()], scores[order]
+        numbers, scores = numbers[places], scores[places]
+        order = best(scores, k, lambda tied: self._keys(numbers[tied]))
+        try:
+            return [name.decode() for name in self._names(numbers[order])], scores[order]
+        except UnicodeDecodeError as error:
+            raise BadInputError(
+                f"damaged document ids ({error}): build it again", str(self._folder)
+            ) from error
 
-    def _names(self, numbers: Int64Array) -> np.ndarray:
-        """The ids of ``numbers`` as fixed-width bytes, whose order is that of code points."""
+    def _names(self, numbers: Int64Array) -> list[bytes]:
+        """The ids of ``numbers``."""
+        padded = self._padded(numbers)
+        if padded is not None:
+            return cast("list[bytes]", padded.tolist())
+        starts, stops = self._offsets[numbers].tolist(), self._offsets[numbers + 1].tolist()
+        pairs = zip(starts, stops, strict=True)
+        return [self._blob[start:stop].tobytes() for start, stop in pairs]
+
+    def _keys(self, numbers: Int64Array) -> np.ndarray:
+        """What compares as the ids of ``numbers`` do by code point."""
+        padded = self._padded(numbers)
+        return string_ranks(self._names(numbers)) if padded is None else padded
+
+    def _padded(self, numbers: Int64Array) -> np.ndarray | None:
+        """The ids as fixed-width bytes, whose order is that of code points.
+
+        None where a few long ones would make that take many times what the ids themselves do.
+        """
         starts = self._offsets[numbers]
         lengths = self._offsets[numbers + 1] - starts
         width = int(lengths.max(initial=1))
+        if width * len(numbers) > PADDED_MOST * int(lengths.sum()) + PADDED_FREE:
+            return None
         column = np.arange(width)
         there = column < lengths[:, None]
         content = self._blob[np.where(there, starts[:, None] + column, 0)]
