@@ -19,6 +19,7 @@ from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin,
 import orjson
 
 from splade_bridge.errors import BadInputError
+from splade_bridge.files.lines import MAX_LINE
 
 T = TypeVar("T")
 
@@ -35,6 +36,10 @@ NAMES: dict[Any, str] = {
     list: "a list",
     tuple: "a list",
 }
+
+
+MOST_TOML, MOST_DOTS = 1 << 22, 5_000
+"""Bytes of a TOML file, and dots of one line in it."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +82,14 @@ def toml_file(path: Path, what: str = "TOML") -> dict[str, Any]:
         BadInputError: it cannot be read, or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        text = _bounded(path, MOST_TOML).decode("utf-8").replace("\r\n", "\n")
+        # Python's parser holds every beginning of a dotted key: the square of its dots.
+        if sum(line.count(".") ** 2 for line in text.splitlines()) > MOST_DOTS**2:
+            raise ValueError(f"over {MOST_DOTS:,} dots in a line")
+        return tomllib.loads(text)
     except OSError as error:
         raise BadInputError(f"cannot be read ({error.strerror})", str(path)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, too long, or too deep
         raise BadInputError(f"not {what} ({error})", str(path)) from error
 
 
@@ -91,9 +100,20 @@ def json_file(where: Where) -> Any:
         BadInputError: it cannot be read, or is not JSON.
     """
     try:
-        return json_tree(Path(where.file).read_bytes(), where)
+        return json_tree(_bounded(Path(where.file), MAX_LINE), where)
     except OSError as error:
         where.fail(f"cannot be read ({error.strerror})")
+    except ValueError as error:
+        where.fail(str(error))
+
+
+def _bounded(path: Path, most: int) -> bytes:
+    """The content of a file; raises ValueError where that is over ``most`` bytes."""
+    with open(path, "rb") as stream:
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"over {most >> 20} MiB")
+    return content
 
 
 def json_tree(content: bytes, where: Where) -> Any:
