@@ -16,7 +16,7 @@ import typer
 
 from splade_bridge.cli.groups import Group
 from splade_bridge.cli.options import READS, WRITES, Use, Verbose
-from splade_bridge.errors import Interrupted
+from splade_bridge.errors import Interrupted, UsageError
 from splade_bridge.files.shown import MOST_SHOWN, shown
 
 
@@ -53,6 +53,7 @@ def complete(command: Callable[..., None]) -> Callable[..., None]:
         if takes_context:
             given["context"] = context
         try:
+            _check_numbers(given)
             _check_places(given, uses)
             for name, group in groups.items():
                 given[name] = group(**{f.name: given.pop(f.name) for f in fields(group)})
@@ -137,6 +138,14 @@ def _enum(annotation: Any) -> Any:
     values = get_args(choice_of(annotation))
     enum: Any = Enum("Choice", {value: value for value in values})  # type: ignore[misc]
     return Annotated[list[enum] | None, *annotation.__metadata__]
+
+
+def _check_numbers(given: dict[str, Any]) -> None:
+    """Refuse whole numbers that no manifest and no engine can hold."""
+    for name, value in given.items():
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int) and not -(2**63) <= number < 2**63:
+                raise UsageError(f"{name.replace('_', '-')}: {number} has more than 64 bits")
 
 
 def _check_places(given: dict[str, Any], uses: dict[str, Use | None]) -> None:

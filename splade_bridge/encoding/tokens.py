@@ -23,8 +23,8 @@ CALL_TEXTS, CALL_CHARACTERS = 1024, 1 << 20
 """What is tokenized in one call: enough to use all cores, little enough to fit in memory."""
 
 
-MOST_AT_ONCE = 1 << 23
-"""Characters that are tokenized at once at most, for which the tokenizer takes 1.5 GB."""
+MOST_AT_ONCE = 1 << 21
+"""Characters that are tokenized at once at most, for which the tokenizer takes 1.2 GB."""
 
 
 class TextTooLongError(BadInputError):

@@ -33,6 +33,7 @@ from splade_bridge.data.vectors import (
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.lines import (
+    COUNTED_FROM,
     MAX_LINE,
     check_values,
     json_lines,
@@ -283,6 +284,8 @@ def _read_objects(path: Path) -> Iterator[VectorRecord]:
                 raise BadInputError(f"not JSON ({error.msg})", f"{path}:{line}") from error
             except (ValueError, RecursionError) as error:  # a number too long, nesting too deep
                 raise BadInputError(f"not JSON ({error})", f"{path}:{number}") from error
+            if end - at >= COUNTED_FROM:  # those that came in one chunk
+                check_values(text[at:end], f"{path}:{number}")
             yield _record(obj, f"{path}:{number}")
             number += text.count("\n", at, end)
             at = end

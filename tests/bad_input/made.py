@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from splade_bridge.data.vectors import SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.registry import engine
 from splade_bridge.formats.ciff import write_ciff
+
+Maker = Callable[[Path], None]
 
 TERMS = ["alpha", "beta", "gamma", "delta"]
 IDS = ["d1", "d2", "d3"]
