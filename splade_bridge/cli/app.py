@@ -31,7 +31,7 @@ from splade_bridge.cli import (
 from splade_bridge.cli.command import complete, log_to_stderr
 from splade_bridge.cli.options import Json, Verbose
 from splade_bridge.errors import ExternalProgramError, SpladeBridgeError, UsageError
-from splade_bridge.files.shown import MOST_SHOWN, shown
+from splade_bridge.files.shown import MOST_SHOWN, shown, shown_json
 
 app = typer.Typer(
     name="splade-bridge",
@@ -123,7 +123,7 @@ def _stop(error: SpladeBridgeError, *, json: bool) -> NoReturn:
             "exit_code": error.exit_code,
             "place": getattr(error, "place", None),
         }
-        typer.echo(orjson.dumps({"error": told}).decode(), err=True)
+        typer.echo(shown_json(orjson.dumps({"error": told}).decode()), err=True)
     else:
         typer.echo(shown(f"error: {error}", most=MOST_SHOWN), err=True)
     sys.exit(error.exit_code)

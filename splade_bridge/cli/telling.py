@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from splade_bridge.files.shown import MOST_SHOWN, ShownOnTerminal, shown
+from splade_bridge.files.shown import MOST_SHOWN, shown, shown_json
 
 
 def print_json(content: Any) -> None:
@@ -18,8 +18,9 @@ def print_json(content: Any) -> None:
 
     options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
     text = orjson.dumps(content, default=str, option=options) + b"\n"
-    out = ShownOnTerminal(sys.stdout.buffer) if sys.stdout.isatty() else sys.stdout.buffer
-    out.write(text)
+    if sys.stdout.isatty():
+        text = shown_json(text.decode()).encode()
+    sys.stdout.buffer.write(text)
     sys.stdout.buffer.flush()
 
 

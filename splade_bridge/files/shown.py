@@ -34,8 +34,19 @@ def shown(text: str, kept: str = "", most: int | None = None) -> str:
     return "".join(c if c in kept else _escaped(c) for c in text)
 
 
+def shown_json(text: str) -> str:
+    """JSON that says the same and holds no such characters but ends of lines."""
+    if text.isascii() and "\x7f" not in text:  # JSON itself escapes the controls of ASCII
+        return text
+    return "".join(c if c == "\n" or not _is_harmful(c) else f"\\u{ord(c):04x}" for c in text)
+
+
+def _is_harmful(character: str) -> bool:
+    return character in BIDIRECTIONAL or unicodedata.category(character) in INVISIBLE
+
+
 def _escaped(character: str) -> str:
-    if character in BIDIRECTIONAL or unicodedata.category(character) in INVISIBLE:
+    if _is_harmful(character):
         return character.encode("unicode_escape", "backslashreplace").decode()
     return character
 
