@@ -25,6 +25,7 @@ import numpy as np
 import orjson
 
 from splade_bridge.data.counts import Counts
+from splade_bridge.data.ids import check_ids
 from splade_bridge.data.manifest import EncodingInfo, FileInfo, Manifest, VocabularyInfo
 from splade_bridge.data.vector_set import VectorSet
 from splade_bridge.data.vectors import SparseBatch, row_pointers
@@ -433,7 +434,8 @@ def read_part(part: Path, rows: int) -> Iterator[SparseBatch]:
     """Batches of one Parquet part.
 
     Raises:
-        BadInputError: the file is not a part of a vector store or breaks an invariant.
+        BadInputError: the file is not a part of a vector store, breaks an invariant, or holds an
+            id that no run can hold.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -442,7 +444,9 @@ def read_part(part: Path, rows: int) -> Iterator[SparseBatch]:
         with pq.ParquetFile(part, page_checksum_verification=True) as file:
             left = file.metadata.num_rows
             for block in file.iter_batches(rows, columns=["id", "indices", "weights"]):
-                yield _from_arrow(block)
+                batch = _from_arrow(block)
+                check_ids(batch.ids, str(part))
+                yield batch
                 left -= len(block)
             if left:  # a damaged page header makes a reader skip the page
                 raise ValueError(f"{left:,} rows are missing")

@@ -134,6 +134,7 @@ class LuceneEngine(Engine):
         log.warning("%s: no manifest; its counts and the origin of its weights are unknown", path)
         try:
             index.check()
+            index.check_ids()
             return LuceneSearcher(path, None, Vocabulary(index.terms(), observed=True), index)
         except BaseException:
             index.close()

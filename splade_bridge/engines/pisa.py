@@ -181,10 +181,10 @@ def _totals(
     with contextlib.ExitStack() as stack:
         workers = [
             stack.enter_context(Worker(folder, profile.encoding, profile.block_size, documents))
-            for _ in range(threads)
+            for _ in range(min(threads, len(lists)))
         ]
         for i, worker in enumerate(workers):
-            worker.send("totals", lists[i::threads])
+            worker.send("totals", lists[i :: len(workers)])
         for worker in workers:
             n, total = worker.receive()
             postings, impact_sum = postings + n, impact_sum + total
@@ -279,7 +279,7 @@ class PisaSearcher(_PisaIndex):
             self._idle += taken
 
     def _search(self, queries: ImpactBatch, k: int, threads: int, algorithm: str) -> Iterator[Hits]:
-        with self._borrowed(threads) as workers:
+        with self._borrowed(max(1, min(threads, len(queries)))) as workers:
             yield from self._search_with(workers, queries, k, algorithm)
 
     def _search_with(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from splade_bridge.data.counts import Counts
-from splade_bridge.data.ids import DuplicateGuard
+from splade_bridge.data.ids import DuplicateGuard, check_ids
 from splade_bridge.data.manifest import EncodingInfo, Manifest, QuantizationInfo, VocabularyInfo
 from splade_bridge.data.quantize import Clipper, QuantizeOptions, Quantizer
 from splade_bridge.data.store import VectorStore
@@ -43,10 +43,12 @@ class ImpactSource(abc.ABC):
         """All documents in order, some thousand a batch.
 
         Raises:
-            BadInputError: the source breaks its format, or an id stands in it twice.
+            BadInputError: the source breaks its format, an id stands in it twice, or is one that
+                a run cannot hold.
         """
         for batch in self.watch(self._read()):
             given = self.clipper(batch) if self.clipper else batch
+            check_ids(given.ids, str(self.path))
             self.counts.add(given)
             yield given
 

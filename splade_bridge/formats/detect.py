@@ -131,6 +131,10 @@ def _recognise(path: Path) -> SourceFormat:
             return "forward"
         if members(path, JSON_SUFFIXES).taken:
             return "jsonvector"
+        if any(path.glob("segments_*")):
+            raise BadInputError(
+                "this is a Lucene index: search it, it is not a source of vectors", str(path)
+            )
         raise BadInputError(
             f"no {MANIFEST} and no JSON files: neither a finished vector store nor a "
             "JsonVectorCollection",

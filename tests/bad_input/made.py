@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from splade_bridge.files.outputs import PLAN
 from splade_bridge.formats.ciff import write_ciff
 from splade_bridge.formats.export import ExportOptions, export
 from splade_bridge.text.corpora import Text
+
+Maker = Callable[[Path], None]
 
 TERMS = ["alpha", "beta", "gamma", "delta"]
 IDS = ["d1", "d2", "d3"]
