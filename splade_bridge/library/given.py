@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from splade_bridge.conversion.detect import open_source
 from splade_bridge.data.choices import Rounding, check_choice
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.data.quantize import quantize_options as options_of
@@ -19,7 +20,6 @@ from splade_bridge.evaluation.qrels import Qrels, read_qrels
 from splade_bridge.files.sizes import size_in_bytes
 from splade_bridge.formats.base import ImpactSource, StoreSource
 from splade_bridge.formats.choices import SourceFormat
-from splade_bridge.formats.detect import open_source
 from splade_bridge.formats.memory import Impacts, RecordSource, has_vector, vector_records
 from splade_bridge.formats.queries import Queries, all_of, read_queries
 from splade_bridge.retrieval.encode_queries import QueryEncoder, query_texts

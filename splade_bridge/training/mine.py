@@ -22,6 +22,7 @@ from typing import Literal, NamedTuple
 
 import orjson
 
+from splade_bridge.conversion.detect import open_source
 from splade_bridge.data.manifest import base_tools, check_fit
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.engines.base import BuildOptions, Searcher
@@ -29,7 +30,6 @@ from splade_bridge.engines.registry import EngineName, engine, open_index
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.outputs import MANIFEST, check_output
 from splade_bridge.files.writing import atomic_writer, sha256_file
-from splade_bridge.formats.detect import open_source
 from splade_bridge.formats.queries import Queries, read_queries
 from splade_bridge.retrieval.encode_queries import encode_queries
 from splade_bridge.retrieval.runs import read_run

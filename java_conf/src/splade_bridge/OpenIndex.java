@@ -39,6 +39,7 @@ import org.apache.lucene.util.BytesRef;
  * 4 frequencies  terms -> n int32: the documents that hold each
  * 5 stored       string id -> int32 found (0 or 1), terms: name and value of each stored field
  * 6 statistics   -> int64 documents, ids, postings, sum of frequencies, terms
+ * 16 to 18       see ReadIndex
  * </pre>
  *
  * Scores are query weight times stored frequency (0), or those of BM25 (1, 2), as Anserini's run
@@ -48,11 +49,13 @@ final class OpenIndex {
   private static final int PAGE = 1 << 20;
 
   private final DirectoryReader reader;
+  private final ReadIndex whole;
   private Ids ids;
 
   OpenIndex(Path folder) throws IOException {
     IndexSearcher.setMaxClauseCount(Integer.MAX_VALUE);
     reader = DirectoryReader.open(FSDirectory.open(folder));
+    whole = new ReadIndex(reader);
   }
 
   Answer answer(int method, ByteBuffer request, Answer answer) throws IOException {
@@ -63,6 +66,9 @@ final class OpenIndex {
       case 4 -> frequencies(request, answer);
       case 5 -> stored(request, answer);
       case 6 -> statistics(reader, answer);
+      case 16 -> whole.lists(request, answer);
+      case 17 -> whole.documents(request, answer);
+      case 18 -> whole.described(answer);
       default -> throw new IOException("unknown method " + method);
     }
     return answer;
@@ -220,7 +226,7 @@ final class OpenIndex {
     return null;
   }
 
-  private static BytesRef string(ByteBuffer request) {
+  static BytesRef string(ByteBuffer request) {
     int size = request.getInt();
     int start = request.position();
     request.position(start + size);

@@ -9,6 +9,7 @@ from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.data.store import SHARD
+from splade_bridge.engines.registry import is_index, read_index
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.lines import plain_suffix
 from splade_bridge.files.outputs import MANIFEST
@@ -33,7 +34,8 @@ def open_source(
     memory: int = DEFAULT_MEMORY,
     temporary: Path | None = None,
 ) -> ImpactSource:
-    """The impacts at ``path``: a vector store, an export, a JsonVectorCollection, CIFF or forward.
+    """The impacts at ``path``: a vector store, an export, a JsonVectorCollection, CIFF, a forward
+    store, or an index of any engine, Anserini's too.
 
     Args:
         quantize: for float weights; a vector store takes the defaults if None.
@@ -45,6 +47,10 @@ def open_source(
     """
     if not path.exists():
         raise BadInputError("no such file or folder", str(path))
+    if is_index(path):
+        if quantize:
+            raise BadInputError("an index holds integers already: leave --scale out", str(path))
+        return read_index(path, memory, temporary)
     is_ours = (path / MANIFEST).is_file()
     manifest = Manifest.load(path) if is_ours else export_manifest(path)
     kind = manifest.kind if manifest else None
