@@ -13,13 +13,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from small import MemorySource, queries_of, random_matrix, write_json_lines
+from splade_bridge.conversion.detect import open_source
 from splade_bridge.data.vectors import ImpactBatch, SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.registry import engine
 from splade_bridge.errors import BadInputError, ExternalProgramError, MissingToolError, UsageError
 from splade_bridge.formats import jsonvector
 from splade_bridge.formats.base import ImpactSource
-from splade_bridge.formats.detect import open_source
 from splade_bridge.pruning.methods import METHODS, policy
 from splade_bridge.pruning.policy import Policy, PruneOptions
 from splade_bridge.pruning.pruning import Pruning

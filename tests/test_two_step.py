@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from command_line import run
 from small import MemorySource, as_pairs, batch_of, brute_force, queries_of, random_matrix
+from splade_bridge.conversion.export import ExportOptions, export
 from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
-from splade_bridge.formats.export import ExportOptions, export
 from splade_bridge.formats.forward import ForwardStore
 from splade_bridge.formats.queries import Queries
 from splade_bridge.retrieval.search import SearchOptions, search_to_run

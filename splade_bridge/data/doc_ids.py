@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -15,6 +15,7 @@ from splade_bridge.files.writing import mapped, pointers
 
 BLOB = "doc_ids.bin"
 OFFSETS = "doc_offsets.npy"
+NAMES_AT_ONCE = 4096
 
 PADDED_MOST, PADDED_FREE = 8, 1 << 16
 """Bytes of ids in fixed width: so many times their own, and so many more."""
@@ -69,6 +70,13 @@ class DocIds:
             if bytes(self._blob[start : start + len(wanted)]) == wanted:
                 return int(number)
         return None
+
+    def placed(self, index: Path) -> Iterator[tuple[str, str]]:
+        """Each id and, for messages, where it stands."""
+        for start in range(0, len(self), NAMES_AT_ONCE):
+            numbers = np.arange(start, min(start + NAMES_AT_ONCE, len(self)), dtype=np.int64)
+            for number, name in enumerate(self._names(numbers), start):
+                yield name.decode(), f"{index}: document {number:,}"
 
     def rank(self, numbers: Int64Array, scores: Int64Array, k: int) -> tuple[list[str], Int64Array]:
         """The best ``k`` by (score descending, id ascending).

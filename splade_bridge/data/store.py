@@ -24,6 +24,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 import orjson
 
+from splade_bridge.data.content import Content
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.ids import check_ids
 from splade_bridge.data.manifest import EncodingInfo, FileInfo, Manifest, VocabularyInfo
@@ -218,14 +219,18 @@ class VectorStoreWriter:
         wanted = sorted(range(len(self.notes)) if parts is None else parts)
         if missing := sorted(set(wanted) ^ set(self.notes)):
             raise BadInputError(f"{part_name(missing[0])} is missing or too many", str(self.folder))
-        counts = Counts()
+        counts, content = Counts(), Content(self._vocabulary)
         for number in wanted:
             counts.join(self._counts[number])
+        for part in part_files(self.folder).values():  # whoever has made them, here or elsewhere
+            for batch in read_part(part, PART_ROWS):
+                content.add(batch)
         self._vocabulary.save(self.folder / VOCABULARY)
         return Manifest(
             kind=kind,
             vocabulary=VocabularyInfo.of(self._vocabulary),
             counts=counts,
+            content=str(content),
             encoding=encoding,
             pruning=list(pruning),
             parents=list(parents),

@@ -253,6 +253,17 @@ class Engine(abc.ABC):
     def open(self, path: Path, manifest: Manifest | None) -> Searcher:
         """Open the index in folder ``path``."""
 
+    @abc.abstractmethod
+    def read(
+        self, path: Path, manifest: Manifest | None, memory: int, temporary: Path | None
+    ) -> ImpactSource:
+        """The documents of the index in folder ``path``, in the order of the index.
+
+        Args:
+            memory: budget in bytes of turning posting lists into documents.
+            temporary: folder for what does not fit into it.
+        """
+
     def tools(self) -> dict[str, str]:
         """Names and versions of what the engine runs on, for the manifest."""
         return {}

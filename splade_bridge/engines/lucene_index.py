@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from splade_bridge.data.closing import Closing
 from splade_bridge.data.ids import quoted
-from splade_bridge.data.vectors import Float32Array, Int64Array, row_pointers
+from splade_bridge.data.vectors import Float32Array, Int32Array, Int64Array, row_pointers
 from splade_bridge.engines.jars import Lucene, lucene_for_reading
 from splade_bridge.engines.java_worker import Call, JavaWorker
 from splade_bridge.errors import (
@@ -33,6 +33,7 @@ MOST_AHEAD, BYTES_AHEAD, HIT_BYTES = 64, 2_000_000, 32
 """Queries that are on their way, and what their answers may take."""
 
 SEARCH, IMPACTS, TERMS, FREQUENCIES, STORED, STATISTICS, CHECK, IDS = range(1, 9)
+LISTS, DOCUMENTS, DESCRIBED = range(16, 19)
 
 DAMAGED = ("CorruptIndexException", "EOFException")
 """What Lucene says of files that are not as it wrote them."""
@@ -242,6 +243,60 @@ class LuceneIndex(Closing):
         if not struct.unpack_from("<i", content)[0]:
             return None
         parts = _unpacked(content[4:])
+        return dict(zip(parts[::2], parts[1::2], strict=True))
+
+    def lists(self) -> Iterator[tuple[bytes, Int32Array, Int32Array]]:
+        """All posting lists by term; a long one in several parts that follow one another.
+
+        Each is (term, documents int32[n] ascending, frequencies int32[n]). Documents are numbered
+        in the order of the index, without those that were deleted.
+        """
+        request = struct.pack("<B", 0)
+        while True:
+            page = self._ask(LISTS, request)
+            end, n = struct.unpack_from("<ii", page)
+            if not n:
+                return
+            at, term = 8, b""
+            for _ in range(n):
+                (size,) = struct.unpack_from("<i", page, at)
+                term = page[at + 4 : at + 4 + size]
+                at += 4 + size
+                (m,) = struct.unpack_from("<i", page, at)
+                documents = np.frombuffer(page, "<i4", m, at + 4)
+                yield term, documents, np.frombuffer(page, "<i4", m, at + 4 + 4 * m)
+                at += 4 + 8 * m
+            request = struct.pack("<B", 1) + _string(term) + struct.pack("<i", end)
+
+    def documents(self, *, contents: bool = False) -> Iterator[tuple[bytes | None, bytes | None]]:
+        """The stored id and contents of all documents in their order; None for what is not there.
+
+        Args:
+            contents: whether to read them; None for each where not.
+        """
+        start = 0
+        while True:
+            page = self._ask(DOCUMENTS, struct.pack("<iB", start, contents))
+            start, n = struct.unpack_from("<ii", page)
+            if not n:
+                return
+            at = 8
+            for _ in range(n):
+                found: list[bytes | None] = []
+                for _ in range(2):
+                    (there,) = struct.unpack_from("<i", page, at)
+                    at += 4
+                    if there:
+                        (size,) = struct.unpack_from("<i", page, at)
+                        found.append(page[at + 4 : at + 4 + size])
+                        at += 4 + size
+                    else:
+                        found.append(None)
+                yield found[0], found[1]
+
+    def described(self) -> dict[str, str]:
+        """Codecs, versions, segments, deletions and fields (``field NAME``), as Lucene has them."""
+        parts = _unpacked(self._ask(DESCRIBED, b""))
         return dict(zip(parts[::2], parts[1::2], strict=True))
 
     def statistics(self) -> Statistics:

@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from splade_bridge.conversion.detect import path_opener
 from splade_bridge.data.choices import Rounding, check_choice
 from splade_bridge.data.ids import checked_id, quoted
 from splade_bridge.data.quantize import QuantizeOptions, for_integers
@@ -21,7 +22,6 @@ from splade_bridge.files.checks import unchecked
 from splade_bridge.files.sizes import size_in_bytes
 from splade_bridge.formats.base import ImpactSource, StoreSource, clipped
 from splade_bridge.formats.choices import SourceFormat
-from splade_bridge.formats.detect import path_opener
 from splade_bridge.formats.memory import Impacts, RecordSource, has_vector, vector_records
 from splade_bridge.formats.queries import Queries, all_of, read_queries
 from splade_bridge.retrieval.encode_queries import QueryEncoder, query_texts

@@ -44,6 +44,7 @@ import org.apache.lucene.util.BytesRef;
  * 7 check        -> nothing, once every file has Lucene's own checksum
  * 8 ids          -> int64 documents without one, with one that no run holds, with one that another
  *                has; int32 2 and two strings, examples of the last two
+ * 16 to 18       see ReadIndex
  * </pre>
  *
  * Scores are query weight times stored frequency (0), or those of BM25 (1, 2), as Anserini's run
@@ -53,11 +54,13 @@ final class OpenIndex {
   private static final int PAGE = 1 << 20;
 
   private final DirectoryReader reader;
+  private final ReadIndex whole;
   private Ids ids;
 
   OpenIndex(Path folder) throws IOException {
     IndexSearcher.setMaxClauseCount(Integer.MAX_VALUE);
     reader = DirectoryReader.open(FSDirectory.open(folder));
+    whole = new ReadIndex(reader);
   }
 
   Answer answer(int method, ByteBuffer request, Answer answer) throws IOException {
@@ -70,6 +73,9 @@ final class OpenIndex {
       case 6 -> statistics(reader, answer);
       case 7 -> check();
       case 8 -> ids().check(reader, answer);
+      case 16 -> whole.lists(request, answer);
+      case 17 -> whole.documents(request, answer);
+      case 18 -> whole.described(answer);
       default -> throw new IOException("unknown method " + method);
     }
     return answer;
@@ -239,7 +245,7 @@ final class OpenIndex {
     return null;
   }
 
-  private static BytesRef string(ByteBuffer request) {
+  static BytesRef string(ByteBuffer request) {
     int size = request.getInt();
     int start = request.position();
     request.position(start + size);
