@@ -173,8 +173,10 @@ def test_a_finished_store_is_kept(encoder: Encoder, corpus: Path, tmp_path: Path
     out = tmp_path / "v"
     encode(encoder, corpus, out)
     before = content(out)
-    with pytest.raises(UsageError, match="--overwrite"):
-        encode(encoder, corpus, out)
+    encode(encoder, corpus, out)  # there already
+    assert content(out) == before
+    with pytest.raises(UsageError, match=r"another plan \(part_rows.*--overwrite"):
+        encode(encoder, corpus, out, part_rows=PART_ROWS + 1)
     with pytest.raises(BadInputError, match="no such file"):
         encode(encoder, tmp_path / "nowhere.jsonl", out, overwrite=True)
     assert content(out) == before
@@ -223,7 +225,7 @@ def test_the_command(
     assert said["counts"]["documents"] == TEXTS
     assert said["tokens_per_second"] > 0
     with pytest.raises(UsageError, match="--overwrite"):
-        command(str(corpus), out, model=str(model))
+        command(str(corpus), out, model=str(model), max_length=17)
     with pytest.raises(UsageError, match="no model"):
         command(str(corpus), out, query_model=str(model), overwrite=True)
     command(str(corpus), out, query_model=str(model), side="query", overwrite=True)
