@@ -16,6 +16,7 @@ from splade_bridge.cli.encode import command
 from splade_bridge.data.store import VectorStore
 from splade_bridge.encoding.encoder import EncodeOptions, Encoder, load_encoder
 from splade_bridge.encoding.runner import encode_to_store
+from splade_bridge.encoding.shards import Shard
 from splade_bridge.errors import BadInputError, Interrupted, UsageError
 from splade_bridge.files.outputs import MANIFEST
 from splade_bridge.text.corpora import Text, read_texts
@@ -175,8 +176,8 @@ def test_a_finished_store_is_kept(encoder: Encoder, corpus: Path, tmp_path: Path
     before = content(out)
     encode(encoder, corpus, out)  # there already
     assert content(out) == before
-    with pytest.raises(UsageError, match=r"another plan \(part_rows.*--overwrite"):
-        encode(encoder, corpus, out, part_rows=PART_ROWS + 1)
+    with pytest.raises(UsageError, match=r"another plan \(shard.*--overwrite"):
+        encode(encoder, corpus, out, shard=Shard(0, 1))
     with pytest.raises(BadInputError, match="no such file"):
         encode(encoder, tmp_path / "nowhere.jsonl", out, overwrite=True)
     assert content(out) == before
