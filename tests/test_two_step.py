@@ -279,8 +279,8 @@ def test_the_command_line(
     (tmp_path / "strange.run").write_text("other Q0 d1 1 5 tag\n")
     for more, expected, message in [
         (["--candidates", 10, "-k", 20, "--two-step", forward], 2, "at least -k"),
-        (["--candidates", 10], 2, "need --two-step"),
-        (["--first-query-terms", 2], 2, "need --two-step"),
+        (["--candidates", 10], 2, "no effect without --two-step"),
+        (["--first-query-terms", 2], 2, "no effect without --two-step"),
         (["--first-query-terms", 0, "--two-step", forward], 2, "first-query-terms"),
         (["--two-step", exact_index], 4, "forward store"),
         (["--two-step", tmp_path / "missing"], 4, "forward store"),

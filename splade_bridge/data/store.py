@@ -327,7 +327,7 @@ def kept_store(
         None where ``out`` is to be made, or gone on with.
 
     Raises:
-        UsageError: see :func:`splade_bridge.files.finished.check_same`.
+        UsageError: see :func:`splade_bridge.files.finished.check_same`; or it has other parts.
     """
     if overwrite or not (out / MANIFEST).is_file():
         return None
@@ -336,10 +336,13 @@ def kept_store(
         manifest = Manifest.load(out)
         where = Where(str(out / PLAN))
         made = as_table(json_file(where), where)
-        if parts is not None and parts != {f for f in manifest.files if f.path != VOCABULARY}:
-            made = None
     files = {out / f.path: f.bytes for f in manifest.files} if manifest else {}
     check_same(out, plan, made, files)
+    assert manifest is not None
+    if parts is not None and parts != {f for f in manifest.files if f.path != VOCABULARY}:
+        raise UsageError(
+            f"{out}: exists already, with other parts; name another output or pass --overwrite"
+        )
     return manifest
 
 
