@@ -330,7 +330,7 @@ def test_memory_is_the_heap_of_the_jvm(tmp_path: Path) -> None:
     with open_index(tmp_path / "i") as searcher:
         limit_memory([searcher], 64 << 20)
         assert searcher.impacts("d", [0, 1]) == [1, 2]
-        pid = searcher._index.worker().pid
+        pid = searcher.index.worker().pid
         assert b"-Xmx64m" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         with pytest.raises(UsageError, match="32MiB or more"):
             limit_memory([searcher], 1 << 20)
