@@ -8,7 +8,7 @@ from typing import get_args
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions
-from splade_bridge.data.store import SHARD
+from splade_bridge.data.store import SHARD, part_files
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.lines import plain_suffix
 from splade_bridge.files.outputs import MANIFEST
@@ -82,6 +82,12 @@ def _recognise(path: Path) -> SourceFormat:
     if path.is_dir():
         if is_forward(path):
             return "forward"
+        if part_files(path):
+            raise BadInputError(
+                f"no {MANIFEST} beside its parts: a vector store whose making did not finish; give "
+                "the command that makes it again",
+                str(path),
+            )
         if any(plain_suffix(p) in JSON_SUFFIXES for p in path.rglob("*")):
             return "jsonvector"
         raise BadInputError(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
+import zstandard
 
 from small import MemorySource
 from splade_bridge.data.store import VectorStoreWriter
@@ -64,3 +66,27 @@ def store_of(made: MemorySource, path: Path) -> None:
         weights = (batch.impacts / 100).astype(np.float32)
         writer.add(SparseBatch(batch.ids, batch.indptr, batch.indices, weights))
     writer.finish()
+
+
+def gz(content: str | bytes) -> bytes:
+    """Compressed with gzip."""
+    return gzip.compress(content if isinstance(content, bytes) else content.encode(), mtime=0)
+
+
+def zst(content: str | bytes) -> bytes:
+    """Compressed with zstd."""
+    return zstandard.compress(content if isinstance(content, bytes) else content.encode())
+
+
+def cut(content: bytes) -> bytes:
+    """The first half."""
+    return content[: len(content) // 2]
+
+
+def folder(path: Path) -> None:
+    """An empty folder."""
+    path.mkdir()
+
+
+GARBAGE = bytes(range(255, 127, -1)) * 3
+"""Bytes that are no text."""

@@ -8,6 +8,7 @@ import json
 import os
 import pkgutil
 import resource
+import runpy
 import signal
 import sys
 from collections.abc import Iterator
@@ -76,6 +77,4 @@ if __name__ == "__main__":
     load()
     for asked in children():
         become(asked)
-        from splade_bridge.cli.app import main
-
-        main()
+        runpy.run_module("splade_bridge", run_name="__main__")
