@@ -50,8 +50,8 @@ def read_run(path: Path) -> Run:
     for (query_id, doc_id, value), width, place in columns(path, LAYOUTS, wanted):
         try:
             score = float(value) if width == 6 else -float(int(value))
-        except ValueError:
-            raise BadInputError(f"{value!r} is not a number", place) from None
+        except (ValueError, OverflowError):  # a rank of 400 digits is no float
+            raise BadInputError(f"{value[:40]!r} is not a number", place) from None
         if not math.isfinite(score):
             raise BadInputError(f"a score must be finite, not {value}", place)
         found = run.setdefault(query_id, {})
