@@ -95,7 +95,6 @@ ROWS = [
         short(made.vectors, "manifest.json"),
         "vectors/manifest.json: damaged",
     ),
-    index("an index for vectors", made.exact, "this is index, not a source of vectors"),
     index("an export of queries alone", exported("topics"), "holds no document vectors"),
     index(
         "an export that lacks its folder of JSON",
@@ -132,7 +131,7 @@ ROWS = [
     Row(
         "a scale for a forward store",
         "index vectors -o out -e exact --scale 2",
-        4,
+        2,
         ("vectors", "integers"),
         {"vectors": FORWARD},
     ),
@@ -195,8 +194,8 @@ ROWS = [
     Row(
         "queries for a store of documents",
         "prune vectors -o out --method top-k --value 2 --side query --from ciff",
-        4,
-        ("vectors",),
+        2,
+        ("vectors: --from is for documents",),
         {"vectors": made.folder},
     ),
     Row(
