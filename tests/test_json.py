@@ -69,6 +69,7 @@ COMMANDS: list[tuple[str, str]] = [
     ("merge", "s0 -o merged"),
     ("inspect", "v"),
     ("export", "v -o x -f jsonvector -f forward"),
+    ("convert", "x c --to hf"),
     ("export", "questions.tsv -m model --side query -o qx"),
     ("index", "v -e exact -o i"),
     ("index", "x -e exact -o i2"),

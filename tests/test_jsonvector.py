@@ -11,13 +11,13 @@ import numpy as np
 import orjson
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from splade_bridge.data.quantize import QuantizeOptions, Quantizer
 from splade_bridge.data.vectors import ImpactBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.errors import BadInputError
+from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.formats import jsonvector
 from splade_bridge.formats.jsonvector import JsonVectorSource, JsonVectorWriter, read_vectors
 from strategies import MAX_IMPACT, Collection, as_dictionaries, collections, quick, weights
@@ -125,6 +125,8 @@ def test_every_layout_gives_the_same_vectors_whatever_the_chunks(
 def test_floats_are_quantized_as_the_float32_weights_they_came_from(
     tmp_path_factory: pytest.TempPathFactory, collection: Collection, scale: float
 ) -> None:
+    numbers = [w for row in collection.rows for w in row.values()]
+    assume(not numbers or any(w % 1 for w in numbers))  # else these are integers
     path = tmp_path_factory.mktemp("floats") / "a.jsonl"
     path.write_bytes(
         b"\n".join(orjson.dumps({"id": i, "vector": row}) for i, row in rows_of(collection))
@@ -137,6 +139,19 @@ def test_floats_are_quantized_as_the_float32_weights_they_came_from(
     )
     assert got == expected
     assert source.quantization == quantizer.info
+
+
+def test_integers_that_are_written_as_floats_are_integers(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(
+        '{"id": "a", "vector": {"x": 3.0, "y": 2}}\n{"id": "b", "vector": {"x": 1e2}}\n'
+    )
+    assert read(path) == [("a", {"x": 3, "y": 2}), ("b", {"x": 100})]
+    assert "2 integers are written as floats" in caplog.text
+    with pytest.raises(UsageError, match="--scale 100 is for float weights"):
+        list(JsonVectorSource(path, QuantizeOptions(100.0)).batches())
 
 
 @pytest.mark.shared
@@ -254,7 +269,6 @@ BAD_LINES = {
     "minus Infinity": (weight("-Infinity"), ""),
     "1e400": (weight("1e400"), ""),
     "float": (weight("1.5"), "term 'x': 1.5 is not an integer; give --scale"),
-    "round float": (weight("1.0"), "term 'x': 1.0 is not an integer; give --scale"),
     "over int32": (weight(str(MAX_IMPACT + 1)), "an impact over 2.31"),
     "over int64": (weight(str(2**64)), ""),
     "400 digits": (weight("9" * 400), ""),

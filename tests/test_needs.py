@@ -23,6 +23,7 @@ ACTS = {
     "--rounding --clip --overwrite",
     "evaluate": "--measure --per-query -m --missing",
     "verify": "--queries --model --hits --scale --rounding --clip",
+    "convert": "--to --from --vocabulary --scale --rounding --clip --docs-per-file --gzip --overwrite",
     "bench": "--queries --model --hits --algorithm --repeat --threads --output --scale --rounding "
     "--clip",
     "compare": "--output --data --rebench --drop-indexes",

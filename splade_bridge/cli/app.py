@@ -12,6 +12,7 @@ from splade_bridge.cli import (
     bench,
     bm25,
     compare,
+    convert,
     demo,
     doctor,
     encode,
@@ -51,6 +52,7 @@ app = typer.Typer(
 COMMANDS = (
     encode,
     export,
+    convert,
     index,
     search,
     evaluate,

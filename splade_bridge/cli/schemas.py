@@ -61,6 +61,19 @@ class ExportResult(TypedDict):
     files: Files
 
 
+class ConvertResult(TypedDict):
+    """``convert``."""
+
+    output: Output
+    format: Annotated[str, "What was made."]
+    values: Annotated[str, "impacts (integers) or weights (floats)."]
+    counts: CountsOf
+    content: Annotated[str | None, "Hash of all that is held, the same in every format."]
+    quantization: Quantization
+    told: Annotated[list[str], "What the format does not hold of what was read, in sentences."]
+    files: Files
+
+
 class IndexResult(TypedDict):
     """``index``."""
 
@@ -327,6 +340,7 @@ class Error(TypedDict):
 RESULTS: dict[str, Any] = {
     "encode": EncodeResult,
     "export": ExportResult,
+    "convert": ConvertResult,
     "index": IndexResult,
     "search": SearchResult,
     "evaluate": EvaluateResult,

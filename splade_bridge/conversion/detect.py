@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import get_args
 
@@ -10,23 +11,48 @@ from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions, for_integers
 from splade_bridge.data.store import SHARD, part_files
+from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.registry import is_index, read_index
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.folders import members
 from splade_bridge.files.inputs import Stamp, changed, check_file, is_there, stamps
 from splade_bridge.files.lines import STDIO, plain_suffix
 from splade_bridge.files.outputs import MANIFEST
-from splade_bridge.formats.base import ImpactSource, StoreSource, clipped, export_manifest
+from splade_bridge.formats.base import (
+    VALUES,
+    ImpactSource,
+    Quantized,
+    StoreWeights,
+    WeightSource,
+    clipped,
+    export_manifest,
+    store_source,
+)
 from splade_bridge.formats.choices import SourceFormat
 from splade_bridge.formats.ciff import CiffSource
+from splade_bridge.formats.columns import SUFFIXES as TABLE_SUFFIXES
+from splade_bridge.formats.columns import (
+    ColumnSource,
+    ColumnWeights,
+    holds_integers,
+    table_files,
+)
 from splade_bridge.formats.forward import FORWARD_FOLDER, ForwardSource, is_forward
-from splade_bridge.formats.jsonvector import JsonVectorSource
+from splade_bridge.formats.jsonvector import JsonVectorSource, JsonWeightSource, read_vectors
+from splade_bridge.formats.npz import matrix_at, open_npz
+from splade_bridge.formats.pisa_source import CanonicalSource, collection_at
 from splade_bridge.text.corpora import JSON_SUFFIXES
 
 SOURCE_FORMATS = get_args(SourceFormat)
 
 JSONVECTOR_FOLDER = "jsonvector"
 CIFF_NAMES = ("index.ciff", "index.ciff.gz")
+FOLDERS: dict[SourceFormat, str] = {
+    "pisa-canonical": "pisa", "npz": "npz", "seismic": "seismic", "hf": "hf",
+}  # fmt: skip
+"""Where an export has these formats."""
+LOOKED_AT = 1000
+"""Documents that tell whether numbers are weights."""
 
 
 def open_source(
@@ -37,9 +63,10 @@ def open_source(
     memory: int = DEFAULT_MEMORY,
     temporary: Path | None = None,
     skip_others: bool = False,
+    vocabulary: Vocabulary | None = None,
 ) -> ImpactSource:
     """The impacts at ``path``: a vector store, an export, a JsonVectorCollection, CIFF, a forward
-    store, or an index of any engine, Anserini's too.
+    store, PISA's canonical files, a matrix, a table, or an index of any engine, Anserini's too.
 
     Args:
         source_format: what ``path`` is, where that cannot be seen.
@@ -48,6 +75,7 @@ def open_source(
         memory: budget in bytes where documents must be rebuilt from posting lists.
         temporary: folder for what does not fit into it.
         skip_others: leave out what a folder holds beside vectors.
+        vocabulary: what the term ids of a matrix or a table stand for, if nothing beside it says.
 
     Raises:
         BadInputError: no such path; a pipe or a device, since a source is looked at before it is
@@ -55,12 +83,51 @@ def open_source(
         UsageError: ``source_format`` is not what the manifest says, or a scale or a rounding for
             integers.
     """
-    if not is_there(path):
+    found = open_vectors(
+        path,
+        source_format=source_format,
+        quantize=quantize,
+        vocabulary=vocabulary,
+        memory=memory,
+        temporary=temporary,
+        skip_others=skip_others,
+    )
+    if isinstance(found, ImpactSource):
+        return found
+    if quantize is None or quantize.scale is None:
+        raise BadInputError(
+            "holds float weights; give --scale to quantize them (100 is usual)", str(path)
+        )
+    return Quantized(found, quantize)
+
+
+def open_vectors(
+    path: Path,
+    *,
+    source_format: SourceFormat | None = None,
+    quantize: QuantizeOptions | None = None,
+    weights: bool = False,
+    vocabulary: Vocabulary | None = None,
+    memory: int = DEFAULT_MEMORY,
+    temporary: Path | None = None,
+    skip_others: bool = False,
+) -> ImpactSource | WeightSource:
+    """What is at ``path`` as :func:`open_source` opens it, or as weights.
+
+    Args:
+        weights: leave weights as they are; else those of a vector store or of JSON lines are
+            quantized, and those of a matrix or a table are given as weights all the same.
+
+    Raises:
+        BadInputError, UsageError: see :func:`open_source`.
+    """
+    base = collection_at(path) if source_format in (None, "pisa-canonical") else None
+    if base is None and not is_there(path):
         hint = "; a source is read more than once, so stdin is none" if path == STDIO else ""
         raise BadInputError(f"no such file or folder{hint}", str(path))
-    if not path.is_dir():
+    if base is None and not path.is_dir():
         check_file(path)
-    if is_index(path):
+    if base is None and is_index(path):
         index = read_index(path, memory, temporary)
         return clipped(index, for_integers(quantize, path, index.manifest))
     is_ours = (path / MANIFEST).is_file()
@@ -68,21 +135,58 @@ def open_source(
     kind = manifest.kind if manifest else None
     if is_ours and kind == "export":
         path, kind = _exported(path, source_format)
+        base = collection_at(path) if kind == "pisa-canonical" else None
     if kind is None or kind == "export":
-        kind = source_format or _recognise(path)
+        kind = source_format or ("pisa-canonical" if base else _recognise(path))
     elif source_format not in (None, kind):
         raise UsageError(f"{path}: is {kind}, as its manifest says, and not --from {source_format}")
     if kind == "vectors":
-        return StoreSource(path, quantize or QuantizeOptions())
-    if kind == "jsonvector":
+        if weights and (manifest is None or manifest.options.get(VALUES) != "impacts"):
+            return StoreWeights(path)
+        return store_source(path, quantize)
+    if kind in ("jsonvector", "seismic"):
+        holds = manifest.options.get(VALUES) if manifest else None
+        if holds == "weights" or (weights and quantize is None and holds_fractions(path)):
+            return JsonWeightSource(path, manifest, skip_others=skip_others)
         return JsonVectorSource(path, quantize, manifest, skip_others=skip_others)
-    if kind in ("ciff", "forward"):
-        clipper = for_integers(quantize, path, manifest)
-        if kind == "forward":
-            return clipped(ForwardSource(path), clipper)
-        return clipped(CiffSource(path, memory, manifest, temporary), clipper)
-    hint = "; splade-bridge merge puts shards together" if kind == SHARD else ""
-    raise BadInputError(f"this is {kind}, not a source of vectors{hint}", str(path))
+    found: ImpactSource | WeightSource
+    if kind == "npz":
+        matrix = matrix_at(path)
+        if matrix is None:
+            raise BadInputError("not one .npz file", str(path))
+        found = open_npz(matrix, vocabulary)
+    elif kind == "hf":
+        tables = table_files(path)
+        if not tables:
+            raise BadInputError("no Parquet or Arrow files", str(path))
+        integers = holds_integers(path)
+        found = (ColumnSource if integers else ColumnWeights)(path, vocabulary)
+    elif kind == "forward":
+        found = ForwardSource(path)
+    elif kind == "pisa-canonical":
+        if base is None:
+            raise BadInputError("not a collection of PISA's canonical files", str(path))
+        found = CanonicalSource(base, memory, temporary)
+    elif kind == "ciff":
+        found = CiffSource(path, memory, manifest, temporary)
+    else:
+        hint = "; splade-bridge merge puts shards together" if kind == SHARD else ""
+        raise BadInputError(f"this is {kind}, not a source of vectors{hint}", str(path))
+    if manifest is not None:
+        found.manifest = manifest
+    if isinstance(found, ImpactSource):
+        return clipped(found, for_integers(quantize, path, manifest))
+    return found
+
+
+def holds_fractions(path: Path) -> bool:
+    """Whether the first documents of a JsonVectorCollection have a weight that is not whole."""
+    return any(
+        value % 1
+        for record in islice(read_vectors(path), LOOKED_AT)
+        for value in record.values
+        if isinstance(value, float) and value < float("inf")
+    )
 
 
 def path_opener(
@@ -93,6 +197,7 @@ def path_opener(
     memory: int = DEFAULT_MEMORY,
     temporary: Path | None = None,
     skip_others: bool = False,
+    vocabulary: Vocabulary | None = None,
 ) -> Callable[[], ImpactSource]:
     """What opens the impacts at ``path`` anew for each pass, as :func:`open_source` does.
 
@@ -108,6 +213,7 @@ def path_opener(
             memory=memory,
             temporary=temporary,
             skip_others=skip_others,
+            vocabulary=vocabulary,
         )
         found = stamps(source.path)
         if first and found != first:
@@ -123,6 +229,7 @@ def _exported(path: Path, wanted: str | None) -> tuple[Path, SourceFormat]:
         (path / JSONVECTOR_FOLDER, "jsonvector"),
         *((path / name, "ciff") for name in CIFF_NAMES),
         (path / FORWARD_FOLDER, "forward"),
+        *((path / FOLDERS[name], name) for name in FOLDERS),
     ]
     for candidate, kind in candidates:
         if candidate.exists() and wanted in (None, kind):
@@ -140,12 +247,12 @@ def _recognise(path: Path) -> SourceFormat:
                 "the command that makes it again",
                 str(path),
             )
+        if matrix_at(path):
+            return "npz"
+        if table_files(path):
+            return "hf"
         if members(path, JSON_SUFFIXES).taken:
             return "jsonvector"
-        if any(path.glob("segments_*")):
-            raise BadInputError(
-                "this is a Lucene index: search it, it is not a source of vectors", str(path)
-            )
         raise BadInputError(
             f"no {MANIFEST} and no JSON files: neither a finished vector store nor a "
             "JsonVectorCollection",
@@ -156,6 +263,10 @@ def _recognise(path: Path) -> SourceFormat:
         return "jsonvector"
     if suffix == ".ciff":
         return "ciff"
+    if suffix == ".npz":
+        return "npz"
+    if suffix in TABLE_SUFFIXES:
+        return "hf"
     raise BadInputError(
         "cannot tell what this is; say --from " + ", ".join(SOURCE_FORMATS), str(path)
     )

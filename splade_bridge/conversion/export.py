@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_args
 
-from splade_bridge.conversion.detect import JSONVECTOR_FOLDER, path_opener
+from splade_bridge.conversion.detect import FOLDERS, path_opener
 from splade_bridge.data.choices import Side, check_choice
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.invert import DEFAULT_MEMORY
@@ -25,11 +25,20 @@ from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.errors import ExternalProgramError, UsageError
 from splade_bridge.files.outputs import check_inputs
 from splade_bridge.files.writing import atomic_writer, staged_folder
-from splade_bridge.formats.base import ImpactSource, Watch, refuse_empty, watched
+from splade_bridge.formats.base import (
+    ImpactSource,
+    Watch,
+    WeightSource,
+    refuse_empty,
+    watched,
+)
 from splade_bridge.formats.choices import ExportFormat, SourceFormat
 from splade_bridge.formats.ciff import write_ciff
+from splade_bridge.formats.columns import write_columns
 from splade_bridge.formats.forward import FORWARD_FOLDER, write_forward
 from splade_bridge.formats.jsonvector import JsonVectorWriter
+from splade_bridge.formats.npz import write_npz
+from splade_bridge.formats.pisa import write_collection
 from splade_bridge.formats.queries import write_repeated_tokens
 from splade_bridge.text.corpora import read_texts
 
@@ -82,7 +91,7 @@ def export(
         for name in dict.fromkeys(options.formats):
             source = open_anew()
             check_inputs(out, [source.path])
-            written = _write(name, source, folder, options, contents)
+            written = write_format(name, source, folder, options, contents or source.contents)
             refuse_empty(source.counts, source.path)
             if written != source.counts or source.counts != (sources or [source])[0].counts:
                 raise ExternalProgramError(
@@ -145,19 +154,37 @@ def export_path(
     )
 
 
-def _write(
+FLOATS = ("vectors", "jsonvector", "npz", "seismic", "hf")
+"""Formats that hold weights, too."""
+
+
+def write_format(
     name: str,
-    source: ImpactSource,
+    source: ImpactSource | WeightSource,
     folder: Path,
     options: ExportOptions,
-    contents: Callable[[], Iterator[tuple[str, str]]] | None,
+    contents: Callable[[], Iterator[tuple[str, str]] | None] | None,
 ) -> Counts:
+    """Write all of ``source`` in one format into its place in ``folder``; what was written.
+
+    Args:
+        source: of weights only for :data:`FLOATS`.
+        contents: see :func:`export`; it may give None for no texts.
+    """
     gz = ".gz" if options.compress else ""
-    if name == "jsonvector":
+    if name in ("jsonvector", "seismic"):
+        field = "contents" if name == "jsonvector" else "content"
         writer = JsonVectorWriter(
-            folder / JSONVECTOR_FOLDER, options.docs_per_file, compress=options.compress
+            folder / name, options.docs_per_file, compress=options.compress, contents_field=field
         )
         return writer.write(source.batches(), source.vocabulary, contents and contents())
+    if name == "npz":
+        return write_npz(folder / FOLDERS["npz"], source)
+    if name == "hf":
+        return write_columns(folder / FOLDERS["hf"], source)
+    assert isinstance(source, ImpactSource), name
+    if name == "pisa-canonical":
+        return write_collection(folder / FOLDERS["pisa-canonical"], source, options.memory)
     if name == "ciff":
         return write_ciff(
             folder / f"index.ciff{gz}",

@@ -27,7 +27,13 @@ import orjson
 from splade_bridge.data.content import Content
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.ids import check_ids
-from splade_bridge.data.manifest import EncodingInfo, FileInfo, Manifest, VocabularyInfo
+from splade_bridge.data.manifest import (
+    EncodingInfo,
+    FileInfo,
+    Manifest,
+    QuantizationInfo,
+    VocabularyInfo,
+)
 from splade_bridge.data.vector_set import VectorSet
 from splade_bridge.data.vectors import SparseBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
@@ -201,14 +207,18 @@ class VectorStoreWriter:
         encoding: EncodingInfo | None = None,
         options: dict[str, Any] | None = None,
         *,
+        quantization: QuantizationInfo | None = None,
         kind: Literal["vectors", "shard"] = "vectors",
         parts: Iterable[int] | None = None,
         pruning: Sequence[dict[str, Any]] = (),
         parents: Sequence[dict[str, Any]] = (),
+        content: str | None = None,
     ) -> Manifest:
         """Write the rows that are left, the vocabulary and the manifest.
 
         Args:
+            quantization: how impacts were made that are held as weights.
+            content: hash of what is held, where that is not that of the weights.
             parts: numbers of those that must be there; all from 0 on without a gap, if None.
 
         Raises:
@@ -219,19 +229,23 @@ class VectorStoreWriter:
         wanted = sorted(range(len(self.notes)) if parts is None else parts)
         if missing := sorted(set(wanted) ^ set(self.notes)):
             raise BadInputError(f"{part_name(missing[0])} is missing or too many", str(self.folder))
-        counts, content = Counts(), Content(self._vocabulary)
+        counts = Counts()
         for number in wanted:
             counts.join(self._counts[number])
-        for part in part_files(self.folder).values():  # whoever has made them, here or elsewhere
-            for batch in read_part(part, PART_ROWS):
-                content.add(batch)
+        if content is None:
+            read = Content(self._vocabulary)
+            for part in part_files(self.folder).values():  # whoever has made them
+                for batch in read_part(part, PART_ROWS):
+                    read.add(batch)
+            content = str(read)
         self._vocabulary.save(self.folder / VOCABULARY)
         return Manifest(
             kind=kind,
             vocabulary=VocabularyInfo.of(self._vocabulary),
             counts=counts,
-            content=str(content),
+            content=content,
             encoding=encoding,
+            quantization=quantization,
             pruning=list(pruning),
             parents=list(parents),
             options=options or {},

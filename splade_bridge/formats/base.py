@@ -5,23 +5,28 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+import numpy as np
 
 from splade_bridge.data.content import Content
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.ids import DuplicateGuard, check_ids
 from splade_bridge.data.manifest import EncodingInfo, Manifest, QuantizationInfo, VocabularyInfo
-from splade_bridge.data.quantize import Clipper, QuantizeOptions, Quantizer
+from splade_bridge.data.quantize import Clipper, QuantizeOptions, Quantizer, for_integers
 from splade_bridge.data.store import VectorStore
 from splade_bridge.data.vector_set import VectorSet
-from splade_bridge.data.vectors import ImpactBatch
+from splade_bridge.data.vectors import ImpactBatch, SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.outputs import MANIFEST
 
+Batch = TypeVar("Batch", ImpactBatch, SparseBatch)
 
-class ImpactSource(abc.ABC):
-    """Impacts of a collection, read once from start to end.
+
+class Source(abc.ABC, Generic[Batch]):
+    """Vectors of a collection, read once from start to end: :class:`ImpactSource` or
+    :class:`WeightSource`.
 
     Attributes:
         path: where they come from.
@@ -30,7 +35,6 @@ class ImpactSource(abc.ABC):
         content: its hash, as far as it was read.
         watch: wraps the stream of batches, for a progress bar.
         manifest: provenance, where the source has one.
-        clipper: cuts what was read, where that was asked for.
     """
 
     def __init__(self, path: Path, vocabulary: Vocabulary, manifest: Manifest | None) -> None:
@@ -39,10 +43,9 @@ class ImpactSource(abc.ABC):
         self.manifest = manifest
         self.counts = Counts()
         self.content = Content(vocabulary)
-        self.watch: Callable[[Iterator[ImpactBatch]], Iterator[ImpactBatch]] = iter
-        self.clipper: Clipper | None = None
+        self.watch: Callable[[Iterator[Batch]], Iterator[Batch]] = iter
 
-    def batches(self) -> Iterator[ImpactBatch]:
+    def batches(self) -> Iterator[Batch]:
         """All documents in order, some thousand a batch.
 
         Raises:
@@ -50,28 +53,27 @@ class ImpactSource(abc.ABC):
                 a run cannot hold.
         """
         for batch in self.watch(self._read()):
-            given = self.clipper(batch) if self.clipper else batch
+            given = self._given(batch)
             check_ids(given.ids, str(self.path))
             self.counts.add(given)
             self.content.add(given)
             yield given
 
     @abc.abstractmethod
-    def _read(self) -> Iterator[ImpactBatch]:
+    def _read(self) -> Iterator[Batch]:
         """The batches; an implementation must notice ids that come twice, and name the place."""
 
+    def _given(self, batch: Batch) -> Batch:
+        """What is made of a batch before it is given."""
+        return batch
+
     def contents(self) -> Iterator[tuple[str, str]] | None:
-        """Id and text of each document in order, where the source holds texts beside impacts."""
+        """Id and text of each document in order, where the source holds texts beside vectors."""
         return None
 
     @property
     def quantization(self) -> QuantizationInfo | None:
-        """How the impacts were made, as far as known; complete after :meth:`batches`."""
-        return self.clipper.info(self._quantized) if self.clipper else self._quantized
-
-    @property
-    def _quantized(self) -> QuantizationInfo | None:
-        """The same before they are clipped."""
+        """How impacts were made, as far as known; complete after :meth:`batches`."""
         return self.manifest.quantization if self.manifest else None
 
     @property
@@ -114,6 +116,55 @@ class ImpactSource(abc.ABC):
         )
 
 
+class ImpactSource(Source[ImpactBatch]):
+    """Impacts of a collection.
+
+    Attributes:
+        clipper: cuts what was read, where that was asked for.
+    """
+
+    def __init__(self, path: Path, vocabulary: Vocabulary, manifest: Manifest | None) -> None:
+        super().__init__(path, vocabulary, manifest)
+        self.clipper: Clipper | None = None
+
+    def _given(self, batch: ImpactBatch) -> ImpactBatch:
+        return self.clipper(batch) if self.clipper else batch
+
+    @property
+    def quantization(self) -> QuantizationInfo | None:
+        """How the impacts were made, as far as known; complete after :meth:`batches`."""
+        return self.clipper.info(self._quantized) if self.clipper else self._quantized
+
+    @property
+    def _quantized(self) -> QuantizationInfo | None:
+        """The same before they are clipped."""
+        return self.manifest.quantization if self.manifest else None
+
+
+class WeightSource(Source[SparseBatch]):
+    """Float weights of a collection."""
+
+
+class Quantized(ImpactSource):
+    """Weights, quantized while they are read."""
+
+    def __init__(self, weights: WeightSource, options: QuantizeOptions) -> None:
+        super().__init__(weights.path, weights.vocabulary, weights.manifest)
+        self._weights = weights
+        self._quantizer = Quantizer(options)
+
+    def _read(self) -> Iterator[ImpactBatch]:
+        return map(self._quantizer, self._weights.batches())
+
+    def contents(self) -> Iterator[tuple[str, str]] | None:
+        """Those of the weights."""
+        return self._weights.contents()
+
+    @property
+    def _quantized(self) -> QuantizationInfo | None:
+        return self._quantizer.info
+
+
 class BatchSource(ImpactSource):
     """Batches that are in memory.
 
@@ -135,25 +186,59 @@ class BatchSource(ImpactSource):
         yield from self._held
 
 
-class StoreSource(ImpactSource):
-    """Float vectors, of a store or in memory, quantized while they are read."""
+class StoreWeights(WeightSource):
+    """Float vectors of a store, or in memory."""
 
-    def __init__(self, vectors: Path | VectorSet, options: QuantizeOptions) -> None:
+    def __init__(self, vectors: Path | VectorSet) -> None:
         store = VectorStore(vectors) if isinstance(vectors, Path) else vectors
         super().__init__(store.path, store.vocabulary, store.manifest)
         self._store = store
-        self._quantizer = Quantizer(options)
 
-    def _read(self) -> Iterator[ImpactBatch]:
+    def _read(self) -> Iterator[SparseBatch]:
         guard = DuplicateGuard()
         for batch in self._store.batches():
             for doc_id in batch.ids:
                 guard.check(doc_id, str(self.path))
-            yield self._quantizer(batch)
+            yield batch
 
-    @property
-    def _quantized(self) -> QuantizationInfo:
-        return self._quantizer.info
+
+class StoreSource(Quantized):
+    """Float vectors, of a store or in memory, quantized while they are read."""
+
+    def __init__(self, vectors: Path | VectorSet, options: QuantizeOptions) -> None:
+        super().__init__(StoreWeights(vectors), options)
+
+
+class StoreImpacts(ImpactSource):
+    """Impacts that a vector store holds as weights, see :data:`VALUES`."""
+
+    def __init__(self, store: VectorStore) -> None:
+        super().__init__(store.path, store.vocabulary, store.manifest)
+        self._weights = StoreWeights(store)
+
+    def _read(self) -> Iterator[ImpactBatch]:
+        for batch in self._weights.batches():
+            impacts = batch.weights.astype(np.int32)
+            if (impacts != batch.weights).any():
+                raise BadInputError("holds weights that are no integers: damaged", str(self.path))
+            yield ImpactBatch(batch.ids, batch.indptr, batch.indices, impacts)
+
+
+VALUES = "values"
+"""Option in the manifest of a vector store: ``impacts`` where its weights are impacts."""
+
+
+def store_source(path: Path, options: QuantizeOptions | None) -> ImpactSource:
+    """The impacts of a vector store: its weights, quantized, or the impacts that it holds.
+
+    Raises:
+        BadInputError: not a finished vector store.
+        UsageError: a scale or a rounding for impacts.
+    """
+    store = VectorStore(path)
+    if store.manifest.options.get(VALUES) != "impacts":
+        return StoreSource(store, options or QuantizeOptions())
+    return clipped(StoreImpacts(store), for_integers(options, path, store.manifest))
 
 
 Watch = Callable[[Iterator[ImpactBatch], int | None], Iterator[ImpactBatch]]

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-SourceFormat = Literal["vectors", "jsonvector", "ciff", "forward"]
-"""What vectors of documents are read from."""
+SourceFormat = Literal[
+    "vectors", "jsonvector", "ciff", "forward", "pisa-canonical", "npz", "seismic", "hf"
+]
+"""What vectors of documents are read from, beside indexes."""
 
-ExportFormat = Literal["jsonvector", "ciff", "forward", "topics"]
+ExportFormat = Literal[
+    "jsonvector", "ciff", "forward", "topics", "pisa-canonical", "npz", "seismic", "hf"
+]
 """What is written for other tools, and for the second of two steps."""
+
+ConvertFormat = Literal[
+    "vectors", "jsonvector", "ciff", "forward", "pisa-canonical", "npz", "seismic", "hf"
+]
+"""What vectors of documents are turned into."""

@@ -53,12 +53,13 @@ from splade_bridge.files.lines import (
     unique_keys,
 )
 from splade_bridge.files.writing import atomic_writer
-from splade_bridge.formats.base import ImpactSource
+from splade_bridge.formats.base import ImpactSource, WeightSource
 from splade_bridge.formats.term_limits import TermLimit, anserini_token
 from splade_bridge.text.corpora import ID_FIELDS, JSON_SUFFIXES
 
 log = logging.getLogger(__name__)
 
+CONTENTS_FIELDS = ("contents", "content", "text")
 BATCH_ROWS = 2048
 BATCH_POSTINGS = 1 << 22
 """A batch ends with the row that reaches it, however few its rows are."""
@@ -113,9 +114,35 @@ class JsonVectorSource(ImpactSource):
         if stamps(self.path) != self._stamps:  # between two files, too: one that came meanwhile
             raise changed(self.path)
 
+    def contents(self) -> Iterator[tuple[str, str]]:
+        """The field ``contents``."""
+        return read_contents(self._files)
+
     @property
     def _quantized(self) -> QuantizationInfo | None:
         return self._quantizer.info if self._quantizer else super()._quantized
+
+
+class JsonWeightSource(WeightSource):
+    """The numbers of a JsonVectorCollection as weights, whatever they are."""
+
+    def __init__(
+        self, path: Path, manifest: Manifest | None = None, *, skip_others: bool = False
+    ) -> None:
+        super().__init__(path, Vocabulary(observed=True), manifest)
+        self._files = vector_files(path, skip_others=skip_others)
+        self._stamps = stamps(path)
+
+    def _read(self) -> Iterator[SparseBatch]:
+        builder = VectorBuilder(self.vocabulary, None, weights=True)
+        for _ in full_batches(read_files(self._files), builder, self.path):
+            yield builder.take_weights()
+        if stamps(self.path) != self._stamps:
+            raise changed(self.path)
+
+    def contents(self) -> Iterator[tuple[str, str]]:
+        """The field ``contents``."""
+        return read_contents(self._files)
 
 
 def full_batches(
@@ -138,25 +165,40 @@ def full_batches(
     builder.check_weights(path)
     if builder.zeros:
         log.warning("%s: left out %d weights of 0", path, builder.zeros)
+    if builder.whole:
+        log.warning("%s: %d integers are written as floats, as 3.0", path, builder.whole)
 
 
 class VectorBuilder:
-    """Collects records into batches; terms get their ids from a vocabulary that may grow."""
+    """Collects records into batches; terms get their ids from a vocabulary that may grow.
 
-    def __init__(self, vocabulary: Vocabulary, quantizer: Quantizer | None) -> None:
+    Args:
+        quantizer: of weights, which :meth:`take` gives as impacts then.
+        weights: the numbers are weights, which :meth:`take_weights` gives.
+
+    Attributes:
+        zeros: weights of 0 that were left out.
+        whole: integers that were written as floats (3.0) and taken as what they are.
+    """
+
+    def __init__(
+        self, vocabulary: Vocabulary, quantizer: Quantizer | None, *, weights: bool = False
+    ) -> None:
         self._vocabulary = vocabulary
         self._quantizer = quantizer
+        self._weights = weights or quantizer is not None
         self.zeros = 0
-        self._kinds: set[type] = set()
+        self.whole = 0
+        self._fractions = self._numbers = False
         self._clear()
 
     def check_weights(self, path: Path) -> None:
-        """Look back at the end: where there is a quantizer, there must have been a float.
+        """Look back at the end: where there is a quantizer, there must have been a fraction.
 
         Raises:
-            UsageError: all numbers were integers.
+            UsageError: all numbers were whole.
         """
-        if self._quantizer and self._kinds == {int}:
+        if self._quantizer and self._numbers and not self._fractions:
             refuse_integers(self._quantizer.scale, path)
 
     def _clear(self) -> None:
@@ -194,9 +236,8 @@ class VectorBuilder:
         self._values.append(values)
 
     def _checked(self, record: VectorRecord) -> np.ndarray:
-        kinds = set(map(type, record.values))
-        integers = kinds <= {int}
-        self._kinds |= kinds
+        integers = set(map(type, record.values)) <= {int}
+        self._numbers |= bool(record.values)
         for term, value in zip(record.terms, record.values, strict=True):
             if type(value) not in (int, float):
                 raise BadInputError(
@@ -208,17 +249,20 @@ class VectorBuilder:
                     f"{str(value)[:20]}",
                     record.place,
                 )
-        if self._quantizer:
-            return _weights(record)
         if not integers:
-            term, value = next(
-                (t, v) for t, v in zip(record.terms, record.values, strict=True) if type(v) is float
-            )
-            raise BadInputError(
-                f"term {quoted(term)}: {value} is not an integer; give --scale to quantize weights "
-                "(100 is usual)",
-                record.place,
-            )
+            floats = [i for i, v in enumerate(record.values) if type(v) is float]
+            broken = next((i for i in floats if record.values[i] != int(record.values[i])), None)
+            self._fractions |= broken is not None
+            if not self._weights:
+                if broken is not None:
+                    raise BadInputError(
+                        f"term {quoted(record.terms[broken])}: {record.values[broken]} is not an "
+                        "integer; give --scale to quantize weights (100 is usual)",
+                        record.place,
+                    )
+                self.whole += len(floats)
+        if self._weights:
+            return _weights(record)
         if record.values and max(record.values) > MAX_IMPACT:
             raise BadInputError("an impact over 2^31 - 1", record.place)
         return np.array(record.values, dtype=np.int32)
@@ -300,9 +344,20 @@ def read_files(files: Sequence[Path]) -> Iterator[VectorRecord]:
         BadInputError: anything that is not an object with an id and a vector of term: number; a
             term that stands twice in a vector; the message names file and line.
     """
+    for obj, place in _objects(files):
+        yield _record(obj, place)
+
+
+def read_contents(files: Sequence[Path]) -> Iterator[tuple[str, str]]:
+    """Id and text of each document of ``files``, in order; an empty text where there is none."""
+    for obj, place in _objects(files):
+        text = next((obj[f] for f in CONTENTS_FIELDS if isinstance(obj.get(f), str)), "")
+        yield _record(obj, place).id, text
+
+
+def _objects(files: Sequence[Path]) -> Iterator[tuple[Any, str]]:
     for file in files:
-        read = _read_lines if _is_json_lines(file) else _read_objects
-        yield from read(file)
+        yield from json_lines(file) if _is_json_lines(file) else _read_objects(file)
 
 
 def _is_json_lines(path: Path) -> bool:
@@ -324,12 +379,7 @@ def _is_json_lines(path: Path) -> bool:
     return True
 
 
-def _read_lines(path: Path) -> Iterator[VectorRecord]:
-    for record, place in json_lines(path):
-        yield _record(record, place)
-
-
-def _read_objects(path: Path) -> Iterator[VectorRecord]:
+def _read_objects(path: Path) -> Iterator[tuple[Any, str]]:
     """Objects that span lines, one after another or in an array, one in memory at a time."""
     number = 1  # the line of text[at]
     decoder = json.JSONDecoder(
@@ -383,7 +433,7 @@ def _read_objects(path: Path) -> Iterator[VectorRecord]:
                 raise BadInputError(f"not JSON ({error})", f"{path}:{number}") from error
             if end - at >= COUNTED_FROM:  # those that came in one chunk
                 check_values(text[at:end], f"{path}:{number}")
-            yield _record(obj, f"{path}:{number}")
+            yield obj, f"{path}:{number}"
             number += text.count("\n", at, end)
             at = end
             first, comma = False, False
@@ -415,15 +465,18 @@ MOST_CONTENTS = 20_000_000
 class JsonVectorWriter:
     """Writes parts of ``docs_per_file`` documents into a folder, which should be a staged one."""
 
-    def __init__(self, folder: Path, docs_per_file: int, *, compress: bool) -> None:
+    def __init__(
+        self, folder: Path, docs_per_file: int, *, compress: bool, contents_field: str = "contents"
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
+        self._contents_field = orjson.dumps(contents_field)
         self._docs_per_file = docs_per_file
         self._suffix = ".jsonl.gz" if compress else ".jsonl"
 
     def write(
         self,
-        batches: Iterable[ImpactBatch],
+        batches: Iterable[ImpactBatch | SparseBatch],
         vocabulary: Vocabulary,
         contents: Iterator[tuple[str, str]] | None = None,
     ) -> Counts:
@@ -447,7 +500,7 @@ class JsonVectorWriter:
 
     def _lines(
         self,
-        batches: Iterable[ImpactBatch],
+        batches: Iterable[ImpactBatch | SparseBatch],
         vocabulary: Vocabulary,
         contents: Iterator[tuple[str, str]] | None,
         counts: Counts,
@@ -464,8 +517,9 @@ class JsonVectorWriter:
             pieces, ends = pairs(batch), (2 * batch.indptr).tolist()
             for i, doc_id in enumerate(batch.ids):
                 text = _text_of(doc_id, contents) if contents is not None else ""
-                yield b'{"id":%b,"contents":%b,"vector":{%b}}\n' % (
+                yield b'{"id":%b,%b:%b,"vector":{%b}}\n' % (
                     orjson.dumps(doc_id),
+                    self._contents_field,
                     orjson.dumps(text),
                     b"".join(pieces[ends[i] : ends[i + 1]])[1:],  # without the first comma
                 )
@@ -475,9 +529,9 @@ class JsonVectorWriter:
 
 
 class _Pairs:
-    """``,"term":`` and ``impact`` for all postings of a batch.
+    """``,"term":`` and ``number`` for all postings of a batch.
 
-    Both are looked up as ready-made bytes, which is faster than any way of making them.
+    Terms and impacts are looked up as ready-made bytes: faster than any way of making them.
     """
 
     READY_IMPACTS = 1 << 12
@@ -487,15 +541,18 @@ class _Pairs:
         self._keys = np.empty(0, dtype=object)
         self._impacts = np.array([b"%d" % i for i in range(self.READY_IMPACTS)], dtype=object)
 
-    def __call__(self, batch: ImpactBatch) -> list[bytes]:
-        """2 x nnz pieces: key, impact, key, impact ..."""
+    def __call__(self, batch: ImpactBatch | SparseBatch) -> list[bytes]:
+        """2 x nnz pieces: key, number, key, number ..."""
         new = self._vocabulary.terms[len(self._keys) :]
         if new:
             keys = np.array([b",%b:" % orjson.dumps(term) for term in new], dtype=object)
             self._keys = np.concatenate([self._keys, keys])
         pieces: list[bytes] = [b""] * (2 * len(batch.indices))
         pieces[0::2] = self._keys[batch.indices].tolist()
-        if batch.impacts.size and int(batch.impacts.max()) < self.READY_IMPACTS:
+        if isinstance(batch, SparseBatch):  # the shortest digits that give the same float32
+            numbers = orjson.dumps(batch.weights, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+            pieces[1::2] = numbers.split(b",") if len(batch.indices) else []
+        elif batch.impacts.size and int(batch.impacts.max()) < self.READY_IMPACTS:
             pieces[1::2] = self._impacts[batch.impacts].tolist()
         else:
             pieces[1::2] = [b"%d" % impact for impact in batch.impacts.tolist()]

@@ -30,7 +30,7 @@ from splade_bridge.errors import BadInputError, MismatchError
 from splade_bridge.files.inputs import check_file, is_pipe, is_there
 from splade_bridge.files.lines import MAX_LINE, STDIO, plain_suffix, text_lines
 from splade_bridge.files.outputs import MANIFEST
-from splade_bridge.formats.base import ImpactSource, StoreSource, export_manifest
+from splade_bridge.formats.base import ImpactSource, export_manifest, store_source
 from splade_bridge.formats.jsonvector import VectorBuilder, VectorRecord, read_vectors
 from splade_bridge.formats.term_limits import TermLimit, white_space
 from splade_bridge.text.corpora import JSON_SUFFIXES, TSV_SUFFIXES
@@ -107,7 +107,7 @@ def read_queries(path: Path, quantize: QuantizeOptions | None = None) -> Queries
     if not stream and not path.is_dir():
         check_file(path)
     if path.is_dir() and (path / MANIFEST).exists():
-        return all_of(StoreSource(path, quantize or QuantizeOptions()))
+        return all_of(store_source(path, quantize))
     suffix = plain_suffix(path)
     manifest = export_manifest(path)
     made: Quantizer | Clipper | None

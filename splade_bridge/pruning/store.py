@@ -59,6 +59,7 @@ def prune_store(
         manifest = writer.finish(
             known.encoding,
             known.options,
+            quantization=known.quantization,
             pruning=[*known.pruning, *(step.entry(side, "weight") for step in steps)],
             parents=[{"path": path.name, "files": [f.sha256 for f in known.files]}],
         )

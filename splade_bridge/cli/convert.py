@@ -1,0 +1,101 @@
+"""``splade-bridge convert``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from splade_bridge.cli.groups import QuantizeFlags
+from splade_bridge.cli.options import (
+    WRITES,
+    From,
+    Gzip,
+    Json,
+    Memory,
+    NoCheck,
+    Overwrite,
+    SkipOthers,
+)
+from splade_bridge.cli.telling import note, print_json, watching
+from splade_bridge.formats.choices import ConvertFormat
+
+NAME = "convert"
+
+
+def command(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="Any vectors of documents: a vector store, files of any format that --from names, "
+            "an export, or an index of any engine, Anserini's too."
+        ),
+    ],
+    output: Annotated[Path, typer.Argument(help="Folder to be made."), WRITES],
+    to: Annotated[
+        ConvertFormat,
+        typer.Option(
+            "--to",
+            help="What to make. vectors, jsonvector, npz, seismic and hf hold weights and impacts, "
+            "the others impacts. Indexes are made by index.",
+        ),
+    ],
+    source_format: From = None,
+    vocabulary: Annotated[
+        Path | None,
+        typer.Option(
+            "--vocabulary",
+            help="What term ids of a matrix or table stand for: vocab.txt, tokenizer.json, a JSON "
+            "array, or the folder of a checkpoint.",
+            show_default=False,
+        ),
+    ] = None,
+    quantize: QuantizeFlags = QuantizeFlags(),
+    skip_others: SkipOthers = False,
+    docs_per_file: Annotated[
+        int, typer.Option("--docs-per-file", min=1, help="Documents a jsonvector part.")
+    ] = 100_000,
+    gzip: Gzip = False,
+    memory: Memory = "2G",
+    no_check: NoCheck = False,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Turn vectors of any kind into files of another kind, and check that nothing was lost.
+
+    Weights stay weights, and impacts impacts, unless --scale makes impacts of weights. What was
+    written is read again and has the content hash of what was read; see docs/formats.md.
+    """
+    from splade_bridge.conversion.convert import convert
+    from splade_bridge.conversion.export import ExportOptions
+    from splade_bridge.files.sizes import size_in_bytes
+    from splade_bridge.formats.vocabularies import read_vocabulary
+
+    done = convert(
+        source,
+        output,
+        to,
+        ExportOptions((to,), docs_per_file, gzip, size_in_bytes(memory)),
+        source_format=source_format,
+        quantize=quantize.options,
+        vocabulary=None if vocabulary is None else read_vocabulary(vocabulary),
+        skip_others=skip_others,
+        overwrite=overwrite,
+        watch=watching("converting"),
+    )
+    manifest = done.manifest
+    counts, lost = manifest.counts, manifest.quantization
+    if json:
+        print_json({"output": str(output), "format": to, "values": done.values, "counts": counts,
+                    "content": manifest.content, "quantization": lost, "told": done.told,
+                    "files": manifest.files})  # fmt: skip
+        return
+    for sentence in done.told:
+        note(sentence)
+    if lost and quantize.options and lost.dropped_to_zero:
+        note(f"{lost.dropped_to_zero:,} weights rounded to 0 and were dropped")
+    note(
+        f"{output}: {counts.documents:,} documents ({counts.empty:,} empty), "
+        f"{counts.postings:,} {done.values}, content {manifest.content}, read back"
+    )

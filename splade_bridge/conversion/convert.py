@@ -1,0 +1,171 @@
+"""From any vectors to any format, with nothing lost that is not told.
+
+What was written is read again, and must have the content hash of what was read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from splade_bridge.conversion.detect import open_vectors
+from splade_bridge.conversion.export import FLOATS, ExportOptions, write_format
+from splade_bridge.data.counts import Counts
+from splade_bridge.data.manifest import Manifest
+from splade_bridge.data.quantize import EXACT_SCORES_BELOW, QuantizeOptions
+from splade_bridge.data.store import VectorStoreWriter
+from splade_bridge.data.vectors import ImpactBatch, SparseBatch
+from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
+from splade_bridge.files.outputs import check_output
+from splade_bridge.files.writing import staged_folder
+from splade_bridge.formats.base import (
+    VALUES,
+    ImpactSource,
+    Quantized,
+    Watch,
+    WeightSource,
+    refuse_empty,
+    watched,
+)
+from splade_bridge.formats.choices import ConvertFormat, SourceFormat
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What a conversion has done.
+
+    Attributes:
+        manifest: of what was written.
+        values: ``impacts`` (integers) or ``weights`` (floats).
+        told: what the format does not hold of what was read, in sentences.
+    """
+
+    manifest: Manifest
+    values: str
+    told: tuple[str, ...]
+
+
+def convert(
+    source: Path,
+    out: Path,
+    to: ConvertFormat,
+    options: ExportOptions = ExportOptions(),
+    *,
+    source_format: SourceFormat | None = None,
+    quantize: QuantizeOptions | None = None,
+    vocabulary: Vocabulary | None = None,
+    skip_others: bool = False,
+    overwrite: bool = False,
+    watch: Watch | None = None,
+) -> Converted:
+    """Write the vectors at ``source`` in the new folder ``out``.
+
+    Args:
+        options: its memory, compression and documents a file.
+        source_format, vocabulary, skip_others: see :func:`.detect.open_vectors`.
+        quantize: turns weights into impacts; without it, weights stay what they are.
+
+    Raises:
+        UsageError: ``out`` exists or contains ``source``; or weights for a format of integers.
+        BadInputError: the source is broken, or holds what the format cannot.
+        ExternalProgramError: what was written is not what was read.
+    """
+    check_output(out, overwrite=overwrite, inputs=[source])
+
+    def opened() -> ImpactSource | WeightSource:
+        found = open_vectors(
+            source,
+            source_format=source_format,
+            quantize=quantize,
+            weights=quantize is None,
+            vocabulary=vocabulary,
+            memory=options.memory,
+            temporary=out.parent if out.parent.exists() else None,
+            skip_others=skip_others,
+        )
+        if isinstance(found, WeightSource) and quantize is not None:
+            return Quantized(found, quantize)
+        return found
+
+    read = opened()
+    if isinstance(read, WeightSource) and to not in FLOATS:
+        raise UsageError(
+            f"{source}: holds float weights, and {to} holds integers only: give --scale to "
+            "quantize them (100 is usual)"
+        )
+    values = "weights" if isinstance(read, WeightSource) else "impacts"
+    if isinstance(read, ImpactSource):
+        watched(read, watch)
+    with staged_folder(out, overwrite=overwrite, inputs=[source]) as folder:
+        if to == "vectors":
+            manifest = _write_store(folder, read)
+        else:
+            counts = write_format(to, read, folder, options, read.contents)
+            _check(out, read.counts, counts)
+            manifest = read.described("export", options={"formats": [to], VALUES: values})
+            manifest = manifest.save(folder)
+        refuse_empty(read.counts, read.path)
+        _check_content(folder, out, manifest, options.memory)
+    return Converted(manifest, values, tuple(_told(read, to)))
+
+
+def _write_store(folder: Path, source: ImpactSource | WeightSource) -> Manifest:
+    writer: VectorStoreWriter | None = None
+    for batch in source.batches():
+        writer = writer or VectorStoreWriter(folder, source.vocabulary)
+        writer.add(batch if isinstance(batch, SparseBatch) else _as_weights(batch, source.path))
+    if writer is None:
+        raise BadInputError("holds no documents", str(source.path))
+    known = source.manifest
+    return writer.finish(
+        source.encoding,
+        {VALUES: "impacts"} if isinstance(source, ImpactSource) else {},
+        quantization=source.quantization if isinstance(source, ImpactSource) else None,
+        pruning=known.pruning if known else (),
+        parents=[source.parent],
+        content=str(source.content),
+    )
+
+
+def _as_weights(batch: ImpactBatch, path: Path) -> SparseBatch:
+    if batch.impacts.size and int(batch.impacts.max()) > EXACT_SCORES_BELOW:
+        raise BadInputError(
+            f"an impact of {int(batch.impacts.max()):,}: a vector store holds float32, which has "
+            f"every integer up to {EXACT_SCORES_BELOW:,} only",
+            str(path),
+        )
+    return SparseBatch(batch.ids, batch.indptr, batch.indices, batch.impacts.astype("<f4"))
+
+
+def _check(out: Path, read: Counts, written: Counts) -> None:
+    if read != written:
+        raise ExternalProgramError(
+            f"{out}: got {written.documents:,} documents and {written.postings:,} postings, the "
+            f"source had {read.documents:,} and {read.postings:,}"
+        )
+
+
+def _check_content(folder: Path, out: Path, manifest: Manifest, memory: int) -> None:
+    """Read all of ``folder`` again and compare its content."""
+    again = open_vectors(folder, weights=True, memory=memory, temporary=folder.parent)
+    for _ in again.batches():
+        pass
+    if str(again.content) != manifest.content:
+        raise ExternalProgramError(
+            f"{out}: what was written has the content {again.content}, what was read "
+            f"{manifest.content}: this is a fault of splade-bridge, or of the disk"
+        )
+
+
+def _told(source: ImpactSource | WeightSource, to: ConvertFormat) -> list[str]:
+    told = []
+    if to != "vectors" and to not in CONTENTS and source.contents() is not None:
+        told.append(f"{to} holds no texts: those beside the vectors were left out")
+    if not source.vocabulary.observed and to in OBSERVED:
+        told.append(f"{to} names the terms that have a posting, and not the model's other ones")
+    return told
+
+
+CONTENTS = ("jsonvector", "seismic")
+OBSERVED = ("jsonvector", "ciff", "pisa-canonical", "seismic", "hf")
