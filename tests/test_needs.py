@@ -23,7 +23,7 @@ ACTS = {
     "--rounding --clip --overwrite",
     "evaluate": "--measure --per-query -m --missing",
     "verify": "--queries --model --hits --scale --rounding --clip",
-    "convert": "--to --from --vocabulary --scale --rounding --clip --docs-per-file --gzip --overwrite",
+    "convert": "--to --from --vocabulary --scale --rounding --clip --overwrite",
     "bench": "--queries --model --hits --algorithm --repeat --threads --output --scale --rounding "
     "--clip",
     "compare": "--output --data --rebench --drop-indexes",
@@ -65,6 +65,8 @@ BY_RUN = f"{SCORE} --teacher run --run r"
 MLM, BASE = "train mlm --texts t.txt -o m", "train mlm --texts t.txt -o m --base b"
 
 NOTHING = [
+    ("convert v o --to npz", "--docs-per-file 9", "without --to jsonvector or seismic"),
+    ("convert v o --to npz", "--gzip", "without --to jsonvector or seismic or ciff"),
     (f"{ENCODE} --document-model d", "--model m", "where the side that is encoded has a model"),
     (f"{ENCODE} --side query --query-model d", "--model m", "where the side that is encoded"),
     (f"{ENCODE} -m m", "--query-model q", "without --side query"),

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from splade_bridge.cli.groups import QuantizeFlags
+from splade_bridge.cli.needs import Needs
 from splade_bridge.cli.options import (
     WRITES,
     From,
@@ -22,6 +23,12 @@ from splade_bridge.cli.telling import note, print_json, watching
 from splade_bridge.formats.choices import ConvertFormat
 
 NAME = "convert"
+
+
+def writes(*formats: str) -> Needs:
+    """A flag of files of one of these formats."""
+    lacking, remedy = f"without --to {' or '.join(formats)}", "leave it out"
+    return Needs(lacking, remedy, lambda given: given["to"] in formats)
 
 
 def command(
@@ -54,9 +61,11 @@ def command(
     quantize: QuantizeFlags = QuantizeFlags(),
     skip_others: SkipOthers = False,
     docs_per_file: Annotated[
-        int, typer.Option("--docs-per-file", min=1, help="Documents a jsonvector part.")
+        int,
+        typer.Option("--docs-per-file", min=1, help="Documents a jsonvector part."),
+        writes("jsonvector", "seismic"),
     ] = 100_000,
-    gzip: Gzip = False,
+    gzip: Annotated[Gzip, writes("jsonvector", "seismic", "ciff")] = False,
     memory: Memory = "2G",
     no_check: NoCheck = False,
     overwrite: Overwrite = False,

@@ -167,6 +167,7 @@ class InspectResult(TypedDict):
     kind: Annotated[str, "vectors, shard, export, index, bm25."]
     vocabulary: Annotated[VocabularyInfo, "Of the model, or of the terms that were seen."]
     counts: CountsOf
+    content: Annotated[str | None, "Hash of all that it holds: docs/formats.md."]
     engine: Annotated[EngineName | None, "Of an index, the one that reads it."]
     encoding: MaybeEncoding
     quantization: Quantization
