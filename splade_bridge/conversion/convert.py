@@ -6,9 +6,10 @@ What was written is read again, and must have the content hash of what was read.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-from splade_bridge.conversion.detect import open_vectors
+from splade_bridge.conversion.detect import LOOKED_AT, open_vectors
 from splade_bridge.conversion.export import FLOATS, ExportOptions, write_format
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.manifest import Manifest
@@ -160,7 +161,8 @@ def _check_content(folder: Path, out: Path, manifest: Manifest, memory: int) -> 
 
 def _told(source: ImpactSource | WeightSource, to: ConvertFormat) -> list[str]:
     told = []
-    if to != "vectors" and to not in CONTENTS and source.contents() is not None:
+    texts = source.contents() if to not in CONTENTS else None
+    if texts is not None and any(text for _, text in islice(texts, LOOKED_AT)):
         told.append(f"{to} holds no texts: those beside the vectors were left out")
     if not source.vocabulary.observed and to in OBSERVED:
         told.append(f"{to} names the terms that have a posting, and not the model's other ones")
