@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 __all__ = [
     "SpladeBridgeError",
     "VectorStore",
+    "convert",
     "encode",
     "evaluate",
     "explain",
@@ -32,11 +33,12 @@ if TYPE_CHECKING:
     from splade_bridge.errors import SpladeBridgeError
     from splade_bridge.library.indexes import index, open_index
     from splade_bridge.library.results import evaluate, explain, search, verify
-    from splade_bridge.library.vectors import encode, export, prune, quantize
+    from splade_bridge.library.vectors import convert, encode, export, prune, quantize
 
 _PLACES = {
     "SpladeBridgeError": "errors",
     "VectorStore": "data.store",
+    "convert": "library.vectors",
     "encode": "library.vectors",
     "evaluate": "library.results",
     "explain": "library.results",

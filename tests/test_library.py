@@ -119,7 +119,8 @@ def flags(command: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "command"),
     [
-        ("encode", "encode"), ("quantize", "export"), ("export", "export"), ("index", "index"),
+        ("encode", "encode"), ("quantize", "export"), ("export", "export"), ("convert", "convert"),
+        ("index", "index"),
         ("open_index", "search"), ("search", "search"), ("evaluate", "evaluate"),
         ("verify", "verify"), ("explain", "explain"), ("prune", "prune"),
     ],

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from splade_bridge.conversion.convert import convert as convert_path
 from splade_bridge.conversion.detect import open_source
 from splade_bridge.conversion.export import ExportOptions
 from splade_bridge.conversion.export import export as export_source
@@ -27,6 +28,7 @@ from splade_bridge.encoding.encode_corpus import encode_corpus, encode_in_memory
 from splade_bridge.errors import UsageError
 from splade_bridge.files.checks import unchecked
 from splade_bridge.files.outputs import MANIFEST
+from splade_bridge.formats.choices import ConvertFormat, SourceFormat
 from splade_bridge.formats.memory import (
     Impacts,
     are_weights,
@@ -34,6 +36,7 @@ from splade_bridge.formats.memory import (
     weights_in_memory,
 )
 from splade_bridge.formats.queries import read_queries
+from splade_bridge.formats.vocabularies import read_vocabulary
 from splade_bridge.library.given import (
     Place,
     is_place,
@@ -253,6 +256,65 @@ def export(
         contents=contents if texts is not None else None,
         overwrite=overwrite,
     )
+
+
+def convert(
+    source: Place,
+    output: Place,
+    *,
+    to: str,
+    from_: str | None = None,
+    vocabulary: Place | None = None,
+    scale: float | None = None,
+    rounding: str | None = None,
+    clip: int | None = None,
+    skip_others: bool = False,
+    docs_per_file: int = 100_000,
+    gzip: bool = False,
+    memory: int | str = DEFAULT_MEMORY,
+    no_check: bool = False,
+    overwrite: bool = False,
+) -> Manifest:
+    """Turn vectors of any kind into files of another kind, and check that nothing was lost.
+
+    Args:
+        source: path of a vector store, files, an export, or an index of any engine.
+        output: folder to be made.
+        to: ``vectors``, ``jsonvector``, ``ciff``, ``forward``, ``pisa-canonical``, ``npz``,
+            ``seismic`` or ``hf``; see docs/formats.md.
+        from_: one of the same, where a path is unclear.
+        vocabulary: what term ids of a matrix or table stand for: a file, or a checkpoint's folder.
+        scale, rounding, clip: make impacts of weights, which else stay weights; see :func:`index`.
+        skip_others: see :func:`index`.
+        docs_per_file: documents of a jsonvector part.
+        gzip: compress what is written.
+        memory: budget for sorting, in bytes or as ``"2G"``.
+        no_check: see :func:`index`.
+        overwrite: replace an artefact of ours at ``output``.
+
+    Returns:
+        The manifest; its ``content`` is the hash of what was read and written.
+
+    Raises:
+        BadInputError: a broken or empty source, or one that the format cannot hold.
+        UsageError: an unknown format, ``output`` exists, or weights for a format of integers.
+        ExternalProgramError: the disk is full, or what was written is not what was read.
+    """
+    check_choice("to", to, ConvertFormat)
+    if from_ is not None:
+        check_choice("from", from_, SourceFormat)
+    with unchecked(no_check):
+        return convert_path(
+            Path(source),
+            Path(output),
+            cast(Any, to),
+            ExportOptions((to,), docs_per_file, gzip, size(memory)),
+            source_format=cast(Any, from_),
+            quantize=quantize_options(scale, rounding, clip),
+            vocabulary=None if vocabulary is None else read_vocabulary(Path(vocabulary)),
+            skip_others=skip_others,
+            overwrite=overwrite,
+        ).manifest
 
 
 def prune(
