@@ -18,6 +18,7 @@ from splade_bridge.data.quantize import QuantizeOptions, Quantizer
 from splade_bridge.data.vectors import ImpactBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
+from splade_bridge.files import json_objects
 from splade_bridge.formats import jsonvector
 from splade_bridge.formats.jsonvector import JsonVectorSource, JsonVectorWriter, read_vectors
 from strategies import MAX_IMPACT, Collection, as_dictionaries, collections, quick, weights
@@ -116,7 +117,7 @@ def test_every_layout_gives_the_same_vectors_whatever_the_chunks(
     path = tmp_path_factory.mktemp("layout") / f"a.json{suffix}"
     path.write_bytes({"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}[suffix](content))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jsonvector, "CHUNK", chunk)
+        patch.setattr(json_objects, "CHUNK", chunk)
         assert read(path) == rows_of(collection)
 
 
@@ -336,7 +337,7 @@ BAD_LAYOUTS = {
 def test_a_broken_layout_is_named_with_its_line(
     tmp_path: Path, content: bytes, line: int | None, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jsonvector, "CHUNK", chunk)
+    monkeypatch.setattr(json_objects, "CHUNK", chunk)
     path = tmp_path / "a.json"
     path.write_bytes(content)
     with pytest.raises(BadInputError, match=rf"a\.json:{line or ' '}"):

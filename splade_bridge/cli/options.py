@@ -140,6 +140,33 @@ Queries = Annotated[
     ),
     READS,
 ]
+PreEncoded = Annotated[
+    bool,
+    typer.Option(
+        "--pre-encoded", help="Take queries that look like text for what they are: tokens."
+    ),
+]
+AllowMismatch = Annotated[
+    bool,
+    typer.Option(
+        "--allow-mismatch",
+        help="Search documents of one model with queries of another, with vectors of the other "
+        "side, or an index of plain text; else they are refused.",
+    ),
+]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        help="Of the queries of a BEIR folder those that qrels/SPLIT.tsv judges.",
+        show_default="all queries",
+    ),
+]
+QrelsSplit = Annotated[
+    str | None,
+    typer.Option("--split", help="Which judgements of a BEIR folder.", show_default="test"),
+]
+
 Hits = Annotated[int, typer.Option("-k", "--hits", min=1, help="Documents a query.")]
 RemoveQuery = Annotated[
     bool,

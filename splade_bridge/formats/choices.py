@@ -7,5 +7,5 @@ from typing import Literal
 SourceFormat = Literal["vectors", "jsonvector", "ciff", "forward"]
 """What vectors of documents are read from."""
 
-ExportFormat = Literal["jsonvector", "ciff", "forward", "topics"]
+ExportFormat = Literal["jsonvector", "ciff", "forward", "topics", "topics-jsonl", "topics-pisa"]
 """What is written for other tools, and for the second of two steps."""
