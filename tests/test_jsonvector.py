@@ -19,7 +19,6 @@ from splade_bridge.data.vectors import ImpactBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.files import json_objects
-from splade_bridge.formats import jsonvector
 from splade_bridge.formats.jsonvector import JsonVectorSource, JsonVectorWriter, read_vectors
 from strategies import MAX_IMPACT, Collection, as_dictionaries, collections, quick, weights
 
@@ -347,7 +346,7 @@ def test_a_broken_layout_is_named_with_its_line(
 def test_garbage_is_noticed_without_reading_the_rest_of_a_large_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jsonvector, "CHUNK", 1000)
+    monkeypatch.setattr(json_objects, "CHUNK", 1000)
     path = tmp_path / "a.json"
     path.write_bytes(b"[\n" + b'{"id": broken}' + b" " * 10**6 + b"\xff")
     with pytest.raises(BadInputError, match=r"a\.json:2: not JSON"):  # and not: not UTF-8

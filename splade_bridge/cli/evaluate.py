@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.options import Json, QrelsSplit
+from splade_bridge.cli.options import Json, Split
 from splade_bridge.cli.telling import note, print_json, say
 from splade_bridge.evaluation.choices import Missing
 
@@ -34,7 +34,7 @@ def command(
             show_default="nDCG@10 RR@10 R@1000 AP",
         ),
     ] = None,
-    split: QrelsSplit = None,
+    split: Split = None,
     per_query: Annotated[
         bool, typer.Option("--per-query", help="Each query's values too.")
     ] = False,

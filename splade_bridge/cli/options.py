@@ -158,13 +158,9 @@ Split = Annotated[
     str | None,
     typer.Option(
         "--split",
-        help="Of the queries of a BEIR folder those that qrels/SPLIT.tsv judges.",
-        show_default="all queries",
+        help="Of a BEIR folder: the judgements in qrels/SPLIT.tsv, or the queries that they judge.",
+        show_default="test of judgements, all queries",
     ),
-]
-QrelsSplit = Annotated[
-    str | None,
-    typer.Option("--split", help="Which judgements of a BEIR folder.", show_default="test"),
 ]
 
 Hits = Annotated[int, typer.Option("-k", "--hits", min=1, help="Documents a query.")]

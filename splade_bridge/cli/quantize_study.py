@@ -18,7 +18,7 @@ from splade_bridge.cli.options import (
     Json,
     NoCheck,
     Overwrite,
-    QrelsSplit,
+    Split,
     output_flag,
 )
 from splade_bridge.cli.telling import note, print_json, progress, say
@@ -42,7 +42,7 @@ def command(
         Path | None,
         typer.Option("--qrels", help="Judgements, for the change of nDCG@10.", show_default=False),
     ] = None,
-    split: Annotated[QrelsSplit, needs("--qrels")] = None,
+    split: Annotated[Split, needs("--qrels")] = None,
     scales: Annotated[
         list[float] | None,
         typer.Option(

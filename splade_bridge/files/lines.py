@@ -232,6 +232,10 @@ def placed_lines(path: Path, *, pipe: bool = False) -> Iterator[tuple[str, bytes
         yield f"{path}:{number}", line
 
 
+_OF_OBJECTS = re.compile(rb'\s*\{\s*("(?:[^"\\]|\\.)*"\s*:\s*(\{|$)|"(?:[^"\\]|\\.)*"\s*$|\}|$)')
+"""How a JSON object of objects begins, on one line or on several; an id may begin with a brace."""
+
+
 def table_or_json(
     path: Path, *, pipe: bool = False
 ) -> tuple[Iterator[tuple[str, bytes]], dict[str, Any] | None]:
@@ -248,7 +252,7 @@ def table_or_json(
         before.append((place, line))
         if line.strip():
             break
-    if not before or not before[-1][1].lstrip().startswith(b"{"):
+    if not before or not _OF_OBJECTS.match(before[-1][1]):
         return chain(before, lines), None
     whole, size = [], 0
     for _, line in chain(before, lines):

@@ -103,9 +103,9 @@ ROWS = [
     ),
     read(
         "a kind that is unknown",
-        "id,text\nd1,one\n",
-        "texts.csv: not a known kind of text file",
-        name="texts.csv",
+        "<id>d1</id>",
+        "texts.xml: not a known kind of text file",
+        name="texts.xml",
     ),
     read("an empty folder", made.folder, "texts: no text files in this folder", name="texts"),
     read("texts of other documents", TEXTS.replace("d2", "d9"), "d9"),

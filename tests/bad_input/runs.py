@@ -30,7 +30,7 @@ ROWS = [
         "run.txt:3: document d1 stands twice for query q1",
     ),
     evaluate("a rank that is text", "q1\td1\tfirst\n", "run.txt:1: 'first' is not a number"),
-    evaluate("a rank of 400 digits", f"q1\td1\t{'9' * 400}\n", "run.txt:1: '999", "not a number"),
+    evaluate("a rank of 400 digits", f"q1\td1\t{'9' * 400}\n", "run.txt:1: a score must be finite"),
     evaluate("bytes that are no text", made.GARBAGE, "run.txt:1: not UTF-8"),
     evaluate("UTF-16", made.RUN.encode("utf-16"), "run.txt:1: not UTF-8"),
     evaluate("Latin-1", "q1 Q0 é 1 7 t\n".encode("latin-1"), "run.txt:1: not UTF-8"),
