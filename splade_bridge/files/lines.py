@@ -201,10 +201,10 @@ def columns(
         found = line.split()  # of bytes: C's white space and no other
         if not found:
             continue
-        if b"\0" in line:
-            raise BadInputError("holds NUL, where C programs cut an id: remove it", place)
         try:
             line.decode()
+            if b"\0" in line:
+                raise BadInputError("holds NUL, where C programs cut an id: remove it", place)
             if len(found) not in layouts:
                 raise BadInputError(f"{len(found)} columns; a line must be {wanted}", place)
             chosen = [found[i].decode() for i in layouts[len(found)]]
@@ -232,7 +232,7 @@ def placed_lines(path: Path, *, pipe: bool = False) -> Iterator[tuple[str, bytes
         yield f"{path}:{number}", line
 
 
-_OF_OBJECTS = re.compile(rb'\s*\{\s*("(?:[^"\\]|\\.)*"\s*:\s*(\{|$)|"(?:[^"\\]|\\.)*"\s*$|\}|$)')
+_OF_OBJECTS = re.compile(rb'\s*\{\s*("(?:[^"\\]|\\.)*"\s*(:|$)|\}|$)')
 """How a JSON object of objects begins, on one line or on several; an id may begin with a brace."""
 
 
