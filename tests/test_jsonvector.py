@@ -18,7 +18,7 @@ from splade_bridge.data.quantize import QuantizeOptions, Quantizer
 from splade_bridge.data.vectors import ImpactBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, UsageError
-from splade_bridge.formats import jsonvector
+from splade_bridge.files import json_objects
 from splade_bridge.formats.jsonvector import JsonVectorSource, JsonVectorWriter, read_vectors
 from strategies import MAX_IMPACT, Collection, as_dictionaries, collections, quick, weights
 
@@ -116,7 +116,7 @@ def test_every_layout_gives_the_same_vectors_whatever_the_chunks(
     path = tmp_path_factory.mktemp("layout") / f"a.json{suffix}"
     path.write_bytes({"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}[suffix](content))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jsonvector, "CHUNK", chunk)
+        patch.setattr(json_objects, "CHUNK", chunk)
         assert read(path) == rows_of(collection)
 
 
@@ -350,7 +350,7 @@ BAD_LAYOUTS = {
 def test_a_broken_layout_is_named_with_its_line(
     tmp_path: Path, content: bytes, line: int | None, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jsonvector, "CHUNK", chunk)
+    monkeypatch.setattr(json_objects, "CHUNK", chunk)
     path = tmp_path / "a.json"
     path.write_bytes(content)
     with pytest.raises(BadInputError, match=rf"a\.json:{line or ' '}"):
@@ -360,7 +360,7 @@ def test_a_broken_layout_is_named_with_its_line(
 def test_garbage_is_noticed_without_reading_the_rest_of_a_large_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jsonvector, "CHUNK", 1000)
+    monkeypatch.setattr(json_objects, "CHUNK", 1000)
     path = tmp_path / "a.json"
     path.write_bytes(b"[\n" + b'{"id": broken}' + b" " * 10**6 + b"\xff")
     with pytest.raises(BadInputError, match=r"a\.json:2: not JSON"):  # and not: not UTF-8

@@ -310,10 +310,10 @@ def test_a_score_is_a_number_as_every_tool_reads_it(tmp_path: Path, score: str) 
         read_run(path)
 
 
-def test_a_rank_beyond_any_number_is_refused(tmp_path: Path) -> None:
+def test_a_score_beyond_any_number_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "run"
     path.write_text(f"q\td\t{'9' * 400}\n")
-    with pytest.raises(BadInputError, match=r"run:1: .*is not a number"):
+    with pytest.raises(BadInputError, match=r"run:1: a score must be finite"):
         read_run(path)
 
 

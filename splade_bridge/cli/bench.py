@@ -63,6 +63,8 @@ def command(
     Milliseconds a query. Encoding text with --model is timed apart, one query a time. If medians of
     the repeats differ by more than 10 %, the machine is too noisy to tell.
     """
+    from dataclasses import replace
+
     from splade_bridge.engines.base import limit_memory
     from splade_bridge.engines.registry import open_index
     from splade_bridge.evaluation.bench import TOO_NOISY, BenchOptions, bench, time_encoding
@@ -85,8 +87,9 @@ def command(
             loaded = asked.load(quantize)
         else:
             loaded, encoding = time_encoding(
-                asked.queries, asked.model, quantize.options, asked.max_length
+                asked.queries, asked.model, quantize.options, asked.max_length, asked.split
             )
+            loaded = replace(loaded, allow_mismatch=asked.allow_mismatch)
         rows = bench(searchers, loaded, options)
     if output is not None:
         with atomic_writer(output) as stream:

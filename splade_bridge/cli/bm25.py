@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +20,7 @@ from splade_bridge.cli.options import (
     Overwrite,
     RemoveQuery,
     SkipOthers,
+    Split,
     TextField,
     Threads,
     TitleField,
@@ -35,7 +36,7 @@ TOLD = ("documents", "empty", "postings", "terms")
 def command(
     corpus: Annotated[
         str,
-        typer.Argument(help="Text, as for encode: BEIR, JSONL, TSV, Parquet, ir_datasets id."),
+        typer.Argument(help="Text, as for encode: BEIR, JSONL, TSV, CSV, Parquet, ir_datasets id."),
         READS,
     ],
     output: Annotated[Path, output_flag("Folder of the baseline."), WRITES],
@@ -56,6 +57,7 @@ def command(
     ] = 0.4,
     k: Annotated[Hits, needs("--queries")] = 1000,
     remove_query: Annotated[RemoveQuery, needs("--queries")] = False,
+    split: Annotated[Split, needs("--queries")] = None,
     id_field: IdField = None,
     text_field: TextField = None,
     title_field: TitleField = "title",
@@ -80,7 +82,7 @@ def command(
     fields = CorpusOptions(id_field, text_field, title_field, skip_others)
     summary = build_bm25(
         read_texts(corpus, "documents", fields),
-        None if queries is None else read_texts(queries, "queries", fields),
+        None if queries is None else read_texts(queries, "queries", replace(fields, split=split)),
         output,
         Bm25Options(k1, b, k, remove_query, threads, size_in_bytes(memory)),
         overwrite=overwrite,

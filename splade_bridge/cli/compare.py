@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from splade_bridge.cli.options import ADDS_TO, Json, NoCheck, output_flag
+from splade_bridge.cli.options import ADDS_TO, AllowMismatch, Json, NoCheck, output_flag
 from splade_bridge.cli.telling import note, print_json
 from splade_bridge.files.shown import shown
 
@@ -34,6 +34,7 @@ def command(
     drop_indexes: Annotated[
         bool, typer.Option("--drop-indexes", help="Delete the indexes at the end.")
     ] = False,
+    allow_mismatch: AllowMismatch = False,
     no_check: NoCheck = False,
     json: Json = False,
 ) -> None:
@@ -49,7 +50,14 @@ def command(
 
     loaded = load_spec(spec, data)
     try:
-        outcome = compare(loaded, output, say=note, rebench=rebench, drop_indexes=drop_indexes)
+        outcome = compare(
+            loaded,
+            output,
+            say=note,
+            rebench=rebench,
+            drop_indexes=drop_indexes,
+            allow_mismatch=allow_mismatch,
+        )
     except KeyboardInterrupt:
         what = f"finished steps are kept in {output}, and the same command goes on"
         kept = output.is_dir()

@@ -18,6 +18,7 @@ from splade_bridge.cli.options import (
     Overwrite,
     Side,
     SkipOthers,
+    Split,
     TextField,
     TitleField,
     output_flag,
@@ -46,8 +47,8 @@ def command(
     corpus: Annotated[
         str,
         typer.Argument(
-            help="JSON lines, TSV, Parquet, a BEIR folder, an ir_datasets id; - is JSON lines on "
-            "stdin."
+            help="JSON lines or arrays, TSV, CSV, Parquet, Arrow, a folder of these, a BEIR "
+            "folder, an ir_datasets id; - is JSON lines on stdin."
         ),
         READS,
     ],
@@ -165,6 +166,7 @@ def command(
     text_field: TextField = None,
     title_field: TitleField = "title",
     skip_others: SkipOthers = False,
+    split: Annotated[Split, needs("--side", "query")] = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
@@ -200,7 +202,7 @@ def command(
         cluster=cluster,
         cluster_address=cluster_address,
         workers=workers,
-        fields=CorpusOptions(id_field, text_field, title_field, skip_others),
+        fields=CorpusOptions(id_field, text_field, title_field, skip_others, split),
         overwrite=overwrite,
         progress=True,
     )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.options import Json
+from splade_bridge.cli.options import Json, Split
 from splade_bridge.cli.telling import note, print_json, say
 from splade_bridge.evaluation.choices import Missing
 
@@ -15,8 +15,15 @@ NAME = "evaluate"
 
 
 def command(
-    qrels: Annotated[Path, typer.Argument(help="Judgements, TREC or BEIR.")],
-    run: Annotated[Path, typer.Argument(help="Run, TREC or MS MARCO; - is stdin.")],
+    qrels: Annotated[
+        Path,
+        typer.Argument(
+            help="Judgements: a TREC, BEIR or JSON file, a BEIR folder, an ir_datasets id."
+        ),
+    ],
+    run: Annotated[
+        Path, typer.Argument(help="Run: TREC, MS MARCO, qid docid score, JSON; - is stdin.")
+    ],
     measures: Annotated[
         list[str] | None,
         typer.Option(
@@ -27,6 +34,7 @@ def command(
             show_default="nDCG@10 RR@10 R@1000 AP",
         ),
     ] = None,
+    split: Split = None,
     per_query: Annotated[
         bool, typer.Option("--per-query", help="Each query's values too.")
     ] = False,
@@ -51,7 +59,7 @@ def command(
     if old_measures:
         note("note: -m is a model in all other commands; measures are -M, as -M nDCG@10")
     wanted = [*(measures or ()), *(old_measures or ())] or DEFAULT_MEASURES
-    judgements, found = read_qrels(qrels), read_run(run)
+    judgements, found = read_qrels(qrels, split=split), read_run(run)
     try:
         result = evaluate_run(judgements, found, wanted, missing=missing)
     except BadInputError as error:

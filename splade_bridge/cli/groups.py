@@ -9,8 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from splade_bridge.cli.needs import needs
-from splade_bridge.cli.options import Clip, MaxLength, Queries, QueryModel, Rounding, Scale
+from splade_bridge.cli.needs import needs, unless
+from splade_bridge.cli.options import (
+    AllowMismatch,
+    Clip,
+    MaxLength,
+    PreEncoded,
+    Queries,
+    QueryModel,
+    Rounding,
+    Scale,
+    Split,
+)
 
 if TYPE_CHECKING:
     from splade_bridge.data.quantize import QuantizeOptions
@@ -45,6 +55,9 @@ class QueryFlags(Group):
     queries: Queries
     model: QueryModel = None
     max_length: Annotated[MaxLength, needs("--model")] = 256
+    split: Annotated[Split, needs("--model")] = None
+    pre_encoded: Annotated[PreEncoded, unless("--model")] = False
+    allow_mismatch: AllowMismatch = False
 
     def load(self, quantize: QuantizeFlags) -> LoadedQueries:
         """Them, pre-encoded or encoded now.
@@ -54,4 +67,12 @@ class QueryFlags(Group):
         """
         from splade_bridge.retrieval.encode_queries import load_queries
 
-        return load_queries(self.queries, self.model, quantize.options, self.max_length)
+        return load_queries(
+            self.queries,
+            self.model,
+            quantize.options,
+            self.max_length,
+            split=self.split,
+            pre_encoded=self.pre_encoded,
+            allow_mismatch=self.allow_mismatch,
+        )

@@ -140,6 +140,29 @@ Queries = Annotated[
     ),
     READS,
 ]
+PreEncoded = Annotated[
+    bool,
+    typer.Option(
+        "--pre-encoded", help="Take queries that look like text for what they are: tokens."
+    ),
+]
+AllowMismatch = Annotated[
+    bool,
+    typer.Option(
+        "--allow-mismatch",
+        help="Search documents of one model with queries of another, with vectors of the other "
+        "side, or an index of plain text; else they are refused.",
+    ),
+]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        help="Of a BEIR folder: the judgements in qrels/SPLIT.tsv, or the queries that they judge.",
+        show_default="test of judgements, all queries",
+    ),
+]
+
 Hits = Annotated[int, typer.Option("-k", "--hits", min=1, help="Documents a query.")]
 RemoveQuery = Annotated[
     bool,

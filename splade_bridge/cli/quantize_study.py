@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from splade_bridge.cli.needs import needs
-from splade_bridge.cli.options import QUERIES, WRITES, Hits, Json, NoCheck, Overwrite, output_flag
+from splade_bridge.cli.options import (
+    QUERIES,
+    WRITES,
+    Hits,
+    Json,
+    NoCheck,
+    Overwrite,
+    Split,
+    output_flag,
+)
 from splade_bridge.cli.telling import note, print_json, progress, say
 from splade_bridge.data.choices import Rounding
 
@@ -33,6 +42,7 @@ def command(
         Path | None,
         typer.Option("--qrels", help="Judgements, for the change of nDCG@10.", show_default=False),
     ] = None,
+    split: Annotated[Split, needs("--qrels")] = None,
     scales: Annotated[
         list[float] | None,
         typer.Option(
@@ -97,7 +107,7 @@ def command(
     study = quantize_study(
         vectors,
         queries,
-        read_qrels(qrels) if qrels else None,
+        read_qrels(qrels, split=split) if qrels else None,
         options,
         watch=lambda settings: progress(settings, "trying", len(settings)),
     )

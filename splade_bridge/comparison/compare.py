@@ -57,6 +57,7 @@ def compare(
     say: Callable[[str], None] = lambda _: None,
     rebench: bool = False,
     drop_indexes: bool = False,
+    allow_mismatch: bool = False,
 ) -> Outcome:
     """Do what is not done yet below ``out/work`` and write all results into ``out``.
 
@@ -65,6 +66,7 @@ def compare(
     Args:
         say: told what begins.
         rebench: measure all latencies again, so that they come from one session.
+        allow_mismatch: see :class:`splade_bridge.formats.queries.Queries`.
         drop_indexes: delete the indexes at the end; they are built again where they are needed.
 
     Raises:
@@ -79,7 +81,7 @@ def compare(
     _open_work(steps.folder)
     with folder_lock(steps.folder / ".lock", out):
         written.check([JSON, CSV, REPORT], [CHARTS])
-        maker = Maker(spec, checked, steps)
+        maker = Maker(spec, checked, steps, allow_mismatch=allow_mismatch)
         engines = list(checked.algorithms)
         for v in spec.variants:
             maker.sources(v)

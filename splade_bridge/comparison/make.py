@@ -67,11 +67,14 @@ class Documents:
 class Maker:
     """Makes what a comparison needs, and remembers it in ``steps``."""
 
-    def __init__(self, spec: Spec, checked: Checked, steps: Steps) -> None:
+    def __init__(
+        self, spec: Spec, checked: Checked, steps: Steps, *, allow_mismatch: bool = False
+    ) -> None:
         self.spec = spec
         self.checked = checked
         self.steps = steps
         self.hashes = Hashes(steps.folder / "hashes.json")
+        self._allow_mismatch = allow_mismatch
         self._queries: dict[str, tuple[Queries, str]] = {}
 
     def sources(self, variant: Variant) -> list[Step]:
@@ -121,6 +124,7 @@ class Maker:
             found = chosen(read_queries(path, variant.query_quantize), self._asked(variant, path))
             if policies:
                 found = pruned_queries(found, policies, min_terms=variant.min_terms)
+            found = replace(found, allow_mismatch=self._allow_mismatch)
             self._queries[key] = found, queries_digest(found)
         return self._queries[key]
 
@@ -259,7 +263,7 @@ class Maker:
         """Means and per-query values of a run."""
         inputs = {
             "run": run.outcome["sha256"],
-            "qrels": self.hashes.of(self.spec.qrels),
+            "qrels": self._qrels(),
             "measures": list(self.spec.measures),
             VERSIONS: decisive("evaluation"),
         }
@@ -273,6 +277,11 @@ class Maker:
             return {"means": found.means, "per_query": per_query}
 
         return self.steps.run("evaluation", "measures of a run", inputs, make)
+
+    def _qrels(self) -> str:
+        """What identifies the judgements: the hash of their file, or of a data set's grades."""
+        path = self.spec.qrels
+        return self.hashes.of(path) if path.is_file() else digest(self.checked.qrels)
 
     def agreement(self, run: Step, baseline: Step, depths: Sequence[int], p: float) -> Step:
         """Overlap and RBO of a run with the baseline's."""

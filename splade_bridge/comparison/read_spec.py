@@ -28,11 +28,14 @@ from splade_bridge.errors import SpladeBridgeError, UsageError
 from splade_bridge.evaluation.evaluate import DEFAULT_MEASURES
 from splade_bridge.evaluation.measures import parse_measures
 from splade_bridge.evaluation.significance import SignificanceOptions
+from splade_bridge.files.inputs import is_there
 from splade_bridge.files.sizes import size_in_bytes
 from splade_bridge.files.typed import Where
 from splade_bridge.pruning.methods import METHODS, policy
 from splade_bridge.pruning.policy import Policy
 from splade_bridge.retrieval.two_step import DEFAULT_CANDIDATES, TwoStepOptions
+from splade_bridge.text.ir_dataset import may_be_dataset
+from splade_bridge.text.splits import TEST, split_file
 
 QUANTIZE_KEYS = ("scale", "rounding", "clip")
 DATA = "{data}"
@@ -71,7 +74,7 @@ def load_spec(file: Path, data: Path | None = None) -> Spec:
         root,
         *(given.take(key, str, None) for key in ("documents", "queries", "corpus", "topics")),
     )
-    qrels = root / given.take("qrels", str)
+    qrels = _qrels(root, given.take("qrels", str), given.take("split", str, None))
     collection = given.take("collection", str, None)
     measures = _measures(given)
     remove_query = given.take("remove_query", bool, False)
@@ -191,6 +194,19 @@ def _sources(table: Table, defaults: _Defaults) -> tuple[Source, Source]:
     if table.has("max_length") and not encoded:
         table.fail("is for text that a model encodes, and both sides are vectors", "max_length")
     return sources[0], sources[1]
+
+
+def _qrels(root: Path, name: str, split: str | None) -> Path:
+    """A file of judgements; that of a split, ``test`` if none is named, for a BEIR folder.
+
+    What is not there may be a data set of ir_datasets.
+    """
+    path = root / name
+    if path.is_dir():
+        return split_file(path, split or TEST)
+    if split is not None:
+        raise UsageError(f"{path}: split is for a BEIR folder, and this is none")
+    return path if is_there(path) or not may_be_dataset(name) else Path(name)
 
 
 def _text(table: Table, key: str, value: str | None, defaults: _Defaults) -> str:

@@ -5,7 +5,7 @@
     OUT/jsonvector/part-00000.jsonl   a folder of its own: Anserini reads every file in it
     OUT/index.ciff[.gz]
     OUT/forward/                      a forward store, for two-step search
-    OUT/topics.tsv[.gz]
+    OUT/topics.tsv[.gz], topics.jsonl[.gz], topics.pisa.txt[.gz]
     OUT/manifest.json
 """
 
@@ -39,7 +39,7 @@ from splade_bridge.formats.forward import FORWARD_FOLDER, write_forward
 from splade_bridge.formats.jsonvector import JsonVectorWriter
 from splade_bridge.formats.npz import write_npz
 from splade_bridge.formats.pisa import write_collection
-from splade_bridge.formats.queries import write_repeated_tokens
+from splade_bridge.formats.queries import TOPICS
 from splade_bridge.text.corpora import read_texts
 
 FORMATS = get_args(ExportFormat)
@@ -196,7 +196,8 @@ def write_format(
         )
     if name == "forward":
         return write_forward(folder / FORWARD_FOLDER, source, options.memory)
-    with atomic_writer(folder / f"topics.tsv{gz}") as out:
-        for line in write_repeated_tokens(source.batches(), source.vocabulary):
+    file, write = TOPICS[name]
+    with atomic_writer(folder / f"{file}{gz}") as out:
+        for line in write(source.batches(), source.vocabulary):
             out.write(line)
     return source.counts

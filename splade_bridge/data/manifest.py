@@ -10,7 +10,7 @@ import dataclasses
 import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,8 @@ class EncodingInfo:
             weights were joined by their maximum (``max``) or became rows of their own, named
             ``id#0``, ``id#1`` and so on (``passages``).
         stride: tokens from one window's start to the next one's; None where there are no windows.
+        partner: the same hash of what the checkpoint encodes the other side with: its own where
+            both have one network; None where that is not known.
     """
 
     model: str
@@ -73,6 +75,7 @@ class EncodingInfo:
     truncated: int = 0
     long: str = "truncate"
     stride: int | None = None
+    partner: str | None = None
 
 
 @dataclass(frozen=True)
@@ -209,7 +212,7 @@ class Manifest:
 
 
 READ_UNASKED = re.compile(
-    r"part-\d+\.parquet|(jsonvector|forward)/.*|(index\.ciff|topics\.tsv)(\.gz)?"
+    r"part-\d+\.parquet|(jsonvector|forward)/.*|(index\.ciff|topics\.(tsv|jsonl|pisa\.txt))(\.gz)?"
     r"|_[0-9a-z]+(_.*)?\..*|(pending_)?segments.*|(quantized|inv|fwd)\..*"
 )
 """Files of a folder that are read without a manifest naming them: parts of a vector store, what an
@@ -230,11 +233,22 @@ def _refuse_unlisted(folder: Path, listed: set[str]) -> None:
                 )
 
 
-def check_fit(documents: Manifest | None, queries: Manifest | None, place: str) -> None:
+def check_fit(
+    documents: Manifest | None,
+    queries: Manifest | None,
+    place: str,
+    *,
+    allow_mismatch: bool = False,
+) -> None:
     """Whether queries may be searched in an index of documents.
 
+    Args:
+        allow_mismatch: take other models and sides, with a warning.
+
     Raises:
-        MismatchError: both sides know their model's vocabulary, and the two differ.
+        MismatchError: both sides know their model's vocabulary, and the two differ; or, as far as
+            both are known, documents and queries come from models that do not belong together, or
+            were encoded as the other side.
 
     A differing scale or max_length is logged as a warning: it changes scores, not their meaning.
     """
@@ -247,6 +261,8 @@ def check_fit(documents: Manifest | None, queries: Manifest | None, place: str) 
             f"{theirs.sha256[:12]}) than the documents ({ours.size:,} terms, {ours.sha256[:12]}): "
             "encode both sides with checkpoints that share a tokenizer"
         )
+    for fault in _faults(documents.encoding, queries.encoding):
+        refuse_mismatch(place, fault, allow_mismatch=allow_mismatch)
     scales = documents.quantization, queries.quantization
     known = [q.scale for q in scales if q and q.scale is not None]
     if len(known) == 2 and known[0] != known[1]:
@@ -256,3 +272,40 @@ def check_fit(documents: Manifest | None, queries: Manifest | None, place: str) 
             place,
             *known,
         )
+    encoded = documents.encoding, queries.encoding
+    limits = [e.max_length for e in encoded if e]
+    if len(limits) == 2 and limits[0] != limits[1]:
+        log.warning(
+            "%s: documents were read to %d tokens, queries to %d; what is beyond has no weight",
+            place,
+            *limits,
+        )
+
+
+def refuse_mismatch(place: str, fault: str, *, allow_mismatch: bool) -> None:
+    """Raise MismatchError with ``fault``, or log it where that is allowed."""
+    if not allow_mismatch:
+        raise MismatchError(f"{place}: {fault}; --allow-mismatch takes them all the same")
+    log.warning("%s: %s", place, fault)
+
+
+def _faults(documents: EncodingInfo | None, queries: EncodingInfo | None) -> Iterator[str]:
+    """Why vectors of documents and of queries do not belong together."""
+    if documents is not None and documents.side == "query":
+        yield "the index holds vectors of queries, and not of documents"
+    if queries is not None and queries.side == "document":
+        yield "the queries were encoded as documents: encode them with --side query"
+    if documents is None or queries is None or documents.sha256 == queries.sha256:
+        return
+    if documents.side == queries.side:  # told above; a partner is of the other side
+        return
+    partners = documents.partner, queries.partner
+    if queries.sha256 == partners[0] or documents.sha256 == partners[1]:
+        return  # the two sides of one checkpoint
+    if partners == (None, None) and documents.model == queries.model:
+        return  # perhaps; artefacts of older versions do not know their partner
+    yield (
+        f"the documents were encoded by {documents.model} (weights {documents.sha256[:12]}), the "
+        f"queries by {queries.model} ({queries.sha256[:12]}): other weights give other terms and "
+        "scales. Encode both with one model"
+    )

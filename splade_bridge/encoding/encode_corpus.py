@@ -18,7 +18,14 @@ from splade_bridge.files.lines import STDIO
 from splade_bridge.files.locks import scratch_folder
 from splade_bridge.files.outputs import MANIFEST, PLAN, check_output
 from splade_bridge.files.typed import Where, as_table, json_file
-from splade_bridge.text.corpora import Corpus, CorpusOptions, Role, Text, corpus_files
+from splade_bridge.text.corpora import (
+    Corpus,
+    CorpusOptions,
+    Role,
+    Text,
+    corpus_files,
+    tell_splits,
+)
 
 if TYPE_CHECKING:
     from splade_bridge.data.manifest import Manifest
@@ -97,9 +104,15 @@ def encode_corpus(
     if overwrite or not _may_be_ours(out, name, chosen, choices):
         check_output(out, overwrite=overwrite)
     role = role_of(choices.side)
+    if role == "queries" and isinstance(corpus, str):
+        tell_splits(name, fields)
     source = Corpus(name, role, fields) if isinstance(corpus, str) else corpus
     skip = fields.skip_others
-    files = corpus_files(name, role, skip_others=skip) if isinstance(corpus, str) else []
+    files = (
+        corpus_files(name, role, skip_others=skip, split=fields.split)
+        if isinstance(corpus, str)
+        else []
+    )
 
     require("encode", "encoding")
     from splade_bridge.encoding.progress import known_count, progress_bar
@@ -110,7 +123,11 @@ def encode_corpus(
     texts = not_empty(source if cluster else iter(source), name)
     with contextlib.ExitStack() as stack:
         runner = stack.enter_context(_runner(spec, cluster, cluster_address, workers))
-        count = known_count(corpus, role, skip_others=skip) if isinstance(corpus, str) else None
+        count = (
+            known_count(corpus, role, skip_others=skip, split=fields.split)
+            if isinstance(corpus, str)
+            else None
+        )
         bar = progress_bar(count, lambda: runner.stats, shown=None if progress else False)
         manifest = fill_store(
             runner,

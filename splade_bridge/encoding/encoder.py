@@ -192,6 +192,7 @@ class Encoder:
             max_length=loaded.max_length,
             dtype=self.dtype,
             truncated=truncated,
+            partner=loaded.partner_sha256,
         )
 
     def _run(

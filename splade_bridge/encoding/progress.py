@@ -26,24 +26,35 @@ from splade_bridge.encoding.encoder import Progress as Callback
 from splade_bridge.errors import SpladeBridgeError
 from splade_bridge.files.lines import numbered_lines, plain_suffix
 from splade_bridge.text.corpora import Role, corpus_files
+from splade_bridge.text.splits import judged_queries
 
 
-def known_count(source: str, role: Role, *, skip_others: bool = False) -> int | None:
+def known_count(
+    source: str, role: Role, *, skip_others: bool = False, split: str | None = None
+) -> int | None:
     """Texts of ``source``: lines of its files, rows of Parquet, or what ir_datasets tells of it.
 
-    None for stdin, for a source that cannot be read (which says so later), and where no bar would
-    be shown.
+    None for stdin, for files whose texts are not counted by lines, for a source that cannot be read
+    (which says so later), and where no bar would be shown.
     """
     if not sys.stderr.isatty():
         return None
     try:
+        if split is not None:
+            return len(judged_queries(Path(source), split))
         files = corpus_files(source, role, skip_others=skip_others)
-        return sum(map(_texts_of, files)) if files else _texts_of_data_set(source, role)
+        counts = [_texts_of(file) for file in files]
+        known = [n for n in counts if n is not None]
+        if files:
+            return sum(known) if len(known) == len(files) else None
+        return _texts_of_data_set(source, role)
     except (SpladeBridgeError, OSError, ValueError):
         return None
 
 
-def _texts_of(file: Path) -> int:
+def _texts_of(file: Path) -> int | None:
+    if plain_suffix(file) in (".arrow", ".csv", ".json"):  # where a line need not be a text
+        return None
     if plain_suffix(file) != ".parquet":
         return sum(1 for _, line in numbered_lines(file) if line.strip())
     import pyarrow.parquet as pq

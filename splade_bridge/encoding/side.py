@@ -47,6 +47,8 @@ class LoadedSide:
         model: name or folder as the user gave it.
         revision: commit of a hub model.
         weights_sha256: hash over the weight files that this side uses.
+        partner_sha256: hash over the weight files of the checkpoint's other side; None if it has
+            none that can be read.
         settings_sha256: hash over its configuration and tokenizer files.
         vocabulary: V terms.
         tokenizer: with limit, prompt and special tokens set.
@@ -64,6 +66,7 @@ class LoadedSide:
     model: str
     revision: str | None
     weights_sha256: str
+    partner_sha256: str | None
     settings_sha256: str
     vocabulary: Vocabulary
     tokenizer: TextTokenizer
@@ -133,14 +136,12 @@ def load_side(
     settings = replace(settings, pooling=pooling or settings.pooling)
     tokenizer = load_tokenizer(settings.tokenizer, lower_case=settings.lower_case)
     bow = side == "query" and query_mode == "bow"
-    network, static, files, widths = None, None, [], []
-    if settings.network is not None:
-        files += weight_files(settings.network)
-        if not bow:
-            network = load_masked_lm(settings.network)
-            widths.append(head_width(network))
+    network, static, widths = None, None, []
+    files = _weight_files(settings, snapshot.folder)
+    if settings.network is not None and not bow:
+        network = load_masked_lm(settings.network)
+        widths.append(head_width(network))
     if settings.static is not None:
-        files.append(_static_file(settings.static, snapshot.folder))
         static = _static_weights(files[-1], tokenizer)
     if bow:
         static = _one_for_each_word(tokenizer)
@@ -159,7 +160,8 @@ def load_side(
     return LoadedSide(
         model=model,
         revision=snapshot.revision,
-        weights_sha256=files_sha256(files, snapshot.folder),
+        weights_sha256=(weights := files_sha256(files, snapshot.folder)),
+        partner_sha256=_partner(snapshot.folder, side, files, weights),
         settings_sha256=files_sha256(configuration, snapshot.folder),
         vocabulary=vocabulary,
         tokenizer=TextTokenizer(
@@ -175,6 +177,24 @@ def load_side(
         max_active=settings.max_active,
         method="bow" if bow else _method(settings),
     )
+
+
+def _weight_files(settings: SideSettings, folder: Path) -> list[Path]:
+    """The weight files of a side of the checkpoint in ``folder``; a static one is the last."""
+    files = [] if settings.network is None else weight_files(settings.network)
+    if settings.static is not None:
+        files.append(_static_file(settings.static, folder))
+    return files
+
+
+def _partner(folder: Path, side: Side, files: list[Path], weights: str) -> str | None:
+    """The hash of the other side's weights, so that queries find their documents."""
+    other: Side = "document" if side == "query" else "query"
+    try:
+        theirs = _weight_files(read_settings(folder, other), folder)
+    except BadInputError:
+        return None
+    return weights if theirs == files else files_sha256(theirs, folder)
 
 
 def _limit(settings: SideSettings, tokenizer: Any, network: Any) -> int | None:

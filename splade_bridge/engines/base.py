@@ -142,6 +142,15 @@ class Searcher(Closing, abc.ABC):
         """
         return False
 
+    @property
+    def manifests(self) -> list[Manifest]:
+        """Those of all that is searched, as far as there are any."""
+        return [] if self.manifest is None else [self.manifest]
+
+    def plain_text(self) -> str | None:
+        """Why the index seems to hold words and how often they come, and not impacts; else None."""
+        return None
+
     def document_frequencies(self) -> Int64Array | None:
         """int64[len(vocabulary)]: the documents that hold each term, None where not told."""
         return None

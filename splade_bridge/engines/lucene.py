@@ -57,6 +57,10 @@ from splade_bridge.formats.postings import PostingList, PostingListSource
 log = logging.getLogger(__name__)
 
 DOCS_PER_FILE = 100_000
+CONTENTS, POSITIONS, NORMS = "contents", "POSITIONS", "norms"
+PLAIN_BELOW = 3.0
+"""Mean frequency below which an index with norms holds text: that of Anserini's BM25 indexes is
+from 1.2 (passages) to 2 (articles), that of its impact indexes from 20 on."""
 MEGABYTE = 1 << 20
 
 
@@ -236,6 +240,23 @@ class LuceneSearcher(Searcher):
         """The heap of the JVM."""
         self.index.use_memory(memory)
         return True
+
+    def plain_text(self) -> str | None:
+        """Only of an index that others made: by its positions, or its norms and frequencies.
+
+        Anserini writes norms for impacts, too; but a word comes once or twice in a text, where an
+        impact of 8 bits is tens.
+        """
+        if self.manifest is not None:
+            return None
+        field = self.index.described().get(f"field {CONTENTS}", "")
+        held = self.index.statistics()
+        if POSITIONS in field:
+            return "it holds the positions of words"
+        mean = held.frequencies / max(1, held.postings)
+        if NORMS in field.split() and mean < PLAIN_BELOW:
+            return f"it has norms, and its frequencies are {mean:.2f} on average"
+        return None
 
     def document_frequencies(self) -> Int64Array:
         """See :class:`Searcher`."""

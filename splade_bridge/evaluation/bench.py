@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from splade_bridge.data.choices import check_threads
-from splade_bridge.data.manifest import check_fit
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.data.vectors import ImpactBatch, Int64Array
 from splade_bridge.engines.auto import FILE_NAME
@@ -24,6 +23,7 @@ from splade_bridge.engines.base import AUTO, Searcher
 from splade_bridge.errors import UsageError, require
 from splade_bridge.formats.queries import Queries
 from splade_bridge.retrieval.encode_queries import QueryEncoder, query_texts
+from splade_bridge.retrieval.fit import check_queries
 from splade_bridge.retrieval.two_step import TwoStepSearcher
 
 ALL = "all"
@@ -164,7 +164,7 @@ def bench(
         raise UsageError(f"no algorithm {unknown[0]!r}; there are {', '.join(sorted(known))}")
     cases = []
     for searcher in searchers:
-        check_fit(searcher.manifest, queries.manifest, str(searcher.path))
+        check_queries(searcher, queries)
         batch = queries.aligned(searcher.vocabulary, searcher.path)
         for k in dict.fromkeys(options.k):
             for name in _algorithms(searcher, batch, k, options.algorithms):
@@ -292,7 +292,11 @@ def size_on_disk(folder: Path) -> int:
 
 
 def time_encoding(
-    source: str, model: str, quantize: QuantizeOptions | None = None, max_length: int = 256
+    source: str,
+    model: str,
+    quantize: QuantizeOptions | None = None,
+    max_length: int = 256,
+    split: str | None = None,
 ) -> tuple[Queries, Latency]:
     """The queries of ``source``, and the time that encoding takes, one query a time, one thread.
 
@@ -305,7 +309,7 @@ def time_encoding(
     require("encode", "encoding queries")
     from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
 
-    texts = query_texts(source)
+    texts = query_texts(source, split)
     queries = QueryEncoder(model, quantize, max_length)(texts, Path(source))
     encoder = load_encoder(model, "query", EncodeOptions(max_length=max_length, threads=1))
     for text in texts[:WARM_TEXTS]:

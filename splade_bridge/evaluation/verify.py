@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from splade_bridge.data.hits import Hits
-from splade_bridge.data.manifest import check_fit
 from splade_bridge.data.quantize import warn_if_inexact
 from splade_bridge.engines.base import Searcher
 from splade_bridge.errors import UsageError
 from splade_bridge.formats.queries import Queries
 from splade_bridge.retrieval.explain import Contribution, contributions
+from splade_bridge.retrieval.fit import check_queries
 
 MAX_REPORTED = 20
 
@@ -87,7 +87,7 @@ def verify(
     result = Verification(differing={str(s.path): 0 for s in searchers[1:]})
     runs: list[Iterator[Hits]] = []
     for searcher in searchers:
-        check_fit(searcher.manifest, queries.manifest, str(searcher.path))
+        check_queries(searcher, queries)
         if searcher.manifest:
             warn_if_inexact(queries.batch, searcher.manifest.counts.max_impact, str(searcher.path))
         aligned = queries.aligned(searcher.vocabulary, searcher.path)

@@ -72,12 +72,12 @@ def members(folder: Path, suffixes: Container[str], *, without: str = "") -> Mem
             found.others.append(path)
         elif plain_suffix(path) in suffixes:
             found.taken.append(path)
-        elif begins := _first_byte(path):
+        elif begins := first_byte(path):
             (found.taken if begins in b"{[" else found.others).append(path)
     return found
 
 
-def _first_byte(path: Path) -> bytes:
+def first_byte(path: Path) -> bytes:
     """The first that is no blank; none for a file without any."""
     with open_reader(path) as stream:
         first = stream.read(len(MARK))

@@ -10,8 +10,9 @@ import re
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -173,29 +174,92 @@ def text_lines(path: Path, *, empty: bool = False, pipe: bool = False) -> Iterat
 
 
 def columns(
-    path: Path, layouts: Mapping[int, tuple[int, ...]], wanted: str, *, pipe: bool = False
+    lines: Iterable[tuple[str, bytes]], layouts: Mapping[int, tuple[int, ...]], wanted: str
 ) -> Iterator[tuple[list[str], int, str]]:
-    """Lines of columns that white space divides; blank lines are passed over.
+    """Lines of columns that white space divides; blank lines and comments are passed over.
+
+    White space is that of C, as trec_eval has it, so that a no-break space is part of an id; and a
+    line that begins with ``#`` is a comment, as in trec_eval 10. The first line decides which
+    layout the file has: a line that was cut is not taken for one of another layout.
 
     Args:
+        lines: places and lines, as :func:`placed_lines` has them.
         layouts: number of columns -> which of them are yielded.
         wanted: what a line must be, for the message.
-        pipe: see :func:`open_reader`.
 
     Yields:
         the columns, how many the line has, and its place.
 
     Raises:
-        BadInputError: a line is not UTF-8, holds NUL or has another number of columns.
+        BadInputError: a line is not UTF-8, holds NUL, has a number of columns that no layout has,
+            or another one than the first line.
     """
-    for line, place in text_lines(path, pipe=pipe):
-        found = line.split()
-        if "\0" in line:
-            raise BadInputError("holds NUL, where C programs cut an id: remove it", place)
-        if len(found) in layouts:
-            yield [found[i] for i in layouts[len(found)]], len(found), place
-        elif found:
-            raise BadInputError(f"{len(found)} columns; a line must be {wanted}", place)
+    width = None
+    for place, line in lines:
+        if line.startswith(b"#"):
+            continue
+        found = line.split()  # of bytes: C's white space and no other
+        if not found:
+            continue
+        try:
+            line.decode()
+            if b"\0" in line:
+                raise BadInputError("holds NUL, where C programs cut an id: remove it", place)
+            if len(found) not in layouts:
+                raise BadInputError(f"{len(found)} columns; a line must be {wanted}", place)
+            chosen = [found[i].decode() for i in layouts[len(found)]]
+        except UnicodeDecodeError as error:
+            raise BadInputError(f"not UTF-8 ({error})", place) from error
+        if len(found) != (width := width or len(found)):
+            raise BadInputError(
+                f"{len(found)} columns, where the first line has {width}: was the line cut, or two "
+                "files put together?",
+                place,
+            )
+        yield chosen, width, place
+
+
+def placed_lines(path: Path, *, pipe: bool = False) -> Iterator[tuple[str, bytes]]:
+    """Where each line stands (``file:line``), and the line.
+
+    Args:
+        pipe: see :func:`open_reader`.
+
+    Raises:
+        BadInputError: see :func:`numbered_lines`.
+    """
+    for number, line in numbered_lines(path, pipe=pipe):
+        yield f"{path}:{number}", line
+
+
+_OF_OBJECTS = re.compile(rb'\s*\{\s*("(?:[^"\\]|\\.)*"\s*(:|$)|\}|$)')
+"""How a JSON object of objects begins, on one line or on several; an id may begin with a brace."""
+
+
+def table_or_json(
+    path: Path, *, pipe: bool = False
+) -> tuple[Iterator[tuple[str, bytes]], dict[str, Any] | None]:
+    """The lines of a file of columns; or the one object that a file of JSON holds.
+
+    JSON is what begins with a brace. It is held in memory, and so may have :data:`MAX_LINE` bytes.
+
+    Raises:
+        BadInputError: no such file, or see :func:`json_object`.
+    """
+    lines = placed_lines(path, pipe=pipe)
+    before: list[tuple[str, bytes]] = []
+    for place, line in lines:
+        before.append((place, line))
+        if line.strip():
+            break
+    if not before or not _OF_OBJECTS.match(before[-1][1]):
+        return chain(before, lines), None
+    whole, size = [], 0
+    for _, line in chain(before, lines):
+        whole.append(line)
+        if (size := size + len(line)) > MAX_LINE:
+            raise too_long("a file of JSON", str(path))
+    return iter(()), json_object(b"".join(whole), str(path))
 
 
 def json_lines(path: Path) -> Iterator[tuple[dict[str, Any], str]]:

@@ -10,7 +10,16 @@ SourceFormat = Literal[
 """What vectors of documents are read from, beside indexes."""
 
 ExportFormat = Literal[
-    "jsonvector", "ciff", "forward", "topics", "pisa-canonical", "npz", "seismic", "hf"
+    "jsonvector",
+    "ciff",
+    "forward",
+    "topics",
+    "topics-jsonl",
+    "topics-pisa",
+    "pisa-canonical",
+    "npz",
+    "seismic",
+    "hf",
 ]
 """What is written for other tools, and for the second of two steps."""
 

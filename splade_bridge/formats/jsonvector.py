@@ -8,15 +8,10 @@ lines in parts.
 
 from __future__ import annotations
 
-import codecs
-import contextlib
-import json
 import logging
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -43,15 +38,8 @@ from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.folders import members
 from splade_bridge.files.inputs import changed, check_file, stamps
-from splade_bridge.files.lines import (
-    COUNTED_FROM,
-    MAX_LINE,
-    check_values,
-    json_lines,
-    open_reader,
-    too_long,
-    unique_keys,
-)
+from splade_bridge.files.json_objects import is_json_lines, json_objects
+from splade_bridge.files.lines import json_lines
 from splade_bridge.files.writing import atomic_writer
 from splade_bridge.formats.base import ImpactSource, WeightSource
 from splade_bridge.formats.term_limits import TermLimit, anserini_token
@@ -63,9 +51,7 @@ CONTENTS_FIELDS = ("contents", "content", "text")
 BATCH_ROWS = 2048
 BATCH_POSTINGS = 1 << 22
 """A batch ends with the row that reaches it, however few its rows are."""
-CHUNK = 1 << 20
 MAX_WEIGHT = float(np.finfo(np.float32).max)
-BLANKS = re.compile(r"[ \t\r\n]*")
 
 
 class VectorRecord(NamedTuple):
@@ -328,24 +314,29 @@ def _weights(record: VectorRecord) -> np.ndarray:
     return weights
 
 
-def read_vectors(path: Path) -> Iterator[VectorRecord]:
+def read_vectors(path: Path, id_fields: Sequence[str] = ID_FIELDS) -> Iterator[VectorRecord]:
     """The records of a file or folder, in order.
 
     Raises:
         BadInputError: what :func:`vector_files` and :func:`read_files` raise.
     """
-    return read_files(vector_files(path))
+    return read_files(vector_files(path), id_fields)
 
 
-def read_files(files: Sequence[Path]) -> Iterator[VectorRecord]:
+def read_files(
+    files: Sequence[Path], id_fields: Sequence[str] = ID_FIELDS
+) -> Iterator[VectorRecord]:
     """The records of ``files``, in order.
+
+    Args:
+        id_fields: what the field of the id may be called, the likeliest first.
 
     Raises:
         BadInputError: anything that is not an object with an id and a vector of term: number; a
             term that stands twice in a vector; the message names file and line.
     """
     for obj, place in _objects(files):
-        yield _record(obj, place)
+        yield _record(obj, place, id_fields)
 
 
 def read_contents(files: Sequence[Path]) -> Iterator[tuple[str, str]]:
@@ -357,98 +348,19 @@ def read_contents(files: Sequence[Path]) -> Iterator[tuple[str, str]]:
 
 def _objects(files: Sequence[Path]) -> Iterator[tuple[Any, str]]:
     for file in files:
-        yield from json_lines(file) if _is_json_lines(file) else _read_objects(file)
+        yield from _read(file)
 
 
-def _is_json_lines(path: Path) -> bool:
-    """Whether the first line is an object; the suffix says as little to Anserini."""
-    with open_reader(path) as stream:
-        for line in iter(partial(stream.readline, MAX_LINE + 1), b""):
-            if len(line) > MAX_LINE:  # perhaps an array, which is read object by object
-                return False
-            line = line.removeprefix(codecs.BOM_UTF8)
-            if line.strip():
-                with contextlib.suppress(BadInputError, orjson.JSONDecodeError):
-                    check_values(line, str(path))
-                    return isinstance(orjson.loads(line), dict)
-                try:  # orjson takes less: half a surrogate pair is an error of that line
-                    check_values(line, str(path))
-                    return isinstance(json.loads(line), dict)
-                except (BadInputError, ValueError, RecursionError):
-                    return False
-    return True
+def _read(path: Path) -> Iterator[tuple[Any, str]]:
+    return json_lines(path) if is_json_lines(path) else json_objects(path)
 
 
-def _read_objects(path: Path) -> Iterator[tuple[Any, str]]:
-    """Objects that span lines, one after another or in an array, one in memory at a time."""
-    number = 1  # the line of text[at]
-    decoder = json.JSONDecoder(
-        object_pairs_hook=unique_keys(lambda: f"{path}:{number}"),
-        parse_constant=lambda name: _bad_json(f"{name} is no number", f"{path}:{number}"),
-    )
-    text, at, done = "", 0, False
-    in_array, first, comma = False, True, False  # where in an array it is
-    with open_reader(path) as raw:
-        decode = codecs.getincrementaldecoder("utf-8-sig")().decode
-        while True:
-            start = BLANKS.match(text, at).end()  # type: ignore[union-attr]
-            number += text.count("\n", at, start)
-            at = start
-            sign = text[at : at + 1]
-            if not in_array and sign == "[":
-                in_array, first, comma, at = True, True, False, at + 1
-                continue
-            if in_array and not comma and sign == "]":
-                in_array, at = False, at + 1
-                continue
-            if in_array and not comma and not first:
-                if sign == ",":
-                    comma, at = True, at + 1
-                    continue
-                if sign:
-                    _bad_json("not JSON (no comma before this object)", f"{path}:{number}")
-            try:
-                if at == len(text):
-                    raise json.JSONDecodeError("the file ends inside an array", text, at)
-                obj, end = decoder.raw_decode(text, at)
-            except json.JSONDecodeError as error:
-                # What is merely incomplete fails at the end of the text or in an open string.
-                cut = error.pos > len(text) - 16 or error.msg.startswith("Unterminated")
-                if cut and not done:
-                    check_values(text[at:], f"{path}:{number}")
-                    if len(text) - at > MAX_LINE:
-                        raise too_long("an object", f"{path}:{number}") from None
-                    try:
-                        chunk = raw.read(max(CHUNK, len(text) - at))
-                        text, at = text[at:] + decode(chunk, not chunk), 0
-                    except UnicodeDecodeError as broken:
-                        raise BadInputError(f"not UTF-8 ({broken})", str(path)) from broken
-                    done = not chunk
-                    continue
-                if at == len(text) and not in_array:
-                    return
-                line = number + text.count("\n", at, error.pos)
-                raise BadInputError(f"not JSON ({error.msg})", f"{path}:{line}") from error
-            except (ValueError, RecursionError) as error:  # a number too long, nesting too deep
-                raise BadInputError(f"not JSON ({error})", f"{path}:{number}") from error
-            if end - at >= COUNTED_FROM:  # those that came in one chunk
-                check_values(text[at:end], f"{path}:{number}")
-            yield obj, f"{path}:{number}"
-            number += text.count("\n", at, end)
-            at = end
-            first, comma = False, False
-
-
-def _bad_json(message: str, place: str) -> NoReturn:
-    raise BadInputError(message, place)
-
-
-def _record(obj: Any, place: str) -> VectorRecord:
+def _record(obj: Any, place: str, id_fields: Sequence[str] = ID_FIELDS) -> VectorRecord:
     if not isinstance(obj, dict):
         raise BadInputError("not a JSON object", place)
-    id_field = next((f for f in ID_FIELDS if f in obj), None)
+    id_field = next((f for f in id_fields if f in obj), None)
     if id_field is None:
-        raise BadInputError(f"no field {' or '.join(ID_FIELDS)}", place)
+        raise BadInputError(f"no field {' or '.join(id_fields)}", place)
     vector = obj.get("vector")
     if not isinstance(vector, dict):
         what = "a dense vector" if isinstance(vector, list) else "no field vector"

@@ -6,6 +6,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -139,14 +140,33 @@ def queries(
     model: Place | QueryEncoder | None,
     quantize: QuantizeOptions | None,
     max_length: int = 256,
+    *,
+    split: str | None = None,
+    pre_encoded: bool = False,
+    allow_mismatch: bool = False,
 ) -> Queries:
     """Queries from a path or from memory, text or vectors; text needs a model.
+
+    Args:
+        split, pre_encoded, allow_mismatch: see
+            :func:`splade_bridge.retrieval.encode_queries.load_queries`.
 
     Raises:
         UsageError: text without a model.
         BadInputError: what reading or encoding them raises.
     """
+    found = _queries(given, model, quantize, max_length, split, pre_encoded)
+    return replace(found, allow_mismatch=True) if allow_mismatch else found
 
+
+def _queries(
+    given: Any,
+    model: Place | QueryEncoder | None,
+    quantize: QuantizeOptions | None,
+    max_length: int,
+    split: str | None,
+    pre_encoded: bool,
+) -> Queries:
     def encoder() -> QueryEncoder:
         assert model is not None
         if isinstance(model, QueryEncoder):
@@ -157,8 +177,8 @@ def queries(
         return given
     if is_place(given):
         if model is None:
-            return read_queries(Path(given), quantize)
-        texts = query_texts(str(given))  # before a model is loaded for nothing
+            return read_queries(Path(given), quantize, pre_encoded=pre_encoded)
+        texts = query_texts(str(given), split)  # before a model is loaded for nothing
         return encoder()(texts, Path(given))
     if isinstance(given, VectorSet | Impacts):
         return all_of(source_opener(given, quantize=quantize, memory=0)())
@@ -187,15 +207,18 @@ def run(given: Any) -> Run:
     return _judged(given, "score", ("score",), _score)
 
 
-def qrels(given: Any) -> Qrels:
+def qrels(given: Any, split: str | None = None) -> Qrels:
     """Judgements from a file, ``{query id: {document id: grade}}``, a DataFrame or records.
+
+    Args:
+        split: of a BEIR folder.
 
     Raises:
         BadInputError: a broken file, a grade that is no integer, a document twice for one query,
             or no judgements at all.
     """
     if is_place(given):
-        return read_qrels(Path(given))
+        return read_qrels(Path(given), split=split)
     found = _judged(given, "grade", ("label", "relevance"), _grade)
     if not found:
         raise BadInputError("holds no judgements", str(MEMORY))

@@ -114,6 +114,9 @@ def open_index(
     *,
     model: Place | None = None,
     max_length: int = 256,
+    split: str | None = None,
+    pre_encoded: bool = False,
+    allow_mismatch: bool = False,
     scale: float | None = None,
     rounding: str | None = None,
     clip: int | None = None,
@@ -129,6 +132,10 @@ def open_index(
         index: its folder.
         model: checkpoint, a folder or a hub name, that encodes queries which are text; loaded now.
         max_length: of a text query, in tokens.
+        split: of the queries of a BEIR folder those that ``qrels/SPLIT.tsv`` judges.
+        pre_encoded: take queries that look like text for what they are: tokens.
+        allow_mismatch: search documents of one model with queries of another, with vectors of the
+            other side, or an index of plain text; else they are refused.
         scale, rounding, clip: how float weights of queries are quantized; None is 100.
         two_step: forward store whose full vectors score what the index (a pruned one) found.
         first_query_terms: with ``two_step``, the heaviest terms of a query that the index is asked.
@@ -160,7 +167,14 @@ def open_index(
     except BaseException:
         searcher.close()
         raise
-    return OpenIndex(searcher, encoder, quantize)
+    return OpenIndex(
+        searcher,
+        encoder,
+        quantize,
+        split=split,
+        pre_encoded=pre_encoded,
+        allow_mismatch=allow_mismatch,
+    )
 
 
 class SearchRun(dict[str, dict[str, float]]):
@@ -204,6 +218,10 @@ class OpenIndex(Closing):
         searcher: Searcher,
         encoder: QueryEncoder | None = None,
         quantize: QuantizeOptions | None = None,
+        *,
+        split: str | None = None,
+        pre_encoded: bool = False,
+        allow_mismatch: bool = False,
     ) -> None:
         self.searcher = searcher
         self.path: Path = searcher.path
@@ -211,10 +229,20 @@ class OpenIndex(Closing):
         self.algorithms: tuple[str, ...] = searcher.algorithms
         self._encoder = encoder
         self._quantize = quantize
+        self._split = split
+        self._pre_encoded = pre_encoded
+        self._allow_mismatch = allow_mismatch
 
     def queries(self, given: Any) -> Queries:
         """Queries of any kind that :meth:`search` takes, read and quantized."""
-        return queries(given, self._encoder, self._quantize)
+        return queries(
+            given,
+            self._encoder,
+            self._quantize,
+            split=self._split,
+            pre_encoded=self._pre_encoded,
+            allow_mismatch=self._allow_mismatch,
+        )
 
     def search(
         self,

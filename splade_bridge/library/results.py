@@ -25,6 +25,9 @@ def search(
     *,
     model: Place | None = None,
     max_length: int = 256,
+    split: str | None = None,
+    pre_encoded: bool = False,
+    allow_mismatch: bool = False,
     k: int = 1000,
     algorithm: str | None = None,
     threads: int = 1,
@@ -48,7 +51,8 @@ def search(
     Args:
         index: folder of an index.
         queries: pre-encoded or, with ``model``, text; see :meth:`OpenIndex.search`.
-        model, max_length, scale, rounding, clip, no_check: see :func:`open_index`.
+        model, max_length, split, pre_encoded, allow_mismatch: see :func:`open_index`.
+        scale, rounding, clip, no_check: see :func:`open_index`, too.
         two_step, first_query_terms, candidates, memory: see :func:`open_index`, too.
         k, algorithm, threads, remove_query, max_passage, output, output_format, tag, overwrite:
             see :meth:`OpenIndex.search`.
@@ -64,6 +68,9 @@ def search(
         index,
         model=model,
         max_length=max_length,
+        split=split,
+        pre_encoded=pre_encoded,
+        allow_mismatch=allow_mismatch,
         scale=scale,
         rounding=rounding,
         clip=clip,
@@ -92,17 +99,21 @@ def evaluate(
     run: Any,
     *,
     measure: str | Sequence[str] = DEFAULT_MEASURES,
+    split: str | None = None,
     missing: str = "zero",
 ) -> Evaluation:
     """Measure a run against judgements, with trec_eval's rules for ties.
 
     Args:
-        qrels: a TREC or BEIR file; ``{query id: {document id: grade}}``; a DataFrame with ``qid``,
-            ``docno``, ``label``; records with ``query_id``, ``doc_id``, ``relevance``.
-        run: a TREC or MS MARCO file; ``{query id: {document id: score}}``; a DataFrame with
-            ``qid``, ``docno``, ``score``; records with ``query_id``, ``doc_id``, ``score``.
+        qrels: a TREC, BEIR or JSON file, a BEIR folder, an ir_datasets id;
+            ``{query id: {document id: grade}}``; a DataFrame with ``qid``, ``docno``, ``label``;
+            records with ``query_id``, ``doc_id``, ``relevance``.
+        run: a TREC, MS MARCO or JSON file, or one of ``qid docid score``;
+            ``{query id: {document id: score}}``; a DataFrame with ``qid``, ``docno``, ``score``;
+            records with ``query_id``, ``doc_id``, ``score``.
         measure: one or more of ir_measures' names (``nDCG@10``) or trec_eval's
             (``ndcg_cut_10``); one string may hold several.
+        split: which judgements of a BEIR folder; None for ``test``.
         missing: a judged query without results counts as 0 (``zero``) or is left out (``skip``).
 
     Returns:
@@ -119,7 +130,9 @@ def evaluate(
     found = given.run(run)
     # A query that found nothing is missing, as it is from a file.
     found = {query_id: documents for query_id, documents in found.items() if documents}
-    evaluation = evaluate_run(given.qrels(qrels), found, measures, missing=cast(Missing, missing))
+    evaluation = evaluate_run(
+        given.qrels(qrels, split), found, measures, missing=cast(Missing, missing)
+    )
     evaluation.warn_beyond(str(run) if given.is_place(run) else "the run")
     return evaluation
 
@@ -130,6 +143,9 @@ def verify(
     *,
     model: Place | None = None,
     max_length: int = 256,
+    split: str | None = None,
+    pre_encoded: bool = False,
+    allow_mismatch: bool = False,
     k: int = 1000,
     scale: float | None = None,
     rounding: str | None = None,
@@ -142,7 +158,8 @@ def verify(
     Args:
         indexes: two or more, paths or open ones.
         queries: see :meth:`OpenIndex.search`.
-        model, max_length: for queries that are text.
+        model, max_length, split: for queries that are text.
+        pre_encoded, allow_mismatch: see :func:`open_index`.
         k: documents a query.
         scale, rounding, clip: how float weights of queries are quantized; None is 100.
         memory: see :func:`open_index`; of those that are Lucene's.
@@ -160,7 +177,15 @@ def verify(
     wanted = list(indexes)
     if len(wanted) < 2:
         raise UsageError("verify compares two or more indexes")
-    asked = given.queries(queries, model, given.quantize_options(scale, rounding, clip), max_length)
+    asked = given.queries(
+        queries,
+        model,
+        given.quantize_options(scale, rounding, clip),
+        max_length,
+        split=split,
+        pre_encoded=pre_encoded,
+        allow_mismatch=allow_mismatch,
+    )
     with contextlib.ExitStack() as stack:
         searchers: list[Searcher] = [
             i.searcher
@@ -179,6 +204,7 @@ def explain(
     *,
     model: Place | None = None,
     max_length: int = 256,
+    allow_mismatch: bool = False,
     scale: float | None = None,
     rounding: str | None = None,
     clip: int | None = None,
@@ -191,7 +217,8 @@ def explain(
         index: folder of an index; see :meth:`OpenIndex.explain` for one that is open.
         query: ``{term: weight}``, or text with ``model``.
         doc_id: the document.
-        model, max_length, scale, rounding, clip, memory, no_check: see :func:`open_index`.
+        model, max_length, allow_mismatch, scale, rounding, clip, memory, no_check: see
+            :func:`open_index`.
 
     Returns:
         ``term``, ``weight``, ``impact`` and ``score`` (their product) of each term of the query,
@@ -205,6 +232,7 @@ def explain(
         index,
         model=model,
         max_length=max_length,
+        allow_mismatch=allow_mismatch,
         scale=scale,
         rounding=rounding,
         clip=clip,

@@ -81,6 +81,7 @@ def encode(
     text_field: str | None = None,
     title_field: str = "title",
     skip_others: bool = False,
+    split: str | None = None,
     overwrite: bool = False,
 ) -> VectorSet:
     """Turn text into sparse float vectors.
@@ -108,6 +109,7 @@ def encode(
         part_rows: texts of a part of the store.
         id_field, text_field, title_field: of records, where they have not the usual names.
         skip_others: leave out files of a folder that hold no texts; else they are an error.
+        split: of the queries of a BEIR folder those that ``qrels/SPLIT.tsv`` judges; None for all.
         overwrite: replace a vector store at ``output``.
 
     Returns:
@@ -123,7 +125,7 @@ def encode(
     """
     if isinstance(batch_tokens, str) and batch_tokens != "auto":
         raise UsageError(f"batch_tokens is auto or a number of tokens, not {batch_tokens!r}")
-    fields = CorpusOptions(id_field, text_field, title_field, skip_others)
+    fields = CorpusOptions(id_field, text_field, title_field, skip_others, split)
     choices = EncodeChoices(
         side=cast(Side, side),
         max_length=max_length,
@@ -209,7 +211,8 @@ def export(
             memory.
         output: folder of the export.
         format: one or more of ``jsonvector`` (Anserini), ``ciff``, ``forward`` (for two-step
-            search), ``topics`` (TSV of repeated tokens, for queries).
+            search); of queries ``topics`` (TSV of repeated tokens), ``topics-jsonl``,
+            ``topics-pisa``.
         from_: ``vectors``, ``jsonvector``, ``ciff`` or ``forward``, where a path is unclear.
         scale, rounding, clip, skip_others: see :func:`index`.
         docs_per_file: documents of a jsonvector part.

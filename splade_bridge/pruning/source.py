@@ -136,4 +136,4 @@ def pruned_queries(
     """
     source = PrunedSource(lambda: QuerySource(queries), policy, min_terms=min_terms, side="query")
     batch = ImpactBatch.concat(source.batches())
-    return Queries(queries.path, batch, queries.vocabulary, source.manifest)
+    return dataclasses.replace(queries, batch=batch, manifest=source.manifest)

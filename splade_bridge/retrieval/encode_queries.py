@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
@@ -12,7 +13,7 @@ from splade_bridge.data.quantize import QuantizeOptions, Quantizer
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.errors import BadInputError, require
 from splade_bridge.formats.queries import Queries, read_queries
-from splade_bridge.text.corpora import Text, read_texts
+from splade_bridge.text.corpora import CorpusOptions, Text, read_texts, tell_splits
 
 
 class QueryEncoder:
@@ -71,6 +72,10 @@ def load_queries(
     model: str | None = None,
     quantize: QuantizeOptions | None = None,
     max_length: int = 256,
+    *,
+    split: str | None = None,
+    pre_encoded: bool = False,
+    allow_mismatch: bool = False,
 ) -> Queries:
     """Queries from text, if there is a ``model`` to encode it, or else pre-encoded.
 
@@ -79,39 +84,53 @@ def load_queries(
         model: checkpoint, a folder or a name.
         quantize: of float weights; None for the defaults of the source.
         max_length: of a text, in tokens.
+        split: of the texts of a BEIR folder; see :class:`.corpora.CorpusOptions`.
+        pre_encoded: of vectors; see :func:`.formats.queries.read_queries`.
+        allow_mismatch: see :class:`.formats.queries.Queries`.
 
     Raises:
         BadInputError: the queries or the model cannot be read.
     """
     if model is None:
-        return read_queries(Path(source), quantize)
-    return encode_queries(source, model, quantize, max_length)
+        return read_queries(
+            Path(source), quantize, pre_encoded=pre_encoded, allow_mismatch=allow_mismatch
+        )
+    encoded = encode_queries(source, model, quantize, max_length, split=split)
+    return replace(encoded, allow_mismatch=allow_mismatch)
 
 
 def encode_queries(
-    source: str, model: str, quantize: QuantizeOptions | None = None, max_length: int = 256
+    source: str,
+    model: str,
+    quantize: QuantizeOptions | None = None,
+    max_length: int = 256,
+    *,
+    split: str | None = None,
 ) -> Queries:
     """Text queries as the query side of ``model`` encodes them.
 
     Args:
         source: whatever :func:`splade_bridge.text.corpora.read_texts` reads.
         model: checkpoint, a folder or a name.
+        split: see :func:`load_queries`.
 
     Raises:
         BadInputError: the queries or the model cannot be read.
         MissingToolError: the extra ``encode`` is not installed.
     """
-    texts = query_texts(source)  # before a model is loaded for nothing
+    texts = query_texts(source, split)  # before a model is loaded for nothing
     return QueryEncoder(model, quantize, max_length)(texts, Path(source))
 
 
-def query_texts(source: str) -> list[Text]:
+def query_texts(source: str, split: str | None = None) -> list[Text]:
     """All queries that :func:`splade_bridge.text.corpora.read_texts` reads from ``source``.
 
     Raises:
         BadInputError: there are none, or they cannot be read.
     """
-    texts = list(read_texts(source, "queries"))
+    options = CorpusOptions(split=split)
+    tell_splits(source, options)
+    texts = list(read_texts(source, "queries", options))
     if not texts:
         raise BadInputError("holds no queries", source)
     return texts

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from splade_bridge.engines.base import Searcher
 from splade_bridge.errors import BadInputError
 from splade_bridge.formats.queries import Queries
+from splade_bridge.retrieval.fit import check_queries
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,9 @@ def explain(searcher: Searcher, queries: Queries, query_id: str, doc_id: str) ->
 
     Raises:
         BadInputError: there is no such query or document.
+        MismatchError: the queries do not belong to the index.
     """
+    check_queries(searcher, queries)
     if query_id not in queries.batch.ids:
         raise BadInputError(f"no query {query_id!r}", str(queries.path))
     found = contributions(searcher, queries, queries.batch.ids.index(query_id), doc_id)

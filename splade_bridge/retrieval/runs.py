@@ -1,15 +1,18 @@
-"""Run files: TREC (``qid Q0 docid rank score tag``) and MS MARCO (``qid<TAB>docid<TAB>rank``)."""
+"""Run files: TREC (``qid Q0 docid rank score tag``) and MS MARCO (``qid<TAB>docid<TAB>rank``).
+
+``qid docid score`` and JSON are read, too.
+"""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from splade_bridge.data.hits import Hits
-from splade_bridge.data.ids import check_ids
+from splade_bridge.data.ids import check_ids, checked_id, quoted
 from splade_bridge.errors import BadInputError
-from splade_bridge.files.lines import columns
+from splade_bridge.files.lines import columns, table_or_json
 from splade_bridge.retrieval.choices import RunFormat as RunFormat
 
 Run = dict[str, dict[str, float]]
@@ -24,10 +27,15 @@ def write_hits(out: BinaryIO, hits: Hits, run_format: RunFormat, tag: str = DEFA
     """Append the lines of one query.
 
     Raises:
-        BadInputError: an id that would make other columns or lines of it; the index was made from
-            what no check had seen.
+        BadInputError: an id that would make other columns or lines of it (the index was made from
+            what no check had seen), or a query id that makes a comment of its lines.
     """
     query_id = hits.query_id
+    if query_id.startswith("#") and hits.doc_ids:
+        raise BadInputError(
+            f"query {quoted(query_id)}: lines that begin with # are comments for trec_eval, which "
+            "would leave its results out: rename it"
+        )
     check_ids([query_id, *hits.doc_ids], f"results of query {query_id!r}")
     if run_format == "trec":
         rows = zip(hits.doc_ids, range(1, len(hits.doc_ids) + 1), hits.scores.tolist(), strict=True)
@@ -44,27 +52,123 @@ def without_document(hits: Hits, doc_id: str, k: int) -> Hits:
 
 
 def read_run(path: Path) -> Run:
-    """Scores by query and document of a TREC or MS MARCO run, in the file's order.
+    """Scores by query and document of a run, in the file's order.
 
-    A pipe will do: it is read once. MS MARCO runs have no scores: rank r becomes -r.
+    It is TREC's, three columns, or JSON ``{query: {document: score}}``. Of three columns the last
+    is the rank, as in MS MARCO's, where the first line's is 1: rank r becomes -r. Else it is the
+    score. A pipe will do: it is read once.
 
     Raises:
-        BadInputError: a line with another number of columns, a score that is no number, or a
-            document twice for one query.
+        BadInputError: a line with another number of columns than the first, a score that is no
+            number, a document twice for one query, ranks that are not ranks, or scores that look
+            like ranks.
     """
+    lines, record = table_or_json(path, pipe=True)
+    if record is not None:
+        return _of_json(record, path)
     run: Run = {}
-    wanted = "'qid Q0 docid rank score tag' (TREC) or 'qid docid rank' (MS MARCO)"
-    for (query_id, doc_id, value), width, place in columns(path, LAYOUTS, wanted, pipe=True):
-        try:
-            if "_" in value or not value.isascii():  # Python reads 1_0 as 10
-                raise ValueError
-            score = float(value) if width == 6 else -float(int(value))
-        except (ValueError, OverflowError):  # a rank of 400 digits is no float
-            raise BadInputError(f"{value[:40]!r} is not a number", place) from None
-        if not math.isfinite(score):
-            raise BadInputError(f"a score must be finite, not {value}", place)
+    wanted = (
+        "'qid Q0 docid rank score tag' (TREC), 'qid docid rank' (MS MARCO) or 'qid docid score'"
+    )
+    third: _Third | None = None
+    for (query_id, doc_id, value), width, place in columns(lines, LAYOUTS, wanted):
+        if width == 3:
+            third = third or _Third(path, ranks=value == "1")
+            score = third.score(query_id, value, place)
+        else:
+            score = _number(value, place)
         found = run.setdefault(query_id, {})
         if doc_id in found:
             raise BadInputError(f"document {doc_id} stands twice for query {query_id}", place)
         found[doc_id] = score
+    if third:
+        third.check(run)
+    return run
+
+
+def _number(value: str, place: str) -> float:
+    try:
+        if "_" in value or not value.isascii():  # Python reads 1_0 as 10
+            raise ValueError
+        score = float(value)
+    except ValueError:
+        raise BadInputError(f"{value[:40]!r} is not a number", place) from None
+    if not math.isfinite(score):
+        raise BadInputError(f"a score must be finite, not {value[:40]}", place)
+    return score
+
+
+class _Third:
+    """The last of three columns: ranks or scores, as the first line says.
+
+    Args:
+        ranks: the first line's is 1.
+    """
+
+    def __init__(self, path: Path, *, ranks: bool) -> None:
+        self._path = path
+        self._ranks = ranks
+        self._whole = True  # all of them are whole numbers
+
+    def score(self, query_id: str, value: str, place: str) -> float:
+        """The score that a line stands for.
+
+        Raises:
+            BadInputError: it is no rank, or no finite number.
+        """
+        if not self._ranks:
+            self._whole = self._whole and value.isdecimal() and value.isascii()
+            return _number(value, place)
+        if not value.isascii() or not value.isdecimal() or len(value) > 12 or not int(value):
+            raise BadInputError(
+                f"{value[:40]!r} is not a rank, as the last column of the first line is: ranks are "
+                "whole numbers from 1; for scores write six columns, as trec_eval has them",
+                place,
+            )
+        return -float(value)
+
+    def check(self, run: Run) -> None:
+        """Look back over all lines.
+
+        Raises:
+            BadInputError: there are ranks, and those of a query come twice or do not begin with 1;
+                or scores, and they may be ranks that begin elsewhere or stand in another order.
+        """
+        remedy = "write six columns, as trec_eval has them"
+        if self._ranks:
+            for query_id, found in run.items():
+                if len(set(found.values())) < len(found) or max(found.values()) != -1:
+                    raise BadInputError(
+                        f"query {query_id}: the last column is a rank by the first line, where it "
+                        f"is 1, but here it comes twice or does not begin with 1; {remedy}",
+                        str(self._path),
+                    )
+            return
+        # Scores that are the whole numbers of a range, each once, are as likely to be ranks.
+        several = [sorted(found.values()) for found in run.values() if len(found) > 1]
+        if self._whole and several and all(_without_a_gap(v) for v in several):
+            raise BadInputError(
+                "three columns, and the last may be a rank or a score: it does not begin with 1, "
+                f"and for each query it is a range of whole numbers; {remedy}",
+                str(self._path),
+            )
+
+
+def _without_a_gap(values: list[float]) -> bool:
+    return values[-1] - values[0] == len(values) - 1 and len(set(values)) == len(values)
+
+
+def _of_json(record: dict[str, Any], path: Path) -> Run:
+    run: Run = {}
+    for query_id, found in record.items():
+        place = f"{path}: query {query_id}"
+        if not isinstance(found, dict):
+            raise BadInputError(f"must be {{document id: score}}, not {quoted(found)}", place)
+        if not found:  # found nothing, as a query that a run of lines does not have
+            continue
+        scores = run.setdefault(checked_id(query_id, place), {})
+        for doc_id, score in found.items():
+            if isinstance(score, bool) or not isinstance(score, int | float):
+                raise BadInputError(f"document {doc_id}: {quoted(score)} is not a number", place)
+            scores[checked_id(doc_id, place)] = float(score)
     return run

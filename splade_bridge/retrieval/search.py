@@ -10,7 +10,6 @@ from pathlib import Path
 from splade_bridge.data.choices import check_choice
 from splade_bridge.data.hits import Hits, by_score
 from splade_bridge.data.ids import checked_id
-from splade_bridge.data.manifest import check_fit
 from splade_bridge.data.quantize import warn_if_inexact
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.engines.base import Searcher, limit_memory
@@ -25,6 +24,7 @@ from splade_bridge.files.outputs import check_apart
 from splade_bridge.files.writing import atomic_writer
 from splade_bridge.formats.forward import ForwardStore
 from splade_bridge.formats.queries import Queries
+from splade_bridge.retrieval.fit import check_queries
 from splade_bridge.retrieval.passages import fold_passages, warn_without_passages
 from splade_bridge.retrieval.runs import (
     DEFAULT_TAG,
@@ -227,7 +227,7 @@ def ranked(
             f"{searcher.path}: --threads {options.threads} has no effect: this engine searches in "
             "one thread; leave it out"
         )
-    check_fit(searcher.manifest, queries.manifest, str(searcher.path))
+    check_queries(searcher, queries)
     if searcher.manifest:
         warn_if_inexact(queries.batch, searcher.manifest.counts.max_impact, str(searcher.path))
     batch = queries.aligned(searcher.vocabulary, searcher.path)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from splade_bridge.data.hits import Hits, best, string_ranks
+from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import ImpactBatch, Int64Array
 from splade_bridge.engines.base import Searcher
 from splade_bridge.errors import MismatchError, UsageError
@@ -76,6 +77,18 @@ class TwoStepSearcher(Searcher):
             raise MismatchError(
                 f"{first.path} and {forward.path} were made with different vocabularies"
             )
+
+    @property
+    def manifests(self) -> list[Manifest]:
+        """The forward store's, and the first step's where it came from other vectors."""
+        found = [m for m in (self.manifest, self.first.manifest) if m is not None]
+        if len(found) == 2 and found[0].encoding == found[1].encoding:
+            return found[:1]
+        return found
+
+    def plain_text(self) -> str | None:
+        """Of the first step."""
+        return self.first.plain_text()
 
     def use_memory(self, memory: int) -> bool:
         """Of the first step; the forward store is mapped."""

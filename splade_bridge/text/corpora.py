@@ -1,8 +1,10 @@
 """Text that comes in: corpora and query files, as streams of :class:`Text`.
 
-Recognised: a BEIR folder (``corpus.jsonl``, ``queries.jsonl``), JSON lines, MS MARCO TSV
-(``id<TAB>text``), Parquet, and the id of an ir_datasets data set; files plain, ``.gz`` or ``.zst``,
-a folder of such files with all below it, ``-`` for JSON lines on stdin.
+Recognised: a BEIR folder (``corpus.jsonl``, ``queries.jsonl``), JSON lines and arrays of objects,
+TSV as MS MARCO's (``id<TAB>text``) or with a line of names, CSV with a line of names, Parquet and
+Arrow (Tevatron's corpora and Hugging Face datasets among them), and the id of an ir_datasets data
+set; files plain, ``.gz`` or ``.zst``, a folder of such files with all below it, ``-`` for JSON
+lines on stdin.
 """
 
 from __future__ import annotations
@@ -14,26 +16,26 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from splade_bridge.data.ids import DuplicateGuard, checked_id
-from splade_bridge.errors import (
-    BadInputError,
-    ExternalProgramError,
-    MissingToolError,
-    install,
-)
-from splade_bridge.files.folders import Members, members
-from splade_bridge.files.inputs import WRITE_FIRST, changed, check_file, is_there, steady
-from splade_bridge.files.lines import COMPRESSED, STDIO, json_lines, plain_suffix, text_lines
+from splade_bridge.errors import BadInputError, UsageError
+from splade_bridge.files.folders import Members, first_byte, members
+from splade_bridge.files.inputs import WRITE_FIRST, changed, check_file, is_there
+from splade_bridge.files.json_objects import is_json_lines, json_objects
+from splade_bridge.files.lines import COMPRESSED, STDIO, json_lines, plain_suffix
+from splade_bridge.text.ir_dataset import dataset_texts
+from splade_bridge.text.splits import QRELS, judged_queries, split_file, splits
+from splade_bridge.text.tables import TABLE_SUFFIXES, delimited_rows, table_rows
 
 log = logging.getLogger(__name__)
 
 ID_FIELDS = ("id", "_id", "docid")
 TEXT_FIELDS = ("contents", "text")
+QUERY_ID_FIELDS = (*ID_FIELDS, "qid", "query_id")
+QUERY_TEXT_FIELDS = (*TEXT_FIELDS, "query")
 JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
 TSV_SUFFIXES = (".tsv", ".txt")
-TEXT_SUFFIXES = (*JSON_SUFFIXES, *TSV_SUFFIXES, ".parquet")
-QRELS = "qrels"
-"""The folder of judgements in a BEIR data set, which holds no texts."""
-
+TEXT_SUFFIXES = (*JSON_SUFFIXES, *TSV_SUFFIXES, ".csv", *TABLE_SUFFIXES)
+NOT_TEXTS = ("dataset_info.json", "dataset_dict.json", "dataset_infos.json", "state.json")
+"""What Hugging Face datasets writes beside its tables."""
 Role = Literal["documents", "queries"]
 
 
@@ -51,12 +53,14 @@ class CorpusOptions:
 
     Attributes:
         skip_others: leave out files of a folder that hold no texts.
+        split: of a BEIR folder's queries only those that ``qrels/SPLIT.tsv`` judges; None for all.
     """
 
     id_field: str | None = None
     text_field: str | None = None
     title_field: str = "title"
     skip_others: bool = False
+    split: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,10 +89,14 @@ def read_texts(
             files that are no texts; a record is not an object, has no id or no text, or its id was
             there before; a file changed meanwhile. The message names file and line.
         MissingToolError: an ir_datasets id without ir_datasets installed.
+        UsageError: a split of what is no BEIR folder, or of documents.
     """
     path = Path(source)
+    if options.split is not None and (role == "documents" or not path.is_dir()):
+        what = "documents have none" if role == "documents" else f"{source} is none"
+        raise UsageError(f"--split is of the queries of a BEIR folder: {what}")
     if path != STDIO and not is_there(path):
-        texts = _ir_datasets(source, role)
+        texts = _dataset(source, role)
     else:
         texts = _files(path, role, options)
     return _unique(texts)
@@ -99,19 +107,62 @@ def _files(path: Path, role: Role, options: CorpusOptions) -> Iterator[Text]:
     files = found.checked(path, WANTED, skip_others=options.skip_others)
     if path.is_dir():
         _name_neighbours(path, files)
-    for file in files:
-        suffix = plain_suffix(file)
-        if suffix in TSV_SUFFIXES:
-            yield from _tsv(file)
-        elif suffix == ".parquet":
-            yield from _parquet(file, options)
-        else:  # its suffix says so, or its content, or it is stdin
-            yield from _json_lines(file, options)
+    texts = (text for file in files for text in _file(file, role, options))
+    if options.split is not None:
+        yield from _judged(path, options.split, texts)
+    else:
+        yield from texts
     if path.is_dir() and _members(path, role) != found:
         raise changed(path)
 
 
-WANTED = "texts (.jsonl, .json, .tsv, .txt, .parquet, each also with .gz or .zst)"
+def tell_splits(source: str, options: CorpusOptions) -> None:
+    """Warn that the queries of a BEIR folder are those of all its splits, unless one was named."""
+    if options.split is None and source != str(STDIO) and (known := splits(Path(source))):
+        log.warning(
+            "%s: the queries of all splits are taken; --split takes those that one judges: %s",
+            source, ", ".join(known),
+        )  # fmt: skip
+
+
+def _judged(folder: Path, split: str, texts: Iterator[Text]) -> Iterator[Text]:
+    """Those that the split judges.
+
+    Raises:
+        BadInputError: no such split, or it judges a query that is not there.
+    """
+    left = judged_queries(folder, split)
+    for text in texts:
+        if text.id in left:
+            left.remove(text.id)
+            yield text
+    if left:
+        raise BadInputError(
+            f"{len(left):,} of the queries that {split_file(folder, split).name} judges are not "
+            f"there, as {min(left)}",
+            str(folder),
+        )
+
+
+def _file(file: Path, role: Role, options: CorpusOptions) -> Iterator[Text]:
+    suffix = plain_suffix(file)
+    if suffix in TSV_SUFFIXES or suffix == ".csv":
+        records = delimited_rows(file, _names(role, options), csv=suffix == ".csv")
+    elif suffix in TABLE_SUFFIXES:
+        names = {n for known in _names(role, options) for n in known} | {options.title_field}
+        records = table_rows(file, names)
+    elif file != STDIO and (_begins_an_array(file) or _spans_lines(file)):
+        records = json_objects(file)
+    else:  # its suffix says so, or its content, or it is stdin
+        records = json_lines(file)
+    for record, place in records:
+        if not isinstance(record, dict):
+            raise BadInputError("not a JSON object: one is needed for each text", place)
+        yield _from_record(record, place, options, *_usual(role))
+
+
+KINDS = ".jsonl, .json, .tsv, .txt, .csv, each also with .gz or .zst, .parquet and .arrow"
+WANTED = f"texts ({KINDS})"
 
 
 def _members(path: Path, role: Role) -> Members:
@@ -125,17 +176,16 @@ def _members(path: Path, role: Role) -> Members:
     if not path.is_dir():
         check_file(path, remedy=f"{WRITE_FIRST}, or let - read JSON lines from stdin")
         if plain_suffix(path) not in TEXT_SUFFIXES:
-            raise BadInputError(
-                "not a known kind of text file: .jsonl, .json, .tsv, .txt, .parquet, each also "
-                "with .gz or .zst",
-                str(path),
-            )
+            raise BadInputError(f"not a known kind of text file: {KINDS}", str(path))
         return Members([path], [])
     stem = "corpus" if role == "documents" else "queries"
     for suffix in ("", *COMPRESSED):
         if (beir := path / f"{stem}.jsonl{suffix}").is_file():
             return Members([beir], [])
     found = members(path, TEXT_SUFFIXES, without=QRELS)
+    if any(plain_suffix(file) in TABLE_SUFFIXES for file in found.taken):
+        texts = [file for file in found.taken if file.name not in NOT_TEXTS]
+        found = found._replace(taken=texts)
     if not found.taken:
         raise BadInputError("no text files in this folder", str(path))
     return found
@@ -150,11 +200,18 @@ def _name_neighbours(folder: Path, files: Sequence[Path]) -> None:
             log.warning("%s: only %s is read, not %s", folder, name, ", ".join(others))
 
 
-def corpus_files(source: str, role: Role = "documents", *, skip_others: bool = False) -> list[Path]:
-    """The files that hold the texts of ``source``: none for stdin and ir_datasets.
+def corpus_files(
+    source: str,
+    role: Role = "documents",
+    *,
+    skip_others: bool = False,
+    split: str | None = None,
+) -> list[Path]:
+    """The files that decide the texts of ``source``: none for stdin and ir_datasets.
 
     Args:
         skip_others: leave out what a folder holds beside texts.
+        split: see :class:`CorpusOptions`; its judgements come last.
 
     Raises:
         BadInputError: a folder without texts, or with files that are something else; a pipe.
@@ -163,12 +220,37 @@ def corpus_files(source: str, role: Role = "documents", *, skip_others: bool = F
     if path == STDIO or not is_there(path):
         return []
     found = _members(path, role)
-    return found.taken if skip_others else found.checked(path, WANTED, skip_others=False)
+    files = found.taken if skip_others else found.checked(path, WANTED, skip_others=False)
+    return files if split is None else [*files, split_file(path, split)]
 
 
-def _json_lines(path: Path, options: CorpusOptions) -> Iterator[Text]:
-    for record, place in json_lines(path):
-        yield _from_record(record, place, options)
+def _usual(role: Role) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the fields of id and text in files."""
+    if role == "queries":
+        return QUERY_ID_FIELDS, QUERY_TEXT_FIELDS
+    return ID_FIELDS, TEXT_FIELDS
+
+
+def _names(role: Role, options: CorpusOptions) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The same, with those that were asked for instead."""
+    ids, texts = _usual(role)
+    return (
+        (options.id_field,) if options.id_field else ids,
+        (options.text_field,) if options.text_field else texts,
+    )
+
+
+def _begins_an_array(path: Path) -> bool:
+    return first_byte(path) == b"["
+
+
+def _spans_lines(path: Path) -> bool:
+    return plain_suffix(path) == ".json" and not is_json_lines(path)
+
+
+def _dataset(source: str, role: Role) -> Iterator[Text]:
+    for text in dataset_texts(source, queries=role == "queries"):
+        yield Text(*text)
 
 
 def _from_record(
@@ -200,60 +282,6 @@ def _field(
         f"Name the right one with --{what}-field",
         place,
     )
-
-
-def _tsv(path: Path) -> Iterator[Text]:
-    for row, place in text_lines(path):
-        text_id, tab, text = row.partition("\t")
-        if not tab:
-            raise BadInputError("no tab: a line must be id<TAB>text", place)
-        yield Text(checked_id(text_id, place), text.replace("\t", " ").strip(), place)
-
-
-def _parquet(path: Path, options: CorpusOptions) -> Iterator[Text]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    row = 0
-    try:
-        with steady(path), pq.ParquetFile(path) as file:
-            names = set(file.schema_arrow.names)
-            usual = (*ID_FIELDS, *TEXT_FIELDS)
-            chosen = {options.id_field, options.text_field, options.title_field, *usual} & names
-            for block in file.iter_batches(1024, columns=sorted(str(n) for n in chosen)):
-                for record in block.to_pylist():
-                    row += 1
-                    yield _from_record(record, f"{path}:row {row}", options)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise BadInputError(f"not a Parquet file ({error})", str(path)) from error
-
-
-def _ir_datasets(name: str, role: Role) -> Iterator[Text]:
-    if name.startswith((".", "/", "~")) or Path(name).suffix or ":" in name:
-        raise BadInputError("no such file or folder", name)
-    try:
-        import ir_datasets
-    except ImportError:
-        raise MissingToolError(
-            f"{name}: no such file or folder; if it is an ir_datasets id: {install('datasets')}"
-        ) from None
-    try:
-        dataset = ir_datasets.load(name)
-    except KeyError:
-        raise BadInputError("neither a file or folder nor an ir_datasets id", name) from None
-    if not (dataset.has_docs() if role == "documents" else dataset.has_queries()):
-        raise BadInputError(f"this data set has no {role}", name)
-    records = dataset.docs_iter() if role == "documents" else dataset.queries_iter()
-    try:
-        for number, record in enumerate(records, start=1):
-            key = record.doc_id if role == "documents" else record.query_id
-            title = getattr(record, "title", "")
-            body = record.default_text()
-            text = body if not title or body.startswith(title) else f"{title} {body}"
-            place = f"{name}:{number}"
-            yield Text(checked_id(key, place), text.strip(), place)
-    except (OSError, RuntimeError) as error:
-        raise ExternalProgramError(f"{name}: ir_datasets could not read it ({error})") from error
 
 
 FRAME_IDS: dict[Role, tuple[str, ...]] = {

@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 import orjson
 
 from splade_bridge.conversion.detect import open_source
-from splade_bridge.data.manifest import base_tools, check_fit
+from splade_bridge.data.manifest import base_tools
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.engines.base import BuildOptions, Searcher
 from splade_bridge.engines.registry import EngineName, engine, open_index
@@ -33,6 +33,7 @@ from splade_bridge.files.outputs import check_companion, check_output, companion
 from splade_bridge.files.writing import atomic_writer, sha256_file
 from splade_bridge.formats.queries import Queries, read_queries
 from splade_bridge.retrieval.encode_queries import encode_queries
+from splade_bridge.retrieval.fit import check_queries
 from splade_bridge.retrieval.runs import read_run
 from splade_bridge.text.corpora import read_texts
 from splade_bridge.training.examples import Candidate, choose, generator
@@ -266,7 +267,7 @@ def _of_run(options: MineOptions, positives: dict[str, list[str]]) -> Iterator[R
 def _of_index(
     options: MineOptions, positives: dict[str, list[str]], queries: Queries, searcher: Searcher
 ) -> Iterator[Ranking]:
-    check_fit(searcher.manifest, queries.manifest, str(searcher.path))
+    check_queries(searcher, queries)
     batch = queries.aligned(searcher.vocabulary, searcher.path)
     depth = options.depth + 1 if options.remove_query else options.depth
     hits = searcher.search(batch, depth, threads=options.threads, algorithm=options.algorithm)

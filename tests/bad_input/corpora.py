@@ -103,10 +103,25 @@ ROWS = [
     ),
     read(
         "a kind that is unknown",
-        "id,text\nd1,one\n",
-        "texts.csv: not a known kind of text file",
+        "<id>d1</id>",
+        "texts.xml: not a known kind of text file",
+        name="texts.xml",
+    ),
+    read("CSV without names", "d1,one\n", "texts.csv:1: the first line", name="texts.csv"),
+    read(
+        "CSV with a column too many",
+        "id,text\nd1,one,more\n",
+        "texts.csv:2: 3 columns, where the first line names 2 (id, text)",
         name="texts.csv",
     ),
+    read(
+        "CSV with a quote left open", 'id,text\nd1,"one\n', "texts.csv:2: not CSV", name="texts.csv"
+    ),
+    read("an array of strings", '["one"]\n', "texts.json:1: not a JSON object", name="texts.json"),
+    read(
+        "an array that is cut", '[{"id": "d1", "text"', "texts.json:1: not JSON", name="texts.json"
+    ),
+    read("Arrow that is none", TEXTS, "texts.arrow: not an Arrow file", name="texts.arrow"),
     read("an empty folder", made.folder, "texts: no text files in this folder", name="texts"),
     read("texts of other documents", TEXTS.replace("d2", "d9"), "d9"),
     read("fewer texts than documents", TEXTS[:28], "d2"),

@@ -18,6 +18,22 @@ def search(title: str, content: Content, *words: str, name: str = "topics.tsv") 
 
 ROWS = [
     search("no tab", "q1 alpha beta\n", "topics.tsv:1:", "tab"),
+    search("no colon in a line of PISA's", "q1:alpha\nq2 alpha\n", "topics.tsv:2: no colon"),
+    search("ids of terms without a lexicon", "1:0 2 2\n", "numbers", "topics.tsv.terms beside it"),
+    Row(
+        "an id beyond the lexicon",
+        "search index -q topics.tsv -o run.txt",
+        4,
+        ("topics.tsv:1: '9' is no id of a term",),
+        {"index": made.exact, "topics.tsv": "1:0 9\n", "topics.tsv.terms": "alpha\nbeta\n"},
+    ),
+    Row(
+        "an export without topics",
+        "search index -q out -o run.txt",
+        4,
+        ("out: this export holds no topics",),
+        {"index": made.exact, "out": made.forward},
+    ),
     search("an id twice", made.TOPICS * 2, "topics.tsv:3:", "'q1' was there before"),
     search("an empty id", "\talpha\n", "topics.tsv:1:", "id"),
     search("an id with a blank", "q 1\talpha\n", "topics.tsv:1:", "id"),

@@ -30,7 +30,19 @@ ROWS = [
         "run.txt:3: document d1 stands twice for query q1",
     ),
     evaluate("a rank that is text", "q1\td1\tfirst\n", "run.txt:1: 'first' is not a number"),
-    evaluate("a rank of 400 digits", f"q1\td1\t{'9' * 400}\n", "run.txt:1: '999", "not a number"),
+    evaluate("a rank of 400 digits", f"q1\td1\t{'9' * 400}\n", "run.txt:1: a score must be finite"),
+    evaluate("a line that was cut", f"{made.RUN}q2 Q0 d4", "run.txt:5: 3 columns, where the first"),
+    evaluate(
+        "ranks from 0",
+        "q1\td3\t0\nq1\td1\t1\nq2\td2\t0\n",
+        "run.txt: three columns, and the last may be a rank or a score",
+    ),
+    evaluate(
+        "a rank twice", "q1\td3\t1\nq1\td1\t1\n", "query q1: the last column is a rank by the"
+    ),
+    evaluate("a score among ranks", "q1\td3\t1\nq1\td1\t0.5\n", "run.txt:2: '0.5' is not a rank"),
+    evaluate("JSON with a score that is text", '{"q1": {"d1": "a"}}', "query q1: document d1: 'a'"),
+    evaluate("JSON of a list", '{"q1": ["d1"]}', "query q1: must be {document id: score}"),
     evaluate("bytes that are no text", made.GARBAGE, "run.txt:1: not UTF-8"),
     evaluate("UTF-16", made.RUN.encode("utf-16"), "run.txt:1: not UTF-8"),
     evaluate("Latin-1", "q1 Q0 é 1 7 t\n".encode("latin-1"), "run.txt:1: not UTF-8"),

@@ -221,11 +221,11 @@ ROWS = [
         without=("ir_datasets",),
     ),
     Row(
-        "a corpus with CSV beside it",
+        "a corpus with XML beside it",
         "encode corpus -m model -o out",
         4,
-        ("corpus: not texts", "more.csv", "--skip-others"),
-        {"corpus/a.jsonl": TEXTS, "corpus/more.csv": "id,text\nc,three\n"},
+        ("corpus: not texts", "more.xml", "--skip-others"),
+        {"corpus/a.jsonl": TEXTS, "corpus/more.xml": "<c>three</c>"},
     ),
     Row(
         "a corpus with unreadable compression in a sub-folder",
@@ -249,7 +249,7 @@ ROWS = [
         "judgements that are a folder",
         "evaluate qrels run.txt",
         4,
-        FOLDER,
+        ("qrels: no qrels/test.tsv in this folder",),
         {"qrels": folder, "run.txt": made.RUN},
     ),
     Row(
