@@ -118,6 +118,7 @@ def _again(
 ) -> Callable[[], ImpactSource]:
     """What opens a source, written in a format."""
     compress, rows = rng.random() < 0.5, rng.choice((3, 10**5))
+    rows = rows if kind == "jsonvector" else ExportOptions.docs_per_file
     options = ExportOptions((kind,), docs_per_file=rows, compress=compress, memory=memory)
     export(source, place, options)
     return lambda: open_source(place, memory=memory)
