@@ -9,7 +9,7 @@ from typing import get_args
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions, for_integers
-from splade_bridge.data.store import SHARD
+from splade_bridge.data.store import SHARD, part_files
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.folders import members
 from splade_bridge.files.inputs import Stamp, changed, check_file, is_there, stamps
@@ -129,6 +129,12 @@ def _recognise(path: Path) -> SourceFormat:
     if path.is_dir():
         if is_forward(path):
             return "forward"
+        if part_files(path):
+            raise BadInputError(
+                f"no {MANIFEST} beside its parts: a vector store whose making did not finish; give "
+                "the command that makes it again",
+                str(path),
+            )
         if members(path, JSON_SUFFIXES).taken:
             return "jsonvector"
         raise BadInputError(

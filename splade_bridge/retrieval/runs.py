@@ -52,7 +52,7 @@ def read_run(path: Path) -> Run:
             if "_" in value or not value.isascii():  # Python reads 1_0 as 10
                 raise ValueError
             score = float(value) if width == 6 else -float(int(value))
-        except (ValueError, OverflowError):
+        except (ValueError, OverflowError):  # a rank of 400 digits is no float
             raise BadInputError(f"{value[:40]!r} is not a number", place) from None
         if not math.isfinite(score):
             raise BadInputError(f"a score must be finite, not {value}", place)

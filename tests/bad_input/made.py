@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
 import numpy as np
+import zstandard
 
 from small import MemorySource
 from splade_bridge.data.manifest import EncodingInfo
@@ -99,3 +101,27 @@ def shards(path: Path) -> None:
 def forward(path: Path) -> None:
     """An export of the documents for looking up."""
     export(source, path, ExportOptions(("forward",)))
+
+
+def gz(content: str | bytes) -> bytes:
+    """Compressed with gzip."""
+    return gzip.compress(content if isinstance(content, bytes) else content.encode(), mtime=0)
+
+
+def zst(content: str | bytes) -> bytes:
+    """Compressed with zstd."""
+    return zstandard.compress(content if isinstance(content, bytes) else content.encode())
+
+
+def cut(content: bytes) -> bytes:
+    """The first half."""
+    return content[: len(content) // 2]
+
+
+def folder(path: Path) -> None:
+    """An empty folder."""
+    path.mkdir()
+
+
+GARBAGE = bytes(range(255, 127, -1)) * 3
+"""Bytes that are no text."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import signal
 import sys
 import time
 from pathlib import Path
 
-from soak.frame import Campaign, report_markdown, write_report
+from soak.frame import Campaign, markdown_of, report_of, write_report
 from soak.subjects import SUBJECTS
 
 
@@ -32,6 +33,7 @@ def main() -> int:
         wanted = [repeated]
     if unknown := [name for name in wanted if name not in names]:
         parser.error(f"no subject {', '.join(unknown)}; there are {', '.join(names)}")
+    logging.disable(logging.WARNING)  # what subjects do on purpose is not told
     seed = int(time.time()) if given.seed is None else given.seed
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     campaign = Campaign([kind for kind in SUBJECTS if kind.name in wanted], say)
@@ -47,7 +49,7 @@ def main() -> int:
         campaign.close()
         if given.report:
             write_report(campaign, seed, given.report)
-    say("\n" + report_markdown(campaign, seed))
+    say("\n" + markdown_of(report_of(campaign, seed)))
     return 1 if campaign.findings else 0
 
 

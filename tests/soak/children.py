@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from soak.commands import OUT, ShopSubject, choose, commands
+from soak.commands import OUT, ShopSubject, choose
 from soak.frame import Finding
 from soak.processes import Running, members, name_of
 
@@ -30,7 +30,7 @@ class Children(ShopSubject):
     share: ClassVar[float] = 10
 
     def attempt(self, rng: random.Random, folder: Path) -> Mapping[str, int]:
-        command = choose(rng, [c for c in commands() if any(p in c.name for p in PARENTS)])
+        command = choose(rng, [c for c in self.shop.commands if any(p in c.name for p in PARENTS)])
         whole = self.shop.reference(command)
         work = folder / "work"
         work.mkdir()

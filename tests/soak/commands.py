@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -53,15 +53,16 @@ class Command:
 class Shop:
     """The inputs of all commands, their undisturbed outputs, and what runs commands."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, light: bool = False) -> None:
         self.inputs = folder / "inputs"
         self._whole = folder / "whole"
-        self.forker = Forker()
+        self.commands = commands(light=light)
+        self.forker = Forker(light=light)
         self._known: dict[tuple[str, bool], Reference] = {}
         self._scratch = folder / "scratch"
         if not self.inputs.exists():
             self.inputs.mkdir()
-            make_inputs(self.inputs, self._run_well)
+            make_inputs(self.inputs, self._run_well, light=light)
 
     def words(self, command: Command, *, old: bool = False) -> list[str]:
         """The command line; with ``old`` that of what is there before."""
@@ -186,14 +187,20 @@ _SHOPS: dict[Path, Shop] = {}
 
 
 class ShopSubject(Subject):
-    """A subject that runs commands; all such subjects of a campaign have one shop."""
+    """A subject that runs commands; all such subjects of a campaign have one shop.
+
+    Attributes:
+        light: whether it makes do with commands that need neither torch nor Java.
+    """
+
+    light: ClassVar[bool] = False
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.place = folder.with_name("shop")
         if self.place not in _SHOPS:
             self.place.mkdir(exist_ok=True)
-            _SHOPS[self.place] = Shop(self.place)
+            _SHOPS[self.place] = Shop(self.place, light=self.light)
         self.shop = _SHOPS[self.place]
 
     def close(self) -> None:
@@ -289,8 +296,8 @@ OTHER_HITS = ("-k 100", "-k 50")
 OTHER_LENGTH = ("--max-length 32", "--max-length 16")
 
 
-def commands() -> list[Command]:
-    """Those that this environment can run."""
+def commands(*, light: bool = False) -> list[Command]:
+    """Those that this environment can run; the light ones need neither torch nor Java."""
     found = [
         *(
             Command(f"export {name}", f"export {{w}}/docs.jsonl -o {OUT} -f {name}{more}",
@@ -312,7 +319,7 @@ def commands() -> list[Command]:
         Command("compare", f"compare {{w}}/spec.toml -o {OUT}", grows=True,
                 prints=_comparison_prints, slow=True),
     ]  # fmt: skip
-    if _there("lucene"):
+    if _there("lucene") and not light:
         found += [
             Command("index lucene", f"{INDEX} -e lucene", old=OTHER_DOCUMENTS,
                     prints=_lucene_prints, slow=True),
@@ -323,14 +330,14 @@ def commands() -> list[Command]:
             Command("index pisa", f"{INDEX} -e pisa", old=OTHER_DOCUMENTS),
             Command("search pisa", SEARCH % "pisa", old=OTHER_HITS),
         ]
-    if importlib.util.find_spec("torch"):
+    if importlib.util.find_spec("torch") and not light:
         found += [
             Command("encode", f"{ENCODE} --threads 1", old=OTHER_LENGTH, grows=True),
             Command("encode in two processes", f"{ENCODE} --device cpu:2 --threads 2",
                     old=OTHER_LENGTH, grows=True, slow=True),
             Command("merge", f"merge {{w}}/shard0 {{w}}/shard1 -o {OUT}"),
         ]  # fmt: skip
-    if importlib.util.find_spec("sentence_transformers"):
+    if importlib.util.find_spec("sentence_transformers") and not light:
         found.append(
             Command("train", f"train {{w}}/tiny.toml -o {OUT} --set train.save_every=2",
                     grows=True, prints=_training_prints, slow=True)
@@ -351,7 +358,9 @@ def choose(rng: random.Random, among: list[Command]) -> Command:
     return rng.choices(among, [1 if command.slow else 2 for command in among])[0]
 
 
-def make_inputs(folder: Path, run: Callable[[list[str], Path], Ended]) -> None:
+def make_inputs(
+    folder: Path, run: Callable[[list[str], Path], Ended], *, light: bool = False
+) -> None:
     """What the commands read."""
     terms = [f"t{j}" for j in range(TERMS)]
     for name, seed in (("docs", 1), ("others", 2)):
@@ -374,11 +383,11 @@ def make_inputs(folder: Path, run: Callable[[list[str], Path], Ended]) -> None:
     ids = [f"d{i}" for i in range(DOCUMENTS)]
     made.store_of(MemorySource(matrix, ids, terms), folder / "vectors")
     for name in ("exact", "lucene", "pisa"):
-        if _there(name):
+        if _there(name) and not (light and name == "lucene"):
             engine(name).build(MemorySource(matrix, ids, terms), folder / name)
     run(["export", str(folder / "docs.jsonl"), "-o", str(folder / "export")], folder)
     (folder / "spec.toml").write_text(SPEC.replace("PISA", "pisa = []" if _there("pisa") else ""))
-    if importlib.util.find_spec("torch"):
+    if importlib.util.find_spec("torch") and not light:
         from checkpoints import write_corpus
         from tiny_training import World
 

@@ -8,6 +8,7 @@ import json
 import os
 import pkgutil
 import resource
+import runpy
 import signal
 import sys
 from collections.abc import Iterator
@@ -15,18 +16,24 @@ from typing import Any
 
 import splade_bridge
 
-HEAVY = ("pyarrow.parquet", "scipy.sparse", "torch", "transformers", "sentence_transformers")
+LIGHT = ("pyarrow.parquet", "scipy.sparse")
+HEAVY = ("torch", "transformers", "sentence_transformers")
+OF_TORCH = ("splade_bridge.encoding", "splade_bridge.training")
 
 
-def load() -> None:
+def load(*, light: bool) -> None:
     """Import all that commands import, where it is installed."""
-    for name in HEAVY:
+    for name in (*LIGHT, *(() if light else HEAVY)):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     for module in pkgutil.walk_packages(splade_bridge.__path__, "splade_bridge."):
-        if not module.name.endswith("__main__"):
+        if not module.name.endswith("__main__") and not (
+            light and module.name.startswith(OF_TORCH)
+        ):
             with contextlib.suppress(ImportError):
                 importlib.import_module(module.name)
+    if light:
+        return
     with contextlib.suppress(ImportError):
         import torch
 
@@ -73,9 +80,7 @@ def become(asked: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    load()
+    load(light="light" in sys.argv)
     for asked in children():
         become(asked)
-        from splade_bridge.cli.app import main
-
-        main()
+        runpy.run_module("splade_bridge", run_name="__main__")

@@ -13,14 +13,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 ROUNDS = 8
 """Rounds of a campaign; what the time is divided by, and a subject's share of it."""
 
 
 class Finding(Exception):
-    """A try that ended as it must not; the message says what was seen."""
+    """A try that ended as it must not; the message says what was seen.
+
+    Args:
+        tried: what was tried, where it was not one thing.
+    """
+
+    def __init__(self, message: str, tried: Mapping[str, int] | None = None) -> None:
+        super().__init__(message)
+        self.tried = tried or {"tries": 1}
 
 
 class Skip(Exception):
@@ -82,6 +90,11 @@ class Tally:
     skipped: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
+    @property
+    def told(self) -> str:
+        """The tries in words."""
+        return ", ".join(f"{n:,} {kind}" for kind, n in sorted(self.tries.items())) or "none"
+
     def add(self, tried: Mapping[str, int]) -> None:
         for kind, number in tried.items():
             self.tries[kind] = self.tries.get(kind, 0) + number
@@ -130,8 +143,8 @@ class Campaign:
             number += 1
         tally = self.tallies[kind.name]
         self._say(
-            f"round {base.partition('/')[2]}: {kind.name}: {sum(tally.tries.values()):,} tries, "
-            f"{len(tally.findings)} findings, {tally.seconds:,.0f} s so far"
+            f"round {base.partition('/')[2]}: {kind.name}: {tally.told}; {len(tally.findings)} "
+            f"findings, {tally.seconds:,.0f} s so far"
         )
 
     def _try(self, kind: type[Subject], seed: int) -> bool:
@@ -144,14 +157,14 @@ class Campaign:
                 self._made[kind.name] = self._make(kind)
             tally.add(self._made[kind.name].attempt(random.Random(seed), folder))
         except Finding as finding:
-            self._found(kind, seed, str(finding))
+            self._found(kind, seed, str(finding), finding.tried)
         except Skip as skip:
             if str(skip) not in tally.skipped:
                 tally.skipped.append(str(skip))
                 self._say(f"{kind.name}: skipped: {skip}")
             return False
         except Exception:  # a fault of the subject is not passed over, either
-            self._found(kind, seed, traceback.format_exc())
+            self._found(kind, seed, traceback.format_exc(), {"tries": 1})
         finally:
             tally.seconds += time.monotonic() - began
             shutil.rmtree(folder, ignore_errors=True)
@@ -169,10 +182,10 @@ class Campaign:
             self.tallies[kind.name].skipped.append("cannot begin")
             raise
 
-    def _found(self, kind: type[Subject], seed: int, what: str) -> None:
+    def _found(self, kind: type[Subject], seed: int, what: str, tried: Mapping[str, int]) -> None:
         again = f"scripts/soak --repeat {kind.name}:{seed}"
         tally = self.tallies[kind.name]
-        tally.add({"tries": 1})
+        tally.add(tried)
         tally.findings.append((again, what))
         self._say(f"FINDING ({kind.name}, seed {seed}): {what}\n  again: {again}")
 
@@ -202,25 +215,25 @@ def seed_of(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6])
 
 
-def report_json(campaign: Campaign, seed: int) -> str:
-    """The report for programs."""
+def report_of(campaign: Campaign, seed: int) -> dict[str, Any]:
+    """The report as a tree: seed, and the tally of each subject."""
     tallies = {name: asdict(tally) for name, tally in campaign.tallies.items()}
-    return json.dumps({"seed": seed, "subjects": tallies}, indent=2) + "\n"
+    return {"seed": seed, "subjects": tallies}
 
 
-def report_markdown(campaign: Campaign, seed: int) -> str:
-    """The report for people: a line for each subject, then the findings."""
-    seconds = sum(tally.seconds for tally in campaign.tallies.values())
+def markdown_of(report: Mapping[str, Any]) -> str:
+    """A report for people: a line for each subject, then what was skipped and found."""
+    tallies = {name: Tally(**tally) for name, tally in report["subjects"].items()}
+    seconds = sum(tally.seconds for tally in tallies.values())
     lines = [
-        f"Seed {seed}, {seconds / 60:,.0f} minutes.",
+        f"Seed {report['seed']}, {seconds / 60:,.0f} minutes.",
         "",
         "| subject | tries | findings | seconds |",
         "|---|---|---|---|",
     ]
-    for name, tally in campaign.tallies.items():
-        tried = ", ".join(f"{n:,} {kind}" for kind, n in sorted(tally.tries.items())) or "none"
-        lines.append(f"| {name} | {tried} | {len(tally.findings)} | {tally.seconds:,.0f} |")
-    for name, tally in campaign.tallies.items():
+    for name, tally in tallies.items():
+        lines.append(f"| {name} | {tally.told} | {len(tally.findings)} | {tally.seconds:,.0f} |")
+    for name, tally in tallies.items():
         lines += [f"\n{name}: skipped: {reason}" for reason in tally.skipped]
         for again, what in tally.findings:
             quoted = "\n".join(f"    {line}" for line in what.splitlines())
@@ -230,5 +243,6 @@ def report_markdown(campaign: Campaign, seed: int) -> str:
 
 def write_report(campaign: Campaign, seed: int, path: Path) -> None:
     """JSON where the name ends so, else Markdown."""
-    make = report_json if path.suffix == ".json" else report_markdown
-    path.write_text(make(campaign, seed))
+    report = report_of(campaign, seed)
+    as_json = path.suffix == ".json"
+    path.write_text(json.dumps(report, indent=2) + "\n" if as_json else markdown_of(report))

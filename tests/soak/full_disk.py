@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from soak.commands import OUT, Command, ShopSubject, choose, commands, listing
+from soak.commands import OUT, Command, ShopSubject, choose, listing
 from soak.frame import Finding
 from soak.processes import Ended
 
@@ -36,7 +36,7 @@ class FullDisk(ShopSubject):
                 _unmount(Path(place))
 
     def attempt(self, rng: random.Random, folder: Path) -> Mapping[str, int]:
-        command = choose(rng, commands())
+        command = choose(rng, self.shop.commands)
         overwrite = command.old is not None and rng.random() < 0.4
         size = _size(self.shop.reference(command).out)
         room = int(size * rng.uniform(0, 1.2))

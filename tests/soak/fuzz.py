@@ -39,9 +39,11 @@ class Fuzz(Subject):
     def attempt(self, rng: random.Random, folder: Path) -> Mapping[str, int]:
         self._start(folder)
         reader = rng.choice(sorted(self._batches))
-        return self._batch(reader, rng.getrandbits(48), folder)
+        return self.batch(reader, rng.getrandbits(48), folder)
 
-    def _batch(self, reader: str, seed: int, folder: Path) -> Mapping[str, int]:
+    def batch(self, reader: str, seed: int, folder: Path) -> Mapping[str, int]:
+        """Damaged files of one reader; see :meth:`attempt`."""
+        self._start(folder)
         cases = max(1, int(self._batches[reader] * self.size))
         asked: dict[str, Any] = {"reader": reader, "seed": seed, "cases": cases, "first": 0}
         faults: dict[str, str] = {}
@@ -56,7 +58,8 @@ class Fuzz(Subject):
         if new:
             raise Finding(
                 f"{reader}, {cases} cases:\n"
-                + "\n".join(f"{name}\n{what}" for name, what in new.items())
+                + "\n".join(f"{name}\n{what}" for name, what in new.items()),
+                {reader: cases},
             )
         return {reader: cases}
 
@@ -95,7 +98,12 @@ class Fuzz(Subject):
                     bufsize=0,  # a line that waits in a buffer would not be seen by select
                     stderr=log,
                     start_new_session=True,
-                    env={**os.environ, "TMPDIR": str(self.folder), "HF_HUB_OFFLINE": "1"},
+                    env={
+                        **os.environ,
+                        "TMPDIR": str(self.folder),
+                        "HF_HUB_OFFLINE": "1",
+                        "PYTHONPATH": os.pathsep.join(sys.path),
+                    },
                 )
             answer = self._answer(START)
             if answer is None:

@@ -42,12 +42,12 @@ class Batches:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._readers = {reader.name: reader for reader in readers()}
+        self.readers = {reader.name: reader for reader in readers()}
         self._good: dict[Path, object] = {}
 
     def run(self, asked: dict[str, Any], answers: TextIO) -> None:
         """All cases of a batch; a line before each, so that a death or a hang is known."""
-        reader = self._readers[asked["reader"]]
+        reader = self.readers[asked["reader"]]
         good = self._folder / "good" / reader.name
         if not good.exists():
             good.mkdir(parents=True)

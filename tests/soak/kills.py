@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from soak.commands import OUT, ShopSubject, choose, commands
+from soak.commands import OUT, ShopSubject, choose
 from soak.frame import Finding
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -29,7 +29,7 @@ class Kills(ShopSubject):
     share: ClassVar[float] = 35
 
     def attempt(self, rng: random.Random, folder: Path) -> Mapping[str, int]:
-        command = choose(rng, commands())
+        command = choose(rng, self.shop.commands)
         overwrite = command.old is not None and rng.random() < 0.4
         whole = self.shop.reference(command)
         work = folder / "work"
@@ -58,6 +58,9 @@ class Kills(ShopSubject):
                 raise Finding(f"{what}: exit code {ended.code}\n{ended.err}")
             if "Traceback" in ended.err and "splade_bridge/cli/app.py" in ended.err:
                 raise Finding(f"{what}: a traceback\n{ended.err}")
-            told[-1] += f", left {self.shop.state(command, work / OUT, overwrite=overwrite)}"
+            state = self.shop.state(command, work / OUT, overwrite=overwrite)
+            told[-1] += f", left {state}"
+            if state == "new" and not overwrite:
+                break
         self.shop.finish(command, work, words, "\n".join(told))
         return tried

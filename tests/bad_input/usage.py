@@ -1,0 +1,176 @@
+"""Command lines that cannot be meant."""
+
+from __future__ import annotations
+
+from bad_input import Row, made
+
+DOCS = {"docs.jsonl": made.JSON_LINES}
+
+ROWS = [
+    Row("no such command", "indx docs.jsonl", 2, ("indx",)),
+    Row("no such flag", "index docs.jsonl -o out -e exact --sclae 2", 2, ("--sclae",), DOCS),
+    Row("no output", "index docs.jsonl -e exact", 2, ("--output",), DOCS),
+    Row("no engine", "index docs.jsonl -o out", 2, ("--engine",), DOCS),
+    Row("an unknown engine", "index docs.jsonl -o out -e solr", 2, ("solr", "lucene"), DOCS),
+    Row("an unknown format", "export docs.jsonl -o out -f parquet", 2, ("parquet", "ciff"), DOCS),
+    Row(
+        "a number that is text",
+        "index docs.jsonl -o out -e exact --threads many",
+        2,
+        ("--threads",),
+        DOCS,
+    ),
+    Row("no threads", "index docs.jsonl -o out -e exact --threads 0", 2, ("--threads",), DOCS),
+    Row(
+        "a memory that is no size",
+        "index docs.jsonl -o out -e exact --memory lots",
+        2,
+        ("lots", "2G"),
+        DOCS,
+    ),
+    Row(
+        "a memory of nothing",
+        "index docs.jsonl -o out -e exact --memory 0",
+        2,
+        ("at least 1M",),
+        DOCS,
+    ),
+    Row("a negative memory", "index docs.jsonl -o out -e exact --memory=-1G", 2, ("-1G",), DOCS),
+    Row(
+        "an option of another engine",
+        "index docs.jsonl -o out -e exact --pisa-block-size 64",
+        2,
+        ("--pisa-block-size",),
+        DOCS,
+    ),
+    Row(
+        "a block size beyond PISA's",
+        "index docs.jsonl -o out -e pisa --pisa-block-size 4096",
+        2,
+        ("1024",),
+        DOCS,
+    ),
+    Row(
+        "a negative number of documents a file",
+        "export docs.jsonl -o out --docs-per-file=-1",
+        2,
+        ("--docs-per-file",),
+        DOCS,
+    ),
+    Row(
+        "an unknown method of pruning",
+        "prune docs.jsonl -o out --method half --value 2",
+        2,
+        ("half", "top-k"),
+        DOCS,
+    ),
+    Row(
+        "a method without a value", "prune docs.jsonl -o out --method top-k", 2, ("--value",), DOCS
+    ),
+    Row(
+        "more values than methods",
+        "prune docs.jsonl -o out --method top-k --value 2 --value 3",
+        2,
+        ("--value",),
+        DOCS,
+    ),
+    Row(
+        "a value that is text",
+        "prune docs.jsonl -o out --method top-k --value many",
+        2,
+        ("many",),
+        DOCS,
+    ),
+    Row(
+        "a value that is negative",
+        "prune docs.jsonl -o out --method top-k --value=-2",
+        2,
+        ("top-k",),
+        DOCS,
+    ),
+    Row(
+        "a share above 1",
+        "prune docs.jsonl -o out --method mass-share --value 1.5",
+        2,
+        ("1.5",),
+        DOCS,
+    ),
+    Row(
+        "a share that is NaN",
+        "prune docs.jsonl -o out --method mass-share --value nan",
+        2,
+        ("nan",),
+        DOCS,
+    ),
+    Row(
+        "a file of terms that is not there",
+        "prune docs.jsonl -o out --method drop-terms --value gone.txt",
+        4,
+        ("gone.txt",),
+        DOCS,
+    ),
+    Row(
+        "a list of terms that is unknown",
+        "prune docs.jsonl -o out --method drop-terms --value @german",
+        2,
+        ("@german", "@english"),
+        DOCS,
+    ),
+    Row(
+        "a shard beyond their number",
+        "encode texts.jsonl -m model -o out --shard 3/2",
+        2,
+        ("3/2",),
+        {"texts.jsonl": "{}"},
+    ),
+    Row(
+        "a shard that is text",
+        "encode texts.jsonl -m model -o out --shard one",
+        2,
+        ("one",),
+        {"texts.jsonl": "{}"},
+    ),
+    Row("no model", "encode texts.jsonl -o out", 2, ("--model",), {"texts.jsonl": "{}"}),
+    Row(
+        "one index to verify",
+        "verify index -q topics.tsv",
+        2,
+        ("two",),
+        {"index": made.exact, "topics.tsv": made.TOPICS},
+    ),
+    Row(
+        "a document that is not there",
+        "explain index q1 d9 -q topics.tsv",
+        4,
+        ("d9",),
+        {"index": made.exact, "topics.tsv": made.TOPICS},
+    ),
+    Row(
+        "a query that is not there",
+        "explain index q9 d1 -q topics.tsv",
+        4,
+        ("q9",),
+        {"index": made.exact, "topics.tsv": made.TOPICS},
+    ),
+    Row(
+        "an unknown measure",
+        "evaluate qrels.txt run.txt -M goodness",
+        2,
+        ("goodness",),
+        {"qrels.txt": made.QRELS, "run.txt": made.RUN},
+    ),
+    Row(
+        "more candidates than none",
+        "search index -q topics.tsv -o run.txt --candidates 10",
+        2,
+        ("--two-step",),
+        {"index": made.exact, "topics.tsv": made.TOPICS},
+    ),
+    Row(
+        "stdin for queries and an output that is their folder",
+        "search index -q . -o . --overwrite",
+        2,
+        (".",),
+        {"index": made.exact},
+    ),
+]
