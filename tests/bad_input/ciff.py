@@ -154,7 +154,7 @@ ROWS = [
     Row(
         "a scale for integers",
         "index docs.ciff -o out -e exact --scale 10",
-        4,
+        2,
         ("docs.ciff", "integers"),
         {"docs.ciff": made.ciff},
     ),

@@ -132,7 +132,7 @@ ROWS = [
     Row(
         "a scale for a forward store",
         "index vectors -o out -e exact --scale 2",
-        4,
+        2,
         ("vectors", "integers"),
         {"vectors": FORWARD},
     ),
@@ -193,9 +193,9 @@ ROWS = [
     ),
     Row("no artefact to inspect", "inspect nowhere", 4, ("nowhere: no such f",)),
     Row(
-        "queries for a store of documents",
+        "a format for queries",
         "prune vectors -o out --method top-k --value 2 --side query --from ciff",
-        4,
+        2,
         ("vectors",),
         {"vectors": made.folder},
     ),
