@@ -136,10 +136,15 @@ def fill(name: str, text: str) -> None:
 
 
 def run_others(ciff2pisa: str | None) -> None:
-    """Give the rows to Anserini and PISA, and save what came of it."""
+    """Give the rows that are new to Anserini and PISA, and save what came of it."""
+    known: dict[str, dict[str, str]] = json.loads(OTHERS.read_text()) if OTHERS.exists() else {}
     found: dict[str, dict[str, str]] = {}
     for module, row in all_rows():
-        if name := rivals.collection_of(row):
+        if not (name := rivals.collection_of(row)):
+            continue
+        if key_of(module, row) in known:
+            found[key_of(module, row)] = known[key_of(module, row)]
+        else:
             with tempfile.TemporaryDirectory() as place:
                 folder = Path(place)
                 row.lay_out(folder)

@@ -104,7 +104,11 @@ def _pisa(lines: Path, index: Path) -> str:
 def _ciff2pisa(path: Path, folder: Path, program: str) -> str:
     out = folder / "pisa"
     out.mkdir()
-    return _ended([program, "--ciff-file", str(path), "--output", str(out / "index")], folder)
+    told = _ended([program, "--ciff-file", str(path), "--output", str(out / "index")], folder)
+    documents = out / "index.documents"
+    if told.startswith("0: ") and documents.is_file():
+        return f"0: documents: {len(documents.read_bytes().splitlines())}"
+    return told
 
 
 def _ended(command: list[str], folder: Path) -> str:
@@ -116,6 +120,9 @@ def _ended(command: list[str], folder: Path) -> str:
         return f"hangs: ended after {PATIENCE} s"
     said = (done.stdout if done.returncode == 0 else done.stderr).decode(errors="replace")
     lines = [line for line in said.splitlines() if line.strip()]
+    panics = [number for number, line in enumerate(lines) if "panicked at" in line]
+    if panics:  # Rust tells the reason in the next line, then how to see more
+        lines = lines[: panics[-1] + 2]
     return f"{done.returncode}: {_shown(lines[-1], folder) if lines else 'nothing'}"
 
 
