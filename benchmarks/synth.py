@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
+from splade_bridge.conversion.detect import open_source
 from splade_bridge.data.vectors import ImpactBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.formats.base import ImpactSource
-from splade_bridge.formats.detect import open_source
 from splade_bridge.formats.jsonvector import JsonVectorWriter
 
 REAL = Path(__file__).resolve().parents[2] / "shared/data/splade-v3-nfcorpus/docs.jsonl.gz"

@@ -20,11 +20,11 @@ import numpy as np
 
 from engines import QUERIES
 from machine import describe
+from splade_bridge.conversion.export import ExportOptions, export
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.engines.base import BuildOptions, Searcher
 from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.evaluation.bench import Case, measure, size_on_disk
-from splade_bridge.formats.export import ExportOptions, export
 from splade_bridge.formats.forward import ForwardStore
 from splade_bridge.formats.queries import Queries, read_queries
 from splade_bridge.pruning.methods import policy

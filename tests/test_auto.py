@@ -186,7 +186,7 @@ def test_an_unknown_algorithm_is_told_what_there_is(index: Path) -> None:
 def test_two_steps_choose_for_the_queries_and_depth_of_the_first(
     tmp_path: Path, manifest: Manifest
 ) -> None:
-    from splade_bridge.formats.export import ExportOptions, export
+    from splade_bridge.conversion.export import ExportOptions, export
 
     export(
         lambda: MemorySource(DOCUMENTS, IDS, TERMS), tmp_path / "fwd", ExportOptions(("forward",))

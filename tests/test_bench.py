@@ -15,6 +15,7 @@ import pytest
 from checkpoints import VOCABULARY, save_checkpoint
 from command_line import run
 from small import MemorySource, queries_of, random_matrix
+from splade_bridge.conversion.export import ExportOptions, export
 from splade_bridge.data.hits import Hits
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import ImpactBatch
@@ -32,7 +33,6 @@ from splade_bridge.evaluation.bench import (
     size_on_disk,
     time_encoding,
 )
-from splade_bridge.formats.export import ExportOptions, export
 from splade_bridge.formats.forward import ForwardStore
 from splade_bridge.formats.queries import read_queries
 from splade_bridge.retrieval.two_step import TwoStepOptions, TwoStepSearcher
@@ -285,7 +285,7 @@ def test_what_auto_remembers_does_not_count_as_index(tmp_path: Path) -> None:
 @pytest.mark.shared
 def test_qd_flops_of_real_vectors(shared: Path, tmp_path: Path) -> None:
     """Against pairs that are drawn and counted by hand."""
-    from splade_bridge.formats.detect import open_source
+    from splade_bridge.conversion.detect import open_source
 
     data = shared / "splade-v3-nfcorpus"
     engine("exact").build(open_source(data / "docs.jsonl.gz"), tmp_path / "i")

@@ -12,13 +12,13 @@ import pytest
 
 import command_line
 from bad_input import made
+from splade_bridge.conversion.export import ExportOptions, export
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.engines import pisa
 from splade_bridge.engines.registry import engine
 from splade_bridge.errors import BadInputError, MissingToolError
 from splade_bridge.files import checks
 from splade_bridge.files.outputs import MANIFEST
-from splade_bridge.formats.export import ExportOptions, export
 
 
 def exported(name: str, compress: bool = False) -> Callable[[Path], object]:

@@ -16,6 +16,7 @@ from splade_bridge.cli.encode import command
 from splade_bridge.data.store import VectorStore
 from splade_bridge.encoding.encoder import EncodeOptions, Encoder, load_encoder
 from splade_bridge.encoding.runner import encode_to_store
+from splade_bridge.encoding.shards import Shard
 from splade_bridge.errors import BadInputError, Interrupted, UsageError
 from splade_bridge.files.outputs import MANIFEST
 from splade_bridge.text.corpora import Text, read_texts
@@ -173,8 +174,10 @@ def test_a_finished_store_is_kept(encoder: Encoder, corpus: Path, tmp_path: Path
     out = tmp_path / "v"
     encode(encoder, corpus, out)
     before = content(out)
-    with pytest.raises(UsageError, match="--overwrite"):
-        encode(encoder, corpus, out)
+    encode(encoder, corpus, out)  # there already
+    assert content(out) == before
+    with pytest.raises(UsageError, match=r"another plan \(shard.*--overwrite"):
+        encode(encoder, corpus, out, shard=Shard(0, 1))
     with pytest.raises(BadInputError, match="no such file"):
         encode(encoder, tmp_path / "nowhere.jsonl", out, overwrite=True)
     assert content(out) == before
@@ -223,7 +226,7 @@ def test_the_command(
     assert said["counts"]["documents"] == TEXTS
     assert said["tokens_per_second"] > 0
     with pytest.raises(UsageError, match="--overwrite"):
-        command(str(corpus), out, model=str(model))
+        command(str(corpus), out, model=str(model), max_length=17)
     with pytest.raises(UsageError, match="no model"):
         command(str(corpus), out, query_model=str(model), overwrite=True)
     command(str(corpus), out, query_model=str(model), side="query", overwrite=True)

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 import splade_bridge.data.id_table as id_table
 from small import MemorySource, batch_of, random_matrix
+from splade_bridge.conversion.detect import open_source
+from splade_bridge.conversion.export import ExportOptions, export
 from splade_bridge.data.doc_ids import DocIdWriter
 from splade_bridge.data.id_table import IdTable, write_id_table
 from splade_bridge.data.vectors import ImpactBatch, row_pointers
@@ -19,8 +21,6 @@ from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.formats.base import ImpactSource
-from splade_bridge.formats.detect import open_source
-from splade_bridge.formats.export import ExportOptions, export
 from splade_bridge.formats.forward import FORWARD_FOLDER, ForwardSource, ForwardStore
 from strategies import Collection, as_dictionaries, collections, ids
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from small import MemorySource, random_matrix
+from splade_bridge.conversion.export import FORMATS, ExportOptions, export
 from splade_bridge.data.invert import Transposer
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.errors import ExternalProgramError
-from splade_bridge.formats.export import FORMATS, ExportOptions, export
 
 
 @pytest.fixture

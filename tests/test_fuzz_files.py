@@ -25,6 +25,7 @@ from damage import list_again, mutated_bytes, mutated_json
 from soaking import SEED, often
 from splade_bridge.comparison.read_spec import load_spec
 from splade_bridge.comparison.steps import Hashes, Steps
+from splade_bridge.conversion.detect import open_source
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.store import VectorStore, read_note, unfinished_store
 from splade_bridge.data.vectors import ImpactBatch
@@ -35,7 +36,6 @@ from splade_bridge.engines.pisa_profile import load_profile
 from splade_bridge.engines.registry import open_index
 from splade_bridge.errors import SpladeBridgeError, UsageError
 from splade_bridge.files.outputs import MANIFEST, why_not_ours
-from splade_bridge.formats.detect import open_source
 from splade_bridge.formats.forward import ForwardStore
 from splade_bridge.training.recipe import read_recipe
 

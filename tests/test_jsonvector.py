@@ -44,7 +44,7 @@ def rows_of(collection: Collection) -> Rows:
     compress=st.booleans(),
     texts=st.none() | st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=8),
 )
-def test_what_was_written_is_json_and_is_read_back(
+def test_what_was_written_is_json_and_is_read_back_or_its_white_space_is_refused(
     tmp_path_factory: pytest.TempPathFactory,
     collection: Collection,
     docs_per_file: int,
@@ -53,9 +53,13 @@ def test_what_was_written_is_json_and_is_read_back(
 ) -> None:
     folder = tmp_path_factory.mktemp("written")
     contents = zip(collection.ids, texts, strict=False) if texts else None
-    counts = JsonVectorWriter(folder, docs_per_file, compress=compress).write(
-        collection.impact_batches(), collection.vocabulary, contents
-    )
+    writer = JsonVectorWriter(folder, docs_per_file, compress=compress)
+    batches = collection.impact_batches()
+    if any(term.split() != [term] for row in collection.rows for term in row):
+        with pytest.raises(BadInputError, match="white space"):
+            writer.write(batches, collection.vocabulary, contents)
+        return
+    counts = writer.write(batches, collection.vocabulary, contents)
     assert read(folder) == rows_of(collection)
     assert counts.documents == len(collection.ids)
     assert counts.postings == sum(map(len, collection.rows))

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from small import MemorySource, batch_of
+from splade_bridge.conversion.detect import open_source
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.engines import jars
 from splade_bridge.engines.jars import (
@@ -37,7 +38,6 @@ from splade_bridge.engines.lucene_version import (
 from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
 from splade_bridge.files.writing import asset
-from splade_bridge.formats.detect import open_source
 from splade_bridge.formats.queries import read_queries
 from splade_bridge.retrieval.search import SearchOptions, search_to_run
 

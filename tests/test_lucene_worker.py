@@ -62,7 +62,7 @@ def searcher(index: Path) -> Iterator[LuceneSearcher]:
 
 
 def pid_of(searcher: LuceneSearcher) -> int:
-    return searcher._index.worker().pid
+    return searcher.index.worker().pid
 
 
 def alive(pid: int) -> bool:
@@ -113,7 +113,7 @@ def test_searches_that_are_left_half_read_disturb_nobody(shared_searcher: Lucene
             assert [as_pairs(h) for h in search] == expected[taken % 5 + 1 :]
         else:
             search.close()  # type: ignore[attr-defined]
-    worker = shared_searcher._index.worker()
+    worker = shared_searcher.index.worker()
     assert worker._wanted == set() and worker._arrived == {}, "nothing is kept for those that left"
     assert [as_pairs(h) for h in shared_searcher.search(BATCH, 300)] == expected
 
@@ -128,7 +128,7 @@ def test_frequencies_terms_and_stored_fields(
     matches = (WEIGHTS > 0).astype(int) @ (DOCUMENTS > 0).astype(int).T
     assert shared_searcher.matching_terms(BATCH) == pytest.approx(matches.mean())
     used = sorted(TERMS[i] for i in np.flatnonzero(counted))
-    assert list(shared_searcher._index.terms()) == used
+    assert list(shared_searcher.index.terms()) == used
     assert shared_searcher.stored(DOC_IDS[11]) == {"id": DOC_IDS[11]}
     assert shared_searcher.stored("nobody") is None
 
@@ -145,7 +145,7 @@ def test_more_terms_than_fit_into_one_answer(lucene: None, tmp_path: Path) -> No
 
 
 def test_a_request_that_fails_harms_no_other(shared_searcher: LuceneSearcher) -> None:
-    with Call(shared_searcher._index.worker()) as call:
+    with Call(shared_searcher.index.worker()) as call:
         call.send(99, b"")
         call.send(lucene_index.STATISTICS, b"")
         call.send(lucene_index.IMPACTS, b"\x09")
@@ -213,7 +213,7 @@ def test_what_java_says_at_its_start_is_no_reason(
 
 
 def test_closing_wakes_who_waits(searcher: LuceneSearcher) -> None:
-    worker = searcher._index.worker()
+    worker = searcher.index.worker()
     os.kill(worker.pid, signal.SIGSTOP)  # never answers
     failed = []
 
@@ -237,7 +237,7 @@ def test_the_jvm_ends_with_its_owner(index: Path) -> None:
         "import sys; from pathlib import Path\n"
         "from splade_bridge.engines.registry import open_index\n"
         "searcher = open_index(Path(sys.argv[1]))\n"
-        "print(searcher._index.worker().pid, flush=True)\n"
+        "print(searcher.index.worker().pid, flush=True)\n"
         "sys.stdin.read()"
     )
     owner = subprocess.Popen(
@@ -263,7 +263,7 @@ def test_an_interrupted_wait_does_not_leave_half_an_answer(
 ) -> None:
     search = searcher.search(BATCH, 300)
     next(search)
-    worker = searcher._index.worker()
+    worker = searcher.index.worker()
     read = worker._process.answers.read
 
     class Interrupted:
@@ -330,7 +330,7 @@ def test_memory_is_the_heap_of_the_jvm(tmp_path: Path) -> None:
     with open_index(tmp_path / "i") as searcher:
         limit_memory([searcher], 64 << 20)
         assert searcher.impacts("d", [0, 1]) == [1, 2]
-        pid = searcher._index.worker().pid
+        pid = searcher.index.worker().pid
         assert b"-Xmx64m" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         with pytest.raises(UsageError, match="32MiB or more"):
             limit_memory([searcher], 1 << 20)

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from splade_bridge.conversion.detect import open_source
+from splade_bridge.conversion.export import ExportOptions, export
 from splade_bridge.engines.lucene_options import LuceneOptions
 from splade_bridge.engines.registry import NAMES, engine, open_index
 from splade_bridge.errors import MissingToolError
 from splade_bridge.evaluation.evaluate import evaluate
 from splade_bridge.evaluation.qrels import read_qrels
 from splade_bridge.evaluation.verify import verify
-from splade_bridge.formats.detect import open_source
-from splade_bridge.formats.export import ExportOptions, export
 from splade_bridge.formats.queries import read_queries
 from splade_bridge.retrieval.runs import read_run
 from splade_bridge.retrieval.search import SearchOptions, search_to_run

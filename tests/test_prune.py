@@ -12,15 +12,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from small import MemorySource, queries_of, random_matrix
+from small import MemorySource, queries_of, random_matrix, write_json_lines
+from splade_bridge.conversion.detect import open_source
 from splade_bridge.data.vectors import ImpactBatch, SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.registry import engine
 from splade_bridge.errors import BadInputError, ExternalProgramError, MissingToolError, UsageError
 from splade_bridge.formats import jsonvector
 from splade_bridge.formats.base import ImpactSource
-from splade_bridge.formats.detect import open_source
-from splade_bridge.formats.jsonvector import JsonVectorWriter
 from splade_bridge.pruning.methods import METHODS, policy
 from splade_bridge.pruning.policy import Policy, PruneOptions
 from splade_bridge.pruning.pruning import Pruning
@@ -357,9 +356,8 @@ def test_a_vocabulary_that_grows_while_it_is_read_gives_the_same(
     tmp_path_factory: pytest.TempPathFactory, collection: Collection, case
 ) -> None:
     folder = tmp_path_factory.mktemp("grows")
-    JsonVectorWriter(folder, 3, compress=False).write(
-        collection.impact_batches(), collection.vocabulary
-    )
+    records = zip(collection.ids, collection.rows, strict=True)
+    write_json_lines(folder / "a.jsonl", ({"id": i, "vector": row} for i, row in records))
     method, value, reference = case
     source = PrunedSource(lambda: open_source(folder), policy(method, value), min_terms=0)
     with pytest.MonkeyPatch.context() as patch:

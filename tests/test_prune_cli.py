@@ -8,11 +8,11 @@ import numpy as np
 import orjson
 import pytest
 
+from splade_bridge.conversion.detect import open_source
 from splade_bridge.data.manifest import EncodingInfo, Manifest
 from splade_bridge.data.store import VectorStore, write_store
 from splade_bridge.data.vectors import SparseBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.formats.detect import open_source
 from splade_bridge.formats.queries import read_queries
 from strategies import as_dictionaries
 from test_cli import run

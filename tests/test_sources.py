@@ -22,6 +22,7 @@ import zstandard
 
 import command_line
 from bad_input import made
+from splade_bridge.conversion.detect import open_source, path_opener
 from splade_bridge.encoding.parts import files_content
 from splade_bridge.engines.jars import users_anserini
 from splade_bridge.engines.java import environment, java_command
@@ -31,7 +32,6 @@ from splade_bridge.evaluation.qrels import read_qrels
 from splade_bridge.files.inputs import all_files, steady
 from splade_bridge.files.lines import text_lines
 from splade_bridge.formats.ciff import CiffSource
-from splade_bridge.formats.detect import open_source, path_opener
 from splade_bridge.formats.jsonvector import JsonVectorSource
 from splade_bridge.formats.queries import read_queries
 from splade_bridge.pruning.terms import DropTerms

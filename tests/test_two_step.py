@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from command_line import run
 from small import MemorySource, as_pairs, batch_of, brute_force, queries_of, random_matrix
+from splade_bridge.conversion.export import ExportOptions, export
 from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
-from splade_bridge.formats.export import ExportOptions, export
 from splade_bridge.formats.forward import ForwardStore
 from splade_bridge.formats.queries import Queries
 from splade_bridge.retrieval.search import SearchOptions, search_to_run
@@ -279,8 +279,8 @@ def test_the_command_line(
     (tmp_path / "strange.run").write_text("other Q0 d1 1 5 tag\n")
     for more, expected, message in [
         (["--candidates", 10, "-k", 20, "--two-step", forward], 2, "at least -k"),
-        (["--candidates", 10], 2, "need --two-step"),
-        (["--first-query-terms", 2], 2, "need --two-step"),
+        (["--candidates", 10], 2, "no effect without --two-step"),
+        (["--first-query-terms", 2], 2, "no effect without --two-step"),
         (["--first-query-terms", 0, "--two-step", forward], 2, "first-query-terms"),
         (["--two-step", exact_index], 4, "forward store"),
         (["--two-step", tmp_path / "missing"], 4, "forward store"),

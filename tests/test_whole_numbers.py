@@ -10,13 +10,13 @@ import pytest
 
 from bad_input import made
 from small import MemorySource, batch_of
+from splade_bridge.conversion.detect import open_source
+from splade_bridge.conversion.export import ExportOptions, export
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.errors import BadInputError
 from splade_bridge.formats.base import ImpactSource
 from splade_bridge.formats.ciff import write_ciff
-from splade_bridge.formats.detect import open_source
-from splade_bridge.formats.export import ExportOptions, export
 from splade_bridge.formats.queries import read_queries
 from splade_bridge.library.given import source_opener
 from splade_bridge.retrieval.runs import read_run

@@ -32,6 +32,7 @@ from splade_bridge.cli.command import complete, log_to_stderr
 from splade_bridge.cli.options import Json, Verbose
 from splade_bridge.cli.streams import drop_stdout
 from splade_bridge.errors import ExternalProgramError, ReaderGone, SpladeBridgeError, UsageError
+from splade_bridge.files.shown import MOST_SHOWN, shown, shown_json
 
 app = typer.Typer(
     name="splade-bridge",
@@ -147,7 +148,7 @@ def _stop(error: SpladeBridgeError, *, json: bool) -> NoReturn:
             "exit_code": code,
             "place": getattr(error, "place", None),
         }
-        typer.echo(orjson.dumps({"error": told}).decode(), err=True)
+        typer.echo(shown_json(orjson.dumps({"error": told}).decode()), err=True)
     else:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(shown(f"error: {error}", most=MOST_SHOWN), err=True)
     sys.exit(code)

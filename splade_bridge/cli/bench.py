@@ -11,7 +11,7 @@ import typer
 from splade_bridge.cli.groups import QuantizeFlags, QueryFlags
 from splade_bridge.cli.needs import needs
 from splade_bridge.cli.options import WRITES, IndexMemory, Json, NoCheck, Overwrite, output_flag
-from splade_bridge.cli.telling import note, print_json
+from splade_bridge.cli.telling import note, print_json, say
 from splade_bridge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -96,9 +96,9 @@ def command(
         print_json({"output": output and str(output), "encoding_ms": encoding,
                     "noisy": bool(noisy), "rows": rows})  # fmt: skip
     else:
-        typer.echo(_table(rows))
+        say(_table(rows), "\n")
         if encoding:
-            typer.echo(
+            say(
                 f"encoding a query: mean {encoding.mean:.2f} ms, p50 {encoding.p50:.2f}, "
                 f"p95 {encoding.p95:.2f}, p99 {encoding.p99:.2f}"
             )

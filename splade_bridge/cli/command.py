@@ -22,6 +22,7 @@ from splade_bridge.cli.needs import Needs
 from splade_bridge.cli.options import READS, WRITES, Use, Verbose
 from splade_bridge.errors import Interrupted, UsageError
 from splade_bridge.files.checks import unchecked
+from splade_bridge.files.shown import MOST_SHOWN, shown
 
 
 def complete(command: Callable[..., None]) -> Callable[..., None]:
@@ -68,6 +69,7 @@ def complete(command: Callable[..., None]) -> Callable[..., None]:
             place for name, use in uses.items() if use is WRITES for place in _places(given, name)
         )
         try:
+            _check_numbers(given)
             _check_places(given, uses)
             for name, group in groups.items():
                 given[name] = group(**{f.name: given.pop(f.name) for f in fields(group)})
@@ -113,18 +115,24 @@ def flags_of(own: Iterable[inspect.Parameter]) -> Iterator[inspect.Parameter]:
 
 def log_to_stderr(*, verbose: bool) -> None:
     """Warnings as lines of stderr; with ``verbose`` what is done, too."""
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(levelname)s: %(message)s",
-        stream=sys.stderr,
-        force=True,
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Shown("%(levelname)s: %(message)s"))
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, handlers=[handler], force=True)
     # The space that sorting takes is stated before it is taken; what was fetched or was there
     # already, and that a long comparison of files goes on, always.
     for name in ("data.invert", "engines.jars", "files.checks", "files.finished"):
         logging.getLogger(f"splade_bridge.{name}").setLevel(logging.INFO)
     logging.addLevelName(logging.WARNING, "warning")
     logging.addLevelName(logging.INFO, "info")
+
+
+class _Shown(logging.Formatter):
+    """Messages as a terminal may show them; other packages' may have several lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        ours = record.name.partition(".")[0] == __name__.partition(".")[0]
+        return shown(super().formatMessage(record), "" if ours else "\n\t", MOST_SHOWN)
 
 
 def use_of(annotation: Any) -> Use | None:
@@ -176,6 +184,14 @@ def _enum(annotation: Any) -> Any:
     values = get_args(choice_of(annotation))
     enum: Any = Enum("Choice", {value: value for value in values})  # type: ignore[misc]
     return Annotated[list[enum] | None, *annotation.__metadata__]
+
+
+def _check_numbers(given: dict[str, Any]) -> None:
+    """Refuse whole numbers that no manifest and no engine can hold."""
+    for name, value in given.items():
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int) and not -(2**63) <= number < 2**63:
+                raise UsageError(f"{name.replace('_', '-')}: {number} has more than 64 bits")
 
 
 def _check_places(given: dict[str, Any], uses: dict[str, Use | None]) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from splade_bridge.cli.options import ADDS_TO, Json, NoCheck, output_flag
 from splade_bridge.cli.telling import note, print_json
+from splade_bridge.files.shown import shown
 
 if TYPE_CHECKING:
     from splade_bridge.report.results import Results
@@ -83,8 +84,9 @@ def _show(results: Results) -> None:
 
     measure = results.main
     quality = Table(
-        title=results.title,
-        caption=f"p: difference in {measure} from {results.baseline}, corrected for all variants",
+        title=shown(results.title),
+        caption=f"p: difference in {measure} from {shown(results.baseline)}, corrected for all "
+        "variants",
     )
     cost = Table(caption="milliseconds: mean of a query, one thread, fastest algorithm")
     for table in (quality, cost):
@@ -98,7 +100,8 @@ def _show(results: Results) -> None:
     for v in results.variants:
         test, rbo = v.tests.get(measure), v.rbo
         quality.add_row(
-            v.name, text.measured(v.means[measure]), text.p_value(test.corrected) if test else "",
+            shown(v.name), text.measured(v.means[measure]),
+            text.p_value(test.corrected) if test else "",
             text.measured(v.overlap[10]) if 10 in v.overlap else "",
             "" if rbo is None else text.measured(rbo), f"{v.postings:,}",
         )  # fmt: skip
@@ -108,11 +111,11 @@ def _show(results: Results) -> None:
             for k in results.ks:
                 timed = v.fastest(engine, k)
                 cells.append(text.milliseconds(timed.mean) if timed else "")
-        cost.add_row(v.name, *cells)
+        cost.add_row(shown(v.name), *cells)
     console = Console()
     if not console.is_terminal:  # a file has room
         console = Console(width=160)
     console.print(quality)
     console.print(cost)
     for sentence in findings(results):
-        console.print(sentence, markup=False, highlight=False)
+        console.print(shown(sentence), markup=False, highlight=False)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from splade_bridge.cli.options import Json
-from splade_bridge.cli.telling import note, print_json
+from splade_bridge.cli.telling import note, print_json, say
 
 NAME = "doctor"
 
@@ -35,6 +35,6 @@ def command(
     else:
         for f in findings:
             mark, what = ("ok", f.found) if f.found else ("--", f"not found; {f.remedy}")
-            typer.echo(f"{mark}  {f.name:<22}{what}  [{f.needed_for}]")
+            say(f"{mark}  {f.name:<22}{what}  [{f.needed_for}]")
     if any(f.found is None and not f.remedy.startswith("optional") for f in findings):
         raise typer.Exit(3)

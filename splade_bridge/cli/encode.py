@@ -170,7 +170,8 @@ def command(
 ) -> None:
     """Turn text into sparse vectors.
 
-    A run that was stopped goes on where it was when the same command is given again.
+    A run that was stopped goes on where it was when the same command is given again; one that has
+    ended is left as it is.
     """
     from splade_bridge.encoding.encode_corpus import encode_corpus, model_of
     from splade_bridge.text.corpora import CorpusOptions

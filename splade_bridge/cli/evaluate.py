@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from splade_bridge.cli.options import Json
-from splade_bridge.cli.telling import note, print_json
+from splade_bridge.cli.telling import note, print_json, say
 from splade_bridge.evaluation.choices import Missing
 
 NAME = "evaluate"
@@ -72,9 +72,9 @@ def command(
     if per_query:
         for query_id, values in result.per_query.items():
             for name, value in values.items():
-                typer.echo(f"{name:<{width}}{query_id}\t{value:.4f}")
+                say(f"{name:<{width}}{query_id}\t{value:.4f}")
     for name, value in result.means.items():
-        typer.echo(f"{name:<{width}}all\t{value:.4f}")
+        say(f"{name:<{width}}all\t{value:.4f}")
     if result.missing:
         rule = "counted as 0" if missing == "zero" else "left out"
         note(

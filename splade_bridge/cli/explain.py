@@ -9,7 +9,7 @@ import typer
 
 from splade_bridge.cli.groups import QuantizeFlags, QueryFlags
 from splade_bridge.cli.options import IndexMemory, Json, NoCheck
-from splade_bridge.cli.telling import print_json
+from splade_bridge.cli.telling import print_json, say
 
 NAME = "explain"
 
@@ -44,5 +44,5 @@ def command(
         return
     for c in found:
         if c.score:
-            typer.echo(f"{c.score:>10,}  {c.term:<20} {c.weight} x {c.impact}")
-    typer.echo(f"{total:>10,}  in sum")
+            say(f"{c.score:>10,}  {c.term:<20} {c.weight} x {c.impact}")
+    say(f"{total:>10,}  in sum")

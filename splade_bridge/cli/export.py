@@ -40,7 +40,7 @@ def writes(*formats: str) -> Needs:
     """A flag of files of one of these formats."""
 
     def met(given: Given) -> bool:
-        from splade_bridge.formats.export import default_formats
+        from splade_bridge.conversion.export import default_formats
 
         return any(f in formats for f in given["formats"] or default_formats(given["side"]))
 
@@ -92,9 +92,9 @@ def command(
     json: Json = False,
 ) -> None:
     """Turn vectors into integer impacts and write them for other tools."""
+    from splade_bridge.conversion.export import ExportOptions, default_formats, export_path
     from splade_bridge.files.outputs import check_output
     from splade_bridge.files.sizes import size_in_bytes
-    from splade_bridge.formats.export import ExportOptions, default_formats, export_path
 
     chosen = tuple(formats or default_formats(side))
     options = ExportOptions(chosen, docs_per_file, gzip, size_in_bytes(memory))

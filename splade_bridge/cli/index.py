@@ -53,8 +53,8 @@ def command(
     Documents, postings and the sum of impacts are read back from the engine; an index that lacks
     any is thrown away and exit code 6 returned.
     """
+    from splade_bridge.conversion.build_index import build_index
     from splade_bridge.engines.base import BuildOptions
-    from splade_bridge.engines.build_index import build_index
     from splade_bridge.files.sizes import size_in_bytes
 
     manifest, lost = build_index(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from splade_bridge.cli.options import Json, NoCheck
-from splade_bridge.cli.telling import print_json
+from splade_bridge.cli.telling import print_json, say
 
 NAME = "inspect"
 
@@ -50,4 +50,4 @@ def command(
             f"{quantization.dropped_to_zero:,} dropped to zero, {quantization.clipped:,} clipped"
         )
     for name, value in rows.items():
-        typer.echo(f"{name:<12}{value}")
+        say(f"{name:<12}{value}")

@@ -49,7 +49,7 @@ def command(
             help="Of the --method in the same place: terms a row; the least weight (vector store) "
             "or impact (files) that stays; a share of the row's maximum or sum; a quantile; "
             "postings a list; postings as 2M or 30%; bytes as 200M; a file of terms or @english, "
-            "@punctuation, @special, @unused.",
+            "@punctuation, @special, @unused, @white-space.",
         ),
     ],
     side: Annotated[

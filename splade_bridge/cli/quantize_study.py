@@ -12,7 +12,7 @@ import typer
 
 from splade_bridge.cli.needs import needs
 from splade_bridge.cli.options import QUERIES, WRITES, Hits, Json, NoCheck, Overwrite, output_flag
-from splade_bridge.cli.telling import note, print_json, progress
+from splade_bridge.cli.telling import note, print_json, progress, say
 from splade_bridge.data.choices import Rounding
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def command(
         print_json({"output": output and str(output), **asdict(study)})
         return
     for line in _table(study):
-        typer.echo(line)
+        say(line)
     note(study.reason)
     if study.without_results:
         note(f"{len(study.without_results)} queries have no term of any document and do not count")

@@ -11,6 +11,8 @@ from typing import Any
 
 import typer
 
+from splade_bridge.files.shown import MOST_SHOWN, shown, shown_json
+
 
 def print_json(content: Any) -> None:
     """One object on stdout, for scripts; docs/json.md and ``cli/schemas.py`` describe each."""
@@ -21,6 +23,8 @@ def print_json(content: Any) -> None:
         printed = orjson.dumps(content, default=str, option=options)
     except TypeError:  # a path that is not UTF-8; the other JSON escapes its bytes
         printed = json.dumps(content, default=_plain, indent=2).encode()
+    if sys.stdout.isatty():
+        printed = shown_json(printed.decode()).encode()
     sys.stdout.buffer.write(printed + b"\n")
     sys.stdout.buffer.flush()
 
@@ -34,7 +38,12 @@ def _plain(value: Any) -> Any:
 
 def note(message: str) -> None:
     """One line for people, on stderr: stdout belongs to data."""
-    typer.echo(message, err=True)
+    typer.echo(shown(message, most=MOST_SHOWN), err=True)
+
+
+def say(line: str, kept: str = "\t") -> None:
+    """A line of results on stdout; a terminal gets it without control characters but ``kept``."""
+    typer.echo(shown(line, kept) if sys.stdout.isatty() else line)
 
 
 def watching(what: str) -> Any:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from splade_bridge.comparison.spec import Bm25, Encoded, Spec, ToTrain, Variant, Vectors
+from splade_bridge.conversion.detect import open_source
 from splade_bridge.engines.base import AUTO
 from splade_bridge.engines.registry import engine
 from splade_bridge.errors import BadInputError, SpladeBridgeError, UsageError, require
 from splade_bridge.evaluation.evaluate import evaluate
 from splade_bridge.evaluation.measures import cutoff, parse_measures
 from splade_bridge.evaluation.qrels import Qrels, read_qrels
-from splade_bridge.formats.detect import open_source
 from splade_bridge.formats.queries import read_queries
 from splade_bridge.text.corpora import Role, read_texts
 

@@ -13,6 +13,7 @@ from splade_bridge.comparison.check import Checked
 from splade_bridge.comparison.spec import Bm25, Encoded, Source, Spec, ToTrain, Variant, Vectors
 from splade_bridge.comparison.steps import ASIDE, VERSIONS, Hashes, Step, Steps, digest
 from splade_bridge.comparison.versions import decisive
+from splade_bridge.conversion.detect import open_source
 from splade_bridge.data.manifest import Manifest, Side
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.data.store import OtherPlanError
@@ -25,7 +26,6 @@ from splade_bridge.evaluation.evaluate import evaluate
 from splade_bridge.files.outputs import MANIFEST
 from splade_bridge.files.writing import sha256_file
 from splade_bridge.formats.base import ImpactSource
-from splade_bridge.formats.detect import open_source
 from splade_bridge.formats.forward import FORWARD_FOLDER, write_forward
 from splade_bridge.formats.queries import Queries, read_queries
 from splade_bridge.pruning.policy import Policy

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
-from splade_bridge.data.hits import best, contenders
+from splade_bridge.data.hits import best, contenders, string_ranks
 from splade_bridge.data.vectors import Int64Array
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.writing import mapped, pointers
 
 BLOB = "doc_ids.bin"
 OFFSETS = "doc_offsets.npy"
+NAMES_AT_ONCE = 4096
+
+PADDED_MOST, PADDED_FREE = 8, 1 << 16
+"""Bytes of ids in fixed width: so many times their own, and so many more."""
 
 
 class DocIdWriter:
@@ -66,6 +71,13 @@ class DocIds:
                 return int(number)
         return None
 
+    def placed(self, index: Path) -> Iterator[tuple[str, str]]:
+        """Each id and, for messages, where it stands."""
+        for start in range(0, len(self), NAMES_AT_ONCE):
+            numbers = np.arange(start, min(start + NAMES_AT_ONCE, len(self)), dtype=np.int64)
+            for number, name in enumerate(self._names(numbers), start):
+                yield name.decode(), f"{index}: document {number:,}"
+
     def rank(self, numbers: Int64Array, scores: Int64Array, k: int) -> tuple[list[str], Int64Array]:
         """The best ``k`` by (score descending, id ascending).
 
@@ -77,15 +89,32 @@ class DocIds:
             BadInputError: a document that is not there, or whose id is damaged.
         """
         places = contenders(scores, k)
-        scores, ids = scores[places], self._names(numbers[places])
-        order = best(scores, k, ids.__getitem__)
+        numbers, scores = numbers[places], scores[places]
+        order = best(scores, k, lambda tied: self._keys(numbers[tied]))
         try:
-            return [doc_id.decode() for doc_id in ids[order].tolist()], scores[order]
+            return [name.decode() for name in self._names(numbers[order])], scores[order]
         except UnicodeDecodeError as error:
             raise self._damaged(error) from error
 
-    def _names(self, numbers: Int64Array) -> np.ndarray:
-        """The ids of ``numbers`` as fixed-width bytes, whose order is that of code points."""
+    def _names(self, numbers: Int64Array) -> list[bytes]:
+        """The ids of ``numbers``."""
+        padded = self._padded(numbers)
+        if padded is not None:
+            return cast("list[bytes]", padded.tolist())
+        starts, stops = self._offsets[numbers].tolist(), self._offsets[numbers + 1].tolist()
+        pairs = zip(starts, stops, strict=True)
+        return [self._blob[start:stop].tobytes() for start, stop in pairs]
+
+    def _keys(self, numbers: Int64Array) -> np.ndarray:
+        """What compares as the ids of ``numbers`` do by code point."""
+        padded = self._padded(numbers)
+        return string_ranks(self._names(numbers)) if padded is None else padded
+
+    def _padded(self, numbers: Int64Array) -> np.ndarray | None:
+        """The ids as fixed-width bytes, whose order is that of code points.
+
+        None where a few long ones would make that take many times what the ids themselves do.
+        """
         try:
             starts = self._offsets[numbers]
             lengths = self._offsets[numbers + 1] - starts
@@ -94,6 +123,8 @@ class DocIds:
         if lengths.size and (lengths.min() < 0 or lengths.max() > len(self._blob)):
             raise self._damaged(IndexError("an id begins after its end"))
         width = int(lengths.max(initial=1))
+        if width * len(numbers) > PADDED_MOST * int(lengths.sum()) + PADDED_FREE:
+            return None
         column = np.arange(width)
         there = column < lengths[:, None]
         content = self._blob[np.where(there, starts[:, None] + column, 0)]

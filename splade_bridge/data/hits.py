@@ -6,7 +6,7 @@ It is Anserini's: score descending, then document id ascending by code point.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -68,9 +68,9 @@ def by_score(scores: Mapping[str, float]) -> list[str]:
     return sorted(scores, key=lambda doc_id: (-scores[doc_id], doc_id))
 
 
-def string_ranks(strings: Iterable[str]) -> Int64Array:
-    """int64[n]: numbers from 0 that compare as the strings do by code point."""
-    held = list(strings)
+def string_ranks(strings: Iterable[str] | Iterable[bytes]) -> Int64Array:
+    """int64[n]: numbers that compare as the strings, or their UTF-8, do by code point."""
+    held: list[Any] = list(strings)
     ranks = np.empty(len(held), dtype=np.int64)
     # Code point order of str is the byte order of UTF-8.
     ranks[sorted(range(len(held)), key=held.__getitem__)] = np.arange(len(held))

@@ -114,6 +114,7 @@ class Manifest:
             ``index``.
         engine: for an index, the engine that reads it.
         counts: documents, empty, postings, impact_sum, max_impact.
+        content: hash of all that it holds, 32 hexadecimal digits; see :mod:`.content`.
         pruning: one entry for each pruning step, oldest first.
         parents: manifests or file hashes of what it was made from.
         options: the settings of the step that made it.
@@ -122,6 +123,7 @@ class Manifest:
     kind: str
     vocabulary: VocabularyInfo
     counts: Counts
+    content: str | None = None
     engine: str | None = None
     encoding: EncodingInfo | None = None
     quantization: QuantizationInfo | None = None

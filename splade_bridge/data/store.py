@@ -24,7 +24,9 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 import orjson
 
+from splade_bridge.data.content import Content
 from splade_bridge.data.counts import Counts
+from splade_bridge.data.ids import check_ids
 from splade_bridge.data.manifest import EncodingInfo, FileInfo, Manifest, VocabularyInfo
 from splade_bridge.data.vector_set import VectorSet
 from splade_bridge.data.vectors import SparseBatch, row_pointers
@@ -217,14 +219,18 @@ class VectorStoreWriter:
         wanted = sorted(range(len(self.notes)) if parts is None else parts)
         if missing := sorted(set(wanted) ^ set(self.notes)):
             raise BadInputError(f"{part_name(missing[0])} is missing or too many", str(self.folder))
-        counts = Counts()
+        counts, content = Counts(), Content(self._vocabulary)
         for number in wanted:
             counts.join(self._counts[number])
+        for part in part_files(self.folder).values():  # whoever has made them, here or elsewhere
+            for batch in read_part(part, PART_ROWS):
+                content.add(batch)
         self._vocabulary.save(self.folder / VOCABULARY)
         return Manifest(
             kind=kind,
             vocabulary=VocabularyInfo.of(self._vocabulary),
             counts=counts,
+            content=str(content),
             encoding=encoding,
             pruning=list(pruning),
             parents=list(parents),
@@ -321,7 +327,7 @@ def kept_store(
         None where ``out`` is to be made, or gone on with.
 
     Raises:
-        UsageError: see :func:`splade_bridge.files.finished.check_same`.
+        UsageError: see :func:`splade_bridge.files.finished.check_same`; or it has other parts.
     """
     if overwrite or not (out / MANIFEST).is_file():
         return None
@@ -330,10 +336,13 @@ def kept_store(
         manifest = Manifest.load(out)
         where = Where(str(out / PLAN))
         made = as_table(json_file(where), where)
-        if parts is not None and parts != {f for f in manifest.files if f.path != VOCABULARY}:
-            made = None
     files = {out / f.path: f.bytes for f in manifest.files} if manifest else {}
     check_same(out, plan, made, files)
+    assert manifest is not None
+    if parts is not None and parts != {f for f in manifest.files if f.path != VOCABULARY}:
+        raise UsageError(
+            f"{out}: exists already, with other parts; name another output or pass --overwrite"
+        )
     return manifest
 
 
@@ -433,7 +442,8 @@ def read_part(part: Path, rows: int) -> Iterator[SparseBatch]:
     """Batches of one Parquet part.
 
     Raises:
-        BadInputError: the file is not a part of a vector store or breaks an invariant.
+        BadInputError: the file is not a part of a vector store, breaks an invariant, or holds an
+            id that no run can hold.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -442,7 +452,9 @@ def read_part(part: Path, rows: int) -> Iterator[SparseBatch]:
         with pq.ParquetFile(part, page_checksum_verification=True) as file:
             left = file.metadata.num_rows
             for block in file.iter_batches(rows, columns=["id", "indices", "weights"]):
-                yield _from_arrow(block)
+                batch = _from_arrow(block)
+                check_ids(batch.ids, str(part))
+                yield batch
                 left -= len(block)
             if left:  # a damaged page header makes a reader skip the page
                 raise ValueError(f"{left:,} rows are missing")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from splade_bridge.data.content import Content
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.manifest import EncodingInfo, Manifest, VocabularyInfo
 from splade_bridge.data.vectors import ImpactBatch, SparseBatch
@@ -74,13 +75,15 @@ class VectorsInMemory(VectorSet):
         pruning: Sequence[dict[str, Any]] = (),
     ) -> None:
         self._batches = list(batches)
-        counts = Counts()
+        counts, content = Counts(), Content(vocabulary)
         for batch in self._batches:
             counts.add(batch)
+            content.add(batch)
         manifest = Manifest(
             kind="vectors",
             vocabulary=VocabularyInfo.of(vocabulary),
             counts=counts,
+            content=str(content),
             encoding=encoding,
             pruning=list(pruning),
         )

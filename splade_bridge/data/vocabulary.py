@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 
+from splade_bridge.data.ids import quoted
 from splade_bridge.data.vectors import Int32Array
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.typed import Where, json_file, typed
@@ -41,7 +42,7 @@ class Vocabulary:
         self._ids: dict[str, int] = {}
         for term in terms:
             if term in self._ids:
-                raise BadInputError(f"term {term!r} stands twice in the vocabulary")
+                raise BadInputError(f"term {quoted(term)} stands twice in the vocabulary")
             self.add(term)
 
     def __len__(self) -> int:
@@ -71,7 +72,7 @@ class Vocabulary:
             try:
                 term.encode()
             except UnicodeEncodeError:
-                raise BadInputError(f"term {term!r} is not valid Unicode") from None
+                raise BadInputError(f"term {quoted(term)} is not valid Unicode") from None
             found = self._ids[term] = len(self._terms)
             self._terms.append(term)
         return found

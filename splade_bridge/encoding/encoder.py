@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from itertools import islice
 import numpy as np
 import torch
 
+from splade_bridge.data.choices import check_threads
 from splade_bridge.data.manifest import EncodingInfo, Side
 from splade_bridge.data.store import PART_ROWS
 from splade_bridge.data.vectors import Int64Array, SparseBatch
@@ -17,11 +19,14 @@ from splade_bridge.encoding.budget import TokenBudget, fitting_tokens, is_out_of
 from splade_bridge.encoding.choices import DType, Pooling, QueryMode
 from splade_bridge.encoding.side import LoadedSide, load_side
 from splade_bridge.encoding.sparse_rows import NotFiniteError, Row, SparseRows
-from splade_bridge.encoding.tokens import Tokenized
+from splade_bridge.encoding.tokens import TextTooLongError, Tokenized
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
 from splade_bridge.text.corpora import Text
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+MOST_TOKENS = 1 << 31
+"""Of a batch: more are never together."""
 
 MAX_POOLED = 1 << 25
 """Pooled weights of one batch (128 MiB): bounds the rows where texts are short."""
@@ -167,8 +172,13 @@ class Encoder:
         return SparseBatch.of_rows([t.id for t in texts], rows)
 
     def tokenize(self, texts: Sequence[Text]) -> Tokenized:
-        """What :meth:`encode_window` begins with; another thread may call it ahead of time."""
-        return self.loaded.tokenizer([t.text for t in texts])
+        """What :meth:`encode_window` begins with; another thread may call it ahead of time.
+
+        Raises:
+            BadInputError: a text is too long to be tokenized.
+        """
+        with naming(texts):
+            return self.loaded.tokenizer([t.text for t in texts])
 
     def info(self, truncated: int) -> EncodingInfo:
         """Provenance for a manifest; ``truncated`` counts the whole artefact, not this run."""
@@ -251,6 +261,15 @@ class Encoder:
         )
 
 
+@contextlib.contextmanager
+def naming(texts: Sequence[Text]) -> Iterator[None]:
+    """Where one of ``texts`` is too long for the tokenizer, the error names its place."""
+    try:
+        yield
+    except TextTooLongError as error:
+        raise BadInputError(str(error), texts[error.number].place) from error
+
+
 _EMPTY: Row = (np.empty(0, np.int32), np.empty(0, np.float32))
 
 
@@ -271,6 +290,9 @@ def load_encoder(model: str, side: Side, options: EncodeOptions = EncodeOptions(
     for flag, value in (("batch-tokens", options.batch_tokens), ("threads", options.threads)):
         if value is not None and value < 1:
             raise UsageError(f"--{flag} {value}: must be 1 or more")
+    check_threads(options.threads)
+    if options.batch_tokens is not None and options.batch_tokens > MOST_TOKENS:
+        raise UsageError(f"--batch-tokens {options.batch_tokens}: {MOST_TOKENS:,} at most")
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     loaded = load_side(

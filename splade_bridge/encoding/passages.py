@@ -20,7 +20,7 @@ from splade_bridge.data.manifest import EncodingInfo
 from splade_bridge.data.store import PART_ROWS
 from splade_bridge.data.vectors import Int32Array, SparseBatch, row_numbers, row_pointers
 from splade_bridge.encoding.choices import LongMode
-from splade_bridge.encoding.encoder import Encoder, Progress
+from splade_bridge.encoding.encoder import Encoder, Progress, naming
 from splade_bridge.encoding.parts import Part, PartNote
 from splade_bridge.encoding.tokens import Tokenized
 from splade_bridge.errors import UsageError
@@ -92,12 +92,14 @@ class PartEncoder:
         """What encoding begins with; another thread may do it ahead of time.
 
         Raises:
-            BadInputError: the name of a passage would be too long for an id.
+            BadInputError: the name of a passage would be too long for an id, or a text is too
+                long to be tokenized.
         """
         if self.long.mode == "truncate":
             tokenized = self.encoder.tokenize(part.texts)
             return TokenizedPart(part, part.texts, tokenized, [1] * len(part.texts))
-        whole = self.encoder.loaded.tokenizer.whole([t.text for t in part.texts])
+        with naming(part.texts):
+            whole = self.encoder.loaded.tokenizer.whole([t.text for t in part.texts])
         windows = [list(self._windows(ids)) for ids in whole.ids]
         named = self.long.mode == "passages"
         rows = [

@@ -14,12 +14,32 @@ import numpy as np
 from splade_bridge.data.vectors import Int32Array, Int64Array
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.encoding.masked_lm import first_line, quiet
+from splade_bridge.encoding.seams import PIECE, has_seams, pieces, seam_from
 from splade_bridge.errors import BadInputError, UsageError
 
 log = logging.getLogger(__name__)
 
 CALL_TEXTS, CALL_CHARACTERS = 1024, 1 << 20
 """What is tokenized in one call: enough to use all cores, little enough to fit in memory."""
+
+
+MOST_AT_ONCE = 1 << 21
+"""Characters that are tokenized at once at most, for which the tokenizer takes 1.2 GB."""
+
+
+class TextTooLongError(BadInputError):
+    """A text that would take too much memory, and cannot be cut.
+
+    Attributes:
+        number: of the text among those that were given, from 0.
+    """
+
+    def __init__(self, number: int, characters: int) -> None:
+        self.number = number
+        super().__init__(
+            f"{characters:,} characters without a blank between two words, at which they could be "
+            f"tokenized apart; {MOST_AT_ONCE:,} at once is the most: split the text"
+        )
 
 
 @dataclass(frozen=True)
@@ -58,6 +78,7 @@ class TextTokenizer:
         self._max_length = max_length
         self._prompt = prompt
         self._special = special
+        self._has_seams = has_seams(tokenizer)
         self._blank: list[int] = self._call([prompt])[0]
         if max_length <= len(self._blank):
             raise UsageError(
@@ -66,13 +87,19 @@ class TextTokenizer:
             )
 
     def __call__(self, texts: Sequence[str]) -> Tokenized:
-        """Tokenize ``texts``, each cut to the limit as the tokenizer itself cuts."""
+        """Tokenize ``texts``, each cut to the limit as the tokenizer itself cuts.
+
+        Raises:
+            TextTooLongError: a text is too long, and cannot be cut before it is tokenized.
+        """
         ids: list[Int32Array] = []
         truncated = replaced = 0
         for group in _groups(texts):
             clean = [without_surrogates(text) for text in group]
             replaced += sum(a is not b for a, b in zip(group, clean, strict=True))
-            prompted = [self._prompt + text for text in clean]
+            prompted = [
+                self._decisive(self._prompt + text, len(ids) + n) for n, text in enumerate(clean)
+            ]
             rows = self._call(prompted)
             long = [i for i, row in enumerate(rows) if len(row) > self._max_length]
             truncated += len(long)
@@ -84,15 +111,54 @@ class TextTokenizer:
         return Tokenized(ids, truncated, replaced)
 
     def whole(self, texts: Sequence[str]) -> Tokenized:
-        """Tokenize ``texts`` without a limit; ``truncated`` counts those beyond it."""
+        """Tokenize ``texts`` without a limit; ``truncated`` counts those beyond it.
+
+        Raises:
+            TextTooLongError: a text is too long, and cannot be cut before it is tokenized.
+        """
         ids: list[Int32Array] = []
         replaced = 0
         for group in _groups(texts):
             clean = [without_surrogates(text) for text in group]
             replaced += sum(a is not b for a, b in zip(group, clean, strict=True))
-            rows = self._call([self._prompt + text for text in clean])
+            prompted = [self._prompt + text for text in clean]
+            short = [text if len(text) <= PIECE else "" for text in prompted]
+            rows = self._call(short)
+            for n, text in enumerate(prompted):
+                if short[n] != text:
+                    rows[n] = self._in_pieces(text, len(ids) + n)
             ids += [np.array([] if row == self._blank else row, dtype=np.int32) for row in rows]
         return Tokenized(ids, sum(len(row) > self._max_length for row in ids), replaced)
+
+    def _decisive(self, text: str, number: int) -> str:
+        """So much of ``text`` that it has more tokens than are kept, or all of it."""
+        start = max(PIECE, 8 * self._max_length)
+        while self._has_seams and (seam := seam_from(text, start)) is not None:
+            part = text[:seam]
+            self._check_length(part, number)
+            if len(self._call([part])[0]) > self._max_length:
+                return part
+            start = 2 * seam
+        self._check_length(text, number)
+        return text
+
+    def _in_pieces(self, text: str, number: int) -> list[int]:
+        """The tokens of a long text, special ones included."""
+        row: list[int] = []
+        for n, piece in enumerate(pieces(text) if self._has_seams else (text,)):
+            self._check_length(piece, number)
+            found = self._call([piece], special=not n)[0]
+            if n:
+                row += found
+            else:
+                own = len(found) - self.frame()[1]
+                row, end = found[:own], found[own:]
+        return row + end
+
+    @staticmethod
+    def _check_length(text: str, number: int) -> None:
+        if len(text) > MOST_AT_ONCE:
+            raise TextTooLongError(number, len(text))
 
     def frame(self) -> tuple[int, int]:
         """How many tokens of its own the model puts before a text, and how many after it."""
@@ -101,18 +167,21 @@ class TextTokenizer:
         after = min(len(self._blank) - before, _common(self._blank[::-1], probe[::-1]))
         return before, after
 
-    def _call(self, texts: list[str], max_length: int | None = None) -> list[list[int]]:
+    def _call(
+        self, texts: list[str], max_length: int | None = None, *, special: bool = True
+    ) -> list[list[int]]:
+        special = special and self._special
         if max_length is None and self._tokenizer.is_fast:
             # What transformers does itself, without making what is not wanted of the results:
             # that part holds Python's lock, which the thread that drives a GPU needs.
             backend = self._tokenizer.backend_tokenizer
             backend.no_truncation()
             backend.no_padding()
-            found = backend.encode_batch_fast(texts, add_special_tokens=self._special)
+            found = backend.encode_batch_fast(texts, add_special_tokens=special)
             return [encoding.ids for encoding in found]
         rows: list[list[int]] = self._tokenizer(
             texts,
-            add_special_tokens=self._special,
+            add_special_tokens=special,
             truncation=max_length is not None,
             max_length=max_length,
             return_attention_mask=False,

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+from splade_bridge.data.choices import check_threads
 from splade_bridge.data.closing import Closing
 from splade_bridge.data.hits import Hits
 from splade_bridge.data.invert import DEFAULT_MEMORY
@@ -46,6 +47,9 @@ class BuildOptions:
 
     threads: int = 1
     memory: int = DEFAULT_MEMORY
+
+    def __post_init__(self) -> None:
+        check_threads(self.threads)
 
 
 class ReadBack(NamedTuple):
@@ -89,11 +93,12 @@ class Searcher(Closing, abc.ABC):
             algorithm: one of :attr:`algorithms`; None for the first, ``auto`` for the fastest.
 
         Raises:
-            UsageError: ``algorithm`` is unknown here, or ``k`` below 1.
+            UsageError: ``algorithm`` is unknown here, ``k`` below 1, or too many threads.
             ExternalProgramError: the engine died.
         """
         if k < 1:
             raise UsageError(f"k must be 1 or more, not {k}")
+        check_threads(threads)
         return self._search(queries, k, threads, self.algorithm_for(queries, k, algorithm))
 
     def default_algorithm(self, k: int) -> str:
@@ -247,6 +252,17 @@ class Engine(abc.ABC):
     @abc.abstractmethod
     def open(self, path: Path, manifest: Manifest | None) -> Searcher:
         """Open the index in folder ``path``."""
+
+    @abc.abstractmethod
+    def read(
+        self, path: Path, manifest: Manifest | None, memory: int, temporary: Path | None
+    ) -> ImpactSource:
+        """The documents of the index in folder ``path``, in the order of the index.
+
+        Args:
+            memory: budget in bytes of turning posting lists into documents.
+            temporary: folder for what does not fit into it.
+        """
 
     def tools(self) -> dict[str, str]:
         """Names and versions of what the engine runs on, for the manifest."""

@@ -28,6 +28,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from splade_bridge.data.choices import check_threads
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest, VocabularyInfo, base_tools
 from splade_bridge.data.store import VectorStore, write_store
@@ -172,6 +173,7 @@ def build_bm25(
     """
     if not (options.k1 >= 0 and np.isfinite(options.k1) and 0 <= options.b <= 1):
         raise UsageError(f"BM25 needs k1 >= 0 and 0 <= b <= 1, not {options.k1:g}, {options.b:g}")
+    check_threads(options.threads)
     engine = LuceneEngine()
     engine.check_installed()
     lucene = engine.lucene()

@@ -16,12 +16,13 @@ from splade_bridge.data.doc_ids import DocIds, DocIdWriter
 from splade_bridge.data.hits import Hits
 from splade_bridge.data.invert import Transposer
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.vectors import ImpactBatch, Int64Array, row_pointers
+from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.base import VOCABULARY, BuildOptions, Engine, ReadBack, Searcher
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.writing import mapped, pointers
 from splade_bridge.formats.base import ImpactSource, refuse_empty
+from splade_bridge.formats.postings import PostingList, PostingListSource
 
 INDPTR, DOCS, IMPACTS = "indptr.npy", "docs.bin", "impacts.bin"
 
@@ -56,9 +57,32 @@ class ExactEngine(Engine):
         written = np.memmap(folder / IMPACTS, dtype=np.int32, mode="r")
         return ReadBack(len(DocIds(folder)), len(written), int(written.sum(dtype=np.int64)))
 
+    def read(
+        self, path: Path, manifest: Manifest | None, memory: int, temporary: Path | None
+    ) -> ImpactSource:
+        """See :class:`Engine`."""
+        return ExactSource(ExactSearcher(path, manifest), memory, temporary)
+
     def open(self, path: Path, manifest: Manifest | None) -> Searcher:
         """Map the posting lists."""
         return ExactSearcher(path, manifest)
+
+
+class ExactSource(PostingListSource):
+    """The posting lists as they are mapped."""
+
+    def __init__(self, index: ExactSearcher, memory: int, temporary: Path | None) -> None:
+        super().__init__(index.path, index.vocabulary, index.manifest, memory, temporary)
+        self._index = index
+
+    def lists(self) -> Iterator[PostingList]:
+        """Those of all terms."""
+        for term in range(len(self.vocabulary)):
+            yield PostingList(term, *self._index.posting_list(term))
+
+    def document_ids(self) -> Iterator[tuple[str, str]]:
+        """Those beside the index."""
+        yield from self._index.doc_ids.placed(self.path)
 
 
 class ExactSearcher(Searcher):
@@ -69,7 +93,7 @@ class ExactSearcher(Searcher):
 
     def __init__(self, path: Path, manifest: Manifest | None) -> None:
         super().__init__(path, manifest, Vocabulary.load(path / VOCABULARY))
-        self._ids = DocIds(path)
+        self.doc_ids = DocIds(path)
         try:
             self._docs = np.memmap(path / DOCS, dtype=np.int32, mode="r")
             self._impacts = np.memmap(path / IMPACTS, dtype=np.int32, mode="r")
@@ -87,7 +111,7 @@ class ExactSearcher(Searcher):
         return BadInputError(f"damaged ({how}): build it again", str(self.path))
 
     def _search(self, queries: ImpactBatch, k: int, threads: int, algorithm: str) -> Iterator[Hits]:
-        scores = np.zeros(len(self._ids), dtype=np.int64)
+        scores = np.zeros(len(self.doc_ids), dtype=np.int64)
         for number, query_id in enumerate(queries.ids):
             started = time.perf_counter_ns()
             scores[:] = 0
@@ -100,8 +124,13 @@ class ExactSearcher(Searcher):
                 except (IndexError, ValueError) as error:
                     raise self._damaged(str(error)) from error
             found = np.flatnonzero(scores)
-            doc_ids, best = self._ids.rank(found, scores[found], k)
+            doc_ids, best = self.doc_ids.rank(found, scores[found], k)
             yield Hits(query_id, doc_ids, best, time.perf_counter_ns() - started, scored)
+
+    def posting_list(self, term: int) -> tuple[Int32Array, Int32Array]:
+        """Documents, ascending, and impacts of a term."""
+        part = slice(int(self._indptr[term]), int(self._indptr[term + 1]))
+        return self._docs[part], self._impacts[part]
 
     def document_frequencies(self) -> Int64Array:
         """See :class:`Searcher`."""
@@ -109,7 +138,7 @@ class ExactSearcher(Searcher):
 
     def impacts(self, doc_id: str, term_ids: Sequence[int]) -> list[int] | None:
         """See :class:`Searcher`."""
-        number = self._ids.find(doc_id)
+        number = self.doc_ids.find(doc_id)
         if number is None:
             return None
         found = []

@@ -19,10 +19,9 @@ from typing import BinaryIO
 import numpy as np
 
 from splade_bridge.data.counts import Counts
-from splade_bridge.data.ids import MAX_TERM_BYTES
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.errors import BadInputError
+from splade_bridge.formats.term_limits import TermLimit, lucene_term
 
 MAGIC = b"SBIMPCT1"
 TERMS, ROWS, END = 1, 2, 3
@@ -32,12 +31,14 @@ def write_stream(out: BinaryIO, batches: Iterable[ImpactBatch], vocabulary: Voca
     """Send all ``batches``, and the terms of ``vocabulary`` as it grows; returns what was sent.
 
     Raises:
-        BadInputError: a term is longer than Lucene can hold.
+        BadInputError: a term with a posting is longer than Lucene can hold.
     """
     counts = Counts()
     sent = 0
+    limit = TermLimit("Lucene", lucene_term, "use --engine pisa or exact", vocabulary)
     out.write(MAGIC)
     for batch in batches:
+        limit.check(batch.indices)
         if len(vocabulary) > sent:
             out.write(struct.pack("<i", TERMS))
             _write_terms(out, vocabulary.terms[sent:])
@@ -62,12 +63,6 @@ def _write_rows(out: BinaryIO, batch: ImpactBatch) -> None:
 
 def _write_terms(out: BinaryIO, terms: Sequence[str]) -> None:
     encoded = [term.encode() for term in terms]
-    longest = max(encoded, key=len)
-    if len(longest) > MAX_TERM_BYTES:
-        raise BadInputError(
-            f"a term of {len(longest):,} bytes, which Lucene cannot hold (it takes "
-            f"{MAX_TERM_BYTES:,}): {longest[:30].decode(errors='replace')!r}..."
-        )
     blob = b"".join(encoded)
     out.write(struct.pack("<ii", len(encoded), len(blob)))
     out.write(_int32([len(e) for e in encoded]))

@@ -47,11 +47,12 @@ from splade_bridge.engines.java import (
 from splade_bridge.engines.lucene_index import LuceneIndex, Query, Statistics
 from splade_bridge.engines.lucene_options import LuceneOptions
 from splade_bridge.engines.process import Death, LentPaths, ended
-from splade_bridge.errors import ExternalProgramError, UsageError, install
+from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError, install
 from splade_bridge.files.locks import scratch_folder
 from splade_bridge.files.writing import asset
 from splade_bridge.formats.base import ImpactSource, refuse_empty
 from splade_bridge.formats.jsonvector import JsonVectorWriter
+from splade_bridge.formats.postings import PostingList, PostingListSource
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +126,14 @@ class LuceneEngine(Engine):
             )
         return ReadBack(stats.documents, stats.postings, stats.frequencies)
 
+    def read(
+        self, path: Path, manifest: Manifest | None, memory: int, temporary: Path | None
+    ) -> ImpactSource:
+        """See :class:`Engine`."""
+        with self.open(path, manifest) as index:
+            vocabulary = index.vocabulary
+        return LuceneSource(path, vocabulary, manifest, memory, temporary)
+
     def open(self, path: Path, manifest: Manifest | None) -> Searcher:
         """Take the vocabulary from beside the index, or from the index itself."""
         java()
@@ -134,10 +143,55 @@ class LuceneEngine(Engine):
         log.warning("%s: no manifest; its counts and the origin of its weights are unknown", path)
         try:
             index.check()
+            index.check_ids()
             return LuceneSearcher(path, None, Vocabulary(index.terms(), observed=True), index)
         except BaseException:
             index.close()
             raise
+
+
+class LuceneSource(PostingListSource):
+    """The posting lists of a Lucene index: ours or Anserini's, of any number of segments."""
+
+    def __init__(
+        self,
+        path: Path,
+        vocabulary: Vocabulary,
+        manifest: Manifest | None,
+        memory: int,
+        temporary: Path | None,
+    ) -> None:
+        super().__init__(path, vocabulary, manifest, memory, temporary)
+        self._index = LuceneIndex(path)
+
+    def _read(self) -> Iterator[ImpactBatch]:
+        with self._index:
+            yield from super()._read()
+
+    def lists(self) -> Iterator[PostingList]:
+        """Those of the field ``contents``."""
+        for term, docs, impacts in self._index.lists():
+            known = self.vocabulary.get(term.decode())
+            if known is None:
+                raise BadInputError(
+                    f"term {term.decode()!r} is not in the vocabulary beside the index",
+                    str(self.path),
+                )
+            yield PostingList(known, docs, impacts)
+
+    def document_ids(self) -> Iterator[tuple[str, str]]:
+        """The stored field ``id``."""
+        for number, (doc_id, _) in enumerate(self._index.documents()):
+            place = f"{self.path}: document {number:,}"
+            if doc_id is None:
+                raise BadInputError("no stored id", place)
+            yield doc_id.decode(), place
+
+    def contents(self) -> Iterator[tuple[str, str]]:
+        """The stored field ``contents``, empty where there is none."""
+        with LuceneIndex(self.path) as index:
+            for doc_id, text in index.documents(contents=True):
+                yield (doc_id or b"").decode(), (text or b"").decode()
 
 
 class LuceneSearcher(Searcher):
@@ -149,7 +203,7 @@ class LuceneSearcher(Searcher):
         self, path: Path, manifest: Manifest | None, vocabulary: Vocabulary, index: LuceneIndex
     ) -> None:
         super().__init__(path, manifest, vocabulary)
-        self._index = index
+        self.index = index
 
     def _search(self, queries: ImpactBatch, k: int, threads: int, algorithm: str) -> Iterator[Hits]:
         def asked() -> Iterator[Query]:
@@ -159,7 +213,7 @@ class LuceneSearcher(Searcher):
 
         exhaustive = algorithm == "exhaustive"
         told = self.manifest is not None  # by its largest impact, before the search
-        for query_id, doc_ids, scores, nanoseconds in self._index.search(
+        for query_id, doc_ids, scores, nanoseconds in self.index.search(
             asked(), k, threads=threads, exhaustive=exhaustive
         ):
             if not told and scores.size and scores[0] >= EXACT_SCORES_BELOW:
@@ -176,26 +230,26 @@ class LuceneSearcher(Searcher):
 
     def impacts(self, doc_id: str, term_ids: Sequence[int]) -> list[int] | None:
         """See :class:`Searcher`."""
-        return self._index.impacts(doc_id, self._terms(term_ids))
+        return self.index.impacts(doc_id, self._terms(term_ids))
 
     def use_memory(self, memory: int) -> bool:
         """The heap of the JVM."""
-        self._index.use_memory(memory)
+        self.index.use_memory(memory)
         return True
 
     def document_frequencies(self) -> Int64Array:
         """See :class:`Searcher`."""
-        return self._index.document_frequencies(self.vocabulary.terms)
+        return self.index.document_frequencies(self.vocabulary.terms)
 
     def stored(self, doc_id: str) -> dict[str, str] | None:
         """What the index stores of a document by field (``id``; ``contents`` or ``raw`` if its
         maker stored them), None if it has no such document.
         """
-        return self._index.stored(doc_id)
+        return self.index.stored(doc_id)
 
     def close(self) -> None:
         """End the JVM."""
-        self._index.close()
+        self.index.close()
 
 
 def _java() -> str:

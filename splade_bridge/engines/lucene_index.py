@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from splade_bridge.data.closing import Closing
-from splade_bridge.data.vectors import Float32Array, Int64Array, row_pointers
+from splade_bridge.data.ids import quoted
+from splade_bridge.data.vectors import Float32Array, Int32Array, Int64Array, row_pointers
 from splade_bridge.engines.jars import Lucene, lucene_for_reading
 from splade_bridge.engines.java_worker import Call, JavaWorker
 from splade_bridge.errors import (
@@ -31,7 +32,8 @@ TERMS_A_REQUEST = 100_000
 MOST_AHEAD, BYTES_AHEAD, HIT_BYTES = 64, 2_000_000, 32
 """Queries that are on their way, and what their answers may take."""
 
-SEARCH, IMPACTS, TERMS, FREQUENCIES, STORED, STATISTICS, CHECK = range(1, 8)
+SEARCH, IMPACTS, TERMS, FREQUENCIES, STORED, STATISTICS, CHECK, IDS = range(1, 9)
+LISTS, DOCUMENTS, DESCRIBED = range(16, 19)
 
 DAMAGED = ("CorruptIndexException", "EOFException")
 """What Lucene says of files that are not as it wrote them."""
@@ -185,11 +187,47 @@ class LuceneIndex(Closing):
         return impacts if found else None
 
     def terms(self) -> Iterator[str]:
-        """All terms, by code point."""
+        """All terms, by code point.
+
+        Raises:
+            BadInputError: one is no text.
+        """
         last = struct.pack("<B", 0)
-        while page := _unpacked(self._ask(TERMS, last)):
-            yield from page
-            last = struct.pack("<B", 1) + _string(page[-1].encode())
+        try:
+            while page := _unpacked(self._ask(TERMS, last)):
+                yield from page
+                last = struct.pack("<B", 1) + _string(page[-1].encode())
+        except UnicodeDecodeError as error:
+            raise BadInputError(f"a term of it is not UTF-8 ({error})", str(self.path)) from error
+
+    def check_ids(self) -> None:
+        """Whether every document has an id of its own that a run can hold.
+
+        Indexes that others made need not; every document that was deleted is left out.
+
+        Raises:
+            BadInputError: some have not; with their numbers and an example.
+        """
+        content = self._ask(IDS, b"")
+        missing, odd, twice = struct.unpack_from("<3q", content)
+        size = struct.unpack_from("<i", content, 28)[0]
+        examples = content[32 : 32 + size], content[36 + size :]
+        faults = [
+            (missing, "{} without an id (in the field id, with binary doc values)", b""),
+            (odd, "{} with an id that a run cannot hold, as {}", examples[0]),
+            (twice, "{} with an id that another has, as {}", examples[1]),
+        ]
+        told = [
+            text.format(f"{number:,}", quoted(example.decode(errors="replace")))
+            for number, text, example in faults
+            if number
+        ]
+        if told:
+            raise BadInputError(
+                f"of its documents there are {', '.join(told)}: runs could not tell them apart; "
+                "index them again, each with an id of its own and no white space in it",
+                str(self.path),
+            )
 
     def document_frequencies(self, terms: Sequence[str]) -> Int64Array:
         """int64[len(terms)]: how many documents hold each."""
@@ -205,6 +243,60 @@ class LuceneIndex(Closing):
         if not struct.unpack_from("<i", content)[0]:
             return None
         parts = _unpacked(content[4:])
+        return dict(zip(parts[::2], parts[1::2], strict=True))
+
+    def lists(self) -> Iterator[tuple[bytes, Int32Array, Int32Array]]:
+        """All posting lists by term; a long one in several parts that follow one another.
+
+        Each is (term, documents int32[n] ascending, frequencies int32[n]). Documents are numbered
+        in the order of the index, without those that were deleted.
+        """
+        request = struct.pack("<B", 0)
+        while True:
+            page = self._ask(LISTS, request)
+            end, n = struct.unpack_from("<ii", page)
+            if not n:
+                return
+            at, term = 8, b""
+            for _ in range(n):
+                (size,) = struct.unpack_from("<i", page, at)
+                term = page[at + 4 : at + 4 + size]
+                at += 4 + size
+                (m,) = struct.unpack_from("<i", page, at)
+                documents = np.frombuffer(page, "<i4", m, at + 4)
+                yield term, documents, np.frombuffer(page, "<i4", m, at + 4 + 4 * m)
+                at += 4 + 8 * m
+            request = struct.pack("<B", 1) + _string(term) + struct.pack("<i", end)
+
+    def documents(self, *, contents: bool = False) -> Iterator[tuple[bytes | None, bytes | None]]:
+        """The stored id and contents of all documents in their order; None for what is not there.
+
+        Args:
+            contents: whether to read them; None for each where not.
+        """
+        start = 0
+        while True:
+            page = self._ask(DOCUMENTS, struct.pack("<iB", start, contents))
+            start, n = struct.unpack_from("<ii", page)
+            if not n:
+                return
+            at = 8
+            for _ in range(n):
+                found: list[bytes | None] = []
+                for _ in range(2):
+                    (there,) = struct.unpack_from("<i", page, at)
+                    at += 4
+                    if there:
+                        (size,) = struct.unpack_from("<i", page, at)
+                        found.append(page[at + 4 : at + 4 + size])
+                        at += 4 + size
+                    else:
+                        found.append(None)
+                yield found[0], found[1]
+
+    def described(self) -> dict[str, str]:
+        """Codecs, versions, segments, deletions and fields (``field NAME``), as Lucene has them."""
+        parts = _unpacked(self._ask(DESCRIBED, b""))
         return dict(zip(parts[::2], parts[1::2], strict=True))
 
     def statistics(self) -> Statistics:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import logging
 import os
@@ -49,6 +50,7 @@ from splade_bridge.files.outputs import MANIFEST
 from splade_bridge.files.writing import mapped
 from splade_bridge.formats.base import ImpactSource, refuse_empty
 from splade_bridge.formats.pisa import RAW_FILES, number_name, write_canonical
+from splade_bridge.formats.postings import PostingList, PostingListSource
 
 log = logging.getLogger(__name__)
 
@@ -153,6 +155,14 @@ class PisaEngine(Engine):
         profile = asdict(resolved(self.options)) | {"reorder": self.options.reorder}
         return {f"pisa_{k}": v for k, v in profile.items()}
 
+    def read(
+        self, path: Path, manifest: Manifest | None, memory: int, temporary: Path | None
+    ) -> ImpactSource:
+        """See :class:`Engine`."""
+        index = self.open(path, manifest)
+        assert isinstance(index, _PisaIndex)
+        return PisaSource(index, memory, temporary)
+
     def open(self, path: Path, manifest: Manifest | None) -> Searcher:
         """Start no process yet; :meth:`Searcher.search` does."""
         assert manifest is not None
@@ -160,6 +170,30 @@ class PisaEngine(Engine):
         if self.programs is not None:
             return PisaProgramSearcher(path, manifest, self.programs)
         return PisaSearcher(path, manifest)
+
+
+class PisaSource(PostingListSource):
+    """The posting lists of a PISA index, by queries of one term each."""
+
+    def __init__(self, index: _PisaIndex, memory: int, temporary: Path | None) -> None:
+        super().__init__(index.path, index.vocabulary, index.manifest, memory, temporary)
+        self._index = index
+
+    def _read(self) -> Iterator[ImpactBatch]:
+        with self._index:
+            yield from super()._read()
+
+    def lists(self) -> Iterator[PostingList]:
+        """Those of all terms that a document has."""
+        lengths = mapped(self.path / FREQUENCIES).tolist()
+        for number, (term, length) in enumerate(
+            zip(mapped(self.path / LISTS).tolist(), lengths, strict=True)
+        ):
+            yield PostingList(term, *self._index.posting_list(number, length))
+
+    def document_ids(self) -> Iterator[tuple[str, str]]:
+        """Those beside the index."""
+        yield from self._index.doc_ids.placed(self.path)
 
 
 def _remedy() -> str:
@@ -181,10 +215,10 @@ def _totals(
     with contextlib.ExitStack() as stack:
         workers = [
             stack.enter_context(Worker(folder, profile.encoding, profile.block_size, documents))
-            for _ in range(threads)
+            for _ in range(min(threads, len(lists)))
         ]
         for i, worker in enumerate(workers):
-            worker.send("totals", lists[i::threads])
+            worker.send("totals", lists[i :: len(workers)])
         for worker in workers:
             n, total = worker.receive()
             postings, impact_sum = postings + n, impact_sum + total
@@ -236,6 +270,10 @@ class _PisaIndex(Searcher):
         frequencies[there] = found[self._list_of[there]]
         return frequencies
 
+    @abc.abstractmethod
+    def posting_list(self, number: int, length: int) -> tuple[Int32Array, Int32Array]:
+        """Documents, ascending, and impacts of list ``number``, which has ``length`` postings."""
+
     def query_lists(self, queries: ImpactBatch, number: int) -> dict[int, int]:
         """List number -> weight of one query; terms without postings are left out."""
         terms, weights = queries.row(number)
@@ -279,7 +317,7 @@ class PisaSearcher(_PisaIndex):
             self._idle += taken
 
     def _search(self, queries: ImpactBatch, k: int, threads: int, algorithm: str) -> Iterator[Hits]:
-        with self._borrowed(threads) as workers:
+        with self._borrowed(max(1, min(threads, len(queries)))) as workers:
             yield from self._search_with(workers, queries, k, algorithm)
 
     def _search_with(
@@ -308,6 +346,12 @@ class PisaSearcher(_PisaIndex):
             waiting.append((query_id, worker))
         while waiting:
             yield finish()
+
+    def posting_list(self, number: int, length: int) -> tuple[Int32Array, Int32Array]:
+        """See :class:`_PisaIndex`."""
+        with self._borrowed(1) as (worker,):
+            documents, impacts = worker.call("postings", number_name(number), length)
+        return documents, impacts
 
     def impacts(self, doc_id: str, term_ids: Sequence[int]) -> list[int] | None:
         """One-term queries over whole lists: what the engine would add for the document."""
@@ -349,6 +393,16 @@ class PisaProgramSearcher(_PisaIndex):
         )  # fmt: skip
         for query_id, answer in zip(queries.ids, answers, strict=True):
             yield self.hits(query_id, answer, k)
+
+    def posting_list(self, number: int, length: int) -> tuple[Int32Array, Int32Array]:
+        """See :class:`_PisaIndex`."""
+        (answer,) = pisa_programs.search(
+            self._programs, self.path, [{number: 1}], length,
+            encoding=self.encoding, block_size=self.block_size, algorithm="ranked_or", threads=1,
+            documents=len(self.doc_ids),
+        )  # fmt: skip
+        order = np.argsort(answer.documents)
+        return answer.documents[order].astype(np.int32), answer.scores[order].astype(np.int32)
 
     def impacts(self, doc_id: str, term_ids: Sequence[int]) -> list[int] | None:
         """As in :class:`PisaSearcher`."""

@@ -102,6 +102,13 @@ class Index:
         )  # fmt: skip
         return names[:found].tolist(), np.rint(scores[:found]).astype(np.int64)
 
+    def postings(self, name: str, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Documents int32[n], ascending, and impacts int32[n] of a list of that many or fewer."""
+        names, scores = self._retrieve({name: 1.0}, min(length + 1, self._documents), "ranked_or")
+        documents = _numbers(names)
+        order = np.argsort(documents)
+        return documents[order].astype(np.int32), scores[order].astype(np.int32)
+
     def totals(self, lists: list[tuple[str, int]]) -> tuple[int, int]:
         """Postings and sum of impacts, as one-term queries find them.
 

@@ -13,7 +13,9 @@ from splade_bridge.engines.pisa_options import PisaOptions
 from splade_bridge.errors import BadInputError, UsageError
 
 if TYPE_CHECKING:
+    from splade_bridge.data.manifest import Manifest
     from splade_bridge.engines.base import Engine, Searcher
+    from splade_bridge.formats.base import ImpactSource
 
 
 class Entry(NamedTuple):
@@ -94,6 +96,31 @@ def engine(name: str, options: Any = None) -> Engine:
     return found
 
 
+def is_index(path: Path) -> bool:
+    """Whether ``path`` is a finished index of ours, or a Lucene index of anybody."""
+    from splade_bridge.data.manifest import Manifest
+    from splade_bridge.files.outputs import MANIFEST
+
+    if (path / MANIFEST).is_file():
+        return Manifest.load(path).kind == "index"
+    return path.is_dir() and any(path.glob("segments_*"))
+
+
+def read_index(path: Path, memory: int, temporary: Path | None = None) -> ImpactSource:
+    """The documents of an index, as a source for whatever takes one.
+
+    Args:
+        memory: budget in bytes of turning posting lists into documents.
+        temporary: folder for what does not fit into it.
+
+    Raises:
+        BadInputError: not an index, or one whose making was interrupted.
+        MissingToolError: its engine is not installed.
+    """
+    found, manifest = _engine_of(path)
+    return found.read(path, manifest, memory, temporary)
+
+
 def open_index(path: Path) -> Searcher:
     """A searcher for an index folder of ours, or for an impact index that Anserini made.
 
@@ -101,17 +128,23 @@ def open_index(path: Path) -> Searcher:
         BadInputError: not an index, or one whose making was interrupted.
         MissingToolError: its engine is not installed.
     """
-    from splade_bridge.data.manifest import Manifest
     from splade_bridge.engines.auto import best_algorithm
+
+    found, manifest = _engine_of(path)
+    searcher = found.open(path, manifest)
+    searcher.measure = best_algorithm
+    return searcher
+
+
+def _engine_of(path: Path) -> tuple[Engine, Manifest | None]:
+    """The engine of an index, and its manifest; None for a Lucene index that others made."""
+    from splade_bridge.data.manifest import Manifest
     from splade_bridge.files.outputs import MANIFEST
 
     is_lucene = path.is_dir() and any(path.glob("segments_*"))
     if is_lucene and not (path / MANIFEST).exists():
-        searcher = engine("lucene").open(path, None)
-    else:
-        manifest = Manifest.load(path)
-        if manifest.kind != "index" or manifest.engine is None:
-            raise BadInputError(f"holds {manifest.kind}, not an index", str(path))
-        searcher = engine(manifest.engine).open(path, manifest)
-    searcher.measure = best_algorithm
-    return searcher
+        return engine("lucene"), None
+    manifest = Manifest.load(path)
+    if manifest.kind != "index" or manifest.engine is None:
+        raise BadInputError(f"holds {manifest.kind}, not an index", str(path))
+    return engine(manifest.engine), manifest

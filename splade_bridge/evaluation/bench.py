@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from splade_bridge.data.choices import check_threads
 from splade_bridge.data.manifest import check_fit
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.data.vectors import ImpactBatch, Int64Array
@@ -60,8 +61,9 @@ class BenchOptions:
     def __post_init__(self) -> None:
         if not self.k or min(self.k) < 1:
             raise UsageError("-k must be 1 or more")
-        if self.repeat < 1 or (self.threads is not None and self.threads < 1):
-            raise UsageError("--repeat and --threads must be 1 or more")
+        if self.repeat < 1:
+            raise UsageError("--repeat must be 1 or more")
+        check_threads(self.threads)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import sys
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -27,6 +28,17 @@ MARK = b"\xef\xbb\xbf"
 
 _read_stdin: object = None
 """The stdin that was read already."""
+
+MAX_LINE = 1 << 26
+"""Bytes of a line, and of any JSON object: what reads one holds it in memory."""
+MAX_VALUES = 1 << 22
+"""Values in one JSON object: each takes up to 100 bytes once it is read."""
+ZSTD_AT_ONCE = 1 << 12
+"""Compressed bytes of zstd, each of which may stand for 32 KiB."""
+COUNTED_FROM = 1 << 20
+"""Bytes of JSON below which there cannot be too many values."""
+ZSTD_WINDOW = 1 << 27
+"""Bytes that a zstd frame may ask for, as zstd's own program allows without being told."""
 
 
 def plain_suffix(path: Path) -> str:
@@ -89,6 +101,7 @@ class _ZstdReader(io.RawIOBase):
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
+        self._decompressor = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW)
         self._frame: zstandard.ZstdDecompressionObj | None = None
         self._compressed = b""
         self._plain = memoryview(b"")
@@ -98,12 +111,12 @@ class _ZstdReader(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         while not self._plain:
-            self._compressed = self._compressed or self._stream.read(1 << 15)
+            self._compressed = self._compressed or self._stream.read(ZSTD_AT_ONCE)
             if not self._compressed:
                 if self._frame:
                     raise EOFError("it ends inside a zstd frame")
                 return 0
-            frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
+            frame = self._frame or self._decompressor.decompressobj()
             self._plain = memoryview(frame.decompress(self._compressed))
             self._compressed = frame.unused_data
             self._frame = None if frame.eof else frame
@@ -118,10 +131,25 @@ def numbered_lines(path: Path, *, pipe: bool = False) -> Iterator[tuple[int, byt
 
     Args:
         pipe: see :func:`open_reader`.
+
+    Raises:
+        BadInputError: a line of more than :data:`MAX_LINE` bytes.
     """
     with open_reader(path, pipe=pipe) as stream:
-        for number, line in enumerate(stream, start=1):
+        lines = iter(partial(stream.readline, MAX_LINE + 1), b"")
+        for number, line in enumerate(lines, start=1):
+            if len(line) > MAX_LINE:
+                raise too_long("a line", f"{path}:{number}")
             yield number, line.removeprefix(MARK) if number == 1 else line
+
+
+def too_long(what: str, place: str) -> BadInputError:
+    """The error of something that would take more memory than anything of its kind should."""
+    return BadInputError(
+        f"{what} of more than {MAX_LINE >> 20} MiB, the most that is read at once: cut it up, or "
+        "is this another kind of file?",
+        place,
+    )
 
 
 def text_lines(path: Path, *, empty: bool = False, pipe: bool = False) -> Iterator[tuple[str, str]]:
@@ -158,10 +186,12 @@ def columns(
         the columns, how many the line has, and its place.
 
     Raises:
-        BadInputError: a line is not UTF-8 or has another number of columns.
+        BadInputError: a line is not UTF-8, holds NUL or has another number of columns.
     """
     for line, place in text_lines(path, pipe=pipe):
         found = line.split()
+        if "\0" in line:
+            raise BadInputError("holds NUL, where C programs cut an id: remove it", place)
         if len(found) in layouts:
             yield [found[i] for i in layouts[len(found)]], len(found), place
         elif found:
@@ -187,8 +217,10 @@ def json_object(line: bytes, place: str) -> dict[str, Any]:
     """The object on one line.
 
     Raises:
-        BadInputError: not JSON, not an object, or an object in it has a key twice.
+        BadInputError: not JSON, not an object, of too many values, or an object in it has a key
+            twice.
     """
+    check_values(line, place)
     try:
         found = orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -204,6 +236,21 @@ def json_object(line: bytes, place: str) -> dict[str, Any]:
         except (ValueError, RecursionError) as error:
             raise BadInputError(f"not a line of JSON ({error})", place) from error
     return found
+
+
+def check_values(json_text: bytes | str, place: str) -> None:
+    """Raise BadInputError where JSON holds more than :data:`MAX_VALUES` values."""
+    if len(json_text) < COUNTED_FROM:
+        return
+    # Every value follows one of these, but for the first.
+    if isinstance(json_text, bytes):
+        values = sum(json_text.count(mark) for mark in (b",", b"[", b"{"))
+    else:
+        values = sum(json_text.count(mark) for mark in (",", "[", "{"))
+    if values > MAX_VALUES:
+        raise BadInputError(
+            f"an object of more than {MAX_VALUES:,} values, the most that is read at once", place
+        )
 
 
 def unique_keys(place: Callable[[], str]) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:

@@ -22,7 +22,7 @@ import orjson
 
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.inputs import check_file
-from splade_bridge.files.lines import unique_keys
+from splade_bridge.files.lines import MAX_LINE, unique_keys
 
 T = TypeVar("T")
 
@@ -41,6 +41,10 @@ NAMES: dict[Any, str] = {
     list: "a list",
     tuple: "a list",
 }
+
+
+MOST_TOML, MOST_DOTS = 1 << 22, 5_000
+"""Bytes of a TOML file, and dots of one line in it."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +88,17 @@ def toml_file(path: Path, what: str = "TOML") -> dict[str, Any]:
     """
     check_file(path)
     try:
-        content = path.read_bytes()
-    except (OSError, ValueError) as error:  # a NUL in its name is a ValueError
+        text = _bounded(path, MOST_TOML).decode("utf-8").replace("\r\n", "\n")
+    except OSError as error:
         raise BadInputError(f"cannot be read ({_why(error)})", str(path)) from error
+    except ValueError as error:  # a NUL in its name, not UTF-8, too long
+        raise BadInputError(f"not {what} ({_why(error)})", str(path)) from error
     try:
-        return tomllib.loads(content.decode())
-    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, a number of 5,000 digits
+        # Python's parser holds every beginning of a dotted key: the square of its dots.
+        if sum(line.count(".") ** 2 for line in text.splitlines()) > MOST_DOTS**2:
+            raise ValueError(f"over {MOST_DOTS:,} dots in a line")
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # not TOML, a number of 5,000 digits, too deep
         raise BadInputError(f"not {what} ({error})", str(path)) from error
 
 
@@ -100,10 +109,19 @@ def json_file(where: Where) -> Any:
         BadInputError: it cannot be read, is not JSON, or an object in it has a key twice.
     """
     try:
-        content = Path(where.file).read_bytes()
+        content = _bounded(Path(where.file), MAX_LINE)
     except (OSError, ValueError) as error:  # a NUL in its name is a ValueError
         where.fail(f"cannot be read ({_why(error)})")
     return json_tree(content, where)
+
+
+def _bounded(path: Path, most: int) -> bytes:
+    """The content of a file; raises ValueError where that is over ``most`` bytes."""
+    with open(path, "rb") as stream:
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"over {most >> 20} MiB")
+    return content
 
 
 def json_tree(content: bytes, where: Where) -> Any:

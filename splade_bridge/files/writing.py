@@ -39,11 +39,13 @@ from splade_bridge.files.outputs import (
     swap_in,
     throw_away,
 )
+from splade_bridge.files.shown import ShownOnTerminal
 
 
 @contextlib.contextmanager
 def atomic_writer(path: Path, level: int = 6) -> Iterator[BinaryIO]:
-    """A stream whose bytes become ``path`` only when the block ends well; ``-`` is stdout.
+    """A stream whose bytes become ``path`` only when the block ends well; ``-`` is stdout, where
+    a terminal gets no control characters.
 
     Compresses by suffix, reproducibly (no time stamp in gzip headers). The content is synced
     before it is renamed. A link is followed, and stays. What is a stream itself (see
@@ -54,8 +56,9 @@ def atomic_writer(path: Path, level: int = 6) -> Iterator[BinaryIO]:
         ExternalProgramError: the disk is full or the place cannot be written.
     """
     if path == STDIO:
-        yield cast(BinaryIO, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
+        out = sys.stdout.buffer
+        yield cast(BinaryIO, ShownOnTerminal(out) if sys.stdout.isatty() else out)
+        out.flush()
         return
     partial: Path | None = None
     try:

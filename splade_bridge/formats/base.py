@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from splade_bridge.data.content import Content
 from splade_bridge.data.counts import Counts
-from splade_bridge.data.ids import DuplicateGuard
+from splade_bridge.data.ids import DuplicateGuard, check_ids
 from splade_bridge.data.manifest import EncodingInfo, Manifest, QuantizationInfo, VocabularyInfo
 from splade_bridge.data.quantize import Clipper, QuantizeOptions, Quantizer
 from splade_bridge.data.store import VectorStore
@@ -26,6 +27,7 @@ class ImpactSource(abc.ABC):
         path: where they come from.
         vocabulary: the terms; one that is observed grows while :meth:`batches` runs.
         counts: of what was read so far; complete when :meth:`batches` has ended.
+        content: its hash, as far as it was read.
         watch: wraps the stream of batches, for a progress bar.
         manifest: provenance, where the source has one.
         clipper: cuts what was read, where that was asked for.
@@ -36,6 +38,7 @@ class ImpactSource(abc.ABC):
         self.vocabulary = vocabulary
         self.manifest = manifest
         self.counts = Counts()
+        self.content = Content(vocabulary)
         self.watch: Callable[[Iterator[ImpactBatch]], Iterator[ImpactBatch]] = iter
         self.clipper: Clipper | None = None
 
@@ -43,16 +46,23 @@ class ImpactSource(abc.ABC):
         """All documents in order, some thousand a batch.
 
         Raises:
-            BadInputError: the source breaks its format, or an id stands in it twice.
+            BadInputError: the source breaks its format, an id stands in it twice, or is one that
+                a run cannot hold.
         """
         for batch in self.watch(self._read()):
             given = self.clipper(batch) if self.clipper else batch
+            check_ids(given.ids, str(self.path))
             self.counts.add(given)
+            self.content.add(given)
             yield given
 
     @abc.abstractmethod
     def _read(self) -> Iterator[ImpactBatch]:
         """The batches; an implementation must notice ids that come twice, and name the place."""
+
+    def contents(self) -> Iterator[tuple[str, str]] | None:
+        """Id and text of each document in order, where the source holds texts beside impacts."""
+        return None
 
     @property
     def quantization(self) -> QuantizationInfo | None:
@@ -95,6 +105,7 @@ class ImpactSource(abc.ABC):
             kind=kind,
             vocabulary=self.vocabulary_info,
             counts=self.counts,
+            content=str(self.content),
             encoding=self.encoding,
             quantization=self.quantization,
             pruning=self.manifest.pruning if self.manifest else [],

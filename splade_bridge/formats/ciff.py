@@ -20,7 +20,7 @@ import numpy as np
 
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.ids import DuplicateGuard, checked_id
-from splade_bridge.data.invert import Transposer
+from splade_bridge.data.invert import DEFAULT_MEMORY, Transposer
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array, sliced
 from splade_bridge.data.vocabulary import Vocabulary
@@ -35,6 +35,15 @@ VERSION = 1
 MAX_MESSAGE = 2**31 - 1
 ENCODE_CHUNK = 1 << 16
 """Postings that are encoded at once: their columns stay in the cache."""
+DECODE_CHUNK = 1 << 22
+"""Bytes of postings that are decoded at once: what that takes is 30 times as much."""
+READ_AT_ONCE = 1 << 20
+LEAST_RECORD = 6
+"""Bytes of a document record: its length, a docid, and an id of one character."""
+UNPACKED_MOST = {".gz": 1032, ".zst": 1 << 15}
+"""What a byte of a compressed file stands for at most."""
+BYTES_A_DOCUMENT = 8
+"""What turning lists into documents takes for each, beside its id."""
 POSTING, GAP, TF = 0x22, 0x08, 0x10  # tags: field 4 of a list; fields 1 and 2 of a posting
 
 
@@ -253,7 +262,7 @@ class CiffSource(ImpactSource):
     """A CIFF file, turned back into documents with a bounded-memory transposition.
 
     Args:
-        memory: budget in bytes of the transposition.
+        memory: budget in bytes of the transposition. The ids of all documents come to it.
         temporary: folder for its runs.
     """
 
@@ -271,7 +280,7 @@ class CiffSource(ImpactSource):
     def _read(self) -> Iterator[ImpactBatch]:
         with Transposer(self._memory, self._temporary) as transposer:
             with open_reader(self.path) as stream:
-                reader = _Reader(stream, str(self.path))
+                reader = _Reader(stream, self.path, self._memory)
                 for term, docs, tfs in reader.lists():
                     self.vocabulary.add(term)
                     transposer.add(np.array([0, len(docs)], dtype=np.int64), docs, tfs)
@@ -287,7 +296,7 @@ class CiffSource(ImpactSource):
 class _Reader:
     """One pass over a CIFF stream; checks as it goes."""
 
-    def __init__(self, stream: BinaryIO, path: str) -> None:
+    def __init__(self, stream: BinaryIO, path: Path, memory: int) -> None:
         self._stream = stream
         self._path = path
         header = self._parse(messages().Header, self._message("header"), "header")
@@ -299,6 +308,24 @@ class _Reader:
             raise self._bad("header", "no documents or no posting lists")
         self._num_docs: int = header.num_docs
         self._num_lists: int = header.num_postings_lists
+        self._check_claim(memory)
+
+    def _check_claim(self, memory: int) -> None:
+        """Refuse more documents than the file or the memory has room for.
+
+        What is allocated for them comes before their records.
+        """
+        claim = f"{self._num_docs:,} documents are said to be in it"
+        if self._path.is_file():
+            ratio = UNPACKED_MOST.get(self._path.suffix.lower(), 1)
+            most = self._path.stat().st_size * ratio // LEAST_RECORD + 1
+            if self._num_docs > most:
+                raise self._bad("header", f"{claim}, and it has no room for {most + 1:,}: damaged")
+        wanted = BYTES_A_DOCUMENT * self._num_docs
+        if wanted > max(memory, DEFAULT_MEMORY):
+            raise self._bad(
+                "header", f"{claim}, which take {wanted / 1e9:.1f} GB of memory: give it --memory"
+            )
 
     def lists(self) -> Iterator[tuple[str, Int32Array, Int32Array]]:
         """(term, docids int32[df], impacts int32[df]) of each list."""
@@ -359,10 +386,13 @@ class _Reader:
                 raise self._bad(place, "a length beyond 2 GiB: not CIFF, or damaged")
         if size > MAX_MESSAGE:
             raise self._bad(place, "a length beyond 2 GiB: not CIFF, or damaged")
-        content = self._stream.read(size)
-        if len(content) != size:
-            raise self._bad(place, "the file ends inside it: it was cut off")
-        return content
+        content = bytearray()
+        while len(content) < size:  # a read of all would take all at once, there or not
+            piece = self._stream.read(min(size - len(content), READ_AT_ONCE))
+            if not piece:
+                raise self._bad(place, "the file ends inside it: it was cut off")
+            content += piece
+        return bytes(content)
 
     def _parse(self, kind: Any, content: bytes, place: str) -> Any:
         from google.protobuf.message import DecodeError
@@ -407,13 +437,29 @@ def decode_postings(content: np.ndarray) -> tuple[Int64Array, Int64Array] | None
     """Gaps and impacts from the bytes of :func:`encode_postings`, or None if written otherwise."""
     if len(content) < 4:
         return None
+    found = [(np.empty(0, np.int32), np.empty(0, np.int32))]
     if content[0] == POSTING and content[2] == TF and content[1] < 128:
         # docid 0 is left out: put it in, so that all postings look alike
         first = np.array([POSTING, content[1] + 2, GAP, 0], dtype=np.uint8)
         content = np.concatenate([first, content[2:]])
-    ends = np.flatnonzero(content < 128)
-    if not len(ends) or ends[-1] != len(content) - 1 or len(ends) % 6:
-        return None
+    start = 0
+    while start < len(content):
+        chunk = content[start : start + DECODE_CHUNK]
+        ends = np.flatnonzero(chunk < 128)
+        ends = ends[: len(ends) // 6 * 6]  # a posting is six varints
+        if not len(ends):
+            return None
+        some = _decode_chunk(chunk[: ends[-1] + 1], ends)
+        if some is None:
+            return None
+        found.append(some)
+        start += int(ends[-1]) + 1
+    gaps, tfs = (np.concatenate(column, dtype=np.int64) for column in zip(*found, strict=True))
+    return gaps, tfs
+
+
+def _decode_chunk(content: np.ndarray, ends: Int64Array) -> tuple[Int32Array, Int32Array] | None:
+    """Gaps and impacts of whole postings; ``ends`` are the last bytes of their varints."""
     lengths = np.diff(ends, prepend=-1)
     starts = ends - lengths + 1
     if lengths.max() > 5:
@@ -428,7 +474,7 @@ def decode_postings(content: np.ndarray) -> tuple[Int64Array, Int64Array] | None
     gaps, tfs = (_varints(content, fields[1][:, c], fields[0][:, c]) for c in (3, 5))
     if max(gaps.max(), tfs.max()) > MAX_MESSAGE:  # more than an int32: protobuf cuts it
         return None
-    return gaps, tfs
+    return gaps.astype(np.int32), tfs.astype(np.int32)
 
 
 def _varints(content: np.ndarray, starts: Int64Array, lengths: Int64Array) -> Int64Array:

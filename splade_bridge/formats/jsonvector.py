@@ -14,6 +14,7 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -21,7 +22,7 @@ import numpy as np
 import orjson
 
 from splade_bridge.data.counts import Counts
-from splade_bridge.data.ids import DuplicateGuard, checked_id
+from splade_bridge.data.ids import DuplicateGuard, checked_id, quoted
 from splade_bridge.data.manifest import Manifest, QuantizationInfo
 from splade_bridge.data.quantize import (
     EXACT_SCORES_BELOW,
@@ -42,14 +43,25 @@ from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.folders import members
 from splade_bridge.files.inputs import changed, check_file, stamps
-from splade_bridge.files.lines import json_lines, numbered_lines, open_reader, unique_keys
+from splade_bridge.files.lines import (
+    COUNTED_FROM,
+    MAX_LINE,
+    check_values,
+    json_lines,
+    open_reader,
+    too_long,
+    unique_keys,
+)
 from splade_bridge.files.writing import atomic_writer
 from splade_bridge.formats.base import ImpactSource
+from splade_bridge.formats.term_limits import TermLimit, anserini_token
 from splade_bridge.text.corpora import ID_FIELDS, JSON_SUFFIXES
 
 log = logging.getLogger(__name__)
 
 BATCH_ROWS = 2048
+BATCH_POSTINGS = 1 << 22
+"""A batch ends with the row that reaches it, however few its rows are."""
 CHUNK = 1 << 20
 MAX_WEIGHT = float(np.finfo(np.float32).max)
 BLANKS = re.compile(r"[ \t\r\n]*")
@@ -119,7 +131,7 @@ def full_batches(
     for record in records:
         guard.check(record.id, record.place)
         builder.add(record)
-        if len(builder) == BATCH_ROWS:
+        if len(builder) == BATCH_ROWS or builder.postings >= BATCH_POSTINGS:
             yield
     if len(builder):
         yield
@@ -148,6 +160,7 @@ class VectorBuilder:
             refuse_integers(self._quantizer.scale, path)
 
     def _clear(self) -> None:
+        self.postings = 0
         self._ids: list[str] = []
         self._lengths: list[int] = []
         self._indices: list[Any] = []
@@ -174,6 +187,7 @@ class VectorBuilder:
         if zero.any():  # a weight of 0 says nothing; Anserini reads it so too
             self.zeros += int(zero.sum())
             indices, values = indices[~zero], values[~zero]
+        self.postings += len(indices)
         self._ids.append(record.id)
         self._lengths.append(len(indices))
         self._indices.append(indices)
@@ -185,10 +199,12 @@ class VectorBuilder:
         self._kinds |= kinds
         for term, value in zip(record.terms, record.values, strict=True):
             if type(value) not in (int, float):
-                raise BadInputError(f"term {term!r}: {value!r} is not a number", record.place)
+                raise BadInputError(
+                    f"term {quoted(term)}: {quoted(value)} is not a number", record.place
+                )
             if not 0 <= value <= MAX_WEIGHT:
                 raise BadInputError(
-                    f"term {term!r}: a weight must be from 0 to {MAX_WEIGHT:.1e}, not "
+                    f"term {quoted(term)}: a weight must be from 0 to {MAX_WEIGHT:.1e}, not "
                     f"{str(value)[:20]}",
                     record.place,
                 )
@@ -199,7 +215,7 @@ class VectorBuilder:
                 (t, v) for t, v in zip(record.terms, record.values, strict=True) if type(v) is float
             )
             raise BadInputError(
-                f"term {term!r}: {value} is not an integer; give --scale to quantize weights "
+                f"term {quoted(term)}: {value} is not an integer; give --scale to quantize weights "
                 "(100 is usual)",
                 record.place,
             )
@@ -291,14 +307,20 @@ def read_files(files: Sequence[Path]) -> Iterator[VectorRecord]:
 
 def _is_json_lines(path: Path) -> bool:
     """Whether the first line is an object; the suffix says as little to Anserini."""
-    for _, line in numbered_lines(path):
-        if line.strip():
-            with contextlib.suppress(orjson.JSONDecodeError):
-                return isinstance(orjson.loads(line), dict)
-            try:  # orjson takes less: half a surrogate pair is an error of that line
-                return isinstance(json.loads(line), dict)
-            except (ValueError, RecursionError):
+    with open_reader(path) as stream:
+        for line in iter(partial(stream.readline, MAX_LINE + 1), b""):
+            if len(line) > MAX_LINE:  # perhaps an array, which is read object by object
                 return False
+            line = line.removeprefix(codecs.BOM_UTF8)
+            if line.strip():
+                with contextlib.suppress(BadInputError, orjson.JSONDecodeError):
+                    check_values(line, str(path))
+                    return isinstance(orjson.loads(line), dict)
+                try:  # orjson takes less: half a surrogate pair is an error of that line
+                    check_values(line, str(path))
+                    return isinstance(json.loads(line), dict)
+                except (BadInputError, ValueError, RecursionError):
+                    return False
     return True
 
 
@@ -343,6 +365,9 @@ def _read_objects(path: Path) -> Iterator[VectorRecord]:
                 # What is merely incomplete fails at the end of the text or in an open string.
                 cut = error.pos > len(text) - 16 or error.msg.startswith("Unterminated")
                 if cut and not done:
+                    check_values(text[at:], f"{path}:{number}")
+                    if len(text) - at > MAX_LINE:
+                        raise too_long("an object", f"{path}:{number}") from None
                     try:
                         chunk = raw.read(max(CHUNK, len(text) - at))
                         text, at = text[at:] + decode(chunk, not chunk), 0
@@ -356,6 +381,8 @@ def _read_objects(path: Path) -> Iterator[VectorRecord]:
                 raise BadInputError(f"not JSON ({error.msg})", f"{path}:{line}") from error
             except (ValueError, RecursionError) as error:  # a number too long, nesting too deep
                 raise BadInputError(f"not JSON ({error})", f"{path}:{number}") from error
+            if end - at >= COUNTED_FROM:  # those that came in one chunk
+                check_values(text[at:end], f"{path}:{number}")
             yield _record(obj, f"{path}:{number}")
             number += text.count("\n", at, end)
             at = end
@@ -381,6 +408,10 @@ def _record(obj: Any, place: str) -> VectorRecord:
     )
 
 
+MOST_CONTENTS = 20_000_000
+"""UTF-16 units of a string that Anserini's JSON reader takes; at more it leaves the file."""
+
+
 class JsonVectorWriter:
     """Writes parts of ``docs_per_file`` documents into a folder, which should be a staged one."""
 
@@ -402,7 +433,8 @@ class JsonVectorWriter:
             contents: (id, text) of the same documents in the same order, for --with-contents.
 
         Raises:
-            BadInputError: ``contents`` has other documents than ``batches``.
+            BadInputError: ``contents`` has other documents than ``batches``, or one that is too
+                long for Anserini; or a term with a posting that Anserini would cut up.
         """
         counts = Counts()
         rows = self._lines(batches, vocabulary, contents, counts)
@@ -421,7 +453,14 @@ class JsonVectorWriter:
         counts: Counts,
     ) -> Iterator[bytes]:
         pairs = _Pairs(vocabulary)
+        limit = TermLimit(
+            "a JsonVectorCollection",
+            anserini_token,
+            "index the vectors themselves (splade-bridge index), or export --format ciff",
+            vocabulary,
+        )
         for batch in batches:
+            limit.check(batch.indices)
             pieces, ends = pairs(batch), (2 * batch.indptr).tolist()
             for i, doc_id in enumerate(batch.ids):
                 text = _text_of(doc_id, contents) if contents is not None else ""
@@ -467,7 +506,15 @@ def _text_of(doc_id: str, contents: Iterator[tuple[str, str]]) -> str:
     found = next(contents, None)
     if found is None or found[0] != doc_id:
         raise BadInputError(
-            f"document {doc_id!r} has a vector, but the corpus has "
-            f"{repr(found[0]) if found else 'nothing'} at its place: was it encoded from it?"
+            f"document {quoted(doc_id)} has a vector, but the corpus has "
+            f"{quoted(found[0]) if found else 'nothing'} at its place: was it encoded from it?"
         )
-    return found[1]
+    text = found[1]
+    if len(text) > MOST_CONTENTS // 2 and len(text.encode("utf-16-le", "replace")) > (
+        2 * MOST_CONTENTS
+    ):
+        raise BadInputError(
+            f"document {quoted(doc_id)}: its text has over {MOST_CONTENTS:,} characters, at which "
+            "Anserini leaves the file: export without --with-contents"
+        )
+    return text

@@ -8,26 +8,31 @@
     fwd.termlex    uint64 count, uint64 offsets[count + 1], bytes; sorted
     fwd.doclex     the same
 
-Terms and documents are named by zero-padded numbers: PISA lower-cases the terms of queries, wants
-its lexicon sorted, and aborts on an empty name. The real names stand beside the index. A list
-without postings makes PISA abort, so terms are numbered anew without those.
+In our indexes terms and documents are named by zero-padded numbers: PISA lower-cases the terms of
+queries, wants its lexicon sorted, and aborts on an empty name. The real names stand beside the
+index. A list without postings makes PISA abort, so terms are numbered anew without those.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from splade_bridge.data.closing import Closing
+from splade_bridge.data.counts import Counts
 from splade_bridge.data.invert import Columns, Transposer
-from splade_bridge.data.vectors import Int32Array, Int64Array
+from splade_bridge.data.vectors import Int32Array, Int64Array, row_pointers
 from splade_bridge.errors import BadInputError
+from splade_bridge.formats.base import ImpactSource
 
 NAME_DIGITS = 10
 BASENAME = "inv"
-DOC_NAMES = "fwd.doclex"
+TERM_NAMES, DOC_NAMES = "fwd.termlex", "fwd.doclex"
 RAW_FILES = ("inv.docs", "inv.freqs", "inv.sizes")
 
 
@@ -36,10 +41,42 @@ def number_name(number: int) -> str:
     return f"{number:0{NAME_DIGITS}d}"
 
 
+def write_collection(folder: Path, source: ImpactSource, memory: int) -> Counts:
+    """Write all of ``source`` for PISA's own programs, with its own names of terms and documents.
+
+    PISA lower-cases the terms of queries, so a term with a capital letter is never found there.
+
+    Args:
+        folder: new.
+        memory: budget in bytes of sorting.
+
+    Raises:
+        BadInputError: the source is broken or has more than the format holds.
+    """
+    folder.mkdir()
+    counts = Counts()
+    lengths = [np.empty(0, np.int64)]
+    with (
+        Transposer(memory, folder.parent, source.expected_postings) as transposer,
+        _NamesFile(folder / DOC_NAMES) as documents,
+        _NamesFile(folder / TERM_NAMES) as terms,
+    ):
+        for batch in source.batches():
+            transposer.add(batch.indptr, batch.indices, batch.impacts)
+            documents.add(batch.ids)
+            lengths.append(batch.row_sums())
+            counts.add(batch)
+        order = source.vocabulary.bytewise_order()
+        order = order[transposer.column_counts(len(source.vocabulary))[order] > 0]
+        _write_arrays(folder, transposer, order, np.concatenate(lengths))
+        terms.add([source.vocabulary[i] for i in order.tolist()])
+    return counts
+
+
 def write_canonical(
     folder: Path, transposer: Transposer, width: int, doc_lengths: Int64Array
 ) -> Int32Array:
-    """Write all files of one collection.
+    """Write all files of one collection, terms and documents named by numbers.
 
     Args:
         transposer: holds the documents as rows.
@@ -49,19 +86,25 @@ def write_canonical(
     Returns:
         int32[lists]: the term id of each list, ascending.
     """
+    used = np.flatnonzero(transposer.column_counts(width)).astype(np.int32)
+    _write_arrays(folder, transposer, used, doc_lengths)
+    _write_numbers(folder / TERM_NAMES, len(used))
+    _write_numbers(folder / DOC_NAMES, len(doc_lengths))
+    return used
+
+
+def _write_arrays(
+    folder: Path, transposer: Transposer, terms: Int32Array, doc_lengths: Int64Array
+) -> None:
     if doc_lengths.size and doc_lengths.max() >= 1 << 32:
         raise BadInputError("a document whose impacts sum to 2^32 or more, which PISA cannot hold")
-    used = np.flatnonzero(transposer.column_counts(width)).astype(np.int32)
     with open(folder / "inv.docs", "wb") as docs, open(folder / "inv.freqs", "wb") as freqs:
         docs.write(np.array([1, len(doc_lengths)], dtype="<u4").tobytes())
-        for block in transposer.columns(used):
+        for block in transposer.columns(terms):
             _write_lists(block, docs, freqs)
     with open(folder / "inv.sizes", "wb") as sizes:
         sizes.write(np.array([len(doc_lengths)], dtype="<u4").tobytes())
         sizes.write(doc_lengths.astype("<u4").tobytes())
-    _write_names(folder / "fwd.termlex", len(used))
-    _write_names(folder / DOC_NAMES, len(doc_lengths))
-    return used
 
 
 def _write_lists(block: Columns, docs: BinaryIO, freqs: BinaryIO) -> None:
@@ -71,7 +114,31 @@ def _write_lists(block: Columns, docs: BinaryIO, freqs: BinaryIO) -> None:
     freqs.write(np.insert(block.values, heads, lengths).astype("<u4").tobytes())
 
 
-def _write_names(path: Path, count: int) -> None:
+class _NamesFile(Closing):
+    """A lexicon: names wait in a file of their own, since their offsets stand before them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._names = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 - closed by close()
+        self._lengths = [np.empty(0, np.int64)]
+
+    def add(self, names: Sequence[str]) -> None:
+        """Append names."""
+        encoded = [name.encode() for name in names]
+        self._names.write(b"".join(encoded))
+        self._lengths.append(np.array([len(name) for name in encoded], dtype=np.int64))
+
+    def close(self) -> None:
+        """Write the lexicon."""
+        offsets = row_pointers(np.concatenate(self._lengths))
+        self._names.seek(0)
+        with open(self._path, "wb") as out:
+            out.write(np.array([len(offsets) - 1, *offsets], dtype="<u8").tobytes())
+            shutil.copyfileobj(self._names, out, 1 << 20)
+        self._names.close()
+
+
+def _write_numbers(path: Path, count: int) -> None:
     with open(path, "wb") as out:
         out.write(np.array([count], dtype="<u8").tobytes())
         for chunk in _chunks(count + 1):

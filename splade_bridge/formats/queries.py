@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from splade_bridge.data.ids import DuplicateGuard, checked_id
+from splade_bridge.data.ids import DuplicateGuard, checked_id, quoted
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import (
     Clipper,
@@ -28,15 +28,19 @@ from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, MismatchError
 from splade_bridge.files.inputs import check_file, is_pipe, is_there
-from splade_bridge.files.lines import STDIO, plain_suffix, text_lines
+from splade_bridge.files.lines import MAX_LINE, STDIO, plain_suffix, text_lines
 from splade_bridge.files.outputs import MANIFEST
 from splade_bridge.formats.base import ImpactSource, StoreSource, export_manifest
 from splade_bridge.formats.jsonvector import VectorBuilder, VectorRecord, read_vectors
+from splade_bridge.formats.term_limits import TermLimit, white_space
 from splade_bridge.text.corpora import JSON_SUFFIXES, TSV_SUFFIXES
 
 log = logging.getLogger(__name__)
 
 SHOWN = 10
+
+PIECE = 1 << 20
+"""Characters of repeated tokens that are counted at once."""
 
 
 @dataclass(frozen=True)
@@ -153,9 +157,21 @@ def _repeated_tokens(path: Path) -> Iterator[VectorRecord]:
             raise BadInputError("no tab: a line must be id<TAB>token token ...", place)
         if "\t" in tokens:
             raise BadInputError("a second tab: a line must be id<TAB>token token ...", place)
-        counted = Counter(tokens.split(" "))
+        counted: Counter[str] = Counter()
+        for piece in _pieces(tokens):
+            counted.update(piece.split(" "))
         counted.pop("", None)
         yield VectorRecord(checked_id(query_id, place), [*counted], [*counted.values()], place)
+
+
+def _pieces(tokens: str) -> Iterator[str]:
+    """``tokens`` cut at blanks, so that no list of all of them is needed."""
+    start = 0
+    while start < len(tokens):
+        stop = tokens.find(" ", start + PIECE)
+        stop = len(tokens) if stop < 0 else stop
+        yield tokens[start:stop]
+        start = stop
 
 
 def write_repeated_tokens(
@@ -164,17 +180,24 @@ def write_repeated_tokens(
     """Lines of Anserini's topics: a token of weight w stands w times.
 
     Raises:
-        BadInputError: a term with white space, which would be read as two.
+        BadInputError: a term with white space, which would be read as two; or a query whose line
+            would be longer than any that is read.
     """
+    remedy = "search with the vectors themselves"
+    limit = TermLimit("topics", white_space, remedy, vocabulary)
     for batch in batches:
+        limit.check(batch.indices)
         for i, query_id in enumerate(batch.ids):
-            tokens = []
-            for term_id, weight in zip(*batch.row(i), strict=True):
-                term = vocabulary[int(term_id)]
-                if term.split() != [term]:
-                    raise BadInputError(
-                        f"query {query_id}: term {term!r} holds white space, which topics cannot "
-                        "hold: use --format jsonvector"
-                    )
-                tokens.append(f"{term} " * int(weight))
-            yield f"{query_id}\t{''.join(tokens).rstrip()}\n".encode()
+            ids, weights = batch.row(i)
+            tokens = [vocabulary[t] for t in ids.tolist()]
+            size = sum(
+                (len(t.encode()) + 1) * w for t, w in zip(tokens, weights.tolist(), strict=True)
+            )
+            if size + len(query_id.encode()) > MAX_LINE:
+                raise BadInputError(
+                    f"query {quoted(query_id)}: its repeated tokens would be a line of {size:,} "
+                    f"bytes, and {MAX_LINE:,} is the most that is read: use a smaller --scale, or "
+                    f"{remedy}"
+                )
+            line = "".join(f"{t} " * w for t, w in zip(tokens, weights.tolist(), strict=True))
+            yield f"{query_id}\t{line.rstrip(' ')}\n".encode()

@@ -10,7 +10,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from splade_bridge.conversion.detect import path_opener
 from splade_bridge.data.choices import Rounding, check_choice
+from splade_bridge.data.ids import checked_id, quoted
 from splade_bridge.data.quantize import QuantizeOptions, for_integers
 from splade_bridge.data.quantize import quantize_options as options_of
 from splade_bridge.data.vector_set import MEMORY, VectorSet
@@ -20,7 +22,6 @@ from splade_bridge.files.checks import unchecked
 from splade_bridge.files.sizes import size_in_bytes
 from splade_bridge.formats.base import ImpactSource, StoreSource, clipped
 from splade_bridge.formats.choices import SourceFormat
-from splade_bridge.formats.detect import path_opener
 from splade_bridge.formats.memory import Impacts, RecordSource, has_vector, vector_records
 from splade_bridge.formats.queries import Queries, all_of, read_queries
 from splade_bridge.retrieval.encode_queries import QueryEncoder, query_texts
@@ -213,17 +214,18 @@ def _judged(
     """Numbers by query and document."""
     found: dict[str, dict[str, T]] = {}
     for query_id, doc_id, value in _triples(given, (QUERY_NAMES, DOC_NAMES, names)):
-        place = f"query {query_id}, document {doc_id}"
-        documents = found.setdefault(str(query_id), {})
-        if str(doc_id) in documents:
+        query, document = checked_id(query_id, "a query"), checked_id(doc_id, "a document")
+        place = f"query {query}, document {document}"
+        documents = found.setdefault(query, {})
+        if document in documents:
             raise BadInputError("stands there twice", place)
         try:
-            documents[str(doc_id)] = number(value)
+            documents[document] = number(value)
         except (TypeError, ValueError, OverflowError):
-            raise BadInputError(f"{value!r} is not a {what}", place) from None
+            raise BadInputError(f"{quoted(value)} is not a {what}", place) from None
     if isinstance(given, Mapping):  # a query without documents is one, too
         for query_id in given:
-            found.setdefault(str(query_id), {})
+            found.setdefault(checked_id(query_id, "a query"), {})
     return found
 
 

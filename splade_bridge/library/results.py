@@ -48,8 +48,8 @@ def search(
     Args:
         index: folder of an index.
         queries: pre-encoded or, with ``model``, text; see :meth:`OpenIndex.search`.
-        model, max_length, scale, rounding, clip, two_step, first_query_terms, candidates, memory,
-            no_check: see :func:`open_index`.
+        model, max_length, scale, rounding, clip, no_check: see :func:`open_index`.
+        two_step, first_query_terms, candidates, memory: see :func:`open_index`, too.
         k, algorithm, threads, remove_query, max_passage, output, output_format, tag, overwrite:
             see :meth:`OpenIndex.search`.
 

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from splade_bridge.conversion.detect import open_source
+from splade_bridge.conversion.export import ExportOptions
+from splade_bridge.conversion.export import export as export_source
 from splade_bridge.data.choices import Side, check_choice
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
@@ -24,9 +27,6 @@ from splade_bridge.encoding.encode_corpus import encode_corpus, encode_in_memory
 from splade_bridge.errors import UsageError
 from splade_bridge.files.checks import unchecked
 from splade_bridge.files.outputs import MANIFEST
-from splade_bridge.formats.detect import open_source
-from splade_bridge.formats.export import ExportOptions
-from splade_bridge.formats.export import export as export_source
 from splade_bridge.formats.memory import (
     Impacts,
     are_weights,

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from splade_bridge.conversion.detect import path_opener
+from splade_bridge.conversion.export import ExportOptions, export
 from splade_bridge.data.manifest import Manifest, Side
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
@@ -15,8 +17,6 @@ from splade_bridge.files.outputs import MANIFEST, check_output
 from splade_bridge.formats.base import ImpactSource, watched
 from splade_bridge.formats.choices import SourceFormat
 from splade_bridge.formats.ciff import CiffSource
-from splade_bridge.formats.detect import path_opener
-from splade_bridge.formats.export import ExportOptions, export
 from splade_bridge.formats.queries import read_queries
 from splade_bridge.pruning.policy import Policy, PruneOptions
 from splade_bridge.pruning.source import PrunedSource, QuerySource
@@ -46,7 +46,7 @@ def prune(
     sources are pruned as impacts, and written as an export in the format that they have.
 
     Args:
-        source: for documents what :func:`splade_bridge.formats.detect.open_source` takes, for
+        source: for documents what :func:`splade_bridge.conversion.detect.open_source` takes, for
             queries what :func:`splade_bridge.formats.queries.read_queries` takes.
         side: None for what the source itself says; see :func:`side_of`.
         quantize: for files with float weights; of a vector store the scale that ``bytes`` counts

@@ -46,6 +46,10 @@ def _is_punctuation(term: str) -> bool:
     )
 
 
+def _has_white_space(term: str) -> bool:
+    return term.split() != [term]
+
+
 def _is_stop_word(term: str) -> bool:
     return term.lstrip(WORD_STARTS).lower() in ENGLISH
 
@@ -55,6 +59,7 @@ BUILT_IN: dict[str, Callable[[str], bool]] = {
     "@punctuation": _is_punctuation,
     "@special": SPECIAL.__contains__,
     "@unused": _is_unused,
+    "@white-space": _has_white_space,
 }
 
 
@@ -63,9 +68,9 @@ class DropTerms(Policy):
     """All postings of the terms in a list; stop words as in Lucene's EnglishAnalyzer.
 
     ``name`` is a file (UTF-8, one term a line) or one of ``@english``, ``@punctuation`` (only
-    Unicode punctuation and symbols), ``@special`` (``[CLS]`` and the like) and ``@unused``
-    (``[unused0]`` ...). Terms must be equal to those of the vocabulary, ``##`` included. Nothing is
-    left to order.
+    Unicode punctuation and symbols), ``@special`` (``[CLS]`` and the like), ``@unused``
+    (``[unused0]`` ...) and ``@white-space`` (with any in them). Terms must be equal to those of the
+    vocabulary, ``##`` included. Nothing is left to order.
     """
 
     method: ClassVar[str] = "drop-terms"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from splade_bridge.data.hits import Hits
+from splade_bridge.data.ids import check_ids
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.lines import columns
 from splade_bridge.retrieval.choices import RunFormat as RunFormat
@@ -20,8 +21,14 @@ DEFAULT_TAG = "splade-bridge"
 
 
 def write_hits(out: BinaryIO, hits: Hits, run_format: RunFormat, tag: str = DEFAULT_TAG) -> None:
-    """Append the lines of one query."""
+    """Append the lines of one query.
+
+    Raises:
+        BadInputError: an id that would make other columns or lines of it; the index was made from
+            what no check had seen.
+    """
     query_id = hits.query_id
+    check_ids([query_id, *hits.doc_ids], f"results of query {query_id!r}")
     if run_format == "trec":
         rows = zip(hits.doc_ids, range(1, len(hits.doc_ids) + 1), hits.scores.tolist(), strict=True)
         lines = [f"{query_id} Q0 {doc} {rank} {score} {tag}\n" for doc, rank, score in rows]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from splade_bridge.data.hits import Hits, best
+from splade_bridge.data.hits import Hits, best, string_ranks
 from splade_bridge.data.vectors import ImpactBatch, Int64Array
 from splade_bridge.engines.base import Searcher
 from splade_bridge.errors import MismatchError, UsageError
@@ -119,7 +119,7 @@ class TwoStepSearcher(Searcher):
         found = np.flatnonzero(scores > 0)
 
         def names(places: Int64Array) -> np.ndarray:
-            return np.array([hits.doc_ids[i] for i in found[places].tolist()])
+            return string_ranks(hits.doc_ids[i] for i in found[places].tolist())
 
         order = found[best(scores[found], k, names)]
         doc_ids = [hits.doc_ids[i] for i in order.tolist()]

@@ -21,6 +21,7 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
+from splade_bridge.conversion.detect import open_source
 from splade_bridge.data.manifest import base_tools, check_fit
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.engines.base import BuildOptions, Searcher
@@ -30,7 +31,6 @@ from splade_bridge.files.finished import kept_result, record
 from splade_bridge.files.locks import scratch_folder
 from splade_bridge.files.outputs import check_companion, check_output, companion, is_stream
 from splade_bridge.files.writing import atomic_writer, sha256_file
-from splade_bridge.formats.detect import open_source
 from splade_bridge.formats.queries import Queries, read_queries
 from splade_bridge.retrieval.encode_queries import encode_queries
 from splade_bridge.retrieval.runs import read_run

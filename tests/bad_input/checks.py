@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bad_input import Content, Row, made
-from splade_bridge.formats.export import ExportOptions, export
+from splade_bridge.conversion.export import ExportOptions, export
 
 
 def exported(name: str) -> Callable[[Path], object]:

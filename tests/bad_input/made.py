@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import zstandard
 
 from small import MemorySource
+from splade_bridge.conversion.export import ExportOptions, export
 from splade_bridge.data.manifest import EncodingInfo
 from splade_bridge.data.store import VectorStoreWriter
 from splade_bridge.data.vectors import SparseBatch
@@ -19,8 +21,9 @@ from splade_bridge.encoding.shards import Shard
 from splade_bridge.engines.registry import engine
 from splade_bridge.files.outputs import PLAN
 from splade_bridge.formats.ciff import write_ciff
-from splade_bridge.formats.export import ExportOptions, export
 from splade_bridge.text.corpora import Text
+
+Maker = Callable[[Path], None]
 
 TERMS = ["alpha", "beta", "gamma", "delta"]
 IDS = ["d1", "d2", "d3"]

@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from bad_input import Row, made
+from splade_bridge.conversion.detect import open_source
+from splade_bridge.conversion.export import ExportOptions, export
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.formats.base import StoreSource
-from splade_bridge.formats.detect import open_source
-from splade_bridge.formats.export import ExportOptions, export
 from splade_bridge.pruning.methods import policy
 from splade_bridge.pruning.prune import prune
 

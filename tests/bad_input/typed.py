@@ -68,7 +68,7 @@ ROWS = [
     row(
         "a shard that lists a file that is no part",
         MERGE,
-        ("plan.json is no part of a shard",),
+        ("plan.json was changed or damaged after it was written",),
         shards((FIRST, ("files", 0, "path"), "plan.json"), (FIRST, ("files", 0, "bytes"), 52)),
     ),
     row(

@@ -9,8 +9,8 @@ import numpy as np
 
 from bad_input import Content, Row, made
 from small import MemorySource
+from splade_bridge.conversion.export import ExportOptions, export
 from splade_bridge.engines.registry import engine
-from splade_bridge.formats.export import ExportOptions, export
 
 
 def exported(*formats: str) -> Callable[[Path], None]:

@@ -20,12 +20,12 @@ from small import (
     terms_of,
 )
 from soak.frame import Finding, Subject
+from splade_bridge.conversion.detect import open_source
+from splade_bridge.conversion.export import ExportOptions, export
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.registry import NAMES, engine, open_index
 from splade_bridge.errors import MissingToolError
 from splade_bridge.formats.base import ImpactSource
-from splade_bridge.formats.detect import open_source
-from splade_bridge.formats.export import ExportOptions, export
 
 
 class Parity(Subject):

@@ -18,12 +18,12 @@ from bad_input import made
 from small import write_json_lines
 from soak import mutate
 from soak.commands import SPEC
+from splade_bridge.conversion.detect import open_source
+from splade_bridge.conversion.export import ExportOptions, export
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.engines.registry import open_index
 from splade_bridge.evaluation.qrels import read_qrels
 from splade_bridge.files.writing import sha256_file
-from splade_bridge.formats.detect import open_source
-from splade_bridge.formats.export import ExportOptions, export
 from splade_bridge.formats.queries import read_queries
 from splade_bridge.retrieval.runs import read_run
 from splade_bridge.text.corpora import read_texts

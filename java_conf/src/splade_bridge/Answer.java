@@ -40,6 +40,13 @@ final class Answer {
     return this;
   }
 
+  Answer putInts(int[] values, int n) {
+    ByteBuffer room = room(4 * n);
+    room.asIntBuffer().put(values, 0, n);
+    room.position(room.position() + 4 * n);
+    return this;
+  }
+
   Answer put(byte[] value, int offset, int length) {
     room(length).put(value, offset, length);
     return this;

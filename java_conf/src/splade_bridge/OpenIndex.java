@@ -25,6 +25,7 @@ import org.apache.lucene.search.TermQuery;
 import org.apache.lucene.search.similarities.BM25Similarity;
 import org.apache.lucene.search.similarities.Similarity;
 import org.apache.lucene.store.FSDirectory;
+import org.apache.lucene.util.Bits;
 import org.apache.lucene.util.BytesRef;
 
 /**
@@ -41,6 +42,9 @@ import org.apache.lucene.util.BytesRef;
  * 5 stored       string id -> int32 found (0 or 1), terms: name and value of each stored field
  * 6 statistics   -> int64 documents, ids, postings, sum of frequencies, terms
  * 7 check        -> nothing, once every file has Lucene's own checksum
+ * 8 ids          -> int64 documents without one, with one that no run holds, with one that another
+ *                has; int32 2 and two strings, examples of the last two
+ * 16 to 18       see ReadIndex
  * </pre>
  *
  * Scores are query weight times stored frequency (0), or those of BM25 (1, 2), as Anserini's run
@@ -50,11 +54,13 @@ final class OpenIndex {
   private static final int PAGE = 1 << 20;
 
   private final DirectoryReader reader;
+  private final ReadIndex whole;
   private Ids ids;
 
   OpenIndex(Path folder) throws IOException {
     IndexSearcher.setMaxClauseCount(Integer.MAX_VALUE);
     reader = DirectoryReader.open(FSDirectory.open(folder));
+    whole = new ReadIndex(reader);
   }
 
   Answer answer(int method, ByteBuffer request, Answer answer) throws IOException {
@@ -66,6 +72,10 @@ final class OpenIndex {
       case 5 -> stored(request, answer);
       case 6 -> statistics(reader, answer);
       case 7 -> check();
+      case 8 -> ids().check(reader, answer);
+      case 16 -> whole.lists(request, answer);
+      case 17 -> whole.documents(request, answer);
+      case 18 -> whole.described(answer);
       default -> throw new IOException("unknown method " + method);
     }
     return answer;
@@ -225,14 +235,17 @@ final class OpenIndex {
   private Found find(BytesRef id) throws IOException {
     for (LeafReaderContext leaf : reader.leaves()) {
       PostingsEnum documents = leaf.reader().postings(new Term("id", id), PostingsEnum.NONE);
-      if (documents != null && documents.nextDoc() != DocIdSetIterator.NO_MORE_DOCS) {
-        return new Found(leaf, documents.docID());
+      Bits live = leaf.reader().getLiveDocs(); // a document that was replaced is still there
+      while (documents != null && documents.nextDoc() != DocIdSetIterator.NO_MORE_DOCS) {
+        if (live == null || live.get(documents.docID())) {
+          return new Found(leaf, documents.docID());
+        }
       }
     }
     return null;
   }
 
-  private static BytesRef string(ByteBuffer request) {
+  static BytesRef string(ByteBuffer request) {
     int size = request.getInt();
     int start = request.position();
     request.position(start + size);

@@ -10,6 +10,7 @@ from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions, for_integers
 from splade_bridge.data.store import SHARD, part_files
+from splade_bridge.engines.registry import is_index, read_index
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.folders import members
 from splade_bridge.files.inputs import Stamp, changed, check_file, is_there, stamps
@@ -37,7 +38,8 @@ def open_source(
     temporary: Path | None = None,
     skip_others: bool = False,
 ) -> ImpactSource:
-    """The impacts at ``path``: a vector store, an export, a JsonVectorCollection, CIFF or forward.
+    """The impacts at ``path``: a vector store, an export, a JsonVectorCollection, CIFF, a forward
+    store, or an index of any engine, Anserini's too.
 
     Args:
         source_format: what ``path`` is, where that cannot be seen.
@@ -58,6 +60,9 @@ def open_source(
         raise BadInputError(f"no such file or folder{hint}", str(path))
     if not path.is_dir():
         check_file(path)
+    if is_index(path):
+        index = read_index(path, memory, temporary)
+        return clipped(index, for_integers(quantize, path, index.manifest))
     is_ours = (path / MANIFEST).is_file()
     manifest = Manifest.load(path) if is_ours else export_manifest(path)
     kind = manifest.kind if manifest else None
@@ -137,6 +142,10 @@ def _recognise(path: Path) -> SourceFormat:
             )
         if members(path, JSON_SUFFIXES).taken:
             return "jsonvector"
+        if any(path.glob("segments_*")):
+            raise BadInputError(
+                "this is a Lucene index: search it, it is not a source of vectors", str(path)
+            )
         raise BadInputError(
             f"no {MANIFEST} and no JSON files: neither a finished vector store nor a "
             "JsonVectorCollection",

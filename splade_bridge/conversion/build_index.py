@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from splade_bridge.conversion.detect import open_source
 from splade_bridge.data.manifest import Manifest, QuantizationInfo
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.engines.base import BuildOptions
@@ -14,7 +15,6 @@ from splade_bridge.engines.registry import engine as engine_of
 from splade_bridge.files.outputs import check_output
 from splade_bridge.formats.base import Watch, watched
 from splade_bridge.formats.choices import SourceFormat
-from splade_bridge.formats.detect import open_source
 
 
 def build_index(
@@ -34,7 +34,7 @@ def build_index(
 
     Args:
         source, source_format, quantize, skip_others: see
-            :func:`splade_bridge.formats.detect.open_source`.
+            :func:`splade_bridge.conversion.detect.open_source`.
         engine_options: an instance of the engine's own options; None for the defaults.
         watch: wraps the stream of batches, with their number if known, for a progress bar.
 

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_args
 
+from splade_bridge.conversion.detect import JSONVECTOR_FOLDER, path_opener
 from splade_bridge.data.choices import Side, check_choice
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.invert import DEFAULT_MEMORY
@@ -27,7 +28,6 @@ from splade_bridge.files.writing import atomic_writer, staged_folder
 from splade_bridge.formats.base import ImpactSource, Watch, refuse_empty, watched
 from splade_bridge.formats.choices import ExportFormat, SourceFormat
 from splade_bridge.formats.ciff import write_ciff
-from splade_bridge.formats.detect import JSONVECTOR_FOLDER, path_opener
 from splade_bridge.formats.forward import FORWARD_FOLDER, write_forward
 from splade_bridge.formats.jsonvector import JsonVectorWriter
 from splade_bridge.formats.queries import write_repeated_tokens

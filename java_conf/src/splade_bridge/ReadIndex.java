@@ -1,0 +1,188 @@
+package splade_bridge;
+
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.TreeSet;
+import org.apache.lucene.document.Document;
+import org.apache.lucene.index.DirectoryReader;
+import org.apache.lucene.index.FieldInfo;
+import org.apache.lucene.index.FieldInfos;
+import org.apache.lucene.index.LeafReaderContext;
+import org.apache.lucene.index.MultiBits;
+import org.apache.lucene.index.MultiTerms;
+import org.apache.lucene.index.PostingsEnum;
+import org.apache.lucene.index.SegmentCommitInfo;
+import org.apache.lucene.index.SegmentInfos;
+import org.apache.lucene.index.StoredFields;
+import org.apache.lucene.index.Terms;
+import org.apache.lucene.index.TermsEnum;
+import org.apache.lucene.search.DocIdSetIterator;
+import org.apache.lucene.util.Bits;
+import org.apache.lucene.util.BytesRef;
+
+/**
+ * All that an index holds, page by page. Documents are numbered in the order of the index, over
+ * all segments, without those that were deleted.
+ *
+ * <pre>
+ * 16 lists      byte 0, or 1, a string and an int32 where the last page ended
+ *               -> int32 where this one ends, -1 for the end of its last list; int32 n, n times
+ *               string term, int32 m, m int32 documents, m int32 frequencies; none after the last
+ * 17 documents  int32 from, byte whether to give contents
+ *               -> int32 where the next page begins, int32 n, n times int32 1 and string id, or 0
+ *               where it has none, and the same for its contents
+ * 18 described  -> terms: name and value of what is known of the index
+ * </pre>
+ */
+final class ReadIndex {
+  private static final int PAGE = 1 << 22;
+  private static final int PART = 1 << 17;
+  private static final Set<String> ID = Set.of("id");
+  private static final Set<String> ID_AND_CONTENTS = Set.of("id", "contents");
+
+  private final DirectoryReader reader;
+  private final Bits live;
+  private int[] numbers;
+
+  ReadIndex(DirectoryReader reader) {
+    this.reader = reader;
+    live = MultiBits.getLiveDocs(reader);
+  }
+
+  /** The number of each document; null where none is deleted, since then they stay. */
+  private synchronized int[] numbers() {
+    if (live != null && numbers == null) {
+      int[] counted = new int[reader.maxDoc()];
+      int n = 0;
+      for (int document = 0; document < counted.length; document++) {
+        counted[document] = live.get(document) ? n++ : -1;
+      }
+      numbers = counted;
+    }
+    return numbers;
+  }
+
+  void lists(ByteBuffer request, Answer answer) throws IOException {
+    int[] number = numbers();
+    int at = answer.size();
+    answer.putInt(-1).putInt(0);
+    Terms contents = MultiTerms.getTerms(reader, "contents");
+    if (contents == null) {
+      return;
+    }
+    TermsEnum all = contents.iterator();
+    BytesRef term;
+    int from = 0;
+    if (request.get() == 0) {
+      term = all.next();
+    } else {
+      BytesRef last = OpenIndex.string(request);
+      from = request.getInt();
+      TermsEnum.SeekStatus found = all.seekCeil(last);
+      if (found == TermsEnum.SeekStatus.END) {
+        term = null;
+      } else {
+        boolean again = found == TermsEnum.SeekStatus.FOUND && from < 0;
+        term = again ? all.next() : all.term();
+        from = found == TermsEnum.SeekStatus.FOUND ? Math.max(0, from) : 0;
+      }
+    }
+    int n = 0;
+    int[] documents = new int[PART];
+    int[] frequencies = new int[PART];
+    PostingsEnum postings = null;
+    for (; term != null && answer.size() < PAGE; term = all.next()) {
+      postings = all.postings(postings, PostingsEnum.FREQS);
+      int document = from > 0 ? postings.advance(from) : postings.nextDoc();
+      from = 0;
+      while (document != DocIdSetIterator.NO_MORE_DOCS) {
+        if (answer.size() >= PAGE) {
+          answer.setInt(at, document);
+          answer.setInt(at + 4, n);
+          return;
+        }
+        int m = 0;
+        for (; m < PART && document != DocIdSetIterator.NO_MORE_DOCS; document = postings.nextDoc()) {
+          int known = number == null ? document : number[document];
+          if (known >= 0) {
+            documents[m] = known;
+            frequencies[m++] = postings.freq();
+          }
+        }
+        if (m > 0) {
+          answer.putInt(term.length).put(term.bytes, term.offset, term.length).putInt(m);
+          answer.putInts(documents, m).putInts(frequencies, m);
+          n++;
+        }
+      }
+    }
+    answer.setInt(at + 4, n);
+  }
+
+  void documents(ByteBuffer request, Answer answer) throws IOException {
+    int document = request.getInt();
+    boolean withContents = request.get() != 0;
+    int at = answer.size();
+    int n = 0;
+    answer.putInt(0).putInt(0);
+    StoredFields stored = reader.storedFields();
+    for (; document < reader.maxDoc() && answer.size() < PAGE; document++) {
+      if (live == null || live.get(document)) {
+        Document found = stored.document(document, withContents ? ID_AND_CONTENTS : ID);
+        put(found.get("id"), answer);
+        put(withContents ? found.get("contents") : null, answer);
+        n++;
+      }
+    }
+    answer.setInt(at, document);
+    answer.setInt(at + 4, n);
+  }
+
+  private static void put(String value, Answer answer) {
+    answer.putInt(value == null ? 0 : 1);
+    if (value != null) {
+      byte[] bytes = value.getBytes(StandardCharsets.UTF_8);
+      answer.putInt(bytes.length).put(bytes);
+    }
+  }
+
+  void described(Answer answer) throws IOException {
+    SegmentInfos commit = SegmentInfos.readLatestCommit(reader.directory());
+    Map<String, String> known = new TreeMap<>();
+    Set<String> codecs = new TreeSet<>();
+    Set<String> versions = new TreeSet<>();
+    for (SegmentCommitInfo segment : commit) {
+      codecs.add(segment.info.getCodec().getName());
+      versions.add(segment.info.getVersion().toString());
+    }
+    known.put("codecs", String.join(", ", codecs));
+    known.put("versions", String.join(", ", versions));
+    known.put("created_major", Integer.toString(commit.getIndexCreatedVersionMajor()));
+    known.put("segments", Integer.toString(commit.size()));
+    known.put("deleted", Integer.toString(reader.numDeletedDocs()));
+    for (FieldInfo field : FieldInfos.getMergedFieldInfos(reader)) {
+      Terms terms = MultiTerms.getTerms(reader, field.name);
+      String value =
+          String.join(
+              " ",
+              field.getIndexOptions().toString(),
+              field.hasNorms() ? "norms" : "",
+              field.getDocValuesType().toString(),
+              terms == null ? "" : Long.toString(terms.getSumDocFreq()));
+      known.put("field " + field.name, value.trim().replaceAll(" +", " "));
+    }
+    answer.putInt(2 * known.size());
+    known.forEach(
+        (name, value) -> {
+          for (String part : Arrays.asList(name, value)) {
+            byte[] bytes = part.getBytes(StandardCharsets.UTF_8);
+            answer.putInt(bytes.length).put(bytes);
+          }
+        });
+  }
+}

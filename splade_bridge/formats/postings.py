@@ -1,0 +1,105 @@
+"""Documents from posting lists, in bounded memory: what CIFF and every index are as a source."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from splade_bridge.data.ids import DuplicateGuard, checked_id
+from splade_bridge.data.invert import DEFAULT_MEMORY, Transposer
+from splade_bridge.data.manifest import Manifest
+from splade_bridge.data.vectors import ImpactBatch, Int32Array, sliced
+from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.errors import BadInputError
+from splade_bridge.formats.base import ImpactSource
+
+BATCH_ROWS = 4096
+
+
+class PostingList(NamedTuple):
+    """A posting list, or a part of one.
+
+    Attributes:
+        term: its id in the vocabulary.
+        docs: int32[n], ascending.
+        impacts: int32[n].
+    """
+
+    term: int
+    docs: Int32Array
+    impacts: Int32Array
+
+
+class PostingListSource(ImpactSource):
+    """Posting lists, turned back into documents with a transposition.
+
+    Args:
+        memory: budget in bytes of the transposition.
+        temporary: folder for what does not fit into it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        vocabulary: Vocabulary,
+        manifest: Manifest | None,
+        memory: int = DEFAULT_MEMORY,
+        temporary: Path | None = None,
+    ) -> None:
+        super().__init__(path, vocabulary, manifest)
+        self._memory = memory
+        self._temporary = temporary
+
+    @abc.abstractmethod
+    def lists(self) -> Iterator[PostingList]:
+        """All lists in any order, each document once in those of a term.
+
+        Raises:
+            BadInputError: something is wrong with one, which is named.
+        """
+
+    @abc.abstractmethod
+    def document_ids(self) -> Iterator[tuple[str, str]]:
+        """The id of each document by its number, and where it stands; called after the lists."""
+
+    def _read(self) -> Iterator[ImpactBatch]:
+        with Transposer(self._memory, self._temporary, self.expected_postings) as transposer:
+            terms: list[int] = []
+            documents = 0
+            for term, docs, impacts in self.lists():
+                terms.append(term)
+                documents = max(documents, int(docs[-1]) + 1 if len(docs) else 0)
+                transposer.add(np.array([0, len(docs)], dtype=np.int64), docs, impacts)
+            mapping = np.array(terms, dtype=np.int32)
+            ids = self._unique_ids()
+            start = 0
+            while names := list(islice(ids, BATCH_ROWS)):
+                rows = np.arange(start, start + len(names), dtype=np.int32)
+                start += len(names)
+                done = 0
+                for block in transposer.columns(rows):
+                    part, indptr = sliced(block.indptr, 0, len(block.ids))
+                    batch = ImpactBatch(
+                        names[done : done + len(block.ids)],
+                        indptr,
+                        block.rows[part],
+                        block.values[part],
+                    )
+                    done += len(block.ids)
+                    yield batch.remap(mapping)
+            if start < documents:
+                raise BadInputError(
+                    f"postings of document {documents - 1:,}, but ids of {start:,} documents only",
+                    str(self.path),
+                )
+
+    def _unique_ids(self) -> Iterator[str]:
+        guard = DuplicateGuard()
+        for doc_id, place in self.document_ids():
+            guard.check(checked_id(doc_id, place), place)
+            yield doc_id
