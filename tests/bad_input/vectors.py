@@ -95,7 +95,9 @@ ROWS = [
         short(made.vectors, "manifest.json"),
         "vectors/manifest.json: damaged",
     ),
-    index("an index for vectors", made.exact, "this is index, not a source of vectors"),
+    index(
+        "an index that lacks its documents", without(made.exact, "docs.bin"), "docs.bin is missing"
+    ),
     index("an export of queries alone", exported("topics"), "holds no document vectors"),
     index(
         "an export that lacks its folder of JSON",
