@@ -55,7 +55,7 @@ ROWS = [
     ),
     Row(
         "a hundred thousand brackets",
-        INDEX.format("docs.jsonl"), 4, ("docs.jsonl:1: not a line of JSON",),
+        INDEX.format("docs.jsonl"), 4, ("docs.jsonl:1: not JSON",),
         {"docs.jsonl": '{"id": "a", "vector": ' + "[" * 100_000},
     ),
     Row(
@@ -81,7 +81,7 @@ ROWS = [
     ),
     Row(
         "a million threads for a search",
-        f"{SEARCH} --threads 1000000", 2, ("--threads 1000000: from 1 to 1,024",), OF_INDEX,
+        f"{SEARCH} --threads 1000000", 2, ("--threads 1000000 has no effect",), OF_INDEX,
     ),
     Row(
         "more threads than a number of 64 bits",
@@ -89,7 +89,7 @@ ROWS = [
     ),
     Row(
         "a million threads for an index",
-        "index docs.jsonl -o out -e exact --threads 1000000", 2, ("from 1 to 1,024",),
+        "index docs.jsonl -o out -e lucene --threads 1000000", 2, ("from 1 to 1,024",),
         {"docs.jsonl": made.JSON_LINES},
     ),
     Row(

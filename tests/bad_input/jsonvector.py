@@ -18,7 +18,7 @@ def vector(text: str) -> str:
 
 
 ROWS = [
-    index("a line that is no JSON", '{"id": "d1"\n', "docs.jsonl:", "not JSON"),
+    index("a line that is no JSON", '{"id": "d1"\n', "docs.jsonl:2: not JSON"),
     index("a line that is an array", "[1, 2]\n", "docs.jsonl:1: not"),
     index("a line that is a number", f"{made.JSON_LINES}7\n", "docs.jsonl:4: not a JSON object"),
     index("no id", '{"vector": {"a": 1}}\n', "docs.jsonl:1: no field id"),
@@ -67,8 +67,8 @@ ROWS = [
         '{"id": "a", "vector": {"x": 0}}\n',
         "docs.jsonl: none of its 1 documents has a term",
     ),
-    index("bytes that are no text", made.GARBAGE, "docs.jsonl", "not UTF-8"),
-    index("UTF-16", made.JSON_LINES.encode("utf-16"), "docs.jsonl", "not UTF-8"),
+    index("bytes that are no text", made.GARBAGE, "docs.jsonl: not UTF-8"),
+    index("UTF-16", made.JSON_LINES.encode("utf-16"), "docs.jsonl: not UTF-8"),
     index("UTF-16 without a mark", made.JSON_LINES.encode("utf-16-le"), "docs.jsonl:1:"),
     index("Latin-1", vector('{"é": 1}').encode("latin-1"), "docs.jsonl:2:"),
     index("a file cut inside a line", made.JSON_LINES[:-9], "docs.jsonl:3: not a line of JSON"),
@@ -99,7 +99,7 @@ ROWS = [
         "docs.jsonl.zst: the compressed file is cut off or damaged",
         name="docs.jsonl.zst",
     ),
-    index("gzip that is not called so", made.gz(made.JSON_LINES), "docs.jsonl", "not UTF-8"),
+    index("gzip that is not called so", made.gz(made.JSON_LINES), "docs.jsonl: not UTF-8"),
     index(
         "gzip with something behind it",
         made.gz(made.JSON_LINES) + b"rest",

@@ -156,8 +156,8 @@ ROWS = [
     Row(
         "an index as a source, with a scale",
         "index i -o out -e exact --scale 100",
-        4,
-        ("this is index, not a source of vectors",),
+        2,
+        ("i: holds integers", "leave it out"),
         {"i": made.exact},
     ),
     Row(

@@ -198,7 +198,7 @@ ROWS = [
         "a format for queries",
         "prune vectors -o out --method top-k --value 2 --side query --from ciff",
         2,
-        ("vectors",),
+        ("vectors: --from is for documents",),
         {"vectors": made.folder},
     ),
     Row(
