@@ -469,6 +469,7 @@ READERS = {
     "training/mlm_data.py": "tokens", "training/recipe.py": "a recipe",
     "training/schedule.py": "a training", "training/texts.py": "rows",
     "training/trainer.py": "a training",
+    "errors.py": "",  # pip's own direct_url.json
     "encoding/encode_corpus.py": "", "files/written.py": "", "files/finished.py": "a training",
     "encoding/seams.py": "a SparseEncoder",
     # files of others: tests of their formats
