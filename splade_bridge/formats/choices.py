@@ -9,3 +9,14 @@ SourceFormat = Literal["vectors", "jsonvector", "ciff", "forward"]
 
 ExportFormat = Literal["jsonvector", "ciff", "forward", "topics"]
 """What is written for other tools, and for the second of two steps."""
+
+FeedTarget = Literal[
+    "elasticsearch",
+    "elasticsearch-rank-features",
+    "opensearch",
+    "opensearch-neural-sparse",
+    "qdrant",
+    "milvus",
+    "vespa",
+]
+"""What search engines and vector databases load."""
