@@ -211,9 +211,10 @@ class Manifest:
 READ_UNASKED = re.compile(
     r"part-\d+\.parquet|(jsonvector|forward)/.*|(index\.ciff|topics\.tsv)(\.gz)?"
     r"|_[0-9a-z]+(_.*)?\..*|(pending_)?segments.*|(quantized|inv|fwd)\..*"
+    r"|(bulk|points|rows|feed)-\d+\.(ndjson|jsonl)(\.gz)?"
 )
 """Files of a folder that are read without a manifest naming them: parts of a vector store, what an
-export holds, and the names that Lucene and PISA look for."""
+export or a feed holds, and the names that Lucene and PISA look for."""
 
 
 def _refuse_unlisted(folder: Path, listed: set[str]) -> None:

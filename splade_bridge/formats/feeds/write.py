@@ -17,7 +17,8 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
+from dataclasses import field as made_by
 from pathlib import Path
 from typing import Any, get_args
 
@@ -94,7 +95,7 @@ class FeedAccount:
     field: str
     index: str
     parts: int = 0
-    weights: WeightAccount = field(default_factory=WeightAccount)
+    weights: WeightAccount = made_by(default_factory=WeightAccount)
     queries: QueryAccount | None = None
 
     def options(self) -> dict[str, Any]:
@@ -113,8 +114,8 @@ def feed_of(target: FeedTarget, field: str, index: str) -> Feed:
     for what, name in (("--field", field), ("--index", index)):
         if not NAME.fullmatch(name):
             raise UsageError(
-                f"{what} {name!r}: a name is a lower-case letter, then letters, digits and _, up to "
-                "64 characters, as every engine takes it"
+                f"{what} {name!r}: a name is a lower-case letter, then letters, digits and _, up "
+                "to 64 characters, as every engine takes it"
             )
     if field == "id":
         raise UsageError("--field id: the id of a document has this name")
@@ -191,9 +192,7 @@ def _lines(
 ) -> Iterator[bytes]:
     """The documents; none after a weight that is refused, but the account goes on to the end."""
     names = Names(source.vocabulary, feed.naming)
-    limit = TermLimit(
-        f"a feed for {feed.engine}", feed.problem, "choose another", source.vocabulary
-    )
+    limit = _limit(feed, source.vocabulary)
     guard = DuplicateGuard()
     for batch in source.batches():
         account.add(batch, source.vocabulary, feed.kept)
@@ -211,6 +210,11 @@ def _lines(
                 )
             yield line
         counts.add(batch)
+
+
+def _limit(feed: Feed, vocabulary: Vocabulary) -> TermLimit:
+    remedy = "write a feed in which terms are numbers (qdrant, milvus)"
+    return TermLimit(f"a feed for {feed.engine}", feed.problem, remedy, vocabulary)
 
 
 def _cells(names: Names, batch: ImpactBatch) -> Iterator[Cells]:
@@ -245,9 +249,7 @@ def _write_queries(
         batch, terms = queries.aligned(vocabulary, folder), vocabulary
         account.unknown_terms = len(queries.batch.indices) - len(batch.indices)
     else:
-        TermLimit(f"a query of {feed.engine}", feed.problem, "choose another", terms).check(
-            batch.indices
-        )
+        _limit(feed, terms).check(batch.indices)
     names = Names(terms, feed.naming)
     account.halved = feed.halvings(int(batch.impacts.max(initial=0)))
     with atomic_writer(folder / QUERIES) as out:
@@ -283,7 +285,7 @@ def _page(feed: Feed, told: Told, account: FeedAccount, counts: Counts) -> str:
         ]
     if account.queries and account.queries.empty:
         lines += [
-            f"{account.queries.empty:,} of {account.queries.queries:,} queries have no term that is "
-            "known here and find nothing; an engine that refuses such a body is not to be asked.\n"
+            f"{account.queries.empty:,} of {account.queries.queries:,} queries have no term that "
+            "is known here and find nothing; an engine that refuses such a body is not to be asked.\n"
         ]
     return "\n".join([*lines, feed.load(told)])
