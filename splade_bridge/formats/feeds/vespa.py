@@ -32,8 +32,8 @@ class Vespa(Feed):
     part = ("feed", ".jsonl")
     note = (
         "The files are as Vespa's documentation and its own parser of tensors have them; they were "
-        f"never loaded into a server. The rank profile `{PROFILE}` scores every document by the sum "
-        "of products, and leaves out those with 0. Vespa answers with 400 hits at most until "
+        f"never loaded into a server. The rank profile `{PROFILE}` scores every document by the "
+        "sum of products, and leaves out those with 0. Vespa answers with 400 hits at most until "
         "`maxHits` and `maxOffset` of a query profile are raised."
     )
 

@@ -286,6 +286,6 @@ def _page(feed: Feed, told: Told, account: FeedAccount, counts: Counts) -> str:
     if account.queries and account.queries.empty:
         lines += [
             f"{account.queries.empty:,} of {account.queries.queries:,} queries have no term that "
-            "is known here and find nothing; an engine that refuses such a body is not to be asked.\n"
+            "is known here and find nothing; do not ask an engine that refuses such a body.\n"
         ]
     return "\n".join([*lines, feed.load(told)])
