@@ -38,7 +38,8 @@ class Milvus(Feed):
     note = (
         "Dimensions are numbers, and `vocabulary.json` says of which terms. Without "
         "`drop_ratio_search` the answers are exact. A negative weight would make every search "
-        "find nothing; none is written."
+        "find nothing; none is written. Milvus Lite cannot `upsert` an id with a single quote: use "
+        "`insert` there, once."
     )
 
     def document(self, doc_id: str, cells: Cells) -> bytes:
@@ -100,7 +101,7 @@ for part in sorted(glob.glob({told.parts!r})):
         while rows := [json.loads(line) for line in itertools.islice(lines, 500)]:
             for row in rows:
                 vector = row[{self.field!r}]
-                row[{self.field!r}] = dict(zip(vector["indices"], vector["values"]))
+                row[{self.field!r}] = dict(zip(vector["indices"], map(float, vector["values"])))
             client.upsert({self.index!r}, rows)
 client.flush({self.index!r})
 client.load_collection({self.index!r})
