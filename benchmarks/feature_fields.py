@@ -2,12 +2,12 @@
 
     .venv/bin/python benchmarks/feature_fields.py ../shared/data/splade-v3-nfcorpus
 
-The collection has impacts at x 100. The weights behind them are taken to lie anywhere within half an
-impact (seeded), so that x 100 gives the impacts back; other scales round them as quantizing does.
-Each row compares a ranking by whole weights with one by what a feature field keeps of them (9
-significant bits, ``splade_bridge/formats/feeds/weights.py``, which ``tests/test_feature_fields.py``
-holds against the class of Lucene itself). Equal scores are ordered by id on both sides. Queries
-are the same throughout: the engines keep their weights as float32.
+The collection has impacts at x 100. The weights behind them are taken to lie anywhere within half
+an impact (seeded), so that x 100 gives the impacts back; other scales round them as quantizing
+does. Each row compares a ranking by whole weights with one by what a feature field keeps of them
+(9 significant bits, ``splade_bridge/formats/feeds/weights.py``, which
+``tests/test_feature_fields.py`` holds against the class of Lucene itself). Equal scores are ordered
+by id on both sides. Queries are the same throughout: the engines keep their weights as float32.
 """
 
 from __future__ import annotations

@@ -29,8 +29,14 @@ from splade_bridge.formats.feeds.names import (
 )
 from splade_bridge.formats.feeds.qdrant import point_id
 from splade_bridge.formats.feeds.source import FeedSource
-from splade_bridge.formats.feeds.weights import as_feature, as_float32, halvings
-from splade_bridge.formats.feeds.write import FEED_TARGETS, FeedAccount, write_feed
+from splade_bridge.formats.feeds.weights import (
+    FEATURE,
+    WeightAccount,
+    as_feature,
+    as_float32,
+    halvings,
+)
+from splade_bridge.formats.feeds.write import FEED_TARGETS, FEEDS, FeedAccount, write_feed
 from strategies import Collection, as_dictionaries, collections, quick, terms
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
@@ -268,6 +274,27 @@ def test_weights_that_an_engine_would_change_are_refused_with_both_remedies(tmp_
         "5 weights, at most by 0.19% (513 of term 'b' in document 'd0' becomes 512): use a smaller "
         "--scale (whole numbers up to 512 are all kept), or --allow-loss to let it"
     ) in str(caught.value)
+
+
+def test_the_scale_that_is_named_loses_nothing() -> None:
+    account = WeightAccount(
+        weights=9, changed=1, largest=1023, doc_id="d", term="t", weight=1, stored=1
+    )
+    with pytest.raises(BadInputError, match="the largest here is 1,023 at 100: 50 fits"):
+        account.refuse("it", FEATURE, 100.0, "here")
+    highest = 10.2349  # what x 100 makes 1,023
+    for scale in (50.0, 3.0):
+        impacts = np.arange(1, np.rint(highest * scale) + 1).astype(np.int32)
+        assert (as_feature(impacts) == impacts).all()
+
+
+def test_the_page_names_every_target() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "feeds.md").read_text()
+    for target, made_by in FEEDS.items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{target}` |"))
+        assert f"`{made_by.part[0]}-*{made_by.part[1]}`" in row
+        assert row.endswith(f"| {made_by.kept.words} |")
+        assert {"term": "itself", "escaped": "escaped", "number": "a number"}[made_by.naming] in row
 
 
 def test_the_account_of_a_loss_that_is_allowed(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -135,8 +134,3 @@ class WeightAccount:
             f"{smaller}), or --allow-loss to let it",
             place,
         )
-
-
-def as_plain(account: WeightAccount) -> dict[str, Any]:
-    """The account for a manifest: without where the largest loss was, if there is none."""
-    return {k: v for k, v in vars(account).items() if v is not None}
