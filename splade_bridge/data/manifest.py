@@ -110,8 +110,8 @@ class Manifest:
     """Everything that later steps need to know of an artefact.
 
     Attributes:
-        kind: ``vectors`` (float store), ``shard`` (some parts of one), ``jsonvector``, ``ciff`` or
-            ``index``.
+        kind: ``vectors`` (float store), ``shard`` (some parts of one), ``jsonvector``, ``ciff``,
+            ``feed`` or ``index``.
         engine: for an index, the engine that reads it.
         counts: documents, empty, postings, impact_sum, max_impact.
         content: hash of all that it holds, 32 hexadecimal digits; see :mod:`.content`.
