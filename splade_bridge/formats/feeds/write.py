@@ -53,8 +53,6 @@ FEEDS: dict[FeedTarget, type[Feed]] = {
     "vespa": Vespa,
 }
 VOCABULARY = "vocabulary.json"
-KIND = "feed"
-"""Of the manifest."""
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 """Of a field and an index: what all of them take, and a shell as it stands."""
