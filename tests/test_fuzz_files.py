@@ -37,6 +37,9 @@ from splade_bridge.engines.pisa_profile import load_profile
 from splade_bridge.engines.registry import open_index
 from splade_bridge.errors import SpladeBridgeError, UsageError
 from splade_bridge.files.outputs import MANIFEST, why_not_ours
+from splade_bridge.formats.choices import FeedTarget
+from splade_bridge.formats.feeds.source import FeedSource
+from splade_bridge.formats.feeds.write import write_feed
 from splade_bridge.formats.forward import ForwardStore
 from splade_bridge.training.recipe import read_recipe
 
@@ -301,6 +304,21 @@ def read_rows(path: Path) -> None:
     _ = "d1" in table and table["d1"]
 
 
+def feed(target: FeedTarget) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        path.mkdir()
+        source = made.source()
+        _, account = write_feed(target, source, path)
+        source.described("feed", options=account.options()).save(path)
+
+    return make
+
+
+def read_feed(path: Path) -> None:
+    for _ in FeedSource(path, manifest=Manifest.load(path)).batches():
+        pass
+
+
 SOUND = {
     "a vector store": Sound(
         made.vectors, read_store, (MANIFEST, "vocabulary.json", "part-00000.parquet")
@@ -326,6 +344,12 @@ SOUND = {
             "vocabulary.json", "indptr.npy", "terms.npy", "impacts.npy", "doc_offsets.npy",
             "doc_ids.bin", "id_buckets.npy", "id_tags.npy", "id_rows.npy"))),
     ),
+    "a bulk feed": Sound(feed("opensearch"), read_feed, (MANIFEST, "bulk-00000.ndjson")),
+    "a feed of rows": Sound(
+        feed("milvus"), read_feed, (MANIFEST, "vocabulary.json", "rows-00000.jsonl")
+    ),
+    "a feed of points": Sound(feed("qdrant"), read_feed, ("points-00000.jsonl",)),
+    "a feed of puts": Sound(feed("vespa"), read_feed, ("feed-00000.jsonl",)),
     "algorithms": Sound(algorithms, auto._remembered, ("algorithms.json",), again=True),
     "steps": Sound(steps, step_again, ("work/kind/step/step.json", "hashes.json"), again=True),
     "a recipe": Sound(text("r.toml", RECIPE), lambda p: read_recipe(p / "r.toml"), ("r.toml",)),

@@ -113,8 +113,8 @@ class Manifest:
     """Everything that later steps need to know of an artefact.
 
     Attributes:
-        kind: ``vectors`` (float store), ``shard`` (some parts of one), ``jsonvector``, ``ciff`` or
-            ``index``.
+        kind: ``vectors`` (float store), ``shard`` (some parts of one), ``jsonvector``, ``ciff``,
+            ``feed`` or ``index``.
         engine: for an index, the engine that reads it.
         counts: documents, empty, postings, impact_sum, max_impact.
         content: hash of all that it holds, 32 hexadecimal digits; see :mod:`.content`.
@@ -214,9 +214,10 @@ class Manifest:
 READ_UNASKED = re.compile(
     r"part-\d+\.parquet|(jsonvector|forward)/.*|(index\.ciff|topics\.(tsv|jsonl|pisa\.txt))(\.gz)?"
     r"|_[0-9a-z]+(_.*)?\..*|(pending_)?segments.*|(quantized|inv|fwd)\..*"
+    r"|(bulk|points|rows|feed)-\d+\.(ndjson|jsonl)(\.gz)?"
 )
 """Files of a folder that are read without a manifest naming them: parts of a vector store, what an
-export holds, and the names that Lucene and PISA look for."""
+export or a feed holds, and the names that Lucene and PISA look for."""
 
 
 def _refuse_unlisted(folder: Path, listed: set[str]) -> None:

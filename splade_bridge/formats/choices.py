@@ -23,6 +23,16 @@ ExportFormat = Literal[
 ]
 """What is written for other tools, and for the second of two steps."""
 
+FeedTarget = Literal[
+    "elasticsearch",
+    "elasticsearch-rank-features",
+    "opensearch",
+    "opensearch-neural-sparse",
+    "qdrant",
+    "milvus",
+    "vespa",
+]
+"""What search engines and vector databases load."""
 ConvertFormat = Literal[
     "vectors", "jsonvector", "ciff", "forward", "pisa-canonical", "npz", "seismic", "hf"
 ]
