@@ -17,7 +17,7 @@ from splade_bridge.files.inputs import Stamp, changed, check_file, is_there, sta
 from splade_bridge.files.lines import STDIO, plain_suffix
 from splade_bridge.files.outputs import MANIFEST
 from splade_bridge.formats.base import ImpactSource, StoreSource, clipped, export_manifest
-from splade_bridge.formats.choices import SourceFormat
+from splade_bridge.formats.choices import CiffDocids, SourceFormat
 from splade_bridge.formats.ciff import CiffSource
 from splade_bridge.formats.forward import FORWARD_FOLDER, ForwardSource, is_forward
 from splade_bridge.formats.jsonvector import JsonVectorSource
@@ -37,6 +37,7 @@ def open_source(
     memory: int = DEFAULT_MEMORY,
     temporary: Path | None = None,
     skip_others: bool = False,
+    ciff_docids: CiffDocids = "gaps",
 ) -> ImpactSource:
     """The impacts at ``path``: a vector store, an export, a JsonVectorCollection, CIFF, a forward
     store, or an index of any engine, Anserini's too.
@@ -48,13 +49,29 @@ def open_source(
         memory: budget in bytes where documents must be rebuilt from posting lists.
         temporary: folder for what does not fit into it.
         skip_others: leave out what a folder holds beside vectors.
+        ciff_docids: see :class:`.CiffSource`.
 
     Raises:
         BadInputError: no such path; a pipe or a device, since a source is looked at before it is
             read; or it is none of these and ``source_format`` does not say.
         UsageError: ``source_format`` is not what the manifest says, or a scale or a rounding for
-            integers.
+            integers; or ``ciff_docids`` for what is no CIFF.
     """
+    found = _opened(path, source_format, quantize, memory, temporary, skip_others, ciff_docids)
+    if ciff_docids != "gaps" and not isinstance(found, CiffSource):
+        raise UsageError(f"{path}: is no CIFF, and --ciff-docids is for CIFF alone: leave it out")
+    return found
+
+
+def _opened(
+    path: Path,
+    source_format: SourceFormat | None,
+    quantize: QuantizeOptions | None,
+    memory: int,
+    temporary: Path | None,
+    skip_others: bool,
+    ciff_docids: CiffDocids,
+) -> ImpactSource:
     if not is_there(path):
         hint = "; a source is read more than once, so stdin is none" if path == STDIO else ""
         raise BadInputError(f"no such file or folder{hint}", str(path))
@@ -80,7 +97,7 @@ def open_source(
         clipper = for_integers(quantize, path, manifest)
         if kind == "forward":
             return clipped(ForwardSource(path), clipper)
-        return clipped(CiffSource(path, memory, manifest, temporary), clipper)
+        return clipped(CiffSource(path, memory, manifest, temporary, ciff_docids), clipper)
     hint = "; splade-bridge merge puts shards together" if kind == SHARD else ""
     raise BadInputError(f"this is {kind}, not a source of vectors{hint}", str(path))
 
@@ -93,6 +110,7 @@ def path_opener(
     memory: int = DEFAULT_MEMORY,
     temporary: Path | None = None,
     skip_others: bool = False,
+    ciff_docids: CiffDocids = "gaps",
 ) -> Callable[[], ImpactSource]:
     """What opens the impacts at ``path`` anew for each pass, as :func:`open_source` does.
 
@@ -108,6 +126,7 @@ def path_opener(
             memory=memory,
             temporary=temporary,
             skip_others=skip_others,
+            ciff_docids=ciff_docids,
         )
         found = stamps(source.path)
         if first and found != first:

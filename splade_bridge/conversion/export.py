@@ -26,7 +26,7 @@ from splade_bridge.errors import ExternalProgramError, UsageError
 from splade_bridge.files.outputs import check_inputs
 from splade_bridge.files.writing import atomic_writer, staged_folder
 from splade_bridge.formats.base import ImpactSource, Watch, refuse_empty, watched
-from splade_bridge.formats.choices import ExportFormat, SourceFormat
+from splade_bridge.formats.choices import CiffDocids, ExportFormat, SourceFormat
 from splade_bridge.formats.ciff import write_ciff
 from splade_bridge.formats.forward import FORWARD_FOLDER, write_forward
 from splade_bridge.formats.jsonvector import JsonVectorWriter
@@ -109,6 +109,7 @@ def export_path(
     source_format: SourceFormat | None = None,
     quantize: QuantizeOptions | None = None,
     skip_others: bool = False,
+    ciff_docids: CiffDocids = "gaps",
     with_contents: str | None = None,
     overwrite: bool = False,
     watch: Watch | None = None,
@@ -116,7 +117,8 @@ def export_path(
     """Write the vectors at ``source`` for other tools; see :func:`export`.
 
     Args:
-        source, source_format, quantize, skip_others: see :func:`.detect.open_source`.
+        source, source_format, quantize, skip_others, ciff_docids: see
+            :func:`.detect.open_source`.
         with_contents: the corpus that was encoded, for the ``contents`` field of jsonvector.
         watch: wraps the stream of batches of each pass, with their number if known, for a
             progress bar.
@@ -139,6 +141,7 @@ def export_path(
         quantize=quantize,
         memory=options.memory,
         skip_others=skip_others,
+        ciff_docids=ciff_docids,
     )
     return export(
         lambda: watched(opened(), watch), out, options, contents=contents, overwrite=overwrite

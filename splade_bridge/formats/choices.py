@@ -9,3 +9,6 @@ SourceFormat = Literal["vectors", "jsonvector", "ciff", "forward"]
 
 ExportFormat = Literal["jsonvector", "ciff", "forward", "topics"]
 """What is written for other tools, and for the second of two steps."""
+
+CiffDocids = Literal["gaps", "absolute"]
+"""What the postings of a CIFF file hold: gaps, as the format has it, or docids."""

@@ -192,6 +192,7 @@ def export(
     rounding: str | None = None,
     clip: int | None = None,
     skip_others: bool = False,
+    ciff_docids: str = "gaps",
     docs_per_file: int = 100_000,
     gzip: bool = False,
     with_contents: Any = None,
@@ -208,7 +209,7 @@ def export(
         format: one or more of ``jsonvector`` (Anserini), ``ciff``, ``forward`` (for two-step
             search), ``topics`` (TSV of repeated tokens, for queries).
         from_: ``vectors``, ``jsonvector``, ``ciff`` or ``forward``, where a path is unclear.
-        scale, rounding, clip, skip_others: see :func:`index`.
+        scale, rounding, clip, skip_others, ciff_docids: see :func:`index`.
         docs_per_file: documents of a jsonvector part.
         gzip: compress what is written.
         with_contents: the texts that were encoded (as :func:`encode` takes them), for jsonvector's
@@ -235,6 +236,7 @@ def export(
         memory=budget,
         once=len(set(formats)) == 1,
         skip_others=skip_others,
+        ciff_docids=ciff_docids,
         no_check=no_check,
     )
     if with_contents is None or is_place(with_contents):
@@ -266,6 +268,7 @@ def prune(
     from_: str | None = None,
     scale: float | None = None,
     skip_others: bool = False,
+    ciff_docids: str = "gaps",
     gzip: bool = False,
     memory: int | str = DEFAULT_MEMORY,
     no_check: bool = False,
@@ -286,7 +289,7 @@ def prune(
         min_terms: terms that every row keeps, its heaviest.
         from_: ``vectors``, ``jsonvector`` or ``ciff``, where a path is unclear.
         scale: for files with float weights.
-        skip_others: see :func:`index`.
+        skip_others, ciff_docids: see :func:`index`.
         gzip: compress what is written.
         memory: budget for sorting, in bytes or as ``"2G"``.
         no_check: see :func:`index`.
@@ -323,7 +326,7 @@ def prune(
                 prune_path(
                     path, out, policies, options, side=wanted,
                     source_format=cast(Any, from_), quantize=quantizing, skip_others=skip_others,
-                    gzip=gzip, overwrite=overwrite,
+                    ciff_docids=cast(Any, ciff_docids), gzip=gzip, overwrite=overwrite,
                 )  # fmt: skip
                 return _pruned_at(out)
             known = Manifest.load(path) if (path / MANIFEST).is_file() else None
@@ -350,6 +353,7 @@ def prune(
         memory=options.memory,
         role="queries" if wanted == "query" else "documents",
         skip_others=skip_others,
+        ciff_docids=ciff_docids,
         no_check=no_check,
     )
     pruned = PrunedSource(opened, policies, min_terms=min_terms, side=wanted, memory=options.memory)
