@@ -6,12 +6,13 @@ Nothing imports this module to run a command; ``scripts/docs`` and the tests do.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.manifest import (
     EncodingInfo,
     FileInfo,
+    Manifest,
     QuantizationInfo,
     VocabularyInfo,
 )
@@ -20,6 +21,14 @@ from splade_bridge.engines.registry import EngineName
 from splade_bridge.evaluation.bench import BenchRow, Latency
 from splade_bridge.evaluation.quantize_study import Setting
 from splade_bridge.evaluation.verify import Difference
+from splade_bridge.inspection.found import (
+    ContentHash,
+    Distribution,
+    Expansion,
+    Fault,
+    LongList,
+    Scale,
+)
 from splade_bridge.report.results import Results
 from splade_bridge.retrieval.two_step import Kept
 
@@ -149,20 +158,34 @@ class ExplainResult(TypedDict):
 
 
 class InspectResult(TypedDict):
-    """``inspect``: the manifest of the artefact, all of whose files are whole."""
+    """``inspect``. What an artefact does not have, or was not read for, is null or empty."""
 
-    kind: Annotated[str, "vectors, shard, export, index, bm25."]
-    vocabulary: Annotated[VocabularyInfo, "Of the model, or of the terms that were seen."]
-    counts: CountsOf
-    engine: Annotated[EngineName | None, "Of an index, the one that reads it."]
-    encoding: MaybeEncoding
-    quantization: Quantization
-    pruning: Pruning
-    files: Files
-    parents: Annotated[list[dict[str, Any]], "What it was made from: path and hashes."]
-    options: Annotated[dict[str, Any], "Of the command that made it."]
-    tools: Annotated[dict[str, str], "Name -> version of what made it."]
-    version: Annotated[int, "Of the manifest's format."]
+    path: Annotated[str, "As it was given."]
+    kind: Annotated[
+        str,
+        "vectors, shard, export, index, bm25, unfinished, comparison, lucene, forward, "
+        "pisa-canonical, checkpoint, ciff, jsonvector, run, qrels, topics, texts.",
+    ]
+    what: Annotated[str, "The same in words."]
+    reason: Annotated[str, "How it was recognised."]
+    ours: Annotated[bool, "Whether splade-bridge made it."]
+    bytes: Annotated[int, "Of all its files."]
+    engine: Annotated[EngineName | None, "Of an index of ours, the one that reads it."]
+    manifest: Annotated[
+        Manifest | None, "Of what is ours; all of the files that it names are whole."
+    ]
+    counts: Annotated[Counts | None, "Of what was read; with --quick what the manifest says."]
+    terms: Annotated[int | None, "With a posting."]
+    content: Annotated[ContentHash | None, "The content hash: docs/formats.md."]
+    numbers: Annotated[Literal["impacts", "weights", "frequencies"] | None, "What the values are."]
+    scale: Annotated[Scale | None, "What weights were multiplied with."]
+    values: Annotated[Distribution | None, "Of the values of all postings."]
+    lengths: Annotated[Distribution | None, "Of the postings a document, empty ones too."]
+    longest: Annotated[list[LongList], "The longest posting lists."]
+    expansion: Annotated[Expansion | None, "Terms that the texts lack."]
+    facts: Annotated[dict[str, Any], "What only this kind of thing has, by name."]
+    faults: Annotated[list[Fault], "What a reader would refuse or misread."]
+    unknown: Annotated[list[str], "What cannot be told, and why."]
 
 
 class MergeResult(TypedDict):

@@ -388,6 +388,7 @@ class CiffReader:
     Attributes:
         header: the message.
         rising: of the lists that were read.
+        most: documents that there is memory for.
         size: docids are below it: the header's documents, all where there are records of some.
 
     Raises:
@@ -400,7 +401,7 @@ class CiffReader:
         self._stream = stream
         self._path = path
         self._absolute = docids == "absolute"
-        self._most = max(memory, DEFAULT_MEMORY) // BYTES_A_DOCUMENT
+        self.most = max(memory, DEFAULT_MEMORY) // BYTES_A_DOCUMENT
         header = self._parse(messages().Header, self._message("header"), "header")
         if header.version != VERSION:
             raise self._bad(
@@ -426,7 +427,7 @@ class CiffReader:
             most = self._path.stat().st_size * ratio // LEAST_RECORD + 1
             if count > most:
                 raise self._bad("header", f"{claim}, and it has no room for {most + 1:,}: damaged")
-        if count > self._most:
+        if count > self.most:
             wanted = BYTES_A_DOCUMENT * count
             raise self._bad(
                 "header", f"{claim}, which take {wanted / 1e9:.1f} GB of memory: give it --memory"
@@ -442,6 +443,16 @@ class CiffReader:
         for number in range(1, lists + 1):
             place = f"posting list {number:,} of {lists:,}"
             yield RawList(place, *self._postings_list(self._message(place), place))
+
+    def skip_lists(self) -> None:
+        """Pass over all lists.
+
+        Raises:
+            BadInputError: the file is cut off.
+        """
+        lists = self.header.num_postings_lists
+        for number in range(1, lists + 1):
+            self._message(f"posting list {number:,} of {lists:,}")
 
     def lists(self) -> Iterator[tuple[str, Int32Array, Int32Array]]:
         """(term, docids int32[df], impacts int32[df]) of each list.
@@ -484,7 +495,7 @@ class CiffReader:
             raise self._bad(
                 place, f"docid {docs[-1]:,} of {self.header.num_docs:,} documents{hint}"
             )
-        if docs[-1] >= self._most:
+        if docs[-1] >= self.most:
             raise self._bad(
                 place,
                 f"docid {docs[-1]:,}: so many documents take "
@@ -537,6 +548,10 @@ class CiffReader:
         if (order[1:] < order[:-1]).any():
             ids = [ids[i] for i in order.tolist()]
         return numbers.astype(np.int32), ids
+
+    def seen(self, impacts: int, lengths: int) -> None:
+        """Say what others found: the sum of all impacts, and of the document lengths."""
+        self._sum, self._length_sum = impacts, lengths
 
     def odd_totals(self) -> list[str]:
         """What the header says of the whole and cannot be; complete after the records.

@@ -301,11 +301,11 @@ def read_files(files: Sequence[Path]) -> Iterator[VectorRecord]:
             term that stands twice in a vector; the message names file and line.
     """
     for file in files:
-        read = _read_lines if _is_json_lines(file) else _read_objects
+        read = _read_lines if is_json_lines(file) else _read_objects
         yield from read(file)
 
 
-def _is_json_lines(path: Path) -> bool:
+def is_json_lines(path: Path) -> bool:
     """Whether the first line is an object; the suffix says as little to Anserini."""
     with open_reader(path) as stream:
         for line in iter(partial(stream.readline, MAX_LINE + 1), b""):
