@@ -135,7 +135,7 @@ def _from_manifest(found: Inspection) -> Iterator[str]:
 
 
 def _row(name: str, value: str) -> str:
-    return f"{name:<16}{value}"
+    return f"{name:<15} {value}"
 
 
 def _spread(of: Distribution) -> str:

@@ -18,6 +18,7 @@ from splade_bridge.files.lines import json_object, numbered_lines
 from splade_bridge.formats.jsonvector import MAX_WEIGHT, is_json_lines, read_files
 from splade_bridge.inspection.expansion import expansion, from_corpus
 from splade_bridge.inspection.found import Inspection, InspectOptions
+from splade_bridge.inspection.look import Look
 from splade_bridge.inspection.tally import SAMPLE, Tally
 from splade_bridge.inspection.vectors import check_id, finish
 from splade_bridge.text.corpora import JSON_SUFFIXES
@@ -59,6 +60,12 @@ def describe(path: Path, found: Inspection, options: InspectOptions) -> None:
     except FloatsFoundError:
         found.faults = others
         _Reading(found, weights=True).read(files, options)
+
+
+def dense(path: Path, found: Inspection, options: InspectOptions) -> None:
+    """Vectors that are arrays: only how long the first one is."""
+    found.facts["dimensions"] = len(Look(path).first_object["vector"])
+    found.unknown.append("all else: dense vectors are not read")
 
 
 class _Reading:
@@ -169,7 +176,7 @@ class _Reading:
                 raise FloatsFoundError
             if not self._weights:
                 fault("whole numbers written as floats", where, "they stand for integers")
-            else:
+            elif value != int(value):
                 fault("numbers that are no integers", where, SCALE)
         if not self._weights and value > MAX_IMPACT:
             fault("weights beyond 2^31 - 1", where, "no format holds such impacts")

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from splade_bridge.files.lines import text_lines
+from splade_bridge.errors import BadInputError
+from splade_bridge.files.lines import MAX_LINE, json_object, open_reader, text_lines
 from splade_bridge.inspection.found import Distribution, Inspection, InspectOptions
+from splade_bridge.inspection.look import SPLIT, Look
 from splade_bridge.inspection.tally import Histogram
 
 TREC_RUN, TREC_QRELS, THREE = 6, 4, 3
 BEIR_HEADER = ["query-id", "corpus-id", "score"]
-SPLIT = " \t\n\v\f\r"
-"""White space as trec_eval takes it: of ASCII alone."""
+MOST_JSON = MAX_LINE
 
 
 def rows(path: Path) -> Iterator[tuple[list[str], str]]:
@@ -28,9 +29,41 @@ def rows(path: Path) -> Iterator[tuple[list[str], str]]:
             yield found, place
 
 
+def by_pair(path: Path, found: Inspection, what: str) -> bool:
+    """Whether this is ``{query: {document: number}}``, which is described then."""
+    if Look(path).numbers_by_pair is None:
+        return False
+    with open_reader(path) as stream:
+        content = stream.read(MOST_JSON + 1)
+    if len(content) > MOST_JSON:
+        raise BadInputError(f"an object of more than {MOST_JSON >> 20} MiB", str(path))
+    queries = json_object(content, str(path))
+    depth: Counter[str] = Counter()
+    values = Histogram()
+    for query_id, documents in queries.items():
+        if not isinstance(documents, dict):
+            found.fault("queries without documents", repr(query_id), "mend the object")
+            continue
+        for doc_id, value in documents.items():
+            if type(value) not in (int, float):
+                found.fault(
+                    f"{what} that are no numbers", f"query {query_id}, document {doc_id}", "mend it"
+                )
+        depth[query_id] = len(documents)
+        numbers = [abs(v) for v in documents.values() if type(v) in (int, float)]
+        values.add(np.array(numbers, np.float32))
+    found.facts = {
+        "queries": len(depth),
+        what: sum(depth.values()),
+        "depth": _of_counts(depth),
+        "layout": "{query: {document: number}}",
+    }
+    return True
+
+
 def run(path: Path, found: Inspection, options: InspectOptions) -> None:
-    """A TREC run, or MS MARCO's of three columns."""
-    if options.quick:
+    """A TREC run, MS MARCO's of three columns, or an object of JSON."""
+    if options.quick or by_pair(path, found, "results"):
         return
     width = 0
     depth: Counter[str] = Counter()
@@ -77,8 +110,8 @@ def run(path: Path, found: Inspection, options: InspectOptions) -> None:
 
 
 def qrels(path: Path, found: Inspection, options: InspectOptions) -> None:
-    """TREC judgements of four columns, or BEIR's of three."""
-    if options.quick:
+    """TREC judgements of four columns, BEIR's of three, or an object of JSON."""
+    if options.quick or by_pair(path, found, "judgements"):
         return
     width = 0
     grades: Counter[int] = Counter()

@@ -97,8 +97,8 @@ def _described(kind: Kind, reason: str, look: Look, options: InspectOptions) -> 
     try:
         kind.describe(look.path, found, options)
     except BadInputError as error:
-        if found.ours:
-            raise
+        if found.ours or (found.counts is None and not found.facts):
+            raise  # nothing was found out
         found.fault("what ended reading", str(error), "mend it: what follows is unknown")
         found.unknown.append("counts, distributions and content: reading ended at a fault")
     if options.quick:
@@ -199,6 +199,10 @@ def _is_number(text: str) -> bool:
 
 
 def _run(look: Look) -> str | None:
+    if look.numbers_by_pair is not None and not look.judgements:
+        return "one object of query -> document -> score"
+    if look.columns[:1] == [judged.BEIR_HEADER] or _alike(look, lambda c: c[1:2] == ["all"]):
+        return None  # judgements; or what trec_eval prints
     if _alike(look, lambda c: len(c) == judged.TREC_RUN and _is_number(c[4])):
         return "lines of six columns, the fifth a number"
     if not _alike(look, lambda c: len(c) == judged.THREE and _is_number(c[2])):
@@ -220,6 +224,8 @@ def _qrels(look: Look) -> str | None:
     def integer(text: str) -> bool:
         return text.lstrip("+-").isdigit()
 
+    if look.numbers_by_pair is not None and look.judgements:
+        return "one object of query -> document -> small integer"
     if look.columns[:1] == [judged.BEIR_HEADER] and not look.is_dir:
         return "the header of BEIR's judgements"
     if _alike(look, lambda c: len(c) == judged.TREC_QRELS and integer(c[3])):
@@ -260,6 +266,11 @@ def _texts(look: Look) -> str | None:
     return None
 
 
+def _dense(look: Look) -> str | None:
+    vector = look.first_object.get("vector")
+    return "its first object has a vector that is an array" if isinstance(vector, list) else None
+
+
 def _text_object(look: Look) -> bool:
     known = look.first_object
     return any(f in known for f in ID_FIELDS) and any(f in known for f in TEXT_FIELDS)
@@ -279,8 +290,9 @@ KINDS: tuple[Kind, ...] = (
     Kind("checkpoint", "a model's checkpoint", _checkpoint, ours.checkpoint),
     Kind("ciff", "a CIFF file", _ciff, ciff.describe),
     Kind("jsonvector", "a JsonVectorCollection", _jsonvector, jsonvector.describe),
+    Kind("dense", "dense vectors, which nothing here reads", _dense, jsonvector.dense),
     Kind("run", "a run", _run, judged.run),
     Kind("qrels", "judgements", _qrels, judged.qrels),
     Kind("topics", "queries as repeated tokens", _topics, texts.topics),
-    Kind("texts", "texts: a corpus or queries", _texts, texts.describe),
+    Kind("texts", "a corpus or queries", _texts, texts.describe),
 )

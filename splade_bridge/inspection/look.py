@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,14 @@ from splade_bridge.files.folders import members
 from splade_bridge.files.lines import open_reader, plain_suffix
 from splade_bridge.files.outputs import MANIFEST
 from splade_bridge.formats.base import export_manifest
-from splade_bridge.inspection.judged import SPLIT
 from splade_bridge.text.corpora import JSON_SUFFIXES
 
+SPLIT = " \t\n\v\f\r"
+"""White space as trec_eval takes it: of ASCII alone."""
 HEAD = 1 << 22
+BY_PAIR = re.compile(rb'\{\s*"(?:[^"\\]|\\.)*"\s*:\s*\{\s*"(?:[^"\\]|\\.)*"\s*:\s*-?[0-9]')
+NUMBER = re.compile(rb'"\s*:\s*(-?[0-9.eE+-]+)')
+HIGHEST_GRADE = 20
 LINES = 200
 
 
@@ -97,6 +102,21 @@ class Look:
         """The same lines, cut at white space."""
         blanks = {ord(c): " " for c in SPLIT}
         return [[c for c in x.translate(blanks).split(" ") if c] for x in self.lines]
+
+    @cached_property
+    def numbers_by_pair(self) -> list[float] | None:
+        """The first numbers of ``{query: {document: number}}``; None for anything else."""
+        if self.is_dir or not BY_PAIR.match(self.head.lstrip()):
+            return None
+        try:
+            return [float(n) for n in NUMBER.findall(self.head[: HEAD >> 4])]
+        except ValueError:
+            return None
+
+    @property
+    def judgements(self) -> bool:
+        """Whether those numbers look like grades, and not like scores."""
+        return all(n == int(n) and abs(n) <= HIGHEST_GRADE for n in self.numbers_by_pair or [])
 
     @cached_property
     def first_object(self) -> dict[str, Any]:

@@ -84,6 +84,8 @@ class ScaleEvidence:
                 f"{shares[scale]:.2%} of the weights x {scale:g} are integers, nearly: they were "
                 "quantized with it, and divided again",
             )
+        if self.count < AT_LEAST:
+            return Scale(None, "unknown", f"{self.count} weights are too few to tell")
         best = max(shares, key=lambda scale: shares[scale])
         return Scale(
             None,

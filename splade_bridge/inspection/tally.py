@@ -252,7 +252,7 @@ class Tally:
         equal = None if said is None or computed is None else said == computed
         found.content = ContentHash(said, computed, equal)
         if self.counts.empty:
-            ids = ", ".join(map(repr, self.counts.empty_ids[:3]))
+            ids = ", ".join(map(repr, self.counts.empty_ids[:3])) or "not among the first ones"
             found.fault(
                 "documents without a term",
                 ids,

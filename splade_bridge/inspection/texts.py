@@ -63,7 +63,7 @@ def _texts(path: Path, role: Role, found: Inspection) -> None:
     flush()
     if empty:
         found.fault("texts that are empty", ", ".join(empty_ids), "no query finds them", empty)
-    found.facts[role] = {
+    found.facts[role if path.is_dir() else "content"] = {
         "texts": count,
         "words": words.distribution(),
         "characters": characters.distribution(),
