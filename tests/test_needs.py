@@ -16,8 +16,8 @@ ACTS = {
     "--cluster --part-rows --id-field --text-field --title-field --overwrite",
     "export": "--output --format --model --scale --rounding --clip --memory --overwrite",
     "index": "--output --engine --from --scale --rounding --clip --memory --overwrite "
-    "--lucene-version --route --pisa-profile --pisa-encoding --pisa-block-size --pisa-bin "
-    "--pisa-reorder",
+    "--ciff-docids --lucene-version --route --pisa-profile --pisa-encoding --pisa-block-size "
+    "--pisa-bin --pisa-reorder",
     "search": "--queries --model --output --hits --algorithm --threads --output-format "
     "--remove-query --max-passage --two-step --exact-run --check-against --latencies --scale "
     "--rounding --clip --overwrite",
@@ -27,10 +27,10 @@ ACTS = {
     "--clip",
     "compare": "--output --data --rebench --drop-indexes",
     "explain": "--queries --model --scale --rounding --clip",
-    "inspect": "",
+    "inspect": "--from --ciff-docids --quick --memory",
     "merge": "--output --overwrite",
     "prune": "--output --method --value --side --min-terms --from --scale --gzip --memory "
-    "--overwrite",
+    "--ciff-docids --overwrite",
     "quantize-study": "--queries --qrels --scale --rounding --clip --hits --rbo-p --min-rbo "
     "--output",
     "bm25": "--output --queries --k1 --b --id-field --text-field --title-field --threads --memory "
@@ -75,6 +75,8 @@ NOTHING = [
     (f"{ENCODE} -m m", "--workers 2", "without --cluster"),
     (f"{EXPORT} -f ciff", "--side query", "where --format says what is written"),
     (f"{EXPORT} -m m", "--from ciff", "with --model"),
+    (f"{EXPORT} -m m", "--ciff-docids absolute", "with --model"),
+    ("inspect i --quick", "--corpus c.jsonl", "with --quick"),
     (f"{EXPORT} -f ciff", "--docs-per-file 7", "without --format jsonvector"),
     (f"{EXPORT} --side query", "--docs-per-file 100000", "without --format jsonvector"),
     (f"{EXPORT} -f ciff", "--with-contents /nosuch", "without --format jsonvector"),

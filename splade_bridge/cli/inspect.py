@@ -57,7 +57,7 @@ def command(
     from splade_bridge.inspection.kinds import inspect_path
 
     options = InspectOptions(
-        corpus, source_format, ciff_docids, quick, not no_check, size_in_bytes(memory)
+        corpus, source_format, ciff_docids, quick, not (no_check or quick), size_in_bytes(memory)
     )
     found = inspect_path(artefact, options)
     if json:
@@ -76,8 +76,8 @@ def _lines(found: Inspection) -> Iterator[str]:
         yield _row("postings", f"{counts.postings:,}")
         if counts.impact_sum:
             yield _row("impacts", f"{counts.impact_sum:,} in sum, largest {counts.max_impact:,}")
-    if found.terms is not None:
-        yield _row("terms", f"{found.terms:,} with a posting")
+    if found.distinct_terms is not None:
+        yield _row("terms", f"{found.distinct_terms:,} with a posting")
     if (content := found.content) and (content.computed or content.manifest):
         how = {True: "computed, and as the manifest says", False: "computed", None: "computed"}
         origin = how[content.equal] if content.computed else "from the manifest, not computed"

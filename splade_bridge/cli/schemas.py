@@ -175,7 +175,7 @@ class InspectResult(TypedDict):
         Manifest | None, "Of what is ours; all of the files that it names are whole."
     ]
     counts: Annotated[Counts | None, "Of what was read; with --quick what the manifest says."]
-    terms: Annotated[int | None, "With a posting."]
+    distinct_terms: Annotated[int | None, "Terms with a posting."]
     content: Annotated[ContentHash | None, "The content hash: docs/formats.md."]
     numbers: Annotated[Literal["impacts", "weights", "frequencies"] | None, "What the values are."]
     scale: Annotated[Scale | None, "What weights were multiplied with."]
@@ -380,6 +380,7 @@ MEANINGS = {
     "clipped": "Impacts that were cut.",
     "collection": "Name of the collection.",
     "confidence": "Of intervals and tests.",
+    "count": "How often it is there.",
     "depth": "Documents a query that were evaluated.",
     "difference": "Of the means.",
     "doc_id": "Of the document.",
@@ -388,7 +389,10 @@ MEANINGS = {
     "dtype": "Of the network.",
     "empty": "Rows without a posting.",
     "empty_ids": "The first ids of empty rows.",
+    "encoding": "The model, and how it was run, as far as known.",
     "engine": "Of the index.",
+    "fault": "What is wrong, in words.",
+    "files": "All files, relative to the folder.",
     "first": "Name of the one.",
     "impact": "In the document; null where the index has no such document.",
     "index": "Its path.",
@@ -397,6 +401,7 @@ MEANINGS = {
     "k": "Documents a query.",
     "ks": "Documents a query that were timed.",
     "latencies": "What was timed.",
+    "least": "The smallest.",
     "link": "Where the source says so.",
     "losses": "Queries for which the second is worse.",
     "max_impact": "The largest.",
@@ -405,18 +410,23 @@ MEANINGS = {
     "mean_first": "Of the one.",
     "mean_second": "Of the other.",
     "model": "Name or folder.",
+    "most": "The largest.",
     "name": "Of it.",
     "observed": "Whether it is only what was seen, and not a model's.",
+    "p25": "25th percentile.",
     "p50": "Median.",
+    "p75": "75th percentile.",
     "p95": "95th percentile.",
     "p99": "99th percentile.",
     "path": "Relative to the folder.",
     "per_query": "Measure -> query id -> value.",
     "pooling": "Over the positions of a text.",
     "published": "What others report of it.",
+    "quantization": "How weights became impacts, as far as known, and what that lost.",
     "queries": "How many.",
     "query_id": "Of the query.",
     "rbo": "Rank-biased overlap.",
+    "remedy": "What to do about it.",
     "repeat": "How often each was timed.",
     "revision": "Commit of a hub model.",
     "rounding": "To the nearest (half to even) or down.",
@@ -433,9 +443,12 @@ MEANINGS = {
     "ties": "Queries for which both are equal.",
     "timing": "What was measured.",
     "title": "Of the comparison.",
+    "tools": "Name -> version of what made it.",
     "value": "Of the measure.",
     "variants": "All of them.",
+    "version": "Of the manifest's format.",
     "versions": "Of what ran.",
+    "vocabulary": "Of the model, or of the terms that were seen.",
     "weight": "In the query.",
 }
 """What keys of objects inside mean, where their class does not say it."""

@@ -34,16 +34,17 @@ class Speller:
         self.words = self.spelled = 0
 
     def __call__(self, text: str) -> set[int]:
-        """Ids of the terms of ``text``; counts the words, and those that could be spelled."""
+        """Ids of the terms of ``text``; counts its words, and those that could be spelled."""
         if self._lower:
             text = unicodedata.normalize("NFD", text.lower())
             text = "".join(c for c in text if unicodedata.category(c) != "Mn")
         found: set[int] = set()
         for word in _words(text):
             pieces = self._pieces(word)
-            self.words += 1
+            if is_word := any(map(str.isalnum, word)):
+                self.words += 1
             if pieces is not None:
-                self.spelled += 1
+                self.spelled += is_word
                 found.update(pieces)
         return found
 

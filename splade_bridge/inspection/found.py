@@ -155,7 +155,7 @@ class Inspection:
     engine: str | None = None
     manifest: Manifest | None = None
     counts: Counts | None = None
-    terms: int | None = None
+    distinct_terms: int | None = None
     content: ContentHash | None = None
     numbers: Numbers | None = None
     scale: Scale | None = None

@@ -244,7 +244,7 @@ class Tally:
             said: the content hash that the manifest has.
         """
         found.counts = self.counts
-        found.terms = int((self._frequencies > 0).sum())
+        found.distinct_terms = int((self._frequencies > 0).sum())
         found.values = self.values.distribution()
         found.lengths = self._row_lengths.distribution()
         found.longest = self.longest()
