@@ -31,6 +31,9 @@ LONGEST = 10
 SAMPLE = 2000
 """Documents whose postings are kept, to be compared with their texts."""
 
+AT_ONCE = 1 << 19
+"""Values that are counted together."""
+
 Values = Int32Array | Float32Array
 
 
@@ -120,6 +123,8 @@ class Tally:
         self._frequencies = np.zeros(0, np.int64)
         self._sums = np.zeros(0, np.float64)
         self._most = np.zeros(0, np.float64)
+        self._waiting: list[Values] = []
+        self._waiting_count = 0
         self.sample_ids: list[str] = []
         self._sample: list[tuple[Int64Array, Int64Array, npt.NDArray[np.float64]]] = []
 
@@ -202,8 +207,18 @@ class Tally:
         return np.flatnonzero(self._list_lengths == 0)[: Counts.KEEP_EMPTY_IDS]
 
     def _add_values(self, values: Values) -> None:
-        self.values.add(values)
-        self.evidence.add(values)
+        """Count them in, many at a time: most posting lists are short."""
+        self._waiting.append(values)
+        self._waiting_count += len(values)
+        if self._waiting_count >= AT_ONCE:
+            self._count_waiting()
+
+    def _count_waiting(self) -> None:
+        if self._waiting:
+            together = np.concatenate(self._waiting)
+            self.values.add(together)
+            self.evidence.add(together)
+        self._waiting, self._waiting_count = [], 0
 
     def _widen(self) -> None:
         if (more := len(self.vocabulary) - len(self._frequencies)) > 0:
@@ -243,6 +258,7 @@ class Tally:
         Args:
             said: the content hash that the manifest has.
         """
+        self._count_waiting()
         found.counts = self.counts
         found.distinct_terms = int((self._frequencies > 0).sum())
         found.values = self.values.distribution()
