@@ -55,6 +55,7 @@ MEANS = {
     "--run": "A run that is read.",
     "--dtype": "Of the network.",
     "--batch-size": "Of what is computed at once.",
+    "--corpus": "Texts, whatever encode takes.",
     "--query-model": "Checkpoint of queries, where it is not that of documents.",
 }
 """What flags mean whose help tells more in one command than in another."""

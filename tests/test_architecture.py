@@ -22,7 +22,7 @@ FLOORS = [
     {"formats", "encoding", "demo"},
     {"engines"},
     {"conversion"},
-    {"pruning"},
+    {"pruning", "inspection"},
     {"retrieval", "doctor"},
     {"evaluation"},
     {"report", "training"},

@@ -102,6 +102,40 @@ IDS = ["d0", "d1", "d2"]
 GOOD = make(LISTS, IDS)
 
 
+def set_(which: int, at: int, **values: Any) -> Callable[..., None]:
+    """Set fields of the header (0) or of a list (1) or of a record (2)."""
+
+    def change(header: Any, lists: list[Any], records: list[Any]) -> None:
+        message = ([header], lists, records)[which][at]
+        for name, value in values.items():
+            setattr(message, name, value)
+
+    return change
+
+
+def posting(at: int, number: int, **values: int) -> Callable[..., None]:
+    def change(_: Any, lists: list[Any], __: list[Any]) -> None:
+        for name, value in values.items():
+            setattr(lists[at].postings[number], name, value)
+
+    return change
+
+
+def both(*changes: Callable[..., None]) -> Callable[..., None]:
+    def change(*parts: Any) -> None:
+        for each in changes:
+            each(*parts)
+
+    return change
+
+
+def reorder(which: int, order: list[int]) -> Callable[..., None]:
+    def change(*parts: Any) -> None:
+        parts[which][:] = [parts[which][i] for i in order]
+
+    return change
+
+
 def read(path: Path, memory: int = MEMORY) -> Rows:
     source = CiffSource(path, memory)
     return as_dictionaries(list(source.batches()), source.vocabulary)
@@ -326,6 +360,102 @@ def test_totals_and_lengths_of_other_writers_are_not_held_against_them(
     assert reading(make(LISTS, IDS, change)) == documents(GOOD)
 
 
+@pytest.mark.parametrize("memory", [1, MEMORY])
+def test_lists_and_records_are_taken_in_any_order(memory: int, tmp_path: Path) -> None:
+    """The format fixes none; documents come in the order of their docids."""
+    path = tmp_path / "a.ciff"
+    path.write_bytes(make(LISTS, IDS, both(reorder(1, [2, 0, 1]), reorder(2, [1, 2, 0]))))
+    assert read(path, memory) == documents(GOOD)
+
+
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
+@pytest.mark.parametrize("memory", [1, MEMORY])
+def test_records_may_be_those_of_some_documents(
+    order: list[int], memory: int, tmp_path: Path
+) -> None:
+    def change(header: Any, _: list[Any], records: list[Any]) -> None:
+        header.num_docs, header.total_docs, header.total_postings_lists = 2, 1000, 90
+        records[:] = [records[0], records[2]]
+        records[1].docid = 700
+        records[:] = [records[i] for i in order]
+
+    path = tmp_path / "a.ciff"
+    path.write_bytes(make({"z": [(700, 2)], "b": [(0, 5), (700, 1)]}, IDS, change))
+    assert read(path, memory) == [("d0", {"b": 5}), ("d2", {"z": 2, "b": 1})]
+
+
+def test_a_docid_that_would_take_the_memory_is_refused(reading: Callable[[bytes], Rows]) -> None:
+    def change(header: Any, _: list[Any], records: list[Any]) -> None:
+        header.total_docs = MAX_IMPACT
+        records[2].docid = MAX_IMPACT - 1
+
+    with pytest.raises(BadInputError, match=r"docid 2,147,483,646: .* 17.2 GB .*--memory"):
+        reading(make({"a": [(MAX_IMPACT - 1, 5)]}, IDS, change))
+
+
+ROWS_OF_MANY = {f"t{n}": [(i, n + i + 1) for i in range(n, 9)] for n in range(5)}
+"""Postings of (docid, impact)."""
+
+
+def test_docids_that_are_no_gaps(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ids = [f"d{i}" for i in range(9)]
+    gaps = {
+        term: [(doc if not i else doc - found[i - 1][0], tf) for i, (doc, tf) in enumerate(found)]
+        for term, found in ROWS_OF_MANY.items()
+    }
+    good, early = tmp_path / "good.ciff", tmp_path / "early.ciff"
+    good.write_bytes(make(gaps, ids))
+    early.write_bytes(make(ROWS_OF_MANY, ids))
+    source = CiffSource(early, MEMORY, docids="absolute")
+    assert as_dictionaries(list(source.batches()), source.vocabulary) == read(good)
+    with pytest.raises(BadInputError, match=r"docid 36 of 9 .*--ciff-docids absolute"):
+        read(early)
+    with pytest.raises(BadInputError, match=r"must increase.*without --ciff-docids absolute"):
+        list(CiffSource(good, MEMORY, docids="absolute").batches())
+    assert not caplog.text
+    early.write_bytes(make(ROWS_OF_MANY, [f"d{i}" for i in range(99)]))  # room for both readings
+    read(early)
+    assert "the numbers rise strictly" in caplog.text
+    assert "--ciff-docids absolute" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("totals", "told"),
+    [
+        ({}, ""),
+        ({"total_terms_in_collection": sum(tf for found in LISTS.values() for _, tf in found)}, ""),
+        ({"total_terms_in_collection": 3, "length": 1}, ""),
+        ({"total_terms_in_collection": 5, "total_docs": 4}, ""),
+        ({"total_terms_in_collection": 5}, "total_terms_in_collection is 5; the impacts sum to"),
+        ({"total_docs": 2}, "total_docs is 2, and there are 3 documents"),
+        ({"total_postings_lists": 2}, "total_postings_lists is 2, and there are 3 posting lists"),
+    ],
+)
+def test_odd_totals_are_told_and_change_nothing(
+    totals: dict[str, int], told: str, reading: Callable[[bytes], Rows],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    def change(header: Any, _: list[Any], records: list[Any]) -> None:
+        for name, value in totals.items():
+            if name != "length":
+                setattr(header, name, value)
+        for record in records:
+            record.doclength = totals.get("length", 0)
+
+    assert reading(make(LISTS, IDS, change)) == documents(GOOD)
+    assert told in caplog.text
+    assert bool(caplog.text) == bool(told)
+
+
+@pytest.mark.shared
+def test_nothing_is_odd_in_the_files_of_others(
+    shared: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("fixtures/toy-complete-20200309.ciff", "splade-v3-nfcorpus/docs.osirrc.ciff.gz"):
+        read(shared / name)
+    assert not caplog.text
+
+
 @pytest.mark.shared
 def test_nfcorpus_is_the_same_as_json_and_as_ciff_sorted_on_disk(shared: Path) -> None:
     folder = shared / "splade-v3-nfcorpus"
@@ -354,40 +484,6 @@ def test_nfcorpus_is_the_same_as_json_and_as_ciff_sorted_on_disk(shared: Path) -
 # ---------------------------------------------------------------- damage
 
 
-def set_(which: int, at: int, **values: Any) -> Callable[..., None]:
-    """Set fields of the header (0) or of a list (1) or of a record (2)."""
-
-    def change(header: Any, lists: list[Any], records: list[Any]) -> None:
-        message = ([header], lists, records)[which][at]
-        for name, value in values.items():
-            setattr(message, name, value)
-
-    return change
-
-
-def posting(at: int, number: int, **values: int) -> Callable[..., None]:
-    def change(_: Any, lists: list[Any], __: list[Any]) -> None:
-        for name, value in values.items():
-            setattr(lists[at].postings[number], name, value)
-
-    return change
-
-
-def both(*changes: Callable[..., None]) -> Callable[..., None]:
-    def change(*parts: Any) -> None:
-        for each in changes:
-            each(*parts)
-
-    return change
-
-
-def reorder(which: int, order: list[int]) -> Callable[..., None]:
-    def change(*parts: Any) -> None:
-        parts[which][:] = [parts[which][i] for i in order]
-
-    return change
-
-
 BROKEN = {
     "version": (set_(0, 0, version=2), "header: version 2"),
     "no version": (set_(0, 0, version=0), "header: version 0"),
@@ -405,8 +501,10 @@ BROKEN = {
     "df 0": (set_(1, 1, df=0), "df is 0"),
     "cf too small": (set_(1, 0, cf=302), "cf is 302"),
     "cf negative": (set_(1, 0, cf=-1), "cf is -1"),
-    "terms not sorted": (reorder(1, [1, 0, 2]), "posting list 2 of 3 .term '##x'.: terms must"),
-    "term twice": (set_(1, 1, term="##x"), "posting list 2 of 3"),
+    "term twice": (set_(1, 1, term="##x"), "posting list 2 of 3 .term '##x'.: this term has a"),
+    "term twice, not sorted": (
+        both(reorder(1, [1, 0, 2]), set_(1, 2, term="a")), "posting list 3 of 3 .term 'a'.: this",
+    ),
     "term empty": (set_(1, 0, term=""), "posting list 1 of 3 .term ''."),
     "list empty": (
         lambda _, lists, __: (lists[1].ClearField("postings"), lists[1].ClearField("df"),
@@ -424,8 +522,16 @@ BROKEN = {
     "impact 0": (both(posting(1, 0, tf=0), set_(1, 1, cf=0)), "an impact below 1"),
     "impact negative": (both(posting(1, 0, tf=-5), set_(1, 1, cf=-5)), "an impact below 1"),
     "impact changed": (posting(0, 1, tf=301), "cf is 303, the impacts sum to 304"),
-    "records not sorted": (reorder(2, [1, 0, 2]), "document record 1 of 3: docid 1 instead of 0"),
-    "record twice": (reorder(2, [0, 0, 2]), "document record 2 of 3: docid 0 instead of 1"),
+    "docid of a record twice": (set_(2, 2, docid=0), "document record 3 of 3: docid 0 was there"),
+    "docid of a record too large": (set_(2, 1, docid=3), "document record 2 of 3: docid 3 of 3"),
+    "record twice": (reorder(2, [0, 0, 2]), "document record 2 of 3: id 'd0' was there before"),
+    "a record of some is missing": (
+        both(set_(0, 0, num_docs=2, total_docs=3), reorder(2, [0, 1])),
+        "1 documents have 1 postings and no record, .* the first is docid 2",
+    ),
+    "docid beyond all documents": (
+        both(set_(0, 0, total_docs=4), posting(2, 1, docid=4)), "docid 4 of 3 documents",
+    ),
     "docid negative": (set_(2, 0, docid=-1), "document record 1 of 3: docid -1"),
     "id twice": (set_(2, 2, collection_docid="d0"), "document record 3 of 3: id 'd0' was there"),
     "id empty": (set_(2, 0, collection_docid=""), "document record 1 of 3: id ''"),

@@ -182,7 +182,7 @@ def test_bad_vectors_name_the_line_and_leave_nothing(
         (["verify", "good", "other", "-q", "queries.tsv"], 7, "query q1, rank 1"),
         (["explain", "good", "q9", "d1", "-q", "queries.tsv"], 4, "q9"),
         (["explain", "good", "q1", "d9", "-q", "queries.tsv"], 4, "d9"),
-        (["inspect", "docs.jsonl"], 4, "docs.jsonl"),
+        (["inspect", "nothing"], 4, "nothing: no such file or folder"),
         (["export", "docs.jsonl", "-f", "avro", "-o", "x"], 2, "ciff"),
         (["nonsense"], 2, "nonsense"),
     ],

@@ -16,22 +16,22 @@ ACTS = {
     "--cluster --part-rows --id-field --text-field --title-field --overwrite",
     "export": "--output --format --model --scale --rounding --clip --memory --overwrite",
     "index": "--output --engine --from --scale --rounding --clip --memory --overwrite "
-    "--lucene-version --route --pisa-profile --pisa-encoding --pisa-block-size --pisa-bin "
-    "--pisa-reorder",
+    "--ciff-docids --lucene-version --route --pisa-profile --pisa-encoding --pisa-block-size "
+    "--pisa-bin --pisa-reorder",
     "search": "--queries --model --output --hits --algorithm --threads --output-format "
     "--remove-query --max-passage --two-step --exact-run --check-against --latencies --scale "
     "--rounding --clip --overwrite --allow-mismatch",
     "evaluate": "--measure --per-query -m --missing --split",
     "verify": "--queries --model --hits --scale --rounding --clip --allow-mismatch",
-    "convert": "--to --from --vocabulary --scale --rounding --clip --overwrite",
+    "convert": "--to --from --ciff-docids --vocabulary --scale --rounding --clip --overwrite",
     "bench": "--queries --model --hits --algorithm --repeat --threads --output --scale --rounding "
     "--clip --allow-mismatch",
     "compare": "--output --data --rebench --drop-indexes --allow-mismatch",
     "explain": "--queries --model --scale --rounding --clip --allow-mismatch",
-    "inspect": "",
+    "inspect": "--from --ciff-docids --quick --memory",
     "merge": "--output --overwrite",
     "prune": "--output --method --value --side --min-terms --from --scale --gzip --memory "
-    "--overwrite",
+    "--ciff-docids --overwrite",
     "quantize-study": "--queries --qrels --scale --rounding --clip --hits --rbo-p --min-rbo "
     "--output",
     "bm25": "--output --queries --k1 --b --id-field --text-field --title-field --threads --memory "
@@ -81,6 +81,8 @@ NOTHING = [
     (f"{ENCODE} -m m", "--split dev", "without --side query"),
     (f"{EXPORT} -f ciff", "--side query", "where --format says what is written"),
     (f"{EXPORT} -m m", "--from ciff", "with --model"),
+    (f"{EXPORT} -m m", "--ciff-docids absolute", "with --model"),
+    ("inspect i --quick", "--corpus c.jsonl", "with --quick"),
     (f"{EXPORT} -f ciff", "--docs-per-file 7", "without --format jsonvector"),
     (f"{EXPORT} --side query", "--docs-per-file 100000", "without --format jsonvector"),
     (f"{EXPORT} -f ciff", "--with-contents /nosuch", "without --format jsonvector"),

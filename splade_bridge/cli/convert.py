@@ -11,6 +11,7 @@ from splade_bridge.cli.groups import QuantizeFlags
 from splade_bridge.cli.needs import Needs
 from splade_bridge.cli.options import (
     WRITES,
+    CiffDocids,
     From,
     Gzip,
     Json,
@@ -49,6 +50,7 @@ def command(
         ),
     ],
     source_format: From = None,
+    ciff_docids: CiffDocids = "gaps",
     vocabulary: Annotated[
         Path | None,
         typer.Option(
@@ -87,6 +89,7 @@ def command(
         to,
         ExportOptions((to,), docs_per_file, gzip, size_in_bytes(memory)),
         source_format=source_format,
+        ciff_docids=ciff_docids,
         quantize=quantize.options,
         vocabulary=None if vocabulary is None else read_vocabulary(vocabulary),
         skip_others=skip_others,

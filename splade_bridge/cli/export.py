@@ -13,6 +13,7 @@ from splade_bridge.cli.needs import Given, Needs, unless
 from splade_bridge.cli.options import (
     READS,
     WRITES,
+    CiffDocids,
     From,
     Gzip,
     Json,
@@ -70,6 +71,7 @@ def command(
     source_format: Annotated[From, unless("--model")] = None,
     quantize: QuantizeFlags = QuantizeFlags(),
     skip_others: SkipOthers = False,
+    ciff_docids: Annotated[CiffDocids, unless("--model")] = "gaps",
     docs_per_file: Annotated[
         int,
         typer.Option("--docs-per-file", min=1, help="Documents a jsonvector part."),
@@ -122,6 +124,7 @@ def command(
             source_format=source_format,
             quantize=quantize.options,
             skip_others=skip_others and model is None,
+            ciff_docids=ciff_docids,
             with_contents=with_contents,
             overwrite=overwrite,
             watch=watching("exporting"),

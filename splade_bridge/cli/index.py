@@ -12,6 +12,7 @@ from splade_bridge.cli.groups import QuantizeFlags
 from splade_bridge.cli.needs import Needs
 from splade_bridge.cli.options import (
     WRITES,
+    CiffDocids,
     Engine,
     From,
     Json,
@@ -40,6 +41,7 @@ def command(
     source_format: From = None,
     quantize: QuantizeFlags = QuantizeFlags(),
     skip_others: SkipOthers = False,
+    ciff_docids: CiffDocids = "gaps",
     threads: Annotated[Threads, SEVERAL] = 1,
     memory: Memory = "2G",
     no_check: NoCheck = False,
@@ -65,6 +67,7 @@ def command(
         source_format=source_format,
         quantize=quantize.options,
         skip_others=skip_others,
+        ciff_docids=ciff_docids,
         options=BuildOptions(threads, size_in_bytes(memory)),
         overwrite=overwrite,
         watch=watching(f"indexing with {engine}"),

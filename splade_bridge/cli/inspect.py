@@ -2,52 +2,157 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from splade_bridge.cli.options import Json, NoCheck
+from splade_bridge.cli.needs import unless
+from splade_bridge.cli.options import READS, CiffDocids, From, Json, Memory, NoCheck
 from splade_bridge.cli.telling import print_json, say
 
+if TYPE_CHECKING:
+    from splade_bridge.inspection.found import Distribution, Inspection
+
 NAME = "inspect"
+SHOWN_FACTS = 200
 
 
 def command(
-    artefact: Annotated[Path, typer.Argument(help="A vector store, export or index.")],
+    artefact: Annotated[
+        Path,
+        typer.Argument(
+            help="Any file or folder, ours or not: vectors, export, index, CIFF, JSON lines, "
+            "topics, texts, run, judgements, checkpoint."
+        ),
+    ],
+    corpus: Annotated[
+        str | None,
+        typer.Option(
+            "--corpus",
+            help="Texts of the documents, for the share of expansion terms.",
+            show_default="contents that are stored",
+        ),
+        READS,
+        unless("--quick"),
+    ] = None,
+    source_format: From = None,
+    ciff_docids: CiffDocids = "gaps",
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Tell only what can be told without reading all of it."),
+    ] = False,
+    memory: Memory = "2G",
     no_check: NoCheck = False,
     json: Json = False,
 ) -> None:
-    """Show what an artefact is and what it was made from, and check that its files are whole."""
-    from splade_bridge.data.manifest import Manifest
+    """Say of any file or folder what it is, what it holds, and what is wrong with it.
 
-    manifest = Manifest.load(artefact, anew=not no_check)
+    All of it is read: counts, content hash, distributions, the longest lists and every fault with
+    its first places. What cannot be known is said to be unknown.
+    """
+    from splade_bridge.files.sizes import size_in_bytes
+    from splade_bridge.inspection.found import InspectOptions
+    from splade_bridge.inspection.kinds import inspect_path
+
+    options = InspectOptions(
+        corpus, source_format, ciff_docids, quick, not (no_check or quick), size_in_bytes(memory)
+    )
+    found = inspect_path(artefact, options)
     if json:
-        print_json(manifest)
+        print_json(found)
         return
-    counts = manifest.counts
-    rows = {
-        "kind": manifest.kind + (f" ({manifest.engine})" if manifest.engine else ""),
-        "documents": f"{counts.documents:,} ({counts.empty:,} empty)",
-        "postings": f"{counts.postings:,}",
-        "vocabulary": f"{manifest.vocabulary.size:,} terms",
-        "files": f"{len(manifest.files)}, {sum(f.bytes for f in manifest.files):,} bytes, whole",
-    }
-    if counts.impact_sum:
-        rows["impacts"] = f"{counts.impact_sum:,} in sum, largest {counts.max_impact:,}"
+    for line in _lines(found):
+        say(line)
+
+
+def _lines(found: Inspection) -> Iterator[str]:
+    yield _row("kind", f"{found.kind}: {found.what} ({found.reason})")
+    yield _row("size", f"{found.bytes:,} bytes")
+    yield from _from_manifest(found)
+    if counts := found.counts:
+        yield _row("documents", f"{counts.documents:,} ({counts.empty:,} empty)")
+        yield _row("postings", f"{counts.postings:,}")
+        if counts.impact_sum:
+            yield _row("impacts", f"{counts.impact_sum:,} in sum, largest {counts.max_impact:,}")
+    if found.distinct_terms is not None:
+        yield _row("terms", f"{found.distinct_terms:,} with a posting")
+    if (content := found.content) and (content.computed or content.manifest):
+        how = {True: "computed, and as the manifest says", False: "computed", None: "computed"}
+        origin = how[content.equal] if content.computed else "from the manifest, not computed"
+        yield _row("content", f"{content.computed or content.manifest} ({origin})")
+    if found.lengths:
+        yield _row("terms a doc", _spread(found.lengths))
+    if found.values:
+        yield _row(found.numbers or "values", _spread(found.values))
+    if scale := found.scale:
+        told = f"x {scale.scale:g}" if scale.scale is not None else "unknown"
+        guessed = ", a guess" if scale.origin == "guess" else ""
+        yield _row("scale", f"{told}{guessed}: {scale.reason}")
+    if expansion := found.expansion:
+        yield _row(
+            "expansion",
+            f"{expansion.postings:.1%} of the postings and {expansion.values:.1%} of their sum are "
+            f"of terms that the text lacks ({expansion.documents:,} documents; "
+            f"{expansion.spelled:.0%} of their words are spelled by the terms)",
+        )
+    for number, entry in enumerate(found.longest):
+        text = f"{entry.term!r}: {entry.documents:,} documents, {entry.share:.1%}"
+        yield _row("" if number else "longest", text)
+    for name, value in found.facts.items():
+        yield _row(name.replace("_", " "), _shown(value))
+    for fault in found.faults:
+        places = "; ".join(fault.places)
+        yield _row("FAULT", f"{fault.count:,} {fault.fault}: {places}. {fault.remedy}")
+    for unknown in found.unknown:
+        yield _row("unknown", unknown)
+
+
+def _from_manifest(found: Inspection) -> Iterator[str]:
+    manifest = found.manifest
+    if manifest is None:
+        return
+    files = manifest.files
+    yield _row("files", f"{len(files)}, {sum(f.bytes for f in files):,} bytes, whole")
+    yield _row("vocabulary", f"{manifest.vocabulary.size:,} terms")
     if encoding := manifest.encoding:
-        rows["model"] = f"{encoding.model} ({encoding.sha256[:12]}), {encoding.side} side"
-        rows["encoding"] = (
+        yield _row("model", f"{encoding.model} ({encoding.sha256[:12]}), {encoding.side} side")
+        yield _row(
+            "encoding",
             f"{encoding.pooling} pooling, {encoding.max_length} tokens, {encoding.dtype}, "
-            f"{encoding.truncated:,} texts cut"
+            f"{encoding.truncated:,} texts cut",
         )
     if quantization := manifest.quantization:
         made = "scale unknown"
         if quantization.scale is not None:
             made = f"x {quantization.scale:g}, {quantization.rounding}"
-        rows["quantized"] = (
-            f"{made}; "
-            f"{quantization.dropped_to_zero:,} dropped to zero, {quantization.clipped:,} clipped"
+        yield _row(
+            "quantized",
+            f"{made}; {quantization.dropped_to_zero:,} dropped to zero, "
+            f"{quantization.clipped:,} clipped",
         )
-    for name, value in rows.items():
-        say(f"{name:<12}{value}")
+
+
+def _row(name: str, value: str) -> str:
+    return f"{name:<15} {value}"
+
+
+def _spread(of: Distribution) -> str:
+    quantiles = " ".join(f"{name} {getattr(of, name):.4g}" for name in ("p25", "p50", "p75", "p95"))
+    return f"{of.least:.4g} to {of.most:.6g}, mean {of.mean:.4g}; {quantiles} p99 {of.p99:.4g}"
+
+
+def _shown(value: Any) -> str:
+    if hasattr(value, "p50"):
+        return _spread(value)
+    if isinstance(value, dict):
+        return "; ".join(f"{k}: {_shown(v)}" for k, v in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    text = str(value)
+    return text if len(text) <= SHOWN_FACTS else f"{text[:SHOWN_FACTS]}..."

@@ -16,6 +16,7 @@ import typer
 from splade_bridge.data.choices import Rounding as RoundingChoice
 from splade_bridge.data.choices import Side as SideChoice
 from splade_bridge.engines.registry import EngineName
+from splade_bridge.formats.choices import CiffDocids as CiffDocidsChoice
 from splade_bridge.formats.choices import SourceFormat
 
 
@@ -78,6 +79,15 @@ From = Annotated[
     typer.Option("--from", help="What SOURCE is, where it cannot be seen.", show_default=False),
 ]
 Engine = Annotated[EngineName, typer.Option("--engine", "-e", help="Engine of the index.")]
+
+CiffDocids = Annotated[
+    CiffDocidsChoice,
+    typer.Option(
+        "--ciff-docids",
+        help="What the postings of a CIFF file hold: gaps, as the format has it, or docids, as an "
+        "early jsonl2ciff wrote them.",
+    ),
+]
 
 SkipOthers = Annotated[
     bool,

@@ -10,6 +10,7 @@ import typer
 from splade_bridge.cli.options import (
     SIDE,
     WRITES,
+    CiffDocids,
     From,
     Gzip,
     Json,
@@ -69,6 +70,7 @@ def command(
     source_format: From = None,
     scale: Scale = None,
     skip_others: SkipOthers = False,
+    ciff_docids: CiffDocids = "gaps",
     gzip: Gzip = False,
     memory: Memory = "2G",
     no_check: NoCheck = False,
@@ -102,6 +104,7 @@ def command(
         source_format=source_format,
         quantize=quantize_options(scale),
         skip_others=skip_others,
+        ciff_docids=ciff_docids,
         gzip=gzip,
         overwrite=overwrite,
         watch=watching("pruning"),

@@ -6,12 +6,13 @@ Nothing imports this module to run a command; ``scripts/docs`` and the tests do.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.manifest import (
     EncodingInfo,
     FileInfo,
+    Manifest,
     QuantizationInfo,
     VocabularyInfo,
 )
@@ -20,6 +21,14 @@ from splade_bridge.engines.registry import EngineName
 from splade_bridge.evaluation.bench import BenchRow, Latency
 from splade_bridge.evaluation.quantize_study import Setting
 from splade_bridge.evaluation.verify import Difference
+from splade_bridge.inspection.found import (
+    ContentHash,
+    Distribution,
+    Expansion,
+    Fault,
+    LongList,
+    Scale,
+)
 from splade_bridge.report.results import Results
 from splade_bridge.retrieval.two_step import Kept
 
@@ -162,21 +171,34 @@ class ExplainResult(TypedDict):
 
 
 class InspectResult(TypedDict):
-    """``inspect``: the manifest of the artefact, all of whose files are whole."""
+    """``inspect``. What an artefact does not have, or was not read for, is null or empty."""
 
-    kind: Annotated[str, "vectors, shard, export, index, bm25."]
-    vocabulary: Annotated[VocabularyInfo, "Of the model, or of the terms that were seen."]
-    counts: CountsOf
-    content: Annotated[str | None, "Hash of all that it holds: docs/formats.md."]
-    engine: Annotated[EngineName | None, "Of an index, the one that reads it."]
-    encoding: MaybeEncoding
-    quantization: Quantization
-    pruning: Pruning
-    files: Files
-    parents: Annotated[list[dict[str, Any]], "What it was made from: path and hashes."]
-    options: Annotated[dict[str, Any], "Of the command that made it."]
-    tools: Annotated[dict[str, str], "Name -> version of what made it."]
-    version: Annotated[int, "Of the manifest's format."]
+    path: Annotated[str, "As it was given."]
+    kind: Annotated[
+        str,
+        "vectors, shard, export, index, bm25, unfinished, comparison, lucene, forward, "
+        "pisa-canonical, checkpoint, ciff, jsonvector, run, qrels, topics, texts.",
+    ]
+    what: Annotated[str, "The same in words."]
+    reason: Annotated[str, "How it was recognised."]
+    ours: Annotated[bool, "Whether splade-bridge made it."]
+    bytes: Annotated[int, "Of all its files."]
+    engine: Annotated[EngineName | None, "Of an index of ours, the one that reads it."]
+    manifest: Annotated[
+        Manifest | None, "Of what is ours; all of the files that it names are whole."
+    ]
+    counts: Annotated[Counts | None, "Of what was read; with --quick what the manifest says."]
+    distinct_terms: Annotated[int | None, "Terms with a posting."]
+    content: Annotated[ContentHash | None, "The content hash: docs/formats.md."]
+    numbers: Annotated[Literal["impacts", "weights", "frequencies"] | None, "What the values are."]
+    scale: Annotated[Scale | None, "What weights were multiplied with."]
+    values: Annotated[Distribution | None, "Of the values of all postings."]
+    lengths: Annotated[Distribution | None, "Of the postings a document, empty ones too."]
+    longest: Annotated[list[LongList], "The longest posting lists."]
+    expansion: Annotated[Expansion | None, "Terms that the texts lack."]
+    facts: Annotated[dict[str, Any], "What only this kind of thing has, by name."]
+    faults: Annotated[list[Fault], "What a reader would refuse or misread."]
+    unknown: Annotated[list[str], "What cannot be told, and why."]
 
 
 class MergeResult(TypedDict):
@@ -372,6 +394,7 @@ MEANINGS = {
     "clipped": "Impacts that were cut.",
     "collection": "Name of the collection.",
     "confidence": "Of intervals and tests.",
+    "count": "How often it is there.",
     "depth": "Documents a query that were evaluated.",
     "difference": "Of the means.",
     "doc_id": "Of the document.",
@@ -380,7 +403,10 @@ MEANINGS = {
     "dtype": "Of the network.",
     "empty": "Rows without a posting.",
     "empty_ids": "The first ids of empty rows.",
+    "encoding": "The model, and how it was run, as far as known.",
     "engine": "Of the index.",
+    "fault": "What is wrong, in words.",
+    "files": "All files, relative to the folder.",
     "first": "Name of the one.",
     "impact": "In the document; null where the index has no such document.",
     "index": "Its path.",
@@ -389,6 +415,7 @@ MEANINGS = {
     "k": "Documents a query.",
     "ks": "Documents a query that were timed.",
     "latencies": "What was timed.",
+    "least": "The smallest.",
     "link": "Where the source says so.",
     "losses": "Queries for which the second is worse.",
     "max_impact": "The largest.",
@@ -397,18 +424,23 @@ MEANINGS = {
     "mean_first": "Of the one.",
     "mean_second": "Of the other.",
     "model": "Name or folder.",
+    "most": "The largest.",
     "name": "Of it.",
     "observed": "Whether it is only what was seen, and not a model's.",
+    "p25": "25th percentile.",
     "p50": "Median.",
+    "p75": "75th percentile.",
     "p95": "95th percentile.",
     "p99": "99th percentile.",
     "path": "Relative to the folder.",
     "per_query": "Measure -> query id -> value.",
     "pooling": "Over the positions of a text.",
     "published": "What others report of it.",
+    "quantization": "How weights became impacts, as far as known, and what that lost.",
     "queries": "How many.",
     "query_id": "Of the query.",
     "rbo": "Rank-biased overlap.",
+    "remedy": "What to do about it.",
     "repeat": "How often each was timed.",
     "revision": "Commit of a hub model.",
     "rounding": "To the nearest (half to even) or down.",
@@ -425,9 +457,12 @@ MEANINGS = {
     "ties": "Queries for which both are equal.",
     "timing": "What was measured.",
     "title": "Of the comparison.",
+    "tools": "Name -> version of what made it.",
     "value": "Of the measure.",
     "variants": "All of them.",
+    "version": "Of the manifest's format.",
     "versions": "Of what ran.",
+    "vocabulary": "Of the model, or of the terms that were seen.",
     "weight": "In the query.",
 }
 """What keys of objects inside mean, where their class does not say it."""

@@ -14,7 +14,7 @@ from splade_bridge.engines.registry import EngineName
 from splade_bridge.engines.registry import engine as engine_of
 from splade_bridge.files.outputs import check_output
 from splade_bridge.formats.base import Watch, watched
-from splade_bridge.formats.choices import SourceFormat
+from splade_bridge.formats.choices import CiffDocids, SourceFormat
 
 
 def build_index(
@@ -26,6 +26,7 @@ def build_index(
     source_format: SourceFormat | None = None,
     quantize: QuantizeOptions | None = None,
     skip_others: bool = False,
+    ciff_docids: CiffDocids = "gaps",
     options: BuildOptions = BuildOptions(),
     overwrite: bool = False,
     watch: Watch | None = None,
@@ -33,7 +34,7 @@ def build_index(
     """Index ``source`` in a new folder ``out``, and check that it holds all of it.
 
     Args:
-        source, source_format, quantize, skip_others: see
+        source, source_format, quantize, skip_others, ciff_docids: see
             :func:`splade_bridge.conversion.detect.open_source`.
         engine_options: an instance of the engine's own options; None for the defaults.
         watch: wraps the stream of batches, with their number if known, for a progress bar.
@@ -53,6 +54,7 @@ def build_index(
         memory=options.memory,
         temporary=out.parent if out.parent.exists() else None,
         skip_others=skip_others,
+        ciff_docids=ciff_docids,
     )
     builder = engine_of(engine, engine_options)
     manifest = builder.build(watched(impacts, watch), out, options, overwrite=overwrite)

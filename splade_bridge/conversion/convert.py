@@ -29,7 +29,7 @@ from splade_bridge.formats.base import (
     refuse_empty,
     watched,
 )
-from splade_bridge.formats.choices import ConvertFormat, SourceFormat
+from splade_bridge.formats.choices import CiffDocids, ConvertFormat, SourceFormat
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ def convert(
     quantize: QuantizeOptions | None = None,
     vocabulary: Vocabulary | None = None,
     skip_others: bool = False,
+    ciff_docids: CiffDocids = "gaps",
     overwrite: bool = False,
     watch: Watch | None = None,
 ) -> Converted:
@@ -64,7 +65,7 @@ def convert(
 
     Args:
         options: its memory, compression and documents a file.
-        source_format, vocabulary, skip_others: see :func:`.detect.open_vectors`.
+        source_format, vocabulary, skip_others, ciff_docids: see :func:`.detect.open_vectors`.
         quantize: turns weights into impacts; without it, weights stay what they are.
 
     Raises:
@@ -84,6 +85,7 @@ def convert(
             memory=options.memory,
             temporary=out.parent if out.parent.exists() else None,
             skip_others=skip_others,
+            ciff_docids=ciff_docids,
         )
         if isinstance(found, WeightSource) and quantize is not None:
             return Quantized(found, quantize)

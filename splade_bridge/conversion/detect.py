@@ -28,7 +28,7 @@ from splade_bridge.formats.base import (
     export_manifest,
     store_source,
 )
-from splade_bridge.formats.choices import SourceFormat
+from splade_bridge.formats.choices import CiffDocids, SourceFormat
 from splade_bridge.formats.ciff import CiffSource
 from splade_bridge.formats.columns import SUFFIXES as TABLE_SUFFIXES
 from splade_bridge.formats.columns import (
@@ -64,6 +64,7 @@ def open_source(
     temporary: Path | None = None,
     skip_others: bool = False,
     vocabulary: Vocabulary | None = None,
+    ciff_docids: CiffDocids = "gaps",
 ) -> ImpactSource:
     """The impacts at ``path``: a vector store, an export, a JsonVectorCollection, CIFF, a forward
     store, PISA's canonical files, a matrix, a table, or an index of any engine, Anserini's too.
@@ -76,12 +77,13 @@ def open_source(
         temporary: folder for what does not fit into it.
         skip_others: leave out what a folder holds beside vectors.
         vocabulary: what the term ids of a matrix or a table stand for, if nothing beside it says.
+        ciff_docids: see :class:`.CiffSource`.
 
     Raises:
         BadInputError: no such path; a pipe or a device, since a source is looked at before it is
             read; or it is none of these and ``source_format`` does not say.
         UsageError: ``source_format`` is not what the manifest says, or a scale or a rounding for
-            integers.
+            integers; or ``ciff_docids`` for what is no CIFF.
     """
     found = open_vectors(
         path,
@@ -91,6 +93,7 @@ def open_source(
         memory=memory,
         temporary=temporary,
         skip_others=skip_others,
+        ciff_docids=ciff_docids,
     )
     if isinstance(found, ImpactSource):
         return found
@@ -111,6 +114,7 @@ def open_vectors(
     memory: int = DEFAULT_MEMORY,
     temporary: Path | None = None,
     skip_others: bool = False,
+    ciff_docids: CiffDocids = "gaps",
 ) -> ImpactSource | WeightSource:
     """What is at ``path`` as :func:`open_source` opens it, or as weights.
 
@@ -121,6 +125,34 @@ def open_vectors(
     Raises:
         BadInputError, UsageError: see :func:`open_source`.
     """
+    found = _opened(
+        path,
+        source_format,
+        quantize,
+        vocabulary,
+        memory,
+        temporary,
+        weights=weights,
+        skip_others=skip_others,
+        ciff_docids=ciff_docids,
+    )
+    if ciff_docids != "gaps" and not isinstance(found, CiffSource):
+        raise UsageError(f"{path}: is no CIFF, and --ciff-docids is for CIFF alone: leave it out")
+    return found
+
+
+def _opened(
+    path: Path,
+    source_format: SourceFormat | None,
+    quantize: QuantizeOptions | None,
+    vocabulary: Vocabulary | None,
+    memory: int,
+    temporary: Path | None,
+    *,
+    weights: bool,
+    skip_others: bool,
+    ciff_docids: CiffDocids,
+) -> ImpactSource | WeightSource:
     base = collection_at(path) if source_format in (None, "pisa-canonical") else None
     if base is None and not is_there(path):
         hint = "; a source is read more than once, so stdin is none" if path == STDIO else ""
@@ -168,7 +200,7 @@ def open_vectors(
             raise BadInputError("not a collection of PISA's canonical files", str(path))
         found = CanonicalSource(base, memory, temporary)
     elif kind == "ciff":
-        found = CiffSource(path, memory, manifest, temporary)
+        found = CiffSource(path, memory, manifest, temporary, ciff_docids)
     else:
         hint = "; splade-bridge merge puts shards together" if kind == SHARD else ""
         raise BadInputError(f"this is {kind}, not a source of vectors{hint}", str(path))
@@ -198,6 +230,7 @@ def path_opener(
     temporary: Path | None = None,
     skip_others: bool = False,
     vocabulary: Vocabulary | None = None,
+    ciff_docids: CiffDocids = "gaps",
 ) -> Callable[[], ImpactSource]:
     """What opens the impacts at ``path`` anew for each pass, as :func:`open_source` does.
 
@@ -214,6 +247,7 @@ def path_opener(
             temporary=temporary,
             skip_others=skip_others,
             vocabulary=vocabulary,
+            ciff_docids=ciff_docids,
         )
         found = stamps(source.path)
         if first and found != first:

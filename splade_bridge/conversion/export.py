@@ -32,7 +32,7 @@ from splade_bridge.formats.base import (
     refuse_empty,
     watched,
 )
-from splade_bridge.formats.choices import ExportFormat, SourceFormat
+from splade_bridge.formats.choices import CiffDocids, ExportFormat, SourceFormat
 from splade_bridge.formats.ciff import write_ciff
 from splade_bridge.formats.columns import write_columns
 from splade_bridge.formats.forward import FORWARD_FOLDER, write_forward
@@ -118,6 +118,7 @@ def export_path(
     source_format: SourceFormat | None = None,
     quantize: QuantizeOptions | None = None,
     skip_others: bool = False,
+    ciff_docids: CiffDocids = "gaps",
     with_contents: str | None = None,
     overwrite: bool = False,
     watch: Watch | None = None,
@@ -125,7 +126,8 @@ def export_path(
     """Write the vectors at ``source`` for other tools; see :func:`export`.
 
     Args:
-        source, source_format, quantize, skip_others: see :func:`.detect.open_source`.
+        source, source_format, quantize, skip_others, ciff_docids: see
+            :func:`.detect.open_source`.
         with_contents: the corpus that was encoded, for the ``contents`` field of jsonvector.
         watch: wraps the stream of batches of each pass, with their number if known, for a
             progress bar.
@@ -148,6 +150,7 @@ def export_path(
         quantize=quantize,
         memory=options.memory,
         skip_others=skip_others,
+        ciff_docids=ciff_docids,
     )
     return export(
         lambda: watched(opened(), watch), out, options, contents=contents, overwrite=overwrite

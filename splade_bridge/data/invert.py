@@ -111,6 +111,11 @@ class Transposer(Closing):
             if self._kept_bytes >= self._memory // 2:
                 self._spill()
 
+    @property
+    def width(self) -> int:
+        """Columns so far: one more than the largest."""
+        return self._width
+
     def column_counts(self, width: int) -> Int64Array:
         """int64[width]: entries of each column (the document frequency of a term)."""
         total = np.zeros(width, dtype=np.int64)

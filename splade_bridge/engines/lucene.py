@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -168,9 +169,9 @@ class LuceneSource(PostingListSource):
         super().__init__(path, vocabulary, manifest, memory, temporary)
         self._index = LuceneIndex(path)
 
-    def _read(self) -> Iterator[ImpactBatch]:
-        with self._index:
-            yield from super()._read()
+    def opened(self) -> AbstractContextManager[object]:
+        """The JVM."""
+        return self._index
 
     def lists(self) -> Iterator[PostingList]:
         """Those of the field ``contents``."""

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -179,9 +180,9 @@ class PisaSource(PostingListSource):
         super().__init__(index.path, index.vocabulary, index.manifest, memory, temporary)
         self._index = index
 
-    def _read(self) -> Iterator[ImpactBatch]:
-        with self._index:
-            yield from super()._read()
+    def opened(self) -> AbstractContextManager[object]:
+        """The process of PISA."""
+        return self._index
 
     def lists(self) -> Iterator[PostingList]:
         """Those of all terms that a document has."""

@@ -23,6 +23,8 @@ ExportFormat = Literal[
 ]
 """What is written for other tools, and for the second of two steps."""
 
+CiffDocids = Literal["gaps", "absolute"]
+"""What the postings of a CIFF file hold: gaps, as the format has it, or docids."""
 FeedTarget = Literal[
     "elasticsearch",
     "elasticsearch-rank-features",

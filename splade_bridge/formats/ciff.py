@@ -1,14 +1,18 @@
 """CIFF, the Common Index File Format (Lin et al., arXiv 2003.08276; schema of osirrc/ciff).
 
-A stream of varint-delimited protobuf messages: Header, posting lists in byte order of their
-terms, DocRecords in docid order. A posting holds the gap to the docid before (the first one its
-docid); zeros are left out on the wire. Reading trusts nothing: order, gaps, df, cf, the header's
-counts and trailing bytes are checked, and every message names the list or record.
+A stream of varint-delimited protobuf messages: Header, posting lists, DocRecords. A posting holds
+the gap to the docid before (the first one its docid); zeros are left out on the wire. The format
+fixes no order of terms, and ``ciff``'s own tools sort after reading, so lists and records are taken
+in any; what is written here is sorted, by the bytes of the terms and by docid. Records may be those
+of a part of the collection (``num_docs`` below ``total_docs``). Reading trusts nothing: doubles,
+gaps, df, cf, the header's counts and trailing bytes are checked, and every message names the list
+or record; docs/formats.md says it all.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -28,6 +32,7 @@ from splade_bridge.errors import BadInputError
 from splade_bridge.files.lines import open_reader
 from splade_bridge.files.writing import atomic_writer
 from splade_bridge.formats.base import ImpactSource
+from splade_bridge.formats.choices import CiffDocids
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +49,8 @@ UNPACKED_MOST = {".gz": 1032, ".zst": 1 << 15}
 """What a byte of a compressed file stands for at most."""
 BYTES_A_DOCUMENT = 8
 """What turning lists into documents takes for each, beside its id."""
+TOLD_BITS = 20.0
+"""How unlikely chance must be, as a power of 2, before reading warns of absolute docids."""
 POSTING, GAP, TF = 0x22, 0x08, 0x10  # tags: field 4 of a list; fields 1 and 2 of a posting
 
 
@@ -261,9 +268,12 @@ def _lay_out(values: Int32Array, rows: np.ndarray, there: np.ndarray) -> None:
 class CiffSource(ImpactSource):
     """A CIFF file, turned back into documents with a bounded-memory transposition.
 
+    Documents come in the order of their docids.
+
     Args:
         memory: budget in bytes of the transposition. The ids of all documents come to it.
         temporary: folder for its runs.
+        docids: ``absolute`` where postings hold docids and not gaps, as an early jsonl2ciff wrote.
     """
 
     def __init__(
@@ -272,33 +282,126 @@ class CiffSource(ImpactSource):
         memory: int,
         manifest: Manifest | None = None,
         temporary: Path | None = None,
+        docids: CiffDocids = "gaps",
     ) -> None:
         super().__init__(path, Vocabulary(observed=True), manifest)
         self._memory = memory
         self._temporary = temporary
+        self._docids = docids
 
     def _read(self) -> Iterator[ImpactBatch]:
         with Transposer(self._memory, self._temporary) as transposer:
             with open_reader(self.path) as stream:
-                reader = _Reader(stream, self.path, self._memory)
+                reader = CiffReader(stream, self.path, self._memory, self._docids)
                 for term, docs, tfs in reader.lists():
                     self.vocabulary.add(term)
                     transposer.add(np.array([0, len(docs)], dtype=np.int64), docs, tfs)
-                ids = reader.doc_ids()
-            for block in transposer.columns(np.arange(len(ids), dtype=np.int32)):
-                for start in range(0, len(block.ids), 4096):
-                    stop = min(start + 4096, len(block.ids))
-                    part, indptr = sliced(block.indptr, start, stop)
-                    names = [ids[i] for i in block.ids[start:stop].tolist()]
+                numbers, ids = reader.documents()
+            self._check_records(transposer, numbers)
+            reader.tell_odd_totals()
+            start = 0
+            for block in transposer.columns(numbers):
+                for first in range(0, len(block.ids), 4096):
+                    last = min(first + 4096, len(block.ids))
+                    part, indptr = sliced(block.indptr, first, last)
+                    names = ids[start + first : start + last]
                     yield ImpactBatch(names, indptr, block.rows[part], block.values[part])
+                start += len(block.ids)
+
+    def _check_records(self, transposer: Transposer, numbers: Int32Array) -> None:
+        """Refuse postings of documents that have no record, whose ids nobody knows."""
+        width = int(numbers.max(initial=-1)) + 1
+        counts = transposer.column_counts(max(width, transposer.width))
+        counts[numbers] = 0
+        if counts.any():
+            missing = np.flatnonzero(counts)
+            raise BadInputError(
+                f"{len(missing):,} documents have {int(counts.sum()):,} postings and no record, so "
+                f"that their ids are unknown; the first is docid {int(missing[0]):,}",
+                str(self.path),
+            )
 
 
-class _Reader:
-    """One pass over a CIFF stream; checks as it goes."""
+class RawList(NamedTuple):
+    """A posting list as it stands in the file.
 
-    def __init__(self, stream: BinaryIO, path: Path, memory: int) -> None:
+    Attributes:
+        docids: int64[n], gaps or whatever the writer has put there.
+        tfs: int64[n].
+    """
+
+    place: str
+    term: str
+    df: int
+    cf: int
+    docids: Int64Array
+    tfs: Int64Array
+
+
+class RawRecord(NamedTuple):
+    """A document record as it stands in the file."""
+
+    place: str
+    docid: int
+    doc_id: str
+    length: int
+
+
+class Rising:
+    """Whether raw docids rise strictly in every list of two or more: absolute ones do, gaps hardly.
+
+    Attributes:
+        lists: of two or more so far.
+        bits: -log2 of the chance that numbers in random order would.
+    """
+
+    def __init__(self) -> None:
+        self.lists = 0
+        self.bits = 0.0
+        self._all = True
+
+    def add(self, raw: Int64Array) -> None:
+        """Look at one more list."""
+        if len(raw) > 1 and self._all:
+            self.lists += 1
+            self.bits += math.lgamma(len(raw) + 1) / math.log(2)
+            self._all = bool((raw[1:] > raw[:-1]).all())
+
+    def __bool__(self) -> bool:
+        return self._all and self.lists > 0
+
+    @property
+    def sure(self) -> bool:
+        """Whether chance alone would be strange."""
+        return bool(self) and self.bits >= TOLD_BITS
+
+
+ABSOLUTE = (
+    "in every list of two or more the numbers rise strictly, so these may be docids and not gaps, "
+    "as an early jsonl2ciff wrote them: read it with --ciff-docids absolute"
+)
+
+
+class CiffReader:
+    """One pass over a CIFF stream: first the lists, then the records.
+
+    Attributes:
+        header: the message.
+        rising: of the lists that were read.
+        most: documents that there is memory for.
+        size: docids are below it: the header's documents, all where there are records of some.
+
+    Raises:
+        BadInputError: the header is none, or claims more than there is room for.
+    """
+
+    def __init__(
+        self, stream: BinaryIO, path: Path, memory: int, docids: CiffDocids = "gaps"
+    ) -> None:
         self._stream = stream
         self._path = path
+        self._absolute = docids == "absolute"
+        self.most = max(memory, DEFAULT_MEMORY) // BYTES_A_DOCUMENT
         header = self._parse(messages().Header, self._message("header"), "header")
         if header.version != VERSION:
             raise self._bad(
@@ -306,71 +409,183 @@ class _Reader:
             )
         if header.num_docs < 1 or header.num_postings_lists < 1:
             raise self._bad("header", "no documents or no posting lists")
-        self._num_docs: int = header.num_docs
-        self._num_lists: int = header.num_postings_lists
-        self._check_claim(memory)
+        self.header = header
+        self.rising = Rising()
+        self.size = max(header.num_docs, header.total_docs)
+        self._sum = self._length_sum = 0
+        self._check_claim()
 
-    def _check_claim(self, memory: int) -> None:
+    def _check_claim(self) -> None:
         """Refuse more documents than the file or the memory has room for.
 
         What is allocated for them comes before their records.
         """
-        claim = f"{self._num_docs:,} documents are said to be in it"
+        count: int = self.header.num_docs
+        claim = f"{count:,} documents are said to be in it"
         if self._path.is_file():
             ratio = UNPACKED_MOST.get(self._path.suffix.lower(), 1)
             most = self._path.stat().st_size * ratio // LEAST_RECORD + 1
-            if self._num_docs > most:
+            if count > most:
                 raise self._bad("header", f"{claim}, and it has no room for {most + 1:,}: damaged")
-        wanted = BYTES_A_DOCUMENT * self._num_docs
-        if wanted > max(memory, DEFAULT_MEMORY):
+        if count > self.most:
+            wanted = BYTES_A_DOCUMENT * count
             raise self._bad(
                 "header", f"{claim}, which take {wanted / 1e9:.1f} GB of memory: give it --memory"
             )
 
+    def raw_lists(self) -> Iterator[RawList]:
+        """All lists as they stand there, unchecked.
+
+        Raises:
+            BadInputError: the file is cut off, or what should be a list is none.
+        """
+        lists = self.header.num_postings_lists
+        for number in range(1, lists + 1):
+            place = f"posting list {number:,} of {lists:,}"
+            yield RawList(place, *self._postings_list(self._message(place), place))
+
+    def skip_lists(self) -> None:
+        """Pass over all lists.
+
+        Raises:
+            BadInputError: the file is cut off.
+        """
+        lists = self.header.num_postings_lists
+        for number in range(1, lists + 1):
+            self._message(f"posting list {number:,} of {lists:,}")
+
     def lists(self) -> Iterator[tuple[str, Int32Array, Int32Array]]:
-        """(term, docids int32[df], impacts int32[df]) of each list."""
-        last = ""
-        for number in range(1, self._num_lists + 1):
-            place = f"posting list {number:,} of {self._num_lists:,}"
-            term, df, cf, gaps, tfs = self._postings_list(self._message(place), place)
+        """(term, docids int32[df], impacts int32[df]) of each list.
+
+        Raises:
+            BadInputError: a list breaks the format, or its term was there before.
+        """
+        seen = set[str]()
+        for place, term, df, cf, raw, tfs in self.raw_lists():
             place = f"{place} (term {term!r})"
-            if not term or (term <= last and number > 1):
-                raise self._bad(
-                    place, f"terms must be there, unique and sorted; {last!r} came before"
-                )
-            last = term
+            if not term or term in seen:
+                why = "an empty term" if not term else "this term has a list already"
+                raise self._bad(place, f"{why}: terms must be there, and unique")
+            seen.add(term)
             if df != len(tfs):
                 raise self._bad(place, f"df is {df:,}, but there are {len(tfs):,} postings")
             if not len(tfs):
                 raise self._bad(place, "no postings")
             if (tfs < 1).any():
                 raise self._bad(place, "an impact below 1")
-            if cf != int(tfs.sum(dtype=np.int64)):
-                raise self._bad(place, f"cf is {cf:,}, the impacts sum to {int(tfs.sum()):,}")
-            if (gaps[1:] < 1).any() or gaps[0] < 0:
-                raise self._bad(place, "docids must increase")
-            docs = np.cumsum(gaps, dtype=np.int64)
-            if docs[-1] >= self._num_docs:
-                raise self._bad(place, f"docid {docs[-1]:,} of {self._num_docs:,} documents")
-            yield term, docs.astype(np.int32), tfs.astype(np.int32)
+            found = int(tfs.sum(dtype=np.int64))
+            if cf != found:
+                raise self._bad(place, f"cf is {cf:,}, the impacts sum to {found:,}")
+            self._sum += found
+            self.rising.add(raw)
+            yield term, self._checked(raw, place), tfs.astype(np.int32)
 
-    def doc_ids(self) -> list[str]:
-        """Collection ids in docid order; then the stream must end."""
-        ids = []
-        guard = DuplicateGuard()
-        for number in range(self._num_docs):
-            place = f"document record {number + 1:,} of {self._num_docs:,}"
+    def _checked(self, raw: Int64Array, place: str) -> Int32Array:
+        """The docids that ``raw`` stands for."""
+        docs = raw if self._absolute else np.cumsum(raw, dtype=np.int64)
+        if (np.diff(docs) < 1).any() or docs[0] < 0:
+            hint = (
+                "; they are gaps, perhaps: read it without --ciff-docids absolute"
+                if self._absolute
+                else ""
+            )
+            raise self._bad(place, f"docids must increase{hint}")
+        if docs[-1] >= self.size:
+            hint = f"; {ABSOLUTE}" if not self._absolute and self.rising else ""
+            raise self._bad(
+                place, f"docid {docs[-1]:,} of {self.header.num_docs:,} documents{hint}"
+            )
+        if docs[-1] >= self.most:
+            raise self._bad(
+                place,
+                f"docid {docs[-1]:,}: so many documents take "
+                f"{BYTES_A_DOCUMENT * int(docs[-1]) / 1e9:.1f} GB of memory: give it --memory",
+            )
+        return docs.astype(np.int32)
+
+    def raw_records(self) -> Iterator[RawRecord]:
+        """All document records as they stand there, unchecked; then the stream must end.
+
+        Raises:
+            BadInputError: the file is cut off, what should be a record is none, or more follows.
+        """
+        count = self.header.num_docs
+        for number in range(1, count + 1):
+            place = f"document record {number:,} of {count:,}"
             record = self._parse(messages().DocRecord, self._message(place), place)
-            if record.docid != number:
-                raise self._bad(place, f"docid {record.docid} instead of {number}")
-            if record.doclength < 0:
-                raise self._bad(place, f"doclength {record.doclength}")
-            doc_id = checked_id(record.collection_docid, f"{self._path}: {place}")
-            guard.check(doc_id, f"{self._path}: {place}")
-            ids.append(doc_id)
+            yield RawRecord(place, record.docid, record.collection_docid, record.doclength)
         if self._stream.read(1):
             raise self._bad("after the last record", "there are more bytes")
-        return ids
+
+    def documents(self) -> tuple[Int32Array, list[str]]:
+        """The docids of all records, rising, and the collection id of each.
+
+        Raises:
+            BadInputError: a record breaks the format; or its docid or id was there before.
+        """
+        numbers = np.empty(self.header.num_docs, np.int64)
+        ids: list[str] = []
+        guard = DuplicateGuard()
+        for place, docid, doc_id, length in self.raw_records():
+            if not 0 <= docid < self.size:
+                raise self._bad(place, f"docid {docid} of {self.size:,} documents")
+            if length < 0:
+                raise self._bad(place, f"doclength {length}")
+            checked_id(doc_id, f"{self._path}: {place}")
+            guard.check(doc_id, f"{self._path}: {place}")
+            numbers[len(ids)] = docid
+            ids.append(doc_id)
+            self._length_sum += length
+        order = np.argsort(numbers, kind="stable")
+        numbers = numbers[order]
+        twice = np.flatnonzero(numbers[1:] == numbers[:-1])
+        if len(twice):
+            at = int(order[int(twice[0]) + 1]) + 1
+            raise self._bad(
+                f"document record {at:,} of {len(ids):,}",
+                f"docid {int(numbers[int(twice[0])])} was there before",
+            )
+        if (order[1:] < order[:-1]).any():
+            ids = [ids[i] for i in order.tolist()]
+        return numbers.astype(np.int32), ids
+
+    def seen(self, impacts: int, lengths: int) -> None:
+        """Say what others found: the sum of all impacts, and of the document lengths."""
+        self._sum, self._length_sum = impacts, lengths
+
+    def odd_totals(self) -> list[str]:
+        """What the header says of the whole and cannot be; complete after the records.
+
+        Nothing is made from these numbers, and exporters differ in what they count: the sum of
+        terms may be that of the impacts or that of the document lengths (Java's writes 1 for each),
+        and 0 says nothing. Where lists or records of the whole are missing, no sum is compared.
+        """
+        header, odd = self.header, []
+        for name, own, what in (
+            ("total_postings_lists", header.num_postings_lists, "posting lists"),
+            ("total_docs", header.num_docs, "documents"),
+        ):
+            total = getattr(header, name)
+            if total and total < own:
+                odd.append(f"{name} is {total:,}, and there are {own:,} {what}")
+        whole = (
+            header.total_docs in (0, header.num_docs)
+            and header.total_postings_lists in (0, header.num_postings_lists)
+        )  # fmt: skip
+        terms = header.total_terms_in_collection
+        if whole and terms and terms not in (self._sum, self._length_sum):
+            odd.append(
+                f"total_terms_in_collection is {terms:,}; the impacts sum to {self._sum:,}, the "
+                f"document lengths to {self._length_sum:,}"
+            )
+        return odd
+
+    def tell_odd_totals(self) -> None:
+        """Warn of what :meth:`odd_totals` found, and of docids that seem to be absolute."""
+        if odd := self.odd_totals():
+            log.warning("%s: the header is odd, and is not used: %s", self._path, "; ".join(odd))
+        if self.rising.sure and not self._absolute:
+            log.warning("%s: %s", self._path, ABSOLUTE)
 
     def _message(self, place: str) -> bytes:
         size, shift = 0, 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -55,6 +56,10 @@ class PostingListSource(ImpactSource):
         self._memory = memory
         self._temporary = temporary
 
+    def opened(self) -> AbstractContextManager[object]:
+        """What must be open while lists and ids are read; their reader closes it."""
+        return nullcontext()
+
     @abc.abstractmethod
     def lists(self) -> Iterator[PostingList]:
         """All lists in any order, each document once in those of a term.
@@ -65,10 +70,13 @@ class PostingListSource(ImpactSource):
 
     @abc.abstractmethod
     def document_ids(self) -> Iterator[tuple[str, str]]:
-        """The id of each document by its number, and where it stands; called after the lists."""
+        """The id of each document by its number, and where it stands."""
 
     def _read(self) -> Iterator[ImpactBatch]:
-        with Transposer(self._memory, self._temporary, self.expected_postings) as transposer:
+        with (
+            self.opened(),
+            Transposer(self._memory, self._temporary, self.expected_postings) as transposer,
+        ):
             terms: list[int] = []
             documents = 0
             for term, docs, impacts in self.lists():

@@ -22,7 +22,7 @@ from splade_bridge.evaluation.qrels import Qrels, check_grade, read_qrels
 from splade_bridge.files.checks import unchecked
 from splade_bridge.files.sizes import size_in_bytes
 from splade_bridge.formats.base import ImpactSource, StoreSource, clipped
-from splade_bridge.formats.choices import SourceFormat
+from splade_bridge.formats.choices import CiffDocids, SourceFormat
 from splade_bridge.formats.memory import Impacts, RecordSource, has_vector, vector_records
 from splade_bridge.formats.queries import Queries, all_of, read_queries
 from splade_bridge.retrieval.encode_queries import QueryEncoder, query_texts
@@ -89,6 +89,7 @@ def source_opener(
     role: Role = "documents",
     once: bool = False,
     skip_others: bool = False,
+    ciff_docids: str = "gaps",
     no_check: bool = False,
 ) -> Callable[[], ImpactSource]:
     """What opens vectors as impacts, as often as it is called.
@@ -97,6 +98,7 @@ def source_opener(
         given: a path, a :class:`VectorSet`, :class:`Impacts`, or vectors in memory.
         once: it will be called once only; else an iterator is read into a list.
         skip_others: leave out what a folder holds beside vectors.
+        ciff_docids: ``absolute`` for a path of CIFF whose postings hold docids and not gaps.
         no_check: do not compare the files of a path with the hashes in its manifest.
 
     Raises:
@@ -108,6 +110,9 @@ def source_opener(
         check_choice("from", source_format, SourceFormat)
         if not is_place(given):
             raise UsageError("from_ is for paths; vectors in memory need none")
+    check_choice("ciff_docids", ciff_docids, CiffDocids)
+    if ciff_docids != "gaps" and not is_place(given):
+        raise UsageError("ciff_docids is for paths; vectors in memory need none")
     if is_place(given):
         opener = path_opener(
             Path(given),
@@ -116,6 +121,7 @@ def source_opener(
             memory=memory,
             temporary=temporary,
             skip_others=skip_others,
+            ciff_docids=cast(CiffDocids, ciff_docids),
         )
 
         def opened() -> ImpactSource:

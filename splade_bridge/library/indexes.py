@@ -53,6 +53,7 @@ def index(
     rounding: str | None = None,
     clip: int | None = None,
     skip_others: bool = False,
+    ciff_docids: str = "gaps",
     threads: int = 1,
     memory: int | str = DEFAULT_MEMORY,
     no_check: bool = False,
@@ -76,6 +77,8 @@ def index(
         rounding: ``nearest`` (half to even; None) or ``down``.
         clip: cut impacts to this, and count it.
         skip_others: leave out files of a folder that hold no vectors; else they are an error.
+        ciff_docids: ``absolute`` for a CIFF file whose postings hold docids and not gaps, as an
+            early jsonl2ciff wrote them.
         threads: of an engine that can use several.
         memory: budget for sorting, in bytes or as ``"500M"``, ``"2G"``.
         no_check: do not compare the files of ``source`` with the hashes in its manifest.
@@ -104,6 +107,7 @@ def index(
         temporary=out.parent if out.parent.exists() else None,
         once=True,
         skip_others=skip_others,
+        ciff_docids=ciff_docids,
         no_check=no_check,
     )
     return builder.build(opened(), out, options, overwrite=overwrite)

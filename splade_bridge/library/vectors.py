@@ -197,6 +197,7 @@ def export(
     rounding: str | None = None,
     clip: int | None = None,
     skip_others: bool = False,
+    ciff_docids: str = "gaps",
     docs_per_file: int = 100_000,
     gzip: bool = False,
     with_contents: Any = None,
@@ -214,7 +215,7 @@ def export(
             search); of queries ``topics`` (TSV of repeated tokens), ``topics-jsonl``,
             ``topics-pisa``.
         from_: ``vectors``, ``jsonvector``, ``ciff`` or ``forward``, where a path is unclear.
-        scale, rounding, clip, skip_others: see :func:`index`.
+        scale, rounding, clip, skip_others, ciff_docids: see :func:`index`.
         docs_per_file: documents of a jsonvector part.
         gzip: compress what is written.
         with_contents: the texts that were encoded (as :func:`encode` takes them), for jsonvector's
@@ -241,6 +242,7 @@ def export(
         memory=budget,
         once=len(set(formats)) == 1,
         skip_others=skip_others,
+        ciff_docids=ciff_docids,
         no_check=no_check,
     )
     if with_contents is None or is_place(with_contents):
@@ -267,6 +269,7 @@ def convert(
     *,
     to: str,
     from_: str | None = None,
+    ciff_docids: str = "gaps",
     vocabulary: Place | None = None,
     scale: float | None = None,
     rounding: str | None = None,
@@ -286,6 +289,7 @@ def convert(
         to: ``vectors``, ``jsonvector``, ``ciff``, ``forward``, ``pisa-canonical``, ``npz``,
             ``seismic`` or ``hf``; see docs/formats.md.
         from_: one of the same, where a path is unclear.
+        ciff_docids: ``absolute`` for a CIFF whose postings hold docids instead of gaps.
         vocabulary: what term ids of a matrix or table stand for: a file, or a checkpoint's folder.
         scale, rounding, clip: make impacts of weights, which else stay weights; see :func:`index`.
         skip_others: see :func:`index`.
@@ -313,6 +317,7 @@ def convert(
             cast(Any, to),
             ExportOptions((to,), docs_per_file, gzip, size(memory)),
             source_format=cast(Any, from_),
+            ciff_docids=cast(Any, ciff_docids),
             quantize=quantize_options(scale, rounding, clip),
             vocabulary=None if vocabulary is None else read_vocabulary(Path(vocabulary)),
             skip_others=skip_others,
@@ -331,6 +336,7 @@ def prune(
     from_: str | None = None,
     scale: float | None = None,
     skip_others: bool = False,
+    ciff_docids: str = "gaps",
     gzip: bool = False,
     memory: int | str = DEFAULT_MEMORY,
     no_check: bool = False,
@@ -351,7 +357,7 @@ def prune(
         min_terms: terms that every row keeps, its heaviest.
         from_: ``vectors``, ``jsonvector`` or ``ciff``, where a path is unclear.
         scale: for files with float weights.
-        skip_others: see :func:`index`.
+        skip_others, ciff_docids: see :func:`index`.
         gzip: compress what is written.
         memory: budget for sorting, in bytes or as ``"2G"``.
         no_check: see :func:`index`.
@@ -388,7 +394,7 @@ def prune(
                 prune_path(
                     path, out, policies, options, side=wanted,
                     source_format=cast(Any, from_), quantize=quantizing, skip_others=skip_others,
-                    gzip=gzip, overwrite=overwrite,
+                    ciff_docids=cast(Any, ciff_docids), gzip=gzip, overwrite=overwrite,
                 )  # fmt: skip
                 return _pruned_at(out)
             known = Manifest.load(path) if (path / MANIFEST).is_file() else None
@@ -415,6 +421,7 @@ def prune(
         memory=options.memory,
         role="queries" if wanted == "query" else "documents",
         skip_others=skip_others,
+        ciff_docids=ciff_docids,
         no_check=no_check,
     )
     pruned = PrunedSource(opened, policies, min_terms=min_terms, side=wanted, memory=options.memory)

@@ -15,7 +15,7 @@ from splade_bridge.errors import BadInputError, MismatchError, UsageError
 from splade_bridge.files.lines import plain_suffix
 from splade_bridge.files.outputs import MANIFEST, check_output
 from splade_bridge.formats.base import ImpactSource, watched
-from splade_bridge.formats.choices import SourceFormat
+from splade_bridge.formats.choices import CiffDocids, SourceFormat
 from splade_bridge.formats.ciff import CiffSource
 from splade_bridge.formats.queries import read_queries
 from splade_bridge.pruning.policy import Policy, PruneOptions
@@ -36,6 +36,7 @@ def prune(
     source_format: SourceFormat | None = None,
     quantize: QuantizeOptions | None = None,
     skip_others: bool = False,
+    ciff_docids: CiffDocids = "gaps",
     gzip: bool = False,
     overwrite: bool = False,
     watch: Watch = lambda batches, _: batches,
@@ -52,6 +53,7 @@ def prune(
         quantize: for files with float weights; of a vector store the scale that ``bytes`` counts
             with, which ``options`` must name, too.
         skip_others: leave out what a folder of documents holds beside vectors.
+        ciff_docids: of documents, see :func:`splade_bridge.conversion.detect.open_source`.
         gzip: compress what an export holds.
         watch: wraps the stream of batches of each pass, with their number if known, for a
             progress bar.
@@ -69,6 +71,8 @@ def prune(
     known = Manifest.load(source) if (source / MANIFEST).is_file() else None
     wanted = side_of(source, known, side)
     _check_flags(source, known, wanted, source_format, quantize, policies, gzip=gzip)
+    if ciff_docids != "gaps" and (wanted == "query" or (known and known.kind == "vectors")):
+        raise UsageError(f"{source}: is no CIFF, and --ciff-docids is for CIFF alone: leave it out")
     if known and known.kind == "vectors":
         rows = known.counts.documents
         return prune_store(
@@ -85,6 +89,7 @@ def prune(
             memory=options.memory,
             temporary=options.temporary,
             skip_others=skip_others,
+            ciff_docids=ciff_docids,
         )
         opened, formats = _documents(source, again, known, watch)
     pruned = PrunedSource(

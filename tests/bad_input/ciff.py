@@ -92,7 +92,17 @@ ROWS = [
     index("another version", built(version=2), "docs.ciff: header: version 2"),
     index("no documents", built(num_docs=0), "docs.ciff: header: no documents"),
     index("fewer documents than it says", built(num_docs=3), "document record 3 of 3", "cut off"),
-    index("more documents than it says", built(num_docs=1), "docs.ciff: posting list 1 of 1"),
+    index(
+        "more documents than it says",
+        built(num_docs=1, total_docs=1),
+        "docs.ciff: posting list 1 of 1",
+    ),
+    index("more records than it says", built(num_docs=1), "after the last record"),
+    index(
+        "a document without its record",
+        built(ids=("d1",), total_docs=2),
+        "1 documents have 1 postings and no record",
+    ),
     index(
         "more lists than it says",
         built(lists=TWO, num_postings_lists=1),
@@ -103,13 +113,40 @@ ROWS = [
         "a term twice",
         built(lists=(TWO[0], TWO[0])),
         "posting list 2 of 2 (term 'alpha')",
-        "unique and sorted",
+        "this term has a list already",
     ),
     index(
-        "terms out of order",
-        built(lists=TWO[::-1]),
-        "posting list 2 of 2 (term 'alpha')",
-        "'beta' came before",
+        "a term twice, not beside itself",
+        built(lists=(*TWO, TWO[0])),
+        "posting list 3 of 3 (term 'alpha')",
+        "this term has a list already",
+    ),
+    index(
+        "absolute docids, as an early jsonl2ciff wrote them",
+        built(lists=(("alpha", ((0, 1), (1, 1), (2, 1))),), ids=("d1", "d2", "d3")),
+        "(term 'alpha')",
+        "--ciff-docids absolute",
+    ),
+    Row(
+        "gaps that are read as docids",
+        "index docs.ciff -o out -e exact --ciff-docids absolute",
+        4,
+        ("docs.ciff", "docids must increase", "without --ciff-docids absolute"),
+        {"docs.ciff": built(lists=(("alpha", ((1, 3), (1, 2))),), ids=("d1", "d2", "d3"))},
+    ),
+    *(
+        Row(
+            f"{command.split()[0]}: docids of CIFF, and no CIFF",
+            f"{command} --ciff-docids absolute",
+            2,
+            ("is no CIFF", "--ciff-docids"),
+            {"docs.jsonl": made.JSON_LINES},
+        )
+        for command in (
+            "index docs.jsonl -o out -e exact",
+            "export docs.jsonl -o out",
+            "prune docs.jsonl -o out --method top-k --value 2",
+        )
     ),
     index("an empty term", built(lists=(("", ((0, 1),)),)), "posting list 1 of 1 (term '')"),
     index(

@@ -196,11 +196,11 @@ ROWS = [
     ),
     Row(
         "a file whose name turns the text around",
-        "inspect a\u202egnp.exe", 4, (r"a\u202egnp.exe: no such folder",), without=("\u202e",),
+        "inspect a\u202egnp.exe", 4, (r"a\u202egnp.exe: no such file",), without=("\u202e",),
     ),
     Row(
         "a file whose name is a line of ours",
-        "inspect 'a\nerror: all is well'", 4, (r"a\nerror: all is well: no such folder",),
+        "inspect 'a\nerror: all is well'", 4, (r"a\nerror: all is well: no such file",),
         without=("\nerror",),
     ),
     Row(

@@ -1,0 +1,1 @@
+"""What an artefact is: ours or anybody's, its counts, distributions and faults."""
