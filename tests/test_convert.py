@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import get_args
 
@@ -22,8 +23,12 @@ from splade_bridge.errors import BadInputError, MissingToolError, UsageError
 from splade_bridge.formats.base import BatchSource, ImpactSource
 from splade_bridge.formats.choices import ConvertFormat
 from splade_bridge.formats.ciff import write_ciff
+from splade_bridge.formats.feeds.write import FEED_TARGETS
+from splade_bridge.formats.queries import read_queries
 
-FORMATS: tuple[ConvertFormat, ...] = get_args(ConvertFormat)
+FORMATS = tuple(f for f in get_args(ConvertFormat) if f not in FEED_TARGETS)
+CUTTING = [t for t in FEED_TARGETS if t.startswith(("elasticsearch", "opensearch"))]
+"""Their engines keep nine bits of a weight, and impacts of 5,000 have more."""
 PLAIN = [f"t{i}" for i in range(20)]
 AWKWARD = [
     "##x",
@@ -94,6 +99,21 @@ def test_awkward_terms(tmp_path: Path, to: ConvertFormat) -> None:
         convert(tmp_path / "in" / "a.ciff", tmp_path / "out", to)
     assert content_of(tmp_path / "out") == content
     back = convert(tmp_path / "out", tmp_path / "back", "ciff")
+    assert back.manifest.content == content
+
+
+@pytest.mark.parametrize("to", FEED_TARGETS)
+def test_feeds_come_back(tmp_path: Path, to: ConvertFormat) -> None:
+    content = start(tmp_path / "in", PLAIN)
+    (tmp_path / "q.tsv").write_text("q1\tt1 t1 t2\n")
+    queries = read_queries(tmp_path / "q.tsv")
+    with pytest.raises(BadInputError, match="--allow-loss") if to in CUTTING else nullcontext():
+        convert(tmp_path / "in" / "a.ciff", tmp_path / "feed", to, queries=queries)
+    if to in CUTTING:
+        assert not (tmp_path / "feed").exists()
+        convert(tmp_path / "in" / "a.ciff", tmp_path / "feed", to, allow_loss=True)
+    assert content_of(tmp_path / "feed") == content
+    back = convert(tmp_path / "feed", tmp_path / "back", "ciff")
     assert back.manifest.content == content
 
 

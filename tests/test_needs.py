@@ -67,6 +67,8 @@ MLM, BASE = "train mlm --texts t.txt -o m", "train mlm --texts t.txt -o m --base
 NOTHING = [
     ("convert v o --to npz", "--docs-per-file 9", "without --to jsonvector or seismic"),
     ("convert v o --to npz", "--gzip", "without --to jsonvector or seismic or ciff"),
+    ("convert v o --to npz", "--allow-loss", "without --to elasticsearch"),
+    ("convert v o --to npz", "--queries q", "without --to elasticsearch"),
     (f"{ENCODE} --document-model d", "--model m", "where the side that is encoded has a model"),
     (f"{ENCODE} --side query --query-model d", "--model m", "where the side that is encoded"),
     (f"{ENCODE} -m m", "--query-model q", "without --side query"),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
 from splade_bridge.cli.groups import QuantizeFlags
 from splade_bridge.cli.needs import Needs
 from splade_bridge.cli.options import (
+    QUERIES,
+    READS,
     WRITES,
     CiffDocids,
     From,
@@ -21,9 +23,10 @@ from splade_bridge.cli.options import (
     SkipOthers,
 )
 from splade_bridge.cli.telling import note, print_json, watching
-from splade_bridge.formats.choices import ConvertFormat
+from splade_bridge.formats.choices import ConvertFormat, FeedTarget
 
 NAME = "convert"
+FEEDS = get_args(FeedTarget)
 
 
 def writes(*formats: str) -> Needs:
@@ -46,7 +49,7 @@ def command(
         typer.Option(
             "--to",
             help="What to make. vectors, jsonvector, npz, seismic and hf hold weights and impacts, "
-            "the others impacts. Indexes are made by index.",
+            "the others impacts. Indexes are made by index; feeds for engines: docs/feeds.md.",
         ),
     ],
     source_format: From = None,
@@ -62,12 +65,31 @@ def command(
     ] = None,
     quantize: QuantizeFlags = QuantizeFlags(),
     skip_others: SkipOthers = False,
+    queries: Annotated[
+        str | None,
+        typer.Option(
+            "--queries",
+            "-q",
+            metavar=QUERIES,
+            help="Queries: pre-encoded, to be written as the engine's own requests.",
+            show_default=False,
+        ),
+        READS,
+        writes(*FEEDS),
+    ] = None,
+    allow_loss: Annotated[
+        bool,
+        typer.Option(
+            "--allow-loss", help="Write a feed though its engine will change some weights."
+        ),
+        writes(*FEEDS),
+    ] = False,
     docs_per_file: Annotated[
         int,
         typer.Option("--docs-per-file", min=1, help="Documents a jsonvector part."),
         writes("jsonvector", "seismic"),
     ] = 100_000,
-    gzip: Annotated[Gzip, writes("jsonvector", "seismic", "ciff")] = False,
+    gzip: Annotated[Gzip, writes("jsonvector", "seismic", "ciff", *FEEDS)] = False,
     memory: Memory = "2G",
     no_check: NoCheck = False,
     overwrite: Overwrite = False,
@@ -81,6 +103,7 @@ def command(
     from splade_bridge.conversion.convert import convert
     from splade_bridge.conversion.export import ExportOptions
     from splade_bridge.files.sizes import size_in_bytes
+    from splade_bridge.formats.queries import read_queries
     from splade_bridge.formats.vocabularies import read_vocabulary
 
     done = convert(
@@ -90,6 +113,8 @@ def command(
         ExportOptions((to,), docs_per_file, gzip, size_in_bytes(memory)),
         source_format=source_format,
         ciff_docids=ciff_docids,
+        queries=None if queries is None else read_queries(Path(queries)),
+        allow_loss=allow_loss,
         quantize=quantize.options,
         vocabulary=None if vocabulary is None else read_vocabulary(vocabulary),
         skip_others=skip_others,

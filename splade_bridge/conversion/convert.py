@@ -30,6 +30,8 @@ from splade_bridge.formats.base import (
     watched,
 )
 from splade_bridge.formats.choices import CiffDocids, ConvertFormat, SourceFormat
+from splade_bridge.formats.feeds.write import FEED_TARGETS, write_feed
+from splade_bridge.formats.queries import Queries
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ def convert(
     vocabulary: Vocabulary | None = None,
     skip_others: bool = False,
     ciff_docids: CiffDocids = "gaps",
+    queries: Queries | None = None,
+    allow_loss: bool = False,
     overwrite: bool = False,
     watch: Watch | None = None,
 ) -> Converted:
@@ -66,6 +70,8 @@ def convert(
     Args:
         options: its memory, compression and documents a file.
         source_format, vocabulary, skip_others, ciff_docids: see :func:`.detect.open_vectors`.
+        queries: written as query bodies beside a feed.
+        allow_loss: write a feed though its engine will change weights.
         quantize: turns weights into impacts; without it, weights stay what they are.
 
     Raises:
@@ -103,6 +109,18 @@ def convert(
     with staged_folder(out, overwrite=overwrite, inputs=[source]) as folder:
         if to == "vectors":
             manifest = _write_store(folder, read)
+        elif to in FEED_TARGETS:
+            assert isinstance(read, ImpactSource)
+            counts, account = write_feed(
+                to,
+                read,
+                folder,
+                queries=queries,
+                allow_loss=allow_loss,
+                gzip=options.compress,
+            )
+            _check(out, read.counts, counts)
+            manifest = read.described("feed", options=account.options()).save(folder)
         else:
             counts = write_format(to, read, folder, options, read.contents)
             _check(out, read.counts, counts)

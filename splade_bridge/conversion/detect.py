@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
@@ -28,7 +28,7 @@ from splade_bridge.formats.base import (
     export_manifest,
     store_source,
 )
-from splade_bridge.formats.choices import CiffDocids, SourceFormat
+from splade_bridge.formats.choices import CiffDocids, FeedTarget, SourceFormat
 from splade_bridge.formats.ciff import CiffSource
 from splade_bridge.formats.columns import SUFFIXES as TABLE_SUFFIXES
 from splade_bridge.formats.columns import (
@@ -37,6 +37,8 @@ from splade_bridge.formats.columns import (
     holds_integers,
     table_files,
 )
+from splade_bridge.formats.feeds.source import FeedSource
+from splade_bridge.formats.feeds.write import FEED_TARGETS
 from splade_bridge.formats.forward import FORWARD_FOLDER, ForwardSource, is_forward
 from splade_bridge.formats.jsonvector import JsonVectorSource, JsonWeightSource, read_vectors
 from splade_bridge.formats.npz import matrix_at, open_npz
@@ -170,7 +172,7 @@ def _opened(
         base = collection_at(path) if kind == "pisa-canonical" else None
     if kind is None or kind == "export":
         kind = source_format or ("pisa-canonical" if base else _recognise(path))
-    elif source_format not in (None, kind):
+    elif source_format not in (None, kind) and kind != "feed":
         raise UsageError(f"{path}: is {kind}, as its manifest says, and not --from {source_format}")
     if kind == "vectors":
         if weights and (manifest is None or manifest.options.get(VALUES) != "impacts"):
@@ -181,6 +183,9 @@ def _opened(
         if holds == "weights" or (weights and quantize is None and holds_fractions(path)):
             return JsonWeightSource(path, manifest, skip_others=skip_others)
         return JsonVectorSource(path, quantize, manifest, skip_others=skip_others)
+    if kind == "feed" or kind in FEED_TARGETS:
+        target = None if manifest else cast(FeedTarget, kind)
+        return FeedSource(path, quantize, manifest, target=target)
     found: ImpactSource | WeightSource
     if kind == "npz":
         matrix = matrix_at(path)

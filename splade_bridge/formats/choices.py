@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from typing import Literal
 
+FeedTarget = Literal[
+    "elasticsearch",
+    "elasticsearch-rank-features",
+    "opensearch",
+    "opensearch-neural-sparse",
+    "qdrant",
+    "milvus",
+    "vespa",
+]
+"""What search engines and vector databases load."""
+
 SourceFormat = Literal[
-    "vectors", "jsonvector", "ciff", "forward", "pisa-canonical", "npz", "seismic", "hf"
+    "vectors", "jsonvector", "ciff", "forward", "pisa-canonical", "npz", "seismic", "hf", FeedTarget
 ]
 """What vectors of documents are read from, beside indexes."""
 
@@ -25,17 +36,5 @@ ExportFormat = Literal[
 
 CiffDocids = Literal["gaps", "absolute"]
 """What the postings of a CIFF file hold: gaps, as the format has it, or docids."""
-FeedTarget = Literal[
-    "elasticsearch",
-    "elasticsearch-rank-features",
-    "opensearch",
-    "opensearch-neural-sparse",
-    "qdrant",
-    "milvus",
-    "vespa",
-]
-"""What search engines and vector databases load."""
-ConvertFormat = Literal[
-    "vectors", "jsonvector", "ciff", "forward", "pisa-canonical", "npz", "seismic", "hf"
-]
+ConvertFormat = SourceFormat
 """What vectors of documents are turned into."""
