@@ -202,8 +202,8 @@ def test_the_whole_chain_gives_what_the_command_line_gives(
     assert list(asked) == list(sb.VectorStore("q"))
     assert asked.manifest.encoding == sb.VectorStore("q").manifest.encoding
     stored = sb.encode(iter(TEXTS.items()), model=MODEL, output="v3")
-    assert content(work / "v3", "plan.json", "manifest.json") == content(
-        work / "v", "plan.json", "manifest.json"
+    assert content(work / "v3", "_plan.json", "_manifest.json") == content(
+        work / "v", "_plan.json", "_manifest.json"
     )
     assert stored.manifest.counts == ours.manifest.counts
 

@@ -29,7 +29,7 @@ from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, MismatchError
 from splade_bridge.files.inputs import check_file, is_pipe, is_there
 from splade_bridge.files.lines import MAX_LINE, STDIO, plain_suffix, text_lines
-from splade_bridge.files.outputs import MANIFEST
+from splade_bridge.files.outputs import manifest_file
 from splade_bridge.formats.base import ImpactSource, StoreSource, export_manifest
 from splade_bridge.formats.jsonvector import VectorBuilder, VectorRecord, read_vectors
 from splade_bridge.formats.term_limits import TermLimit, white_space
@@ -106,7 +106,7 @@ def read_queries(path: Path, quantize: QuantizeOptions | None = None) -> Queries
         raise BadInputError("no such file or folder", str(path))
     if not stream and not path.is_dir():
         check_file(path)
-    if path.is_dir() and (path / MANIFEST).exists():
+    if path.is_dir() and manifest_file(path).exists():
         return all_of(StoreSource(path, quantize or QuantizeOptions()))
     suffix = plain_suffix(path)
     manifest = export_manifest(path)
