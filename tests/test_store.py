@@ -388,7 +388,7 @@ def test_parts_must_be_those_that_are_wanted(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"part-00003\.parquet is missing or too many"):
         writer.finish(parts=[1])
     found = writer.finish(parts=[1, 3])
-    assert [file.path for file in found.files[:2]] == ["part-00001.parquet", "part-00003.parquet"]
+    assert [file.path for file in found.files[1:]] == ["part-00001.parquet", "part-00003.parquet"]
     assert [i for i, *_ in rows_of(VectorStore(tmp_path / "s").batches())] == [
         *("d1", "d2", "d3"),
         *("d3", "d4", "d5"),

@@ -136,8 +136,8 @@ def _recognise(path: Path) -> SourceFormat:
             return "forward"
         if part_files(path):
             raise BadInputError(
-                f"no {STORE_MANIFEST} beside its parts: a vector store whose making did not finish; "
-                "give the command that makes it again",
+                f"no {STORE_MANIFEST} beside its parts: a vector store whose making did not "
+                "finish; give the command that makes it again",
                 str(path),
             )
         if members(path, JSON_SUFFIXES).taken:

@@ -90,7 +90,7 @@ ROWS = [
         "a path that is listed twice",
         "inspect x",
         ("part-00000.parquet' stands twice in the list",),
-        damaged(made.vectors, STORE, ("files", 1, "path"), "part-00000.parquet"),
+        damaged(made.vectors, STORE, ("files", 0, "path"), "part-00000.parquet"),
     ),
     row(
         "a file that is missing and has -1 bytes",
