@@ -120,8 +120,8 @@ def flags(command: str) -> dict[str, Any]:
     ("name", "command"),
     [
         ("encode", "encode"), ("quantize", "export"), ("export", "export"), ("index", "index"),
-        ("open_index", "search"), ("search", "search"), ("evaluate", "evaluate"),
-        ("verify", "verify"), ("explain", "explain"), ("prune", "prune"),
+        ("open_index", "search"), ("query_encoder", "search"), ("search", "search"),
+        ("evaluate", "evaluate"), ("verify", "verify"), ("explain", "explain"), ("prune", "prune"),
     ],
 )  # fmt: skip
 def test_keywords_are_named_like_the_flags_and_have_their_defaults(name: str, command: str) -> None:
@@ -614,3 +614,21 @@ def test_pyterrier_pipelines_find_what_search_finds(tmp_path: Path) -> None:
     with_model = SparseRetriever(tmp_path / "i", k=2, model=MODEL)
     assert given_values.run(with_model(topics)) == given_values.run(found)
     with_model.close()
+
+
+def test_a_query_encoder_gives_the_impacts_that_a_search_uses() -> None:
+    pytest.importorskip("torch")
+    encoder = sb.query_encoder(MODEL)
+    found = {query: encoder.encode(text) for query, text in TOPICS.items()}
+    wanted = dict(sb.quantize(sb.encode(TOPICS, model=MODEL, side="query")))
+    assert (encoder.scale, found) == (100, wanted)
+    assert all(type(impact) is int for query in found.values() for impact in query.values())
+    coarse = sb.query_encoder(MODEL, scale=2, rounding="down", clip=3, max_length=4)
+    few = sb.encode(TOPICS, model=MODEL, side="query", max_length=4)
+    assert {query: coarse.encode(text) for query, text in TOPICS.items()} == dict(
+        sb.quantize(few, scale=2, rounding="down", clip=3)
+    )
+    with pytest.raises(UsageError, match="a query is a string, not 7"):
+        encoder.encode(7)  # type: ignore[arg-type]
+    with pytest.raises(BadInputError, match="a scale must be greater than 0"):
+        sb.query_encoder("no such model", scale=0)
