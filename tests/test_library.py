@@ -90,6 +90,7 @@ def test_no_module_hides_a_public_name(tmp_path: Path) -> None:
         "  'export': sb.export(documents, 'x').counts.documents,\n"
         "  'index': sb.index('x', 'i', engine='exact').counts.documents,\n"
         "  'open_index': sb.open_index('i').search_one({'cat': 1}),\n"
+        "  'query_encoder': sb.query_encoder(sys.argv[1]).encode('a file')['file'] > 0,\n"
         "  'search': sb.search('i', query),\n"
         "  'evaluate': sb.evaluate({'q': {'a': 1}}, {'q': {'a': 2.0}}, measure='P@1').means,\n"
         "  'verify': sb.verify(['i', 'i'], query).equal,\n"
@@ -103,7 +104,9 @@ def test_no_module_hides_a_public_name(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(MODEL)], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == ("1|1|1|1|2|2|[('a', 3)]|{'q': {'a': 3.0}}|{'P@1': 1.0}|True|3|x")
+    assert done.stdout.strip() == (
+        "1|1|1|1|2|2|[('a', 3)]|True|{'q': {'a': 3.0}}|{'P@1': 1.0}|True|3|x"
+    )
 
 
 def flags(command: str) -> dict[str, Any]:
