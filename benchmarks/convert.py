@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/convert.py --documents 17500 200000 --work /tmp/convert
 
 Documents are synthetic (benchmarks/synth.py), about 171 postings each: 17,500 are 3 M postings,
-200,000 are 34 M, 880,000 are 150 M. An index that is already in --work is used as it is. Each size is
-converted in a process of its own, --times times, and the rate of the fastest is printed with all
+200,000 are 34 M, 880,000 are 150 M. An index that is already in --work is used as it is. Each size
+is converted in a process of its own, --times times; the rate of the fastest is printed with all
 rates; the memory is the largest. The JVM counts: it is a child of that process. --profile prints
 where the time of Python goes, instead.
 """
