@@ -19,6 +19,7 @@ __all__ = [
     "open_index",
     "prune",
     "quantize",
+    "query_encoder",
     "search",
     "verify",
 ]
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from splade_bridge.data.store import VectorStore
     from splade_bridge.errors import SpladeBridgeError
     from splade_bridge.library.indexes import index, open_index
+    from splade_bridge.library.query_encoder import query_encoder
     from splade_bridge.library.results import evaluate, explain, search, verify
     from splade_bridge.library.vectors import convert, encode, export, prune, quantize
 
@@ -47,6 +49,7 @@ _PLACES = {
     "open_index": "library.indexes",
     "prune": "library.vectors",
     "quantize": "library.vectors",
+    "query_encoder": "library.query_encoder",
     "search": "library.results",
     "verify": "library.results",
 }

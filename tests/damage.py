@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from splade_bridge.files.outputs import MANIFEST
+from splade_bridge.files.outputs import manifest_file
 
 MISSING = object()
 """In place of a value: the key is taken out."""
@@ -36,7 +36,7 @@ def set_value(path: Path, keys: tuple[Any, ...], value: Any) -> None:
 def list_again(file: Path) -> None:
     """Give the manifest above ``file`` its size and hash."""
     for folder in file.parents:
-        manifest = folder / MANIFEST
+        manifest = manifest_file(folder)
         if manifest.is_file() and manifest != file:
             tree = json.loads(manifest.read_bytes())
             for entry in tree["files"]:

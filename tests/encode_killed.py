@@ -18,7 +18,7 @@ from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
 from splade_bridge.encoding.runner import encode_to_store
 from splade_bridge.text.corpora import read_texts
 
-MOMENTS = ("plan.json", "part-00000.parquet", "part-00003.parquet", "part-00006.parquet", None)
+MOMENTS = ("_plan.json", "part-00000.parquet", "part-00003.parquet", "part-00006.parquet", None)
 
 
 def encode(model: str, corpus: str, out: str) -> None:

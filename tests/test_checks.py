@@ -18,7 +18,7 @@ from splade_bridge.engines import pisa
 from splade_bridge.engines.registry import engine
 from splade_bridge.errors import BadInputError, MissingToolError
 from splade_bridge.files import checks
-from splade_bridge.files.outputs import MANIFEST
+from splade_bridge.files.outputs import MANIFEST, STORE_MANIFEST
 
 
 def exported(name: str, compress: bool = False) -> Callable[[Path], object]:
@@ -94,7 +94,9 @@ def using(kind: str, path: Path, queries: Path, out: Path) -> list[str]:
 
 def damaged(whole: Path, folder: Path) -> Iterator[tuple[str, str, Path]]:
     """Copies of an artefact with one fault each: the name of the fault, the file and the copy."""
-    for file in sorted(p for p in whole.rglob("*") if p.is_file() and p.name != MANIFEST):
+    for file in sorted(
+        p for p in whole.rglob("*") if p.is_file() and p.name not in (MANIFEST, STORE_MANIFEST)
+    ):
         name = file.relative_to(whole).as_posix()
         for damage, do in DAMAGES.items():
             copy = folder / f"{name.replace('/', '-')}-{damage}"

@@ -24,7 +24,7 @@ from splade_bridge.encoding.passages import LongOptions
 from splade_bridge.encoding.runner import ReadAhead, encode_to_store
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
 from splade_bridge.files import writing as files
-from splade_bridge.files.outputs import MANIFEST
+from splade_bridge.files.outputs import STORE_MANIFEST
 from splade_bridge.text.corpora import corpus_files, read_texts
 
 PART_ROWS, TEXTS = 16, 150
@@ -56,7 +56,7 @@ def content(store: Path) -> dict[str, bytes]:
 
 def unfinished(store: Path, *parts: int) -> None:
     """Take away the manifest and some parts, as if they had never been written."""
-    (store / MANIFEST).unlink()
+    (store / STORE_MANIFEST).unlink()
     for number in parts:
         part_files(store)[number].unlink()
 
@@ -282,7 +282,7 @@ def test_a_write_that_fails_leaves_whole_files(
     with pytest.raises(ExternalProgramError, match="Input/output error"):
         encode(encoder, corpus, out)
     assert len(part_files(out)) == min(failing - 2, 10)
-    assert not (out / MANIFEST).exists()
+    assert not (out / STORE_MANIFEST).exists()
     encode(encoder, corpus, out)
     encode(encoder, corpus, tmp_path / "whole")
     assert content(out) == content(tmp_path / "whole")

@@ -18,7 +18,7 @@ from splade_bridge.encoding.encoder import EncodeOptions, Encoder, load_encoder
 from splade_bridge.encoding.runner import encode_to_store
 from splade_bridge.encoding.shards import Shard
 from splade_bridge.errors import BadInputError, Interrupted, UsageError
-from splade_bridge.files.outputs import MANIFEST
+from splade_bridge.files.outputs import STORE_MANIFEST
 from splade_bridge.text.corpora import Text, read_texts
 
 PART_ROWS = 16
@@ -108,14 +108,14 @@ def begun(
         )
 
 
-@pytest.mark.parametrize("missing", ["manifest.json", "last part"])
+@pytest.mark.parametrize("missing", ["_manifest.json", "last part"])
 def test_what_a_kill_at_the_end_leaves(
     encoder: Encoder, corpus: Path, tmp_path: Path, missing: str
 ) -> None:
     out = tmp_path / "v"
     encode(encoder, corpus, out)
     whole = content(out)
-    (out / MANIFEST).unlink()
+    (out / STORE_MANIFEST).unlink()
     if missing == "last part":
         last = sorted(out.glob("part-*"))[-1]
         last.rename(last.with_name(f".{last.name}.partial-1"))

@@ -35,7 +35,7 @@ from splade_bridge.errors import (
     MissingToolError,
     UsageError,
 )
-from splade_bridge.files.outputs import MANIFEST
+from splade_bridge.files.outputs import STORE_MANIFEST
 from splade_bridge.text.corpora import Corpus
 from test_encode_resume import PART_ROWS, TEXTS, content, unfinished
 
@@ -138,18 +138,18 @@ def edit(file: Path, change: Callable[[Any], object]) -> None:
         (lambda s: s.pop(), MismatchError, "shards are missing: 2/3"),
         (lambda s: s.append(s[0]), MismatchError, "are both shard 0/3"),
         (
-            lambda s: edit(s[1] / "plan.json", lambda p: p.update(max_length=9)),
+            lambda s: edit(s[1] / "_plan.json", lambda p: p.update(max_length=9)),
             MismatchError,
             "differ in max_length",
         ),
         (
-            lambda s: edit(s[1] / "plan.json", lambda p: p.update(shard="1/4")),
+            lambda s: edit(s[1] / "_plan.json", lambda p: p.update(shard="1/4")),
             MismatchError,
             "s0 is shard 0/3, .*s1 is 1/4",
         ),
         (
             lambda s: edit(
-                s[1] / MANIFEST, lambda m: m["options"]["corpus_end"].update(digest="x")
+                s[1] / STORE_MANIFEST, lambda m: m["options"]["corpus_end"].update(digest="x")
             ),
             MismatchError,
             "read different texts",
@@ -169,7 +169,7 @@ def edit(file: Path, change: Callable[[Any], object]) -> None:
             BadInputError,
             "part-00010.parquet does not belong to it",
         ),
-        (lambda s: (s[2] / "plan.json").write_text("{"), BadInputError, "damaged"),
+        (lambda s: (s[2] / "_plan.json").write_text("{"), BadInputError, "damaged"),
     ],
 )
 def test_shards_that_do_not_belong_together_are_refused(
@@ -338,7 +338,7 @@ def test_interrupted_processes_end(
     ):
         fill(place, runner, out, progress=stop)
     assert children() == before
-    assert not (out / MANIFEST).exists()
+    assert not (out / STORE_MANIFEST).exists()
     encode(place, encoder, out)  # one process goes on where two were
     assert content(out) == content(whole)
 

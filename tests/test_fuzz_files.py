@@ -36,7 +36,7 @@ from splade_bridge.engines.pisa import PisaSearcher
 from splade_bridge.engines.pisa_profile import load_profile
 from splade_bridge.engines.registry import open_index
 from splade_bridge.errors import SpladeBridgeError, UsageError
-from splade_bridge.files.outputs import MANIFEST, why_not_ours
+from splade_bridge.files.outputs import MANIFEST, STORE_MANIFEST, why_not_ours
 from splade_bridge.formats.choices import FeedTarget
 from splade_bridge.formats.feeds.source import FeedSource
 from splade_bridge.formats.feeds.write import write_feed
@@ -321,10 +321,12 @@ def read_feed(path: Path) -> None:
 
 SOUND = {
     "a vector store": Sound(
-        made.vectors, read_store, (MANIFEST, "vocabulary.json", "part-00000.parquet")
+        made.vectors, read_store, (STORE_MANIFEST, "_vocabulary.json", "part-00000.parquet")
     ),
-    "an unfinished store": Sound(unfinished, go_on, ("plan.json",)),
-    "shards": Sound(made.shards, merge, (f"0/{MANIFEST}", "1/plan.json", "0/vocabulary.json")),
+    "an unfinished store": Sound(unfinished, go_on, ("_plan.json",)),
+    "shards": Sound(
+        made.shards, merge, (f"0/{STORE_MANIFEST}", "1/_plan.json", "0/_vocabulary.json")
+    ),
     "an exact index": Sound(
         made.exact,
         search,

@@ -90,6 +90,7 @@ def test_no_module_hides_a_public_name(tmp_path: Path) -> None:
         "  'export': sb.export(documents, 'x').counts.documents,\n"
         "  'index': sb.index('x', 'i', engine='exact').counts.documents,\n"
         "  'open_index': sb.open_index('i').search_one({'cat': 1}),\n"
+        "  'query_encoder': sb.query_encoder(sys.argv[1]).encode('a file')['file'] > 0,\n"
         "  'search': sb.search('i', query),\n"
         "  'evaluate': sb.evaluate({'q': {'a': 1}}, {'q': {'a': 2.0}}, measure='P@1').means,\n"
         "  'verify': sb.verify(['i', 'i'], query).equal,\n"
@@ -103,7 +104,9 @@ def test_no_module_hides_a_public_name(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(MODEL)], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == ("1|1|1|1|2|2|[('a', 3)]|{'q': {'a': 3.0}}|{'P@1': 1.0}|True|3|x")
+    assert done.stdout.strip() == (
+        "1|1|1|1|2|2|[('a', 3)]|True|{'q': {'a': 3.0}}|{'P@1': 1.0}|True|3|x"
+    )
 
 
 def flags(command: str) -> dict[str, Any]:
@@ -120,9 +123,9 @@ def flags(command: str) -> dict[str, Any]:
     ("name", "command"),
     [
         ("encode", "encode"), ("quantize", "export"), ("export", "export"), ("convert", "convert"),
-        ("index", "index"),
-        ("open_index", "search"), ("search", "search"), ("evaluate", "evaluate"),
-        ("verify", "verify"), ("explain", "explain"), ("prune", "prune"),
+        ("index", "index"), ("open_index", "search"), ("query_encoder", "search"),
+        ("search", "search"), ("evaluate", "evaluate"), ("verify", "verify"),
+        ("explain", "explain"), ("prune", "prune"),
     ],
 )  # fmt: skip
 def test_keywords_are_named_like_the_flags_and_have_their_defaults(name: str, command: str) -> None:
@@ -203,8 +206,8 @@ def test_the_whole_chain_gives_what_the_command_line_gives(
     assert list(asked) == list(sb.VectorStore("q"))
     assert asked.manifest.encoding == sb.VectorStore("q").manifest.encoding
     stored = sb.encode(iter(TEXTS.items()), model=MODEL, output="v3")
-    assert content(work / "v3", "plan.json", "manifest.json") == content(
-        work / "v", "plan.json", "manifest.json"
+    assert content(work / "v3", "_plan.json", "_manifest.json") == content(
+        work / "v", "_plan.json", "_manifest.json"
     )
     assert stored.manifest.counts == ours.manifest.counts
 
@@ -615,3 +618,21 @@ def test_pyterrier_pipelines_find_what_search_finds(tmp_path: Path) -> None:
     with_model = SparseRetriever(tmp_path / "i", k=2, model=MODEL)
     assert given_values.run(with_model(topics)) == given_values.run(found)
     with_model.close()
+
+
+def test_a_query_encoder_gives_the_impacts_that_a_search_uses() -> None:
+    pytest.importorskip("torch")
+    encoder = sb.query_encoder(MODEL)
+    found = {query: encoder.encode(text) for query, text in TOPICS.items()}
+    wanted = dict(sb.quantize(sb.encode(TOPICS, model=MODEL, side="query")))
+    assert (encoder.scale, found) == (100, wanted)
+    assert all(type(impact) is int for query in found.values() for impact in query.values())
+    coarse = sb.query_encoder(MODEL, scale=2, rounding="down", clip=3, max_length=4)
+    few = sb.encode(TOPICS, model=MODEL, side="query", max_length=4)
+    assert {query: coarse.encode(text) for query, text in TOPICS.items()} == dict(
+        sb.quantize(few, scale=2, rounding="down", clip=3)
+    )
+    with pytest.raises(UsageError, match="a query is a string, not 7"):
+        encoder.encode(7)  # type: ignore[arg-type]
+    with pytest.raises(BadInputError, match="a scale must be greater than 0"):
+        sb.query_encoder("no such model", scale=0)

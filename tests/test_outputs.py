@@ -15,7 +15,7 @@ from killed import killed
 from splade_bridge.data.store import VectorStore, write_store
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import UsageError
-from splade_bridge.files.outputs import MANIFEST, aside, check_output, discard
+from splade_bridge.files.outputs import MANIFEST, STORE_MANIFEST, aside, check_output, discard
 from splade_bridge.files.writing import staged_folder
 
 DOCS = b'{"id": "a", "vector": {"x": 3}}\n{"id": "b", "vector": {"y": 2}}\n'
@@ -213,7 +213,7 @@ def test_a_kill_loses_neither_the_old_nor_the_new(
     places = [p for p in (out, aside(out)) if p.exists()]
     whole = [tree(p) for p in places]
     if died:
-        fresh = [t for t in whole if t.get("x") == b"new" or (MANIFEST in t and t != old)]
+        fresh = [t for t in whole if t.get("x") == b"new" or (STORE_MANIFEST in t and t != old)]
         assert old in whole or fresh, "both are gone"
     new(out)
     assert tree(out) != old
@@ -231,4 +231,4 @@ def test_a_store_that_cannot_be_made_leaves_the_old_one(tmp_path: Path) -> None:
         raise ZeroDivisionError
     assert tree(out) == before
     assert len(VectorStore(out).vocabulary) == 1
-    assert orjson.loads((out / "plan.json").read_bytes())["text"] == "new"
+    assert orjson.loads((out / "_plan.json").read_bytes())["text"] == "new"

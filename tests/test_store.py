@@ -194,10 +194,10 @@ def test_a_run_that_is_killed_at_any_step_resumes_to_the_same_bytes(
         assert died or n or step > 20
         for part in folder.glob("part-*.parquet"):
             assert rows_of(read_part(part, 100))  # what is there is whole
-        if not (folder / "manifest.json").exists():
+        if not (folder / "_manifest.json").exists():
             with pytest.raises(BadInputError, match=r"no such folder|interrupted"):
                 VectorStore(folder)
-    if not (folder / "manifest.json").exists():
+    if not (folder / "_manifest.json").exists():
         write(folder)
     assert bytes_of(folder) == whole
 
@@ -205,8 +205,8 @@ def test_a_run_that_is_killed_at_any_step_resumes_to_the_same_bytes(
 def test_a_kill_before_the_manifest_is_made_good(tmp_path: Path, whole: dict[str, str]) -> None:
     folder = tmp_path / "s"
     write(folder)
-    for damage in ({"manifest.json"}, {"manifest.json", "vocabulary.json"},
-                   {"manifest.json", "part-00006.parquet"}):  # fmt: skip
+    for damage in ({"_manifest.json"}, {"_manifest.json", "_vocabulary.json"},
+                   {"_manifest.json", "part-00006.parquet"}):  # fmt: skip
         for name in damage:
             (folder / name).unlink()
         write(folder)
@@ -216,7 +216,7 @@ def test_a_kill_before_the_manifest_is_made_good(tmp_path: Path, whole: dict[str
 def test_notes_of_whole_parts_come_back(tmp_path: Path) -> None:
     folder = tmp_path / "s"
     write(folder)
-    (folder / "manifest.json").unlink()
+    (folder / "_manifest.json").unlink()
     with write_store(folder, Vocabulary(TERMS), PLAN, part_rows=PART_ROWS) as writer:
         assert writer.notes == {n: {"part": n} for n in range(-(-ROWS // PART_ROWS))}
         assert writer.finish().counts.documents == ROWS
@@ -234,7 +234,7 @@ def test_another_plan_is_refused_and_changes_nothing(
 ) -> None:
     folder = tmp_path / "s"
     write(folder)
-    (folder / "manifest.json").unlink()
+    (folder / "_manifest.json").unlink()
     before = bytes_of(folder)
     with pytest.raises(UsageError, match=rf"other settings \(.*{named}.*--overwrite"):
         write(folder, plan)
@@ -269,7 +269,7 @@ def test_a_finished_store_needs_overwrite_and_what_is_foreign_stays(
 def test_overwrite_begins_anew_with_another_plan(tmp_path: Path) -> None:
     folder = tmp_path / "s"
     write(folder)
-    (folder / "manifest.json").unlink()
+    (folder / "_manifest.json").unlink()
     with write_store(
         folder, Vocabulary(TERMS), {"model": "new"}, overwrite=True, part_rows=PART_ROWS
     ) as writer:
@@ -277,7 +277,7 @@ def test_overwrite_begins_anew_with_another_plan(tmp_path: Path) -> None:
         assert not any(writer.folder.glob("part-*"))
         assert any(folder.glob("part-*")), "what is replaced stays until the new one is whole"
         writer.finish()
-    assert json.loads((folder / "plan.json").read_bytes())["model"] == "new"
+    assert json.loads((folder / "_plan.json").read_bytes())["model"] == "new"
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -328,7 +328,7 @@ def test_a_full_disk_keeps_the_whole_parts(
     ):
         write(tmp_path / "s")
     assert {p.name for p in (tmp_path / "s").iterdir()} == {
-        "plan.json", "part-00000.parquet", "part-00001.parquet"
+        "_plan.json", "part-00000.parquet", "part-00001.parquet"
     }  # fmt: skip
     write(tmp_path / "s")
     assert bytes_of(tmp_path / "s") == whole
@@ -360,7 +360,7 @@ def test_a_cut_part_is_named_on_reading_and_on_resuming(store: Path, share: floa
     part.write_bytes(part.read_bytes()[: int(part.stat().st_size * share)])
     with pytest.raises(BadInputError, match=r"part-00002\.parquet has .* bytes instead of"):
         VectorStore(store)
-    (store / "manifest.json").unlink()
+    (store / "_manifest.json").unlink()
     before = bytes_of(store)
     with pytest.raises(BadInputError, match=r"part-00002\.parquet: not a part"):
         write(store)
@@ -373,7 +373,7 @@ def test_a_missing_part_is_named_on_reading_and_written_on_resuming(
     (store / "part-00002.parquet").unlink()
     with pytest.raises(BadInputError, match=r"part-00002\.parquet is missing"):
         VectorStore(store)
-    (store / "manifest.json").unlink()
+    (store / "_manifest.json").unlink()
     write(store)
     assert bytes_of(store) == whole
 
@@ -388,7 +388,7 @@ def test_parts_must_be_those_that_are_wanted(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"part-00003\.parquet is missing or too many"):
         writer.finish(parts=[1])
     found = writer.finish(parts=[1, 3])
-    assert [file.path for file in found.files[:2]] == ["part-00001.parquet", "part-00003.parquet"]
+    assert [file.path for file in found.files[1:]] == ["part-00001.parquet", "part-00003.parquet"]
     assert [i for i, *_ in rows_of(VectorStore(tmp_path / "s").batches())] == [
         *("d1", "d2", "d3"),
         *("d3", "d4", "d5"),
@@ -397,7 +397,7 @@ def test_parts_must_be_those_that_are_wanted(tmp_path: Path) -> None:
 
 def test_a_short_part_in_the_middle_is_named_and_not_deleted(store: Path) -> None:
     (store / "part-00002.parquet").write_bytes((store / "part-00006.parquet").read_bytes())
-    (store / "manifest.json").unlink()
+    (store / "_manifest.json").unlink()
     with pytest.raises(BadInputError, match=r"part-00002\.parquet: 5 rows instead of 8"):
         write(store)
     assert (store / "part-00002.parquet").exists()
@@ -470,10 +470,10 @@ def test_parts_of_other_writers_are_read(tmp_path: Path) -> None:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no manifest": (lambda s: (s / "manifest.json").unlink(), "no manifest.json in it"),
-    "empty": (lambda s: (s / "manifest.json").write_bytes(b""), "damaged"),
-    "cut": (lambda s: os.truncate(s / "manifest.json", 200), "damaged"),
-    "a list": (lambda s: (s / "manifest.json").write_bytes(b"[]"), "damaged"),
+    "no manifest": (lambda s: (s / "_manifest.json").unlink(), "no _manifest.json in it"),
+    "empty": (lambda s: (s / "_manifest.json").write_bytes(b""), "damaged"),
+    "cut": (lambda s: os.truncate(s / "_manifest.json", 200), "damaged"),
+    "a list": (lambda s: (s / "_manifest.json").write_bytes(b"[]"), "damaged"),
     "no counts": (lambda s: _edit(s, b'"counts"', b'"c"'), "damaged"),
     "a text for a number": (
         lambda s: _edit(s, b'"documents": 53', b'"documents": "53"'),
@@ -485,14 +485,14 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "newer": (lambda s: _edit(s, b'"version": 1', b'"version": 99'), "upgrade"),
     "other kind": (lambda s: _edit(s, b'"vectors"', b'"index"'), "holds index, not vectors"),
-    "vocabulary": (lambda s: (s / "vocabulary.json").unlink(), "vocabulary.json is missing"),
+    "vocabulary": (lambda s: (s / "_vocabulary.json").unlink(), "_vocabulary.json is missing"),
 }  # fmt: skip
 
 
 def _edit(store: Path, old: bytes, new: bytes) -> None:
-    content = (store / "manifest.json").read_bytes()
+    content = (store / "_manifest.json").read_bytes()
     assert old in content
-    (store / "manifest.json").write_bytes(content.replace(old, new))
+    (store / "_manifest.json").write_bytes(content.replace(old, new))
 
 
 @pytest.mark.parametrize(("damage", "message"), DAMAGE.values(), ids=DAMAGE)
@@ -506,8 +506,8 @@ def test_a_damaged_store_says_what_is_wrong(
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"3"])
 def test_a_damaged_plan_is_named(store: Path, content: bytes) -> None:
-    (store / "manifest.json").unlink()
-    (store / "plan.json").write_bytes(content)
+    (store / "_manifest.json").unlink()
+    (store / "_plan.json").write_bytes(content)
     with pytest.raises(BadInputError, match=r"plan\.json: damaged"):
         write(store)
 

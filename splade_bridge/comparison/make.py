@@ -23,7 +23,7 @@ from splade_bridge.errors import MismatchError
 from splade_bridge.evaluation.agreement import agreement, rankings
 from splade_bridge.evaluation.bench import size_on_disk, time_encoding
 from splade_bridge.evaluation.evaluate import evaluate
-from splade_bridge.files.outputs import MANIFEST
+from splade_bridge.files.outputs import MANIFEST, manifest_file
 from splade_bridge.files.writing import sha256_file
 from splade_bridge.formats.base import ImpactSource
 from splade_bridge.formats.forward import FORWARD_FOLDER, write_forward
@@ -344,7 +344,7 @@ class Maker:
             def encode() -> Manifest:
                 return encode_to_store(
                     self._read(source.corpus, role), encoder, out, corpus=source.corpus,
-                    files=corpus_files(source.corpus, role), overwrite=(out / MANIFEST).exists(),
+                    files=corpus_files(source.corpus, role), overwrite=manifest_file(out).exists(),
                 )  # fmt: skip
 
             try:

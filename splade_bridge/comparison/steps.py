@@ -31,7 +31,7 @@ from splade_bridge.comparison.versions import changes
 from splade_bridge.data.manifest import FORMAT_VERSION
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.inputs import all_files
-from splade_bridge.files.outputs import MANIFEST
+from splade_bridge.files.outputs import manifest_file
 from splade_bridge.files.typed import Where, checked, json_file, typed
 from splade_bridge.files.writing import atomic_writer, sha256_file
 
@@ -242,8 +242,8 @@ class Hashes:
         """Of a file's bytes; of a folder's manifest, or of all its files by name."""
         if path.is_file():
             return self._of_file(path)
-        if (path / MANIFEST).is_file():
-            return self._of_file(path / MANIFEST)
+        if (manifest := manifest_file(path)).is_file():
+            return self._of_file(manifest)
         files = all_files(path)  # what links lead to, too, as they are read
         return digest([[p.relative_to(path).as_posix(), self._of_file(p)] for p in files])
 

@@ -17,7 +17,7 @@ from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.folders import members
 from splade_bridge.files.inputs import Stamp, changed, check_file, is_there, stamps
 from splade_bridge.files.lines import STDIO, plain_suffix
-from splade_bridge.files.outputs import MANIFEST
+from splade_bridge.files.outputs import MANIFEST, STORE_MANIFEST, manifest_file
 from splade_bridge.formats.base import (
     VALUES,
     ImpactSource,
@@ -164,7 +164,7 @@ def _opened(
     if base is None and is_index(path):
         index = read_index(path, memory, temporary)
         return clipped(index, for_integers(quantize, path, index.manifest))
-    is_ours = (path / MANIFEST).is_file()
+    is_ours = manifest_file(path).is_file()
     manifest = Manifest.load(path) if is_ours else export_manifest(path)
     kind = manifest.kind if manifest else None
     if is_ours and kind == "export":
@@ -282,8 +282,8 @@ def _recognise(path: Path) -> SourceFormat:
             return "forward"
         if part_files(path):
             raise BadInputError(
-                f"no {MANIFEST} beside its parts: a vector store whose making did not finish; give "
-                "the command that makes it again",
+                f"no {STORE_MANIFEST} beside its parts: a vector store whose making did not "
+                "finish; give the command that makes it again",
                 str(path),
             )
         if matrix_at(path):

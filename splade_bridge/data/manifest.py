@@ -1,7 +1,8 @@
 """Provenance: what an artefact is, what it was made from, and what must still be true of it.
 
-``manifest.json`` is the last file written into an artefact, so a folder without one is not
-finished. Nothing in it depends on the time or the machine: the same input gives the same bytes.
+``manifest.json``, or ``_manifest.json`` in a vector store, is the last file written into an
+artefact, so a folder without one is not finished. Nothing in it depends on the time or the machine:
+the same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, MismatchError
 from splade_bridge.files.checks import check_files
 from splade_bridge.files.inside import check_all_inside
-from splade_bridge.files.outputs import MANIFEST, MARK
+from splade_bridge.files.outputs import MANIFEST, MARK, STORE_MANIFEST, manifest_file
 from splade_bridge.files.typed import Where, as_table, checked, json_file, typed
 from splade_bridge.files.writing import atomic_writer, sha256_file
 
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 FORMAT_VERSION = 1
 SAID = "damaged ({}): make it again"
 LARGEST = 1 << 63
+STORE_KINDS = ("vectors", "shard")
+"""What is a folder of Parquet parts."""
 
 
 @dataclass(frozen=True)
@@ -140,14 +143,15 @@ class Manifest:
     def save(self, folder: Path, files: Iterable[Path] | None = None) -> Manifest:
         """Hash ``files`` (all below ``folder`` if None), write the manifest, return it."""
         if files is None:
-            own = {folder / MANIFEST, folder / MARK}
+            own = {folder / MANIFEST, folder / STORE_MANIFEST, folder / MARK}
             files = (p for p in folder.rglob("*") if p.is_file() and p not in own)
         listed = [
             FileInfo(p.relative_to(folder).as_posix(), p.stat().st_size, sha256_file(p))
             for p in sorted(files)
         ]
         complete = dataclasses.replace(self, files=listed)
-        with atomic_writer(folder / MANIFEST) as out:
+        name = STORE_MANIFEST if self.kind in STORE_KINDS else MANIFEST
+        with atomic_writer(folder / name) as out:
             out.write(orjson.dumps(complete, option=orjson.OPT_INDENT_2))
         return complete
 
@@ -163,12 +167,12 @@ class Manifest:
                 damaged one, one of a newer format; a file that is missing, was changed, or does
                 not belong there and would be read.
         """
-        path = folder / MANIFEST
+        path = manifest_file(folder)
         if not folder.is_dir():
             raise BadInputError("no such folder", str(folder))
         if not path.is_file():
             raise BadInputError(
-                f"no {MANIFEST} in it: not made by splade-bridge, or its making was interrupted",
+                f"no {path.name} in it: not made by splade-bridge, or its making was interrupted",
                 str(folder),
             )
         where = Where(str(path), said=SAID)
@@ -181,7 +185,7 @@ class Manifest:
         manifest = typed(cls, raw, where)
         manifest._check(folder, where)
         check_files(folder, manifest.files, anew=anew)
-        _refuse_unlisted(folder, {file.path for file in manifest.files})
+        _refuse_unlisted(path, {file.path for file in manifest.files})
         return manifest
 
     def _check(self, folder: Path, where: Where) -> None:
@@ -207,26 +211,31 @@ class Manifest:
         Raises:
             BadInputError: it is of another type.
         """
-        where = Where(str(folder / MANIFEST), f"options.{name}", said=SAID)
+        where = Where(str(manifest_file(folder)), f"options.{name}", said=SAID)
         return checked(kind, self.options.get(name, default), where)
 
 
 READ_UNASKED = re.compile(
-    r"part-\d+\.parquet|(jsonvector|forward)/.*|(index\.ciff|topics\.(tsv|jsonl|pisa\.txt))(\.gz)?"
+    r"manifest\.json|part-\d+\.parquet|(jsonvector|forward)/.*"
+    r"|(index\.ciff|topics\.(tsv|jsonl|pisa\.txt))(\.gz)?"
     r"|_[0-9a-z]+(_.*)?\..*|(pending_)?segments.*|(quantized|inv|fwd)\..*"
     r"|(bulk|points|rows|feed)-\d+\.(ndjson|jsonl)(\.gz)?"
 )
-"""Files of a folder that are read without a manifest naming them: parts of a vector store, what an
-export or a feed holds, and the names that Lucene and PISA look for."""
+"""Files of a folder that are read without being listed: another manifest, parts of a vector store,
+what an export or a feed holds, and the names that Lucene and PISA look for."""
 
 
-def _refuse_unlisted(folder: Path, listed: set[str]) -> None:
+def _refuse_unlisted(manifest: Path, listed: set[str]) -> None:
     """Raise BadInputError for a file that would be read, and that is not the artefact's own."""
+    folder, is_store = manifest.parent, manifest.name == STORE_MANIFEST
+    ours = {*listed, manifest.name}
     for place, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
             path = (Path(place) / name).relative_to(folder).as_posix()
-            if path not in listed and READ_UNASKED.fullmatch(path) and not name.startswith("."):
+            if name.startswith(".") or (is_store and path.startswith("_")):
+                continue  # nothing that reads a folder of Parquet files looks at these
+            if path not in ours and READ_UNASKED.fullmatch(path):
                 raise BadInputError(
                     f"{path} does not belong to it, and would be read: take it away, or make "
                     "the whole again",

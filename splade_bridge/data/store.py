@@ -4,12 +4,16 @@
 
     VECTORS/part-00000.parquet   id: string, indices: list<uint16|uint32>, weights: list<float32>
     VECTORS/part-00001.parquet   every part but the last has ``part_rows`` rows
-    VECTORS/vocabulary.json
-    VECTORS/plan.json            what is being encoded, written first: resuming compares it
-    VECTORS/manifest.json        written last
+    VECTORS/_vocabulary.json
+    VECTORS/_plan.json           what is being encoded, written first: resuming compares it
+    VECTORS/_manifest.json       written last
 
 Parts appear whole (temporary file, fsync, rename). A writer that is opened on a folder with a
 plan and no manifest goes on with the whole parts that are there.
+
+What is not a part has a name that begins with ``_``, so that pandas, Polars, DuckDB and others read
+the folder as it is. Older stores lack the ``_``: they are read as they are, and one of them that is
+not finished has its plan renamed before it is gone on with.
 """
 
 from __future__ import annotations
@@ -44,12 +48,17 @@ from splade_bridge.files.locks import folder_lock
 from splade_bridge.files.outputs import (
     MANIFEST,
     MARK,
+    OLD_PLAN,
     PLAN,
+    STORE_MANIFEST,
     bring_back,
     check_inputs,
     check_output,
     discard,
+    has_plan,
     lock_of,
+    manifest_file,
+    plan_file,
     real_place,
     staging_of,
     swap_in,
@@ -61,7 +70,7 @@ from splade_bridge.files.writing import atomic_writer, write_error
 log = logging.getLogger(__name__)
 
 PART_ROWS = 8192
-VOCABULARY = "vocabulary.json"
+VOCABULARY, OLD_VOCABULARY = "_vocabulary.json", "vocabulary.json"
 CORPUS_FILES = "corpus_files"
 """Key of a plan: sizes and digests of the corpus's files by name."""
 NOTE = "splade-bridge"
@@ -95,7 +104,7 @@ class VectorStore(VectorSet):
         if manifest.kind != "vectors":
             hint = "; splade-bridge merge puts shards together" * (manifest.kind == SHARD)
             raise BadInputError(f"holds {manifest.kind}, not vectors{hint}", str(folder))
-        super().__init__(folder, manifest, Vocabulary.load(folder / VOCABULARY))
+        super().__init__(folder, manifest, Vocabulary.load(vocabulary_file(folder)))
 
     def batches(self, rows: int = 4096) -> Iterator[SparseBatch]:
         """All rows in corpus order, at most ``rows`` a batch.
@@ -343,17 +352,17 @@ def kept_store(
     Raises:
         UsageError: see :func:`splade_bridge.files.finished.check_same`; or it has other parts.
     """
-    if overwrite or not (out / MANIFEST).is_file():
+    if overwrite or not manifest_file(out).is_file():
         return None
     manifest, made = None, None
     with contextlib.suppress(BadInputError):  # damaged: it is in the way, as any output
         manifest = Manifest.load(out)
-        where = Where(str(out / PLAN))
+        where = Where(str(plan_file(out)))
         made = as_table(json_file(where), where)
     files = {out / f.path: f.bytes for f in manifest.files} if manifest else {}
     check_same(out, plan, made, files)
     assert manifest is not None
-    if parts is not None and parts != {f for f in manifest.files if f.path != VOCABULARY}:
+    if parts is not None and parts != listed_parts(manifest):
         raise UsageError(
             f"{out}: exists already, with other parts; name another output or pass --overwrite"
         )
@@ -369,25 +378,29 @@ def _prepare(
     """
     bring_back(folder)
     staging = staging_of(folder)
-    begun = (folder / PLAN).is_file() and not (folder / MANIFEST).exists()
+    begun = has_plan(folder) and not manifest_file(folder).exists()
     if begun and not anew and not (overwrite and _other_plan(folder, wanted)):
         check_inputs(folder, inputs)
-        _refuse_other_plan(folder / PLAN, wanted)
+        _refuse_other_plan(plan_file(folder), wanted)
         place = folder
     else:
         for spot in (folder, staging):  # killed before there was a plan
-            for leftover in spot.glob(f".{PLAN}.partial-*"):
-                leftover.unlink()
+            for name in (PLAN, OLD_PLAN):
+                for leftover in spot.glob(f".{name}.partial-*"):
+                    leftover.unlink()
         check_output(folder, overwrite=overwrite, inputs=inputs)
         place = staging if folder.exists() and any(folder.iterdir()) else folder
         marked = (staging / MARK).exists()
         if place == folder or anew or marked or _other_plan(staging, wanted):
             discard(staging, folder)
     place.mkdir(exist_ok=True)
-    (place / MANIFEST).unlink(missing_ok=True)  # killed before the swap
+    for name in (STORE_MANIFEST, MANIFEST, OLD_VOCABULARY):
+        (place / name).unlink(missing_ok=True)  # killed before the swap
     for leftover in place.glob(".*.partial-*"):
         leftover.unlink()
-    if not (place / PLAN).exists():
+    if has_plan(place):
+        plan_file(place).replace(place / PLAN)
+    else:
         with atomic_writer(place / PLAN) as out:
             out.write(wanted)
     return place
@@ -396,7 +409,7 @@ def _prepare(
 def _other_plan(folder: Path, wanted: bytes) -> bool:
     """Whether what was begun in ``folder`` cannot be gone on with."""
     try:
-        return bool(orjson.loads((folder / PLAN).read_bytes()) != orjson.loads(wanted))
+        return bool(orjson.loads(plan_file(folder).read_bytes()) != orjson.loads(wanted))
     except (OSError, ValueError):
         return True
 
@@ -551,6 +564,17 @@ def _listed(files: object) -> str:
 def part_name(number: int) -> str:
     """The file name of a part."""
     return f"part-{number:05d}.parquet"
+
+
+def vocabulary_file(folder: Path) -> Path:
+    """The vocabulary of a finished store, beside its manifest and under a name like its."""
+    is_old = manifest_file(folder).name == MANIFEST
+    return folder / (OLD_VOCABULARY if is_old else VOCABULARY)
+
+
+def listed_parts(manifest: Manifest) -> set[FileInfo]:
+    """All files of a store but its vocabulary."""
+    return {f for f in manifest.files if f.path not in (VOCABULARY, OLD_VOCABULARY)}
 
 
 def part_files(folder: Path) -> dict[int, Path]:

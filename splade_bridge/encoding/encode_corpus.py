@@ -16,7 +16,7 @@ from splade_bridge.errors import BadInputError, UsageError, require
 from splade_bridge.files.finished import differences
 from splade_bridge.files.lines import STDIO
 from splade_bridge.files.locks import scratch_folder
-from splade_bridge.files.outputs import MANIFEST, PLAN, check_output
+from splade_bridge.files.outputs import check_output, has_plan, manifest_file, plan_file
 from splade_bridge.files.typed import Where, as_table, json_file
 from splade_bridge.text.corpora import (
     Corpus,
@@ -145,12 +145,12 @@ def encode_corpus(
 
 def _may_be_ours(out: Path, corpus: str, shard: Shard | None, choices: EncodeChoices) -> bool:
     """Whether ``out`` has a plan like this; all of it is only known when the model is loaded."""
-    if not (out / PLAN).is_file():
+    if not has_plan(out):
         return False
-    if not (out / MANIFEST).exists():
+    if not manifest_file(out).exists():
         return True
     with contextlib.suppress(BadInputError):
-        where = Where(str(out / PLAN))
+        where = Where(str(plan_file(out)))
         made = as_table(json_file(where), where)
         named = {"corpus": corpus, "side": choices.side, "part_rows": choices.part_rows,
                  "long": choices.long, "shard": shard and str(shard)}  # fmt: skip

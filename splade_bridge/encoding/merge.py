@@ -11,14 +11,20 @@ from typing import Any
 import orjson
 
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.store import SHARD, VOCABULARY, kept_store, part_files
+from splade_bridge.data.store import (
+    SHARD,
+    kept_store,
+    listed_parts,
+    part_files,
+    vocabulary_file,
+)
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.encoding.parts import CorpusEnd, PartStore, chained
 from splade_bridge.encoding.shards import Shard
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
 from splade_bridge.files.filesystem import link_or_copy
 from splade_bridge.files.finished import tell
-from splade_bridge.files.outputs import MANIFEST, PLAN
+from splade_bridge.files.outputs import PLAN, has_plan, manifest_file, plan_file
 from splade_bridge.files.typed import Where, as_table, checked, json_file, typed
 from splade_bridge.files.writing import atomic_writer, staged_folder
 
@@ -38,17 +44,15 @@ def merge_shards(folders: Sequence[Path], out: Path, *, overwrite: bool = False)
     """
     shards = [_Finished(folder) for folder in folders]
     plan, end = _agreed(shards)
-    listed = {f for s in shards for f in s.manifest.files if f.path != VOCABULARY}
+    listed = {f for s in shards for f in listed_parts(s.manifest)}
     if kept := kept_store(out, plan, overwrite=overwrite, parts=listed):
         tell(out)
         return kept
     with staged_folder(out, overwrite=overwrite, inputs=folders) as staging:
         for shard in shards:
-            for file in shard.manifest.files:
-                if file.path == VOCABULARY:
-                    continue
+            for file in listed_parts(shard.manifest):
                 link_or_copy(shard.folder / file.path, staging / file.path)
-        store = PartStore(staging, Vocabulary.load(shards[0].folder / VOCABULARY))
+        store = PartStore(staging, Vocabulary.load(vocabulary_file(shards[0].folder)))
         _check_chain(store, plan["part_rows"], end, out)
         with atomic_writer(staging / PLAN) as stream:
             stream.write(orjson.dumps(plan, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
@@ -66,14 +70,14 @@ class _Finished:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        if not (folder / MANIFEST).is_file() and (folder / PLAN).is_file():
+        if has_plan(folder) and not manifest_file(folder).is_file():
             raise BadInputError("not finished: run its encode command again", str(folder))
         self.manifest = Manifest.load(folder)
         if self.manifest.kind != SHARD or self.manifest.encoding is None:
             raise BadInputError(
                 f"holds {self.manifest.kind}, not a shard (encode --shard i/n)", str(folder)
             )
-        where = Where(str(folder / PLAN), said="damaged ({}): encode it again")
+        where = Where(str(plan_file(folder)), said="damaged ({}): encode it again")
         self.plan = as_table(json_file(where), where)
         name = checked(str, self.plan.pop("shard", None), where.inside("shard"))
         checked(int, self.plan.get("part_rows"), where.inside("part_rows"))
@@ -82,10 +86,10 @@ class _Finished:
             self.shard = Shard.parse(name)
         except UsageError as error:
             where.fail(str(error))
-        where = replace(where, file=str(folder / MANIFEST), at="options.corpus_end")
+        where = replace(where, file=str(manifest_file(folder)), at="options.corpus_end")
         self.end = typed(CorpusEnd, self.manifest.options.get("corpus_end"), where)
         listed = {f.path for f in self.manifest.files}
-        own = {VOCABULARY, *(p.name for p in part_files(folder).values())}
+        own = {vocabulary_file(folder).name, *(p.name for p in part_files(folder).values())}
         if foreign := listed - own:
             replace(where, at="files").fail(f"{min(foreign)} is no part of a shard")
         if extra := {p.name for p in part_files(folder).values()} - listed:

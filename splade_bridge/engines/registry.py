@@ -99,9 +99,9 @@ def engine(name: str, options: Any = None) -> Engine:
 def is_index(path: Path) -> bool:
     """Whether ``path`` is a finished index of ours, or a Lucene index of anybody."""
     from splade_bridge.data.manifest import Manifest
-    from splade_bridge.files.outputs import MANIFEST
+    from splade_bridge.files.outputs import manifest_file
 
-    if (path / MANIFEST).is_file():
+    if manifest_file(path).is_file():
         return Manifest.load(path).kind == "index"
     return path.is_dir() and any(path.glob("segments_*"))
 
@@ -139,10 +139,10 @@ def open_index(path: Path) -> Searcher:
 def _engine_of(path: Path) -> tuple[Engine, Manifest | None]:
     """The engine of an index, and its manifest; None for a Lucene index that others made."""
     from splade_bridge.data.manifest import Manifest
-    from splade_bridge.files.outputs import MANIFEST
+    from splade_bridge.files.outputs import manifest_file
 
     is_lucene = path.is_dir() and any(path.glob("segments_*"))
-    if is_lucene and not (path / MANIFEST).exists():
+    if is_lucene and not manifest_file(path).exists():
         return engine("lucene"), None
     manifest = Manifest.load(path)
     if manifest.kind != "index" or manifest.engine is None:

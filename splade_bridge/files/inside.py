@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from splade_bridge.files.outputs import MANIFEST, MARK
+from splade_bridge.files.outputs import MANIFEST, MARK, STORE_MANIFEST
 from splade_bridge.files.typed import Where, shown
 
-RESERVED = (MANIFEST, MARK)
+RESERVED = (MANIFEST, STORE_MANIFEST, MARK)
 """What no artefact lists: the list itself, and the mark of a folder that has none."""
 
 

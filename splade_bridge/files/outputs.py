@@ -38,13 +38,19 @@ from splade_bridge.files.locks import forsaken, remove_partials
 log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
-PLAN = "plan.json"
+STORE_MANIFEST = "_manifest.json"
+"""Of a vector store or a shard: what reads a folder of Parquet files passes over such names."""
+PLAN = "_plan.json"
+OLD_PLAN = "plan.json"
+"""Of vector stores whose manifest is a :data:`MANIFEST`: once their names had no ``_``."""
 MARK = ".splade-bridge"
 MARK_TEXT = "A folder that splade-bridge made and may replace.\n"
 
 ADDED_LATER = ("algorithms.json", "write.lock", ".*.partial-*")
 """What we put into a finished artefact without its manifest listing it."""
-UNFINISHED_STORE = (PLAN, "vocabulary.json", "part-*.parquet", ".*.partial-*")
+UNFINISHED_STORE = (
+    PLAN, "_vocabulary.json", OLD_PLAN, "vocabulary.json", "part-*.parquet", ".*.partial-*"
+)  # fmt: skip
 UNFINISHED = ".unfinished"
 """Stands in a marked folder as long as it is being filled."""
 LOCKS = ("lock", "parts.lock", "work.lock", "training.lock")
@@ -52,6 +58,26 @@ LOCKS = ("lock", "parts.lock", "work.lock", "training.lock")
 LONGEST_ADDITION = len(b"..splade-bridge-trash.lock")
 DESCRIPTOR = re.compile(r"/(?:dev|proc/self|proc/thread-self)/fd/(\d+)")
 NAMED = {"/dev/stdout": 1, "/dev/stderr": 2}
+
+
+def manifest_file(folder: Path) -> Path:
+    """The manifest of an artefact, under the name that it has or, where there is none, would have.
+
+    Whoever wants to know whether ``folder`` is finished asks whether this file is there.
+    """
+    there = [name for name in (STORE_MANIFEST, MANIFEST) if (folder / name).is_file()]
+    return folder / (there[0] if there else STORE_MANIFEST if has_plan(folder) else MANIFEST)
+
+
+def plan_file(folder: Path) -> Path:
+    """The plan of a vector store, under the name that it has or would have."""
+    is_old = (folder / OLD_PLAN).is_file() and not (folder / PLAN).is_file()
+    return folder / (OLD_PLAN if is_old else PLAN)
+
+
+def has_plan(folder: Path) -> bool:
+    """Whether ``folder`` is a vector store, finished or in the making."""
+    return plan_file(folder).is_file()
 
 
 def open_descriptor(path: Path) -> int | None:
@@ -330,7 +356,7 @@ def bring_back(out: Path) -> None:
 
 def is_unfinished(folder: Path) -> bool:
     """Whether a folder of ours is still to be filled."""
-    is_store = (folder / PLAN).is_file() and not (folder / MANIFEST).exists()
+    is_store = has_plan(folder) and not manifest_file(folder).exists()
     return (is_store and not (folder / MARK).exists()) or (folder / UNFINISHED).exists()
 
 
@@ -415,17 +441,18 @@ def _tools_in(manifest: Path) -> Any:
 
 def _listed(folder: Path) -> list[str] | None:
     """Patterns of the files that belong into ``folder``; None if it is no artefact of ours."""
-    if (folder / MANIFEST).is_file():
+    manifest, plan = manifest_file(folder), plan_file(folder)
+    if manifest.is_file():
         try:
-            found = orjson.loads((folder / MANIFEST).read_bytes())
+            found = orjson.loads(manifest.read_bytes())
             assert "splade-bridge" in found["tools"]
             listed = [_escaped(file["path"]) for file in found["files"]]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError):
             return None  # damaged, so nobody knows whose it is
-        return [MANIFEST, PLAN, *listed, *ADDED_LATER]
-    if (folder / PLAN).is_file():
+        return [manifest.name, plan.name, *listed, *ADDED_LATER]
+    if plan.is_file():
         try:
-            if not isinstance(orjson.loads((folder / PLAN).read_bytes()), dict):
+            if not isinstance(orjson.loads(plan.read_bytes()), dict):
                 return None
         except (OSError, ValueError):
             return None

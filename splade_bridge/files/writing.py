@@ -21,7 +21,6 @@ from splade_bridge.files.filesystem import sync_file
 from splade_bridge.files.lines import STDIO
 from splade_bridge.files.locks import folder_lock, new_partial, remove_partials
 from splade_bridge.files.outputs import (
-    MANIFEST,
     MARK,
     UNFINISHED,
     bring_back,
@@ -30,6 +29,7 @@ from splade_bridge.files.outputs import (
     is_stream,
     is_unfinished,
     lock_of,
+    manifest_file,
     mark,
     open_descriptor,
     real_place,
@@ -134,7 +134,7 @@ def staged_folder(out: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) ->
                 staging.mkdir()
                 mark(staging)
                 yield staging
-                if (staging / MANIFEST).exists():
+                if manifest_file(staging).exists():
                     (staging / MARK).unlink()
                 swap_in(staging, out)
             finally:

@@ -29,7 +29,7 @@ from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array, row_pointers, sliced
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
-from splade_bridge.files.outputs import MANIFEST
+from splade_bridge.files.outputs import manifest_file
 from splade_bridge.files.writing import mapped
 from splade_bridge.formats.base import ImpactSource, export_manifest
 
@@ -203,7 +203,7 @@ class ForwardSource(ImpactSource):
 
 def _located(path: Path) -> tuple[Path, Manifest | None]:
     """The folder with the arrays, given it or the export around it, and the export's manifest."""
-    if (path / MANIFEST).is_file():
+    if manifest_file(path).is_file():
         manifest = Manifest.load(path)
         if not is_forward(path / FORWARD_FOLDER):
             raise BadInputError(

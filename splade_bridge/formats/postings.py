@@ -14,12 +14,14 @@ import numpy as np
 from splade_bridge.data.ids import DuplicateGuard, checked_id
 from splade_bridge.data.invert import DEFAULT_MEMORY, Transposer
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.vectors import ImpactBatch, Int32Array, sliced
+from splade_bridge.data.vectors import ImpactBatch, Int32Array, row_pointers, sliced
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.formats.base import ImpactSource
 
 BATCH_ROWS = 4096
+TOGETHER = 1 << 16
+"""Postings from which on lists are handed on; a call for each of many short ones takes longer."""
 
 
 class PostingList(NamedTuple):
@@ -79,11 +81,15 @@ class PostingListSource(ImpactSource):
         ):
             terms: list[int] = []
             documents = 0
-            for term, docs, impacts in self.lists():
-                terms.append(term)
-                documents = max(documents, int(docs[-1]) + 1 if len(docs) else 0)
-                transposer.add(np.array([0, len(docs)], dtype=np.int64), docs, impacts)
+            for group in _together(self.lists()):
+                terms.extend(one.term for one in group)
+                docs = _joined([one.docs for one in group])
+                documents = max(documents, int(docs.max()) + 1 if len(docs) else 0)
+                impacts = _joined([one.impacts for one in group])
+                lengths = np.array([len(one.docs) for one in group], dtype=np.int64)
+                transposer.add(row_pointers(lengths), docs, impacts)
             mapping = np.array(terms, dtype=np.int32)
+            in_order = bool((mapping[1:] >= mapping[:-1]).all())  # then rows need no sorting
             ids = self._unique_ids()
             start = 0
             while names := list(islice(ids, BATCH_ROWS)):
@@ -92,14 +98,13 @@ class PostingListSource(ImpactSource):
                 done = 0
                 for block in transposer.columns(rows):
                     part, indptr = sliced(block.indptr, 0, len(block.ids))
-                    batch = ImpactBatch(
-                        names[done : done + len(block.ids)],
-                        indptr,
-                        block.rows[part],
-                        block.values[part],
-                    )
+                    here = names[done : done + len(block.ids)]
                     done += len(block.ids)
-                    yield batch.remap(mapping)
+                    lists, impacts = block.rows[part], block.values[part]
+                    if in_order:
+                        yield ImpactBatch(here, indptr, mapping[lists], impacts)
+                    else:
+                        yield ImpactBatch(here, indptr, lists, impacts).remap(mapping)
             if start < documents:
                 raise BadInputError(
                     f"postings of document {documents - 1:,}, but ids of {start:,} documents only",
@@ -111,3 +116,24 @@ class PostingListSource(ImpactSource):
         for doc_id, place in self.document_ids():
             guard.check(checked_id(doc_id, place), place)
             yield doc_id
+
+
+def _together(lists: Iterator[PostingList]) -> Iterator[list[PostingList]]:
+    """Lists that follow one another, :data:`TOGETHER` postings or more at a time."""
+    group: list[PostingList] = []
+    postings = 0
+    for one in lists:
+        if len(one.docs) >= TOGETHER and group:  # a long one stands alone, and is not copied
+            yield group
+            group, postings = [], 0
+        group.append(one)
+        postings += len(one.docs)
+        if postings >= TOGETHER or len(group) >= TOGETHER:
+            yield group
+            group, postings = [], 0
+    if group:
+        yield group
+
+
+def _joined(parts: list[Int32Array]) -> Int32Array:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

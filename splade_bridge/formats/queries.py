@@ -32,7 +32,7 @@ from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, MismatchError
 from splade_bridge.files.inputs import check_file, is_pipe, is_there
 from splade_bridge.files.lines import MAX_LINE, STDIO, plain_suffix, text_lines
-from splade_bridge.files.outputs import MANIFEST
+from splade_bridge.files.outputs import manifest_file
 from splade_bridge.formats.base import ImpactSource, export_manifest, store_source
 from splade_bridge.formats.jsonvector import VectorBuilder, VectorRecord, read_vectors
 from splade_bridge.formats.term_limits import TermLimit, white_space
@@ -134,7 +134,7 @@ def read_queries(
         raise BadInputError("no such file or folder" + hint * may_be_dataset(str(path)), str(path))
     if not stream and not path.is_dir():
         check_file(path)
-    if path.is_dir() and (path / MANIFEST).exists():
+    if path.is_dir() and manifest_file(path).exists():
         if (found := _exported(path)) is None:
             store = all_of(store_source(path, quantize))
             return replace(store, allow_mismatch=allow_mismatch)

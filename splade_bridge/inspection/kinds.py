@@ -13,7 +13,7 @@ from typing import NamedTuple
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.inputs import all_files, check_file, is_there
 from splade_bridge.files.lines import STDIO, open_reader
-from splade_bridge.files.outputs import MANIFEST, MARK, PLAN, is_unfinished
+from splade_bridge.files.outputs import MARK, has_plan, is_unfinished, manifest_file, plan_file
 from splade_bridge.formats.ciff import CiffReader
 from splade_bridge.formats.forward import is_forward
 from splade_bridge.formats.pisa_source import collection_at
@@ -124,7 +124,7 @@ IN_EXPORTS = ("jsonvector", "ciff", "forward", "topics")
 def _manifest(kind: str) -> Recognise:
     def recognise(look: Look) -> str | None:
         if look.is_ours and look.manifest is not None and look.manifest.kind == kind:
-            return f"its {MANIFEST} says so"
+            return f"its {manifest_file(look.path).name} says so"
         return None
 
     return recognise
@@ -133,11 +133,11 @@ def _manifest(kind: str) -> Recognise:
 def _unfinished(look: Look) -> str | None:
     if not look.is_dir or look.is_ours:
         return None
-    if look.has(PLAN):
-        return f"it has {PLAN} and no {MANIFEST}"
+    if has_plan(look.path):
+        return f"it has {plan_file(look.path).name} and no manifest"
     if look.has(MARK) or is_unfinished(look.path):
-        return f"a folder of ours without {MANIFEST}"
-    return f"parts and no {MANIFEST}" if look.has("part-*.parquet", "vocabulary.json") else None
+        return "a folder of ours without a manifest"
+    return "parts and no manifest" if look.has("part-*.parquet") else None
 
 
 def _comparison(look: Look) -> str | None:

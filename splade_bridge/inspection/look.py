@@ -13,7 +13,7 @@ from splade_bridge.data.manifest import Manifest
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.folders import members
 from splade_bridge.files.lines import open_reader, plain_suffix
-from splade_bridge.files.outputs import MANIFEST
+from splade_bridge.files.outputs import manifest_file
 from splade_bridge.formats.base import export_manifest
 from splade_bridge.text.corpora import JSON_SUFFIXES
 
@@ -50,14 +50,14 @@ class Look:
         Raises:
             BadInputError: something is not as it was written.
         """
-        if self.has(MANIFEST):
+        if self.is_ours:
             return Manifest.load(self.path, anew=self._anew)
         return export_manifest(self.path)
 
     @property
     def is_ours(self) -> bool:
         """Whether it has a manifest of its own."""
-        return self.has(MANIFEST)
+        return self.is_dir and manifest_file(self.path).is_file()
 
     @cached_property
     def first_file(self) -> Path | None:

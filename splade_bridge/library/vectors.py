@@ -27,7 +27,7 @@ from splade_bridge.encoding.choices import (
 from splade_bridge.encoding.encode_corpus import encode_corpus, encode_in_memory, role_of
 from splade_bridge.errors import UsageError
 from splade_bridge.files.checks import unchecked
-from splade_bridge.files.outputs import MANIFEST
+from splade_bridge.files.outputs import manifest_file
 from splade_bridge.formats.choices import ConvertFormat, SourceFormat
 from splade_bridge.formats.memory import (
     Impacts,
@@ -397,7 +397,7 @@ def prune(
                     ciff_docids=cast(Any, ciff_docids), gzip=gzip, overwrite=overwrite,
                 )  # fmt: skip
                 return _pruned_at(out)
-            known = Manifest.load(path) if (path / MANIFEST).is_file() else None
+            known = Manifest.load(path) if manifest_file(path).is_file() else None
             wanted = side_of(path, known, wanted)
             if known and known.kind == "vectors":
                 source = VectorStore(path)

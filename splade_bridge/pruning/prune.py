@@ -13,7 +13,7 @@ from splade_bridge.data.manifest import Manifest, Side
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
 from splade_bridge.files.lines import plain_suffix
-from splade_bridge.files.outputs import MANIFEST, check_output
+from splade_bridge.files.outputs import check_output, manifest_file
 from splade_bridge.formats.base import ImpactSource, watched
 from splade_bridge.formats.choices import CiffDocids, SourceFormat
 from splade_bridge.formats.ciff import CiffSource
@@ -68,7 +68,7 @@ def prune(
     check_output(out, overwrite=overwrite, inputs=[source])
     if options.temporary is None and out.parent.exists():
         options = replace(options, temporary=out.parent)
-    known = Manifest.load(source) if (source / MANIFEST).is_file() else None
+    known = Manifest.load(source) if manifest_file(source).is_file() else None
     wanted = side_of(source, known, side)
     _check_flags(source, known, wanted, source_format, quantize, policies, gzip=gzip)
     if ciff_docids != "gaps" and (wanted == "query" or (known and known.kind == "vectors")):

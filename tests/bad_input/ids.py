@@ -12,17 +12,19 @@ import pyarrow.parquet as pq
 from bad_input import Row, made
 from small import MemorySource
 from splade_bridge.data.doc_ids import DocIdWriter
+from splade_bridge.files.outputs import manifest_file
 from splade_bridge.files.writing import sha256_file
 from splade_bridge.formats import ciff
 
 
 def resigned(path: Path) -> None:
     """Write the manifest of a folder anew, for the files as they are."""
-    told = json.loads((path / "manifest.json").read_text())
+    manifest = manifest_file(path)
+    told = json.loads(manifest.read_text())
     for file in told["files"]:
         there = path / file["path"]
         file["bytes"], file["sha256"] = there.stat().st_size, sha256_file(there)
-    (path / "manifest.json").write_text(json.dumps(told))
+    manifest.write_text(json.dumps(told))
 
 
 def store(doc_id: str | None) -> made.Maker:

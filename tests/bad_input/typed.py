@@ -10,6 +10,7 @@ from bad_input import Row, made
 from damage import MISSING, damaged, deep, list_again, rewritten, set_value
 
 MANIFEST, VOCABULARY = "manifest.json", "vocabulary.json"
+STORE, PLAN = "_manifest.json", "_plan.json"
 SEARCH = "search x --queries t.tsv -o r"
 
 
@@ -49,18 +50,18 @@ PATHS = {
     "that comes back": "sub/../../home/victim.txt",
     "that is empty": "",
     "with a NUL": "part\0",
-    "of the manifest itself": MANIFEST,
+    "of the manifest itself": STORE,
     "that begins here": "./part-00001.parquet",
 }
 MERGE = "merge x/0 x/1 -o out"
-FIRST = f"1/{MANIFEST}"
+FIRST = f"1/{STORE}"
 
 ROWS = [
     *(
         row(
             f"a shard's manifest with a path {what}",
             MERGE,
-            ("x/1/manifest.json: damaged (files[0].path: ", "make it again"),
+            ("x/1/_manifest.json: damaged (files[0].path: ", "make it again"),
             shards((FIRST, ("files", 0, "path"), path)),
         )
         for what, path in PATHS.items()
@@ -68,66 +69,64 @@ ROWS = [
     row(
         "a shard that lists a file that is no part",
         MERGE,
-        ("plan.json was changed or damaged after it was written",),
-        shards((FIRST, ("files", 0, "path"), "plan.json"), (FIRST, ("files", 0, "bytes"), 52)),
+        ("_plan.json was changed or damaged after it was written",),
+        shards((FIRST, ("files", 0, "path"), PLAN), (FIRST, ("files", 0, "bytes"), 52)),
     ),
     row(
         "a shard that is one of a thousand million",
         MERGE,
         ("shards are missing: 2/999999999, 3/999999999",),
-        shards(
-            ("0/plan.json", ("shard",), "0/999999999"), ("1/plan.json", ("shard",), "1/999999999")
-        ),
+        shards((f"0/{PLAN}", ("shard",), "0/999999999"), (f"1/{PLAN}", ("shard",), "1/999999999")),
         5,
     ),
     row(
         "a shard of a number with 5,000 digits",
         MERGE,
         ("plan.json: damaged (", "must be i/n"),
-        shards(("0/plan.json", ("shard",), "0/" + "9" * 5000)),
+        shards((f"0/{PLAN}", ("shard",), "0/" + "9" * 5000)),
     ),
     row("a part that is a link out of its store", "inspect x", ("leads out",), linked),
     row(
         "a path that is listed twice",
         "inspect x",
         ("part-00000.parquet' stands twice in the list",),
-        damaged(made.vectors, MANIFEST, ("files", 1, "path"), "part-00000.parquet"),
+        damaged(made.vectors, STORE, ("files", 0, "path"), "part-00000.parquet"),
     ),
     row(
         "a file that is missing and has -1 bytes",
         "inspect x",
         ("files[0].bytes: is below 0",),
-        damaged(made.vectors, MANIFEST, ("files", 0), {"path": "gone", "bytes": -1, "sha256": "0"}),
+        damaged(made.vectors, STORE, ("files", 0), {"path": "gone", "bytes": -1, "sha256": "0"}),
     ),
     row(
         "counts below 0",
         "export x -o out",
         ("counts.documents: is -3, which is no count",),
-        damaged(made.vectors, MANIFEST, ("counts", "documents"), -3),
+        damaged(made.vectors, STORE, ("counts", "documents"), -3),
     ),
     row(
         "a manifest nested 5,000 deep",
         "inspect x",
         ("manifest.json: damaged (not JSON",),
-        rewritten(made.vectors, MANIFEST, lambda _: deep(5000)),
+        rewritten(made.vectors, STORE, lambda _: deep(5000)),
     ),
     row(
         "a manifest with a key twice",
         "inspect x",
         ("manifest.json: damaged (key 'kind' stands twice",),
-        rewritten(made.vectors, MANIFEST, lambda c: c.replace(b"{", b'{"kind": "index",', 1)),
+        rewritten(made.vectors, STORE, lambda c: c.replace(b"{", b'{"kind": "index",', 1)),
     ),
     row(
         "a manifest that is not UTF-8",
         "inspect x",
         ("manifest.json: damaged (not JSON",),
-        rewritten(made.vectors, MANIFEST, lambda c: c.replace(b"vectors", b"vector\xff")),
+        rewritten(made.vectors, STORE, lambda c: c.replace(b"vectors", b"vector\xff")),
     ),
     row(
         "a manifest with a number of 30 digits",
         "inspect x",
         ("manifest.json: damaged (counts.postings: ",),
-        damaged(made.vectors, MANIFEST, ("counts", "postings"), 10**30),
+        damaged(made.vectors, STORE, ("counts", "postings"), 10**30),
     ),
     row(
         "a vocabulary whose terms are one text",

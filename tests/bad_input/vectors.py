@@ -74,15 +74,15 @@ FORWARD = exported("forward")
 ROWS = [
     index(
         "a store whose making did not finish",
-        without(made.vectors, "manifest.json"),
-        "vectors: no manifest.json beside its parts",
+        without(made.vectors, "_manifest.json"),
+        "vectors: no _manifest.json beside its parts",
         "did not finish",
     ),
     index("a store that lacks a part", without(made.vectors, PART), f"vectors: {PART} is missing"),
     index(
         "a store that lacks its vocabulary",
-        without(made.vectors, "vocabulary.json"),
-        "vectors: vocabulary.json is missing",
+        without(made.vectors, "_vocabulary.json"),
+        "vectors: _vocabulary.json is missing",
     ),
     index(
         "a store with half a part",
@@ -92,8 +92,8 @@ ROWS = [
     ),
     index(
         "a manifest cut in the middle",
-        short(made.vectors, "manifest.json"),
-        "vectors/manifest.json: damaged",
+        short(made.vectors, "_manifest.json"),
+        "vectors/_manifest.json: damaged",
     ),
     index(
         "an index that lacks its documents", without(made.exact, "docs.bin"), "docs.bin is missing"

@@ -20,6 +20,7 @@ from soak.frame import Finding, Subject
 from soak.processes import Ended, Forker, Running, environment, start_fresh
 from splade_bridge.engines.registry import engine
 from splade_bridge.errors import MissingToolError
+from splade_bridge.files.outputs import manifest_file
 
 OUT = "out.csv"
 """Of every command; folders are called so, too, and some commands ask for a suffix."""
@@ -152,7 +153,7 @@ class Shop:
             return "new"
         if overwrite and found == self.reference(command, old=True).prints:
             return "old"
-        if command.grows and not (out / "manifest.json").exists():
+        if command.grows and not manifest_file(out).exists():
             return "part"
         raise Finding(f"{command.line}: what is there is neither old, new nor unfinished")
 

@@ -23,6 +23,7 @@ from splade_bridge.conversion.export import ExportOptions, export
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.engines.registry import open_index
 from splade_bridge.evaluation.qrels import read_qrels
+from splade_bridge.files.outputs import manifest_file
 from splade_bridge.files.writing import sha256_file
 from splade_bridge.formats.queries import read_queries
 from splade_bridge.retrieval.runs import read_run
@@ -239,7 +240,7 @@ def readers() -> list[Reader]:
         Reader("corpora", _corpora, lambda path: list(read_texts(str(path)))),
         Reader("qrels", _qrels, read_qrels),
         Reader("runs", _runs, read_run),
-        Reader("manifests", _vectors, Manifest.load, inside=("manifest.json",)),
+        Reader("manifests", _vectors, Manifest.load, inside=("_manifest.json",)),
         Reader("vector stores", _vectors, _source, 150),
         Reader("recipes", _recipes, _recipe),
         Reader("specifications", _specifications, _specification, things="*.toml"),
@@ -283,7 +284,7 @@ def damage(rng: random.Random, reader: Reader, thing: Path) -> tuple[str, bool]:
     name = str(victim.relative_to(thing))
     before = victim.read_bytes()
     mutate.file(rng, victim)
-    manifest = thing / "manifest.json"
+    manifest = manifest_file(thing)
     if victim.read_bytes() == before:
         return name, True
     typed = victim.suffix in (".json", ".parquet") and victim != manifest
