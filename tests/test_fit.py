@@ -232,7 +232,7 @@ def test_an_index_of_plain_text_is_not_searched_as_impacts(
 @pytest.mark.shared
 def test_anserinis_impact_index_is_no_plain_text(lucene: None, shared: Path) -> None:
     with open_index(shared / "splade-v3-nfcorpus" / "index.lucene-9.9.1") as searcher:
-        assert searcher.plain_text() is None
+        assert searcher.plain_text is None
 
 
 # ---------------------------------------------------------------- queries in every form

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import subprocess
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
@@ -241,6 +242,7 @@ class LuceneSearcher(Searcher):
         self.index.use_memory(memory)
         return True
 
+    @cached_property
     def plain_text(self) -> str | None:
         """Only of an index that others made: by its positions, or its norms and frequencies.
 
