@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import json
@@ -409,3 +410,109 @@ def test_a_download_that_fails_is_an_error_with_the_name(data_set: Callable[...,
     data_set(FakeRecord("a", "", "x"), error=ConnectionError("no route to host"))
     with pytest.raises(SpladeBridgeError, match=r"some/set: .*no route to host"):
         read("some/set")
+
+
+# ---------------------------------------------------------------- tables and arrays
+
+
+@quick
+@given(rows=records, suffix=st.sampled_from(list(COMPRESS)), indent=st.sampled_from([None, 1]))
+def test_a_json_array_of_documents_gives_its_texts(
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[tuple[str, str]],
+    suffix: str,
+    indent: int | None,
+) -> None:
+    path = tmp_path_factory.mktemp("array") / f"a.json{suffix}"
+    found = [{"docid": i, "text": text} for i, text in rows]
+    path.write_bytes(COMPRESS[suffix](json.dumps(found, indent=indent).encode()))
+    assert read(path) == [(i, text.strip()) for i, text in rows]
+
+
+csv_text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=20)
+
+
+@quick
+@given(
+    rows=st.lists(st.tuples(ids, csv_text), min_size=1, max_size=6, unique_by=lambda r: r[0]),
+    suffix=st.sampled_from(list(COMPRESS)),
+    header=st.sampled_from([("id", "text"), ("docid", "contents"), ("doc_id", "body")]),
+)
+def test_csv_gives_its_texts_with_commas_quotes_and_ends_of_lines(
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[tuple[str, str]],
+    suffix: str,
+    header: tuple[str, str],
+) -> None:
+    """Python's own writer is the oracle."""
+    path = tmp_path_factory.mktemp("csv") / f"a.csv{suffix}"
+    written = io.StringIO()
+    writer = csv.writer(written)
+    writer.writerows([header, *rows])
+    path.write_bytes(COMPRESS[suffix](written.getvalue().encode()))
+    assert read(path) == [(i, text.strip()) for i, text in rows]
+
+
+@pytest.mark.parametrize(
+    ("header", "rows"),
+    [
+        ("id\ttext", [("d1", "one two")]),
+        ("docid\ttitle\ttext", [("d1", "T one two")]),
+        ("pid\tpassage", [("d1", "one two")]),
+        ("doc_id\ttitle\tbody", [("d1", "T one two")]),
+    ],
+)
+def test_a_first_line_of_names_is_no_document(
+    header: str, rows: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.tsv"
+    cells = ["d1", "T", "one two"] if header.count("\t") == 2 else ["d1", "one two"]
+    path.write_text(header + "\n" + "\t".join(cells) + "\n")
+    assert read(path) == rows
+
+
+def test_names_are_names_in_the_first_line_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text("d1\tone\nid\ttext\n")
+    assert read(path) == [("d1", "one"), ("id", "text")]
+
+
+TEVATRON = {"docid": ["d1", "d2"], "title": ["T", ""], "text": ["one", "two"]}
+
+
+def parquet(table: pa.Table, path: Path) -> None:
+    pq.write_table(table, path)
+
+
+def arrow_stream(table: pa.Table, path: Path) -> None:
+    with pa.OSFile(str(path), "wb") as out, pa.ipc.new_stream(out, table.schema) as writer:
+        writer.write_table(table, max_chunksize=1)
+
+
+def arrow_file(table: pa.Table, path: Path) -> None:
+    with pa.OSFile(str(path), "wb") as out, pa.ipc.new_file(out, table.schema) as writer:
+        writer.write_table(table)
+
+
+@pytest.mark.parametrize("write", [parquet, arrow_stream, arrow_file])
+def test_tevatrons_corpora_give_their_texts(
+    write: Callable[[pa.Table, Path], None], tmp_path: Path
+) -> None:
+    suffix = ".parquet" if write is parquet else ".arrow"
+    write(pa.table(TEVATRON), tmp_path / f"data-00000-of-00001{suffix}")
+    for name in ("state.json", "dataset_info.json"):  # as datasets' save_to_disk leaves them
+        (tmp_path / name).write_text('{"_format_type": null}')
+    expected = [("d1", "T one"), ("d2", "two")]
+    assert read(tmp_path) == read(tmp_path / f"data-00000-of-00001{suffix}") == expected
+
+
+def test_a_folder_that_datasets_saved_gives_its_texts(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.Dataset.from_dict(TEVATRON).save_to_disk(str(tmp_path / "saved"))
+    assert read(tmp_path / "saved") == [("d1", "T one"), ("d2", "two")]
+
+
+def test_tevatrons_queries_give_their_texts(tmp_path: Path) -> None:
+    path = tmp_path / "q.jsonl"
+    path.write_bytes(lines({"query_id": "1", "query": "what", "positive_passages": []}))
+    assert [(t.id, t.text) for t in read_texts(str(path), "queries")] == [("1", "what")]

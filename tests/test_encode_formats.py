@@ -67,6 +67,13 @@ def check(folder: Path, oracle: Any, side: Any, texts: list[str] = TEXTS) -> np.
     return found
 
 
+def know_each_other(folder: Path) -> None:
+    """The sides of a checkpoint name each other as partners, and so they fit."""
+    infos = [load_encoder(str(folder), side).info(0) for side in SIDES]  # type: ignore[arg-type]
+    assert infos[0].partner == infos[1].sha256
+    assert infos[1].partner == infos[0].sha256
+
+
 @pytest.mark.parametrize("activation", ["relu", "log1p_relu"])
 @pytest.mark.parametrize("pooling", ["max", "sum"])
 def test_one_encoder(tmp_path: Path, plain: Path, pooling: str, activation: str) -> None:
@@ -74,6 +81,7 @@ def test_one_encoder(tmp_path: Path, plain: Path, pooling: str, activation: str)
     oracle = save(tmp_path, [transformer(plain), pool], prompts={"query": "is this: "})
     found = [check(tmp_path, oracle, side) for side in SIDES]
     assert not np.allclose(*found)  # the prompt was used
+    know_each_other(tmp_path)
     overridden = load_encoder(str(tmp_path), "query", EncodeOptions(pooling="sum"))
     assert overridden.loaded.pooling == "sum"
 
@@ -94,6 +102,7 @@ def test_two_encoders(tmp_path: Path, plain: Path) -> None:
     assert not np.allclose(found["query"], found["document"])
     loaded = {side: load_encoder(str(tmp_path), side).loaded for side in SIDES}  # type: ignore[arg-type]
     assert loaded["query"].weights_sha256 != loaded["document"].weights_sha256
+    know_each_other(tmp_path)
     assert loaded["query"].vocabulary.sha256() == loaded["document"].vocabulary.sha256()
 
 
@@ -111,6 +120,7 @@ def test_inference_free_queries(tmp_path: Path, plain: Path) -> None:
     document = load_encoder(str(tmp_path), "document")
     assert document.info(0).pooling == "max log1p_relu"
     assert queries.loaded.vocabulary.sha256() == document.loaded.vocabulary.sha256()
+    know_each_other(tmp_path)
 
 
 def test_token_weights_as_json(tmp_path: Path, plain: Path) -> None:

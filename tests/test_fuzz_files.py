@@ -476,7 +476,7 @@ READS = re.compile(
 READERS = {
     # readers themselves, and lines of users' files (tests of their formats)
     "files/typed.py": "", "files/lines.py": "", "files/writing.py": "",
-    "formats/jsonvector.py": "", "training/score_files.py": "", "files/json_objects.py": "",
+    "files/json_objects.py": "", "training/score_files.py": "",
     # between processes of ours
     "encoding/ray_rows.py": "", "engines/pisa_worker.py": "",
     # what was written a moment ago, or is given as text

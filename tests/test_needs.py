@@ -33,14 +33,15 @@ ACTS = {
     "prune": "--output --method --value --side --min-terms --from --scale --gzip --memory "
     "--ciff-docids --overwrite",
     "quantize-study": "--queries --qrels --scale --rounding --clip --hits --rbo-p --min-rbo "
-    "--output",
+    "--output --allow-mismatch",
     "bm25": "--output --queries --k1 --b --id-field --text-field --title-field --threads --memory "
     "--overwrite",
     "doctor": "--fetch",
     "demo": "--output --model --overwrite",
     "train recipe": "--list",
     "train mine": "--queries --qrels --output --run --index --documents --corpus --negatives "
-    "--choice --depth --skip --margin --min-grade --remove-query --overwrite",
+    "--choice --depth --skip --margin --min-grade --remove-query --allow-mismatch "
+    "--overwrite",
     "train score": "--pairs --output --teacher --part-queries --overwrite",
     "train mlm": "--output --texts --corpora --docstrings --base --block --steps --batch-size "
     "--gradient-accumulation --learning-rate --warmup-steps --weight-decay --mask --whole-words "

@@ -14,6 +14,7 @@ from splade_bridge.cli.needs import needs
 from splade_bridge.cli.options import (
     QUERIES,
     WRITES,
+    AllowMismatch,
     Hits,
     Json,
     NoCheck,
@@ -75,6 +76,7 @@ def command(
     min_rbo: Annotated[
         float, typer.Option("--min-rbo", help="RBO that the recommendation must exceed.")
     ] = 0.99,
+    allow_mismatch: AllowMismatch = False,
     output: Annotated[Path | None, output_flag("Report: .json or .csv."), WRITES] = None,
     no_check: NoCheck = False,
     overwrite: Annotated[Overwrite, needs("--output")] = False,
@@ -109,6 +111,7 @@ def command(
         queries,
         read_qrels(qrels, split=split) if qrels else None,
         options,
+        allow_mismatch=allow_mismatch,
         watch=lambda settings: progress(settings, "trying", len(settings)),
     )
     if output is not None:

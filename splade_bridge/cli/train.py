@@ -19,6 +19,7 @@ from splade_bridge.cli.command import complete
 from splade_bridge.cli.needs import Needs, needs, unless
 from splade_bridge.cli.options import (
     WRITES,
+    AllowMismatch,
     Engine,
     Json,
     MaxLength,
@@ -219,9 +220,10 @@ SHARED = {
     "threads": Threads,
     "max_length": MaxLength,
     "remove_query": RemoveQuery,
+    "allow_mismatch": AllowMismatch,
 }
 """Options that are flags of other commands, too, and are given as there."""
-SAME = ("overwrite", "threads", "max_length", "remove_query")
+SAME = ("overwrite", "threads", "max_length", "remove_query", "allow_mismatch")
 """Those of them that are described as there."""
 
 

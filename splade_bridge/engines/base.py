@@ -147,6 +147,7 @@ class Searcher(Closing, abc.ABC):
         """Those of all that is searched, as far as there are any."""
         return [] if self.manifest is None else [self.manifest]
 
+    @cached_property
     def plain_text(self) -> str | None:
         """Why the index seems to hold words and how often they come, and not impacts; else None."""
         return None

@@ -12,6 +12,7 @@ import logging
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
@@ -242,6 +243,7 @@ class LuceneSearcher(Searcher):
         self.index.use_memory(memory)
         return True
 
+    @cached_property
     def plain_text(self) -> str | None:
         """Only of an index that others made: by its positions, or its norms and frequencies.
 

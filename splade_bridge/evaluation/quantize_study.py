@@ -124,6 +124,7 @@ def quantize_study(
     qrels: Qrels | None = None,
     options: StudyOptions = StudyOptions(),
     *,
+    allow_mismatch: bool = False,
     watch: Callable[[list[QuantizeOptions]], Iterable[QuantizeOptions]] = iter,
 ) -> Study:
     """Try all settings of ``options`` on two vector stores.
@@ -132,6 +133,7 @@ def quantize_study(
     ``k`` best documents are held in memory.
 
     Args:
+        allow_mismatch: see :func:`.manifest.check_fit`.
         watch: wraps the settings that are tried, for a progress bar.
 
     Raises:
@@ -141,7 +143,7 @@ def quantize_study(
     """
     _check(options)
     stores = VectorStore(documents), VectorStore(queries)
-    check_fit(stores[0].manifest, stores[1].manifest, str(documents))
+    check_fit(stores[0].manifest, stores[1].manifest, str(documents), allow_mismatch=allow_mismatch)
     ranker = _Ranker(*stores, options.k)
     oracle = {query_id: docs for query_id, docs in ranker.rank().items() if docs}
     if not oracle:

@@ -26,7 +26,7 @@ def check_queries(searcher: Searcher, queries: Queries) -> None:
     for manifest in searcher.manifests:
         check_fit(manifest, queries.manifest, place, allow_mismatch=allowed)
     check_encoded(searcher, queries)
-    if why := searcher.plain_text():
+    if why := searcher.plain_text:
         refuse_mismatch(
             place,
             f"an index of plain text ({why}), where frequencies would be taken for impacts: search "

@@ -12,6 +12,7 @@ import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -86,9 +87,10 @@ class TwoStepSearcher(Searcher):
             return found[:1]
         return found
 
+    @cached_property
     def plain_text(self) -> str | None:
         """Of the first step."""
-        return self.first.plain_text()
+        return self.first.plain_text
 
     def use_memory(self, memory: int) -> bool:
         """Of the first step; the forward store is mapped."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -42,6 +42,10 @@ from splade_bridge.training.judged import any_qrels
 from splade_bridge.training.plans import plan_of
 
 log = logging.getLogger(__name__)
+
+
+NOT_DECISIVE = ("overwrite", "threads", "allow_mismatch")
+"""Options that change nothing of what is written."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class MineOptions:
         min_grade: from which grade on a document answers. What is judged above 0 is never a
             negative.
         remove_query: leave out the document with the query's id.
+        allow_mismatch: search documents of one model with queries of another.
         seed: of what is drawn.
         overwrite: replace ``out``.
     """
@@ -95,6 +100,7 @@ class MineOptions:
     margin: float | None = None
     min_grade: int = 1
     remove_query: bool = False
+    allow_mismatch: bool = False
     seed: int = 0
     overwrite: bool = False
 
@@ -147,7 +153,7 @@ def mine(options: MineOptions) -> MineSummary:
         ExternalProgramError: the engine died.
     """
     _check(options)
-    plan = plan_of(options, ("threads",), (options.queries, options.corpus))
+    plan = plan_of(options, ("threads", "allow_mismatch"), (options.queries, options.corpus))
     if kept := kept_result(options.out, plan, overwrite=options.overwrite, result="summary"):
         return MineSummary(**kept)
     qrels = any_qrels(options.qrels)
@@ -267,7 +273,7 @@ def _of_run(options: MineOptions, positives: dict[str, list[str]]) -> Iterator[R
 def _of_index(
     options: MineOptions, positives: dict[str, list[str]], queries: Queries, searcher: Searcher
 ) -> Iterator[Ranking]:
-    check_queries(searcher, queries)
+    check_queries(searcher, replace(queries, allow_mismatch=options.allow_mismatch))
     batch = queries.aligned(searcher.vocabulary, searcher.path)
     depth = options.depth + 1 if options.remove_query else options.depth
     hits = searcher.search(batch, depth, threads=options.threads, algorithm=options.algorithm)
@@ -355,7 +361,7 @@ def _write_manifest(options: MineOptions, summary: MineSummary, plan: dict[str, 
         return
     told = {
         "kind": "hard-negatives",
-        "options": {k: v for k, v in asdict(options).items() if k not in ("overwrite", "threads")},
+        "options": {k: v for k, v in asdict(options).items() if k not in NOT_DECISIVE},
         "summary": asdict(summary),
         "sha256": sha256_file(options.out),
         "tools": base_tools(),
