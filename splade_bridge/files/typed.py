@@ -26,6 +26,7 @@ from splade_bridge.files.lines import MAX_LINE, unique_keys
 
 T = TypeVar("T")
 
+BLOCK = 1 << 20
 PLAIN = (str, int, float, bool)
 
 Convert = Callable[[Any, Any], Any]
@@ -117,11 +118,14 @@ def json_file(where: Where) -> Any:
 
 def _bounded(path: Path, most: int) -> bytes:
     """The content of a file; raises ValueError where that is over ``most`` bytes."""
-    with open(path, "rb") as stream:
-        content = stream.read(most + 1)
-    if len(content) > most:
-        raise ValueError(f"over {most >> 20} MiB")
-    return content
+    blocks, size = [], 0
+    with open(path, "rb") as stream:  # read(most) would claim all of that first
+        while block := stream.read(BLOCK):
+            blocks.append(block)
+            size += len(block)
+            if size > most:
+                raise ValueError(f"over {most >> 20} MiB")
+    return b"".join(blocks)
 
 
 def json_tree(content: bytes, where: Where) -> Any:

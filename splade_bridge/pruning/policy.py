@@ -116,10 +116,10 @@ def number(value: object, method: str) -> float:
     """
     try:
         found = float(value) if isinstance(value, int | float | str) else math.nan
-    except ValueError:
+    except (ValueError, OverflowError):  # a whole number of 400 digits is beyond any float
         found = math.nan
     if not math.isfinite(found) or isinstance(value, bool):
-        raise UsageError(f"{method}: {value!r} is not a number")
+        raise UsageError(f"{method}: {str(value)[:40]!r} is not a number")
     return int(found) if found.is_integer() else found
 
 

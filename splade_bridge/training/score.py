@@ -141,6 +141,7 @@ def score(options: ScoreOptions) -> ScoreSummary:
     with ExitStack() as stack:
         stack.enter_context(folder_lock(parts.with_name(f".{parts.name}.lock"), options.out))
         _prepare(parts, options)
+        stack.callback(_forget_empty, parts, options.out)
         work = stack.enter_context(scratch_folder(options.out.parent))
         texts = _Texts(options, work)
         scorer: Scorer | None = None
@@ -210,6 +211,12 @@ def _prepare(parts: Path, options: ScoreOptions) -> None:
     mark(parts)
     with atomic_writer(parts / PLAN) as out:
         out.write(plan)
+
+
+def _forget_empty(parts: Path, out: Path) -> None:
+    """Leave nothing of a job that failed before its first part: it has nothing to go on from."""
+    if parts.exists() and not any(parts.glob("part-*.jsonl")):
+        throw_away(parts, out)
 
 
 class _Texts:

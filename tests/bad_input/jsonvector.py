@@ -171,6 +171,14 @@ ROWS = [
         ("out",),
     ),
     Row(
+        "several objects on a line are no fault",
+        INDEX,
+        0,
+        ("3 documents",),
+        {"docs.jsonl": made.JSON_LINES.replace("\n", " ")},
+        ("out",),
+    ),
+    Row(
         "a last line without an end is no fault",
         INDEX,
         0,

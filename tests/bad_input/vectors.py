@@ -95,6 +95,9 @@ ROWS = [
         short(made.vectors, "manifest.json"),
         "vectors/manifest.json: damaged",
     ),
+    index(
+        "an index that lacks its documents", without(made.exact, "docs.bin"), "docs.bin is missing"
+    ),
     index("an export of queries alone", exported("topics"), "holds no document vectors"),
     index(
         "an export that lacks its folder of JSON",
@@ -192,7 +195,7 @@ ROWS = [
     ),
     Row("no artefact to inspect", "inspect nowhere", 4, ("nowhere: no such f",)),
     Row(
-        "queries for a store of documents",
+        "a format for queries",
         "prune vectors -o out --method top-k --value 2 --side query --from ciff",
         2,
         ("vectors: --from is for documents",),

@@ -21,8 +21,12 @@ from soak.processes import Ended, Forker, Running, environment, start_fresh
 from splade_bridge.engines.registry import engine
 from splade_bridge.errors import MissingToolError
 
-OUT = "out"
+OUT = "out.csv"
+"""Of every command; folders are called so, too, and some commands ask for a suffix."""
 DOCUMENTS, TERMS, QUERIES = 3000, 300, 60
+
+OF_TORCH = ("encode", "train")
+"""Commands that load torch."""
 
 Prints = Mapping[str, object]
 """What two outputs must have in common: a hash of each file, or what stands for it."""
@@ -38,6 +42,7 @@ class Command:
         old: another value of the same command, whose output is there before with ``--overwrite``;
             none where the command has no ``--overwrite``.
         grows: whether an unfinished output stands in its place, to be gone on with.
+        work: whether parts to go on from may lie beside the output.
         prints: see :data:`Prints`; takes the output and what runs commands.
         slow: to be tried half as often.
     """
@@ -46,6 +51,7 @@ class Command:
     line: str
     old: tuple[str, str] | None = None
     grows: bool = False
+    work: bool = False
     prints: Callable[[Path, Shop], Prints] | None = None
     slow: bool = False
 
@@ -57,7 +63,7 @@ class Shop:
         self.inputs = folder / "inputs"
         self._whole = folder / "whole"
         self.commands = commands(light=light)
-        self.forker = Forker(light=light)
+        self._forkers: dict[bool, Forker] = {}
         self._known: dict[tuple[str, bool], Reference] = {}
         self._scratch = folder / "scratch"
         if not self.inputs.exists():
@@ -105,7 +111,14 @@ class Shop:
         log, env = beside / "log", environment(beside)
         if fresh:
             return start_fresh(words, work, log, env)
-        return self.forker.start(words, work, log, env, largest_file=limit)
+        return self._forker(words).start(words, work, log, env, largest_file=limit)
+
+    def _forker(self, words: list[str]) -> Forker:
+        """One that has torch loaded for what needs it, and a small one, which forks faster."""
+        light = words[0] not in OF_TORCH
+        if light not in self._forkers:
+            self._forkers[light] = Forker(light=light)
+        return self._forkers[light]
 
     def run_of(self, index: Path) -> str:
         """A run of all queries on an index, hashed."""
@@ -179,8 +192,9 @@ class Shop:
             raise Finding(f"{what}: left beside the output: {sorted(more)}")
 
     def close(self) -> None:
-        """End the process that forks."""
-        self.forker.close()
+        """End the processes that fork."""
+        while self._forkers:
+            self._forkers.popitem()[1].close()
 
 
 _SHOPS: dict[Path, Shop] = {}
@@ -262,9 +276,16 @@ def _lucene_prints(out: Path, shop: Shop) -> Prints:
 
 def _training_prints(out: Path, shop: Shop) -> Prints:
     """All but logs, which tell times."""
-    kept = ("log.jsonl", "README.md")
+    logs = ("log.jsonl", "README.md", "splade-bridge.json")
     found = hashes(out)
-    return {n: h for n, h in found.items() if n not in kept and not n.startswith("tensorboard/")}
+    return {n: h for n, h in found.items() if n not in logs and not n.startswith("tensorboard/")}
+
+
+def _bm25_prints(out: Path, shop: Shop) -> Prints:
+    """All but the Lucene index, whose files are named by chance, and the manifest of it all."""
+    found = hashes(out)
+    kept = {n: h for n, h in found.items() if not n.startswith("anserini/")}
+    return {n: h for n, h in kept.items() if n != "manifest.json"} | {"counts": len(kept)}
 
 
 TIMES = {"latencies", "encoding_ms", "sessions", "seconds", "machine"}
@@ -291,6 +312,10 @@ def _bench_prints(out: Path, shop: Shop) -> Prints:
 ENCODE = f"encode {{w}}/texts.jsonl -m {{w}}/tiny -o {OUT} --part-rows 16 --max-length 32"
 INDEX = f"index {{w}}/docs.jsonl -o {OUT}"
 SEARCH = f"search {{w}}/%s -q {{w}}/topics.tsv -o {OUT} -k 100"
+MLM = (
+    "--vocab-size 80 --layers 1 --hidden 16 --heads 2 --intermediate 24 --block 24 --steps 6 "
+    "--batch-size 4 --learning-rate 0.01 --warmup-steps 1 --log-every 1 --save-every 2"
+)
 OTHER_DOCUMENTS = ("docs.jsonl", "others.jsonl")
 OTHER_HITS = ("-k 100", "-k 50")
 OTHER_LENGTH = ("--max-length 32", "--max-length 16")
@@ -316,6 +341,8 @@ def commands(*, light: bool = False) -> list[Command]:
                 old=("0.5", "0.8")),
         Command("bench", f"bench {{w}}/exact -q {{w}}/topics.tsv -k 10 -o {OUT} --repeat 1",
                 old=("-k 10", "-k 20"), prints=_bench_prints),
+        Command("quantize-study", f"quantize-study {{w}}/vectors -q {{w}}/query-vectors -o {OUT} "
+                "--scale 10 --scale 100", old=("--scale 100", "--scale 50")),
         Command("compare", f"compare {{w}}/spec.toml -o {OUT}", grows=True,
                 prints=_comparison_prints, slow=True),
     ]  # fmt: skip
@@ -324,6 +351,8 @@ def commands(*, light: bool = False) -> list[Command]:
             Command("index lucene", f"{INDEX} -e lucene", old=OTHER_DOCUMENTS,
                     prints=_lucene_prints, slow=True),
             Command("search lucene", SEARCH % "lucene", old=OTHER_HITS),
+            Command("bm25", f"bm25 {{w}}/words.jsonl -q {{w}}/texts.tsv -o {OUT}",
+                    prints=_bm25_prints, slow=True),
         ]  # fmt: skip
     if _there("pisa"):
         found += [
@@ -338,10 +367,17 @@ def commands(*, light: bool = False) -> list[Command]:
             Command("merge", f"merge {{w}}/shard0 {{w}}/shard1 -o {OUT}"),
         ]  # fmt: skip
     if importlib.util.find_spec("sentence_transformers") and not light:
-        found.append(
+        found += [
             Command("train", f"train {{w}}/tiny.toml -o {OUT} --set train.save_every=2",
-                    grows=True, prints=_training_prints, slow=True)
-        )  # fmt: skip
+                    work=True, prints=_training_prints, slow=True),
+            Command("mine", f"train mine -q {{w}}/texts.tsv --qrels {{w}}/qrels.txt -o {OUT} "
+                    "--index {w}/exact --query-vectors {w}/topics.tsv --negatives 9",
+                    old=("--negatives 9", "--negatives 5")),
+            Command("score", "train score --pairs {w}/pairs.jsonl --teacher run --run {w}/run "
+                    f"-o {OUT} --part-queries 7 --allow-missing", work=True),
+            Command("mlm", f"train mlm -o {OUT} --texts {{w}}/plain.txt {MLM}", work=True,
+                    prints=_training_prints, slow=True),
+        ]  # fmt: skip
     return found
 
 
@@ -382,10 +418,15 @@ def make_inputs(
     matrix = random_matrix(1, DOCUMENTS, TERMS, 0.1, 300)
     ids = [f"d{i}" for i in range(DOCUMENTS)]
     made.store_of(MemorySource(matrix, ids, terms), folder / "vectors")
+    query_ids = [f"q{i}" for i in range(QUERIES)]
+    made.store_of(MemorySource(weights, query_ids, terms), folder / "query-vectors")
+    _texts(folder)
     for name in ("exact", "lucene", "pisa"):
         if _there(name) and not (light and name == "lucene"):
             engine(name).build(MemorySource(matrix, ids, terms), folder / name)
     run(["export", str(folder / "docs.jsonl"), "-o", str(folder / "export")], folder)
+    words = f"search {folder}/exact -q {folder}/topics.tsv -o run -k 50"
+    run(words.split(), folder)
     (folder / "spec.toml").write_text(SPEC.replace("PISA", "pisa = []" if _there("pisa") else ""))
     if importlib.util.find_spec("torch") and not light:
         from checkpoints import write_corpus
@@ -399,6 +440,25 @@ def make_inputs(
     (folder.parent / "log").unlink(missing_ok=True)
 
 
+def _texts(folder: Path) -> None:
+    """Texts of no model: a collection and queries, pairs of them, and lines."""
+    rng = random.Random(5)
+
+    def some() -> str:
+        return " ".join(rng.choice(WORDS) for _ in range(20))
+
+    words = [{"id": f"d{i}", "text": some()} for i in range(400)]
+    write_json_lines(folder / "words.jsonl", words)
+    (folder / "texts.tsv").write_text("".join(f"q{i}\t{some()}\n" for i in range(QUERIES)))
+    (folder / "plain.txt").write_text("".join(f"{some()}\n" for _ in range(60)))
+    pairs = (
+        {"query_id": f"q{i}", "positives": [f"d{i}"], "negatives": [f"d{i + 1}", f"d{i + 2}"]}
+        for i in range(QUERIES)
+    )
+    write_json_lines(folder / "pairs.jsonl", pairs)
+
+
+WORDS = ["of", "the", "apple", "runs", "under", "a", "very", "blue", "sky", "birds", "sing", "loud"]
 SPEC = """
 title = "small"
 baseline = "full"

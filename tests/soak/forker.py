@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -81,6 +82,8 @@ def become(asked: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     load(light="light" in sys.argv)
+    gc.collect()
+    gc.freeze()  # else each collection in a forked process copies what it only looks at
     for asked in children():
         become(asked)
         runpy.run_module("splade_bridge", run_name="__main__")

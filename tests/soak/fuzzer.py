@@ -22,11 +22,12 @@ MEMORY = 1 << 30
 """Bytes that a reader may take for files of some hundred bytes."""
 
 
-def limit_memory() -> None:
-    """No more than :data:`MEMORY` beyond what is used now."""
+def limit_memory(more: int | None) -> None:
+    """No more than ``more`` bytes beyond what is used now; None takes the limit away."""
     pages = int(Path("/proc/self/statm").read_text().split()[5])
     most = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    resource.setrlimit(resource.RLIMIT_DATA, (pages * os.sysconf("SC_PAGE_SIZE") + MEMORY, most))
+    limit = most if more is None else pages * os.sysconf("SC_PAGE_SIZE") + more
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
 
 
 def fault(error: BaseException) -> str:
@@ -38,20 +39,26 @@ def fault(error: BaseException) -> str:
 
 
 class Batches:
-    """Good files of every reader, and damaged copies of them."""
+    """Good files of every reader, and damaged copies of them.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        memory: bytes that a batch may take beyond what its reader loads; None: as many as it likes.
+    """
+
+    def __init__(self, folder: Path, memory: int | None = None) -> None:
         self._folder = folder
+        self._memory = memory
         self.readers = {reader.name: reader for reader in readers()}
         self._good: dict[Path, object] = {}
 
     def run(self, asked: dict[str, Any], answers: TextIO) -> None:
         """All cases of a batch; a line before each, so that a death or a hang is known."""
         reader = self.readers[asked["reader"]]
-        good = self._folder / "good" / reader.name
-        if not good.exists():
-            good.mkdir(parents=True)
-            reader.make(good)
+        if self._memory is not None:
+            limit_memory(None)
+        good = self._ready(reader)
+        if self._memory is not None:
+            limit_memory(self._memory)
         scratch = self._folder / "scratch"
         for case in range(asked["first"], asked["cases"]):
             rng = random.Random(seed_of(f"{asked['seed']}/{case}"))
@@ -65,12 +72,20 @@ class Batches:
         shutil.rmtree(scratch, ignore_errors=True)
         print(json.dumps({"done": True}), file=answers, flush=True)
 
+    def _ready(self, reader: Reader) -> Path:
+        """Good files, which are read once: what a reader loads is not what a case takes."""
+        good = self._folder / "good" / reader.name
+        if not good.exists():
+            good.mkdir(parents=True)
+            reader.make(good)
+            for thing in to_read(reader, good):
+                self._good[thing] = reader.read(thing)
+        return good
+
     def _case(
         self, rng: random.Random, reader: Reader, good: Path, thing: Path
     ) -> tuple[str, str] | None:
         """What was wrong: the fault's name, and the story."""
-        if reader.sealed and good not in self._good:
-            self._good[good] = reader.read(good)
         name, known = damage(rng, reader, thing)
         try:
             found = reader.read(thing)
@@ -90,17 +105,12 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         os.environ["XDG_CACHE_HOME"] = str(Path(folder) / "cache")
-        batches = Batches(Path(folder))
+        batches = Batches(Path(folder), MEMORY)
         print(
             json.dumps({"readers": {r.name: r.cases for r in readers()}}), file=answers, flush=True
         )
-        limited = False
         for line in sys.stdin:
-            asked = json.loads(line)
-            if not limited:
-                limit_memory()
-                limited = True
-            batches.run(asked, answers)
+            batches.run(json.loads(line), answers)
 
 
 if __name__ == "__main__":

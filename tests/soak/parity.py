@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -118,7 +119,9 @@ def _again(
 ) -> Callable[[], ImpactSource]:
     """What opens a source, written in a format."""
     compress, rows = rng.random() < 0.5, rng.choice((3, 10**5))
-    options = ExportOptions((kind,), docs_per_file=rows, compress=compress, memory=memory)
+    options = ExportOptions((kind,), compress=compress and kind != "forward", memory=memory)
+    if kind == "jsonvector":
+        options = replace(options, docs_per_file=rows)
     export(source, place, options)
     return lambda: open_source(place, memory=memory)
 

@@ -201,6 +201,7 @@ class Forker(Waiter):
         return Running(pid, log, self)
 
     def wait(self, seconds: float) -> int | None:
+        """The status of the command that was started last."""
         if self._status is None:
             self._status = self._read(seconds)
         return self._status
