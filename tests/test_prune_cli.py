@@ -229,16 +229,13 @@ def test_mistakes_are_told_and_leave_nothing(
     [
         ("absent", 4, "no such file"),
         ("queries.tsv", 4, "jsonvector"),
-        ("vectors/part-00000.parquet", 4, "--from"),
+        ("vectors/part-00000.parquet", 4, "holds float weights; give --scale"),
         ("empty", 4, "empty"),
-        ("index", 4, "this is index"),
     ],
 )
 def test_sources_that_cannot_be_pruned_are_refused(
     work: Path, capfd: pytest.CaptureFixture[str], source: str, status: int, what: str
 ) -> None:
-    if source == "index":
-        run(capfd, "index", "docs.jsonl", "-e", "exact", "-o", "index")
     if source == "empty":
         with write_store(work / "empty", Vocabulary(["a"]), {}) as writer:
             none = np.empty(0, np.int32)

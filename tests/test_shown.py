@@ -119,5 +119,5 @@ def test_logs_are_escaped_and_others_keep_their_lines(
 ) -> None:
     log_to_stderr(verbose=False)
     logging.getLogger("splade_bridge.x").warning("%s: odd", "a\x1b\nb")
-    logging.getLogger("transformers").warning("two\nlines\x1b")
+    logging.getLogger("elsewhere").warning("two\nlines\x1b")
     assert capsys.readouterr().err == "warning: a\\x1b\\nb: odd\nwarning: two\nlines\\x1b\n"

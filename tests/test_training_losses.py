@@ -16,7 +16,12 @@ pytest.importorskip("accelerate")
 
 from splade_bridge.training.losses import Regularizer, ranking_loss
 from splade_bridge.training.options import LossOptions, RegularizerOptions, SideRegularizer
-from splade_bridge.training.schedule import RegularizerSchedule, TermsController, ramp
+from splade_bridge.training.schedule import (
+    ControllerState,
+    RegularizerSchedule,
+    TermsController,
+    ramp,
+)
 
 WIDTH = 9
 shapes = st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(0, 2**31))
@@ -164,7 +169,7 @@ def test_a_controller_goes_on_from_its_state() -> None:
     for step in range(1, 30):
         one.update(step, 400 / step)
         if step == 15:
-            other.load_state(one.state())
+            other.load_state(ControllerState(**one.state()))
         if step > 15:
             other.update(step, 400 / step)
     assert one == other

@@ -74,7 +74,8 @@ def test_with_a_scale_a_number_stays_what_it_is_or_is_refused(
     value: int, written: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "d.jsonl"
-    path.write_text(f'{{"id": "a", "vector": {{"x": {written.format(value)}}}}}')
+    number = written.format(value)
+    path.write_text(f'{{"id": "a", "vector": {{"x": {number}, "y": 0.5}}}}')
     if float(np.float32(value)) == value:
         assert impacts(open_source(path, quantize=QuantizeOptions(1))) == [value]
         assert read_queries(path, QuantizeOptions(1)).batch.impacts.tolist() == [value]

@@ -91,7 +91,7 @@ class TermsController:
 
     def load_state(self, state: ControllerState) -> None:
         """Go on from :meth:`state`."""
-        for name, value in vars(state).items():
+        for name, value in asdict(state).items():
             setattr(self, name, value)
 
 
