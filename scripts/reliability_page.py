@@ -40,12 +40,11 @@ def said(row: Row) -> str:
         if child == 0:
             _become(row, folder, log)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        told = log.read_text(errors="replace").replace(f"{folder.resolve()}/", "")
+        lines = [line for line in told.splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith("error: ")]
         if status != row.code:
-            raise SystemExit(
-                f"{row.title}: exit code {status}, not {row.code}\n" + "\n".join(lines)
-            )
+            print(f"{row.title}: exit code {status}, not {row.code}\n{told}", file=sys.stderr)
         shown = " ".join(errors or [line for line in lines if line.startswith("warning: ")])
         return f"{status}: {cell(shown.removeprefix('error: '))}"
 
@@ -74,7 +73,8 @@ def _become(row: Row, folder: Path, log: Path) -> None:
 
 def cell(text: str) -> str:
     """A text for a cell of a table."""
-    plain = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+    named = text.replace("\n", "\\n").replace("\t", "\\t")
+    plain = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in named)
     short = plain if len(plain) <= MOST else plain[: MOST - 4] + " ..."
     return short.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
 
@@ -117,12 +117,15 @@ def summary() -> str:
     rows = list(all_rows())
     others: dict[str, dict[str, str]] = json.loads(OTHERS.read_text()) if OTHERS.exists() else {}
     there = [others[key] for key in (key_of(m, r) for m, r in rows if r.code) if key in others]
-    well = {name: sum(one.get(name, "").startswith("0: ") for one in there)
-            for name in ("anserini", "pisa")}  # fmt: skip
+    told = []
+    for name, who in (("anserini", "Anserini's indexer"), ("pisa", "PISA")):
+        given = [one[name] for one in there if name in one]
+        well = sum(answer.startswith("0: ") for answer in given)
+        told.append(f"{who} was given {len(given)} and ended {well} of them with exit code 0")
     return (
-        f"{len(rows)} rows. {len(there)} of those that splade-bridge refuses are a "
-        f"JsonVectorCollection or a CIFF file that others can be given as well: Anserini's indexer "
-        f"ends {well['anserini']} of them with exit code 0, PISA's {well['pisa']}."
+        f"{len(rows)} rows. Of those that splade-bridge refuses, {len(there)} are a "
+        f"JsonVectorCollection or a CIFF file, which others can be given as well: "
+        f"{'; '.join(told)}."
     )
 
 

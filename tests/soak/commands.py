@@ -65,6 +65,7 @@ class Shop:
         self._whole = folder / "whole"
         self.commands = commands(light=light)
         self._forkers: dict[bool, Forker] = {}
+        self._last: Running | None = None
         self._known: dict[tuple[str, bool], Reference] = {}
         self._scratch = folder / "scratch"
         if not self.inputs.exists():
@@ -111,8 +112,10 @@ class Shop:
         beside = beside or work.parent
         log, env = beside / "log", environment(beside)
         if fresh:
-            return start_fresh(words, work, log, env)
-        return self._forker(words).start(words, work, log, env, largest_file=limit)
+            self._last = start_fresh(words, work, log, env)
+        else:
+            self._last = self._forker(words).start(words, work, log, env, largest_file=limit)
+        return self._last
 
     def _forker(self, words: list[str]) -> Forker:
         """One that has torch loaded for what needs it, and a small one, which forks faster."""
@@ -193,7 +196,9 @@ class Shop:
             raise Finding(f"{what}: left beside the output: {sorted(more)}")
 
     def close(self) -> None:
-        """End the processes that fork."""
+        """End the processes that fork, and a command that Ctrl-C left running."""
+        if self._last is not None:
+            self._last.end_all()
         while self._forkers:
             self._forkers.popitem()[1].close()
 

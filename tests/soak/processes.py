@@ -83,8 +83,7 @@ class Running:
         return Ended(code, self._text(), seconds)
 
     def end_all(self) -> None:
-        """Kill it and all its children."""
-        self.signal(signal.SIGKILL)
+        """Kill it and all its children, which are those of its session."""
         for pid in members(self.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
