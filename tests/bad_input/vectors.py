@@ -98,9 +98,6 @@ ROWS = [
     index(
         "an index that lacks its documents", without(made.exact, "docs.bin"), "docs.bin is missing"
     ),
-    index(
-        "an index that lacks its documents", without(made.exact, "docs.bin"), "docs.bin is missing"
-    ),
     index("an export of queries alone", exported("topics"), "holds no document vectors"),
     index(
         "an export that lacks its folder of JSON",
