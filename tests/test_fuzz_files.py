@@ -499,6 +499,7 @@ READERS = {
     "encoding/encode_corpus.py": "", "files/written.py": "", "files/finished.py": "a training",
     "encoding/seams.py": "a SparseEncoder",
     # files of others: tests of their formats
+    "inspection/ours.py": "", "formats/feeds/milvus.py": "",
     "formats/vocabularies.py": "", "formats/npz.py": "", "formats/pisa_source.py": "",
     # a JSON of token weights that the user names: tests of training's models
     "training/model.py": "",

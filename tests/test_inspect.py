@@ -396,7 +396,7 @@ def test_texts_and_their_faults(tmp_path: Path) -> None:
 
 def test_what_is_not_finished_is_told_with_what_is_there(tmp_path: Path) -> None:
     made.vectors(tmp_path / "v")
-    (tmp_path / "v" / "manifest.json").unlink()
+    (tmp_path / "v" / "_manifest.json").unlink()
     found = inspect_path(tmp_path / "v")
     assert (found.kind, found.ours) == ("unfinished", True)
     assert found.counts is not None and found.counts.documents == 3

@@ -88,6 +88,7 @@ def test_no_module_hides_a_public_name(tmp_path: Path) -> None:
         "  'quantize': len(list(sb.quantize('v'))),\n"
         "  'prune': len(list(sb.prune('v', method='top-k', value=1))),\n"
         "  'export': sb.export(documents, 'x').counts.documents,\n"
+        "  'convert': sb.convert('x', 'c', to='ciff').counts.documents,\n"
         "  'index': sb.index('x', 'i', engine='exact').counts.documents,\n"
         "  'open_index': sb.open_index('i').search_one({'cat': 1}),\n"
         "  'query_encoder': sb.query_encoder(sys.argv[1]).encode('a file')['file'] > 0,\n"
@@ -105,7 +106,7 @@ def test_no_module_hides_a_public_name(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == (
-        "1|1|1|1|2|2|[('a', 3)]|True|{'q': {'a': 3.0}}|{'P@1': 1.0}|True|3|x"
+        "1|1|1|1|2|2|2|[('a', 3)]|True|{'q': {'a': 3.0}}|{'P@1': 1.0}|True|3|x"
     )
 
 

@@ -129,7 +129,7 @@ def test_a_line_that_unpacks_to_hundreds_of_megabytes(
     more = () if name == "a.tsv" else ("-o", "out", "-e", "exact")
     made.exact(tmp_path / "index")
     status, said = run(tmp_path, 400 * MIB, *read, *more)
-    if (what, name) == ("blanks", "a.json"):  # white space, however much, is nothing
+    if what == "blanks" and name != "a.tsv":  # white space, however much, is nothing
         assert status == 4
     else:
         assert (status, says in said) == (4, True), said

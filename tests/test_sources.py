@@ -212,8 +212,8 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(
     if name == "index.ciff":  # read to its end before its first batch
         from splade_bridge.formats import ciff
 
-        real = ciff._Reader.doc_ids
-        monkeypatch.setattr(ciff._Reader, "doc_ids", lambda r: (change(), real(r))[1])
+        real = ciff.CiffReader.documents
+        monkeypatch.setattr(ciff.CiffReader, "documents", lambda r: (change(), real(r))[1])
     else:
         next(stream)
         change()
@@ -379,8 +379,8 @@ def test_a_corpus_folder_is_read_whole(tmp_path: Path) -> None:
     (folder / "h.txt").symlink_to("../other.txt")
     found = [text.id for text in read_texts(str(folder))]
     assert found == ["c", "a", "e", "f", "h", "d", "b", "g"]
-    (folder / "z.csv").write_text("id,text\n")
-    with pytest.raises(BadInputError, match=r"corpus: not texts .*: z\.csv\."):
+    (folder / "z.doc").write_text("id,text\n")
+    with pytest.raises(BadInputError, match=r"corpus: not texts .*: z\.doc\."):
         list(read_texts(str(folder)))
     options = CorpusOptions(skip_others=True)
     assert [text.id for text in read_texts(str(folder), "documents", options)] == found

@@ -42,6 +42,7 @@ QUICK = [
     "search x --queries t.tsv -o run.txt",
     "evaluate qrels.txt run.txt",
     "verify x x --queries t.tsv",
+    "convert v c --to npz",
     "bench x --queries t.tsv -k 2 --repeat 1",
     "explain x q1 d1 --queries t.tsv",
     "inspect x",

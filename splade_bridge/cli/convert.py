@@ -124,8 +124,8 @@ def command(
     manifest = done.manifest
     counts, lost = manifest.counts, manifest.quantization
     if json:
-        print_json({"output": str(output), "format": to, "values": done.values, "counts": counts,
-                    "content": manifest.content, "quantization": lost, "told": done.told,
+        print_json({"output": str(output), "format": to, "held": done.values, "counts": counts,
+                    "content_hash": manifest.content, "quantization": lost, "told": done.told,
                     "files": manifest.files})  # fmt: skip
         return
     for sentence in done.told:

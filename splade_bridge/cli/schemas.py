@@ -75,9 +75,9 @@ class ConvertResult(TypedDict):
 
     output: Output
     format: Annotated[str, "What was made."]
-    values: Annotated[str, "impacts (integers) or weights (floats)."]
+    held: Annotated[str, "impacts (integers) or weights (floats)."]
     counts: CountsOf
-    content: Annotated[str | None, "Hash of all that is held, the same in every format."]
+    content_hash: Annotated[str | None, "Of all that is held, the same in every format."]
     quantization: Quantization
     told: Annotated[list[str], "What the format does not hold of what was read, in sentences."]
     files: Files

@@ -33,6 +33,12 @@ def collection_at(path: Path) -> Path | None:
     Raises:
         BadInputError: a folder holds several.
     """
+    try:
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except OSError:  # a name too long: whoever opens it says so
+        return None
     if path.is_dir():
         bases = [p.with_suffix("") for p in sorted(path.glob(f"*{DOCS}")) if _is_base(p)]
         if len(bases) > 1:

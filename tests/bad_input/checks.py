@@ -117,9 +117,6 @@ ROWS = [
         "index docs.jsonl -o out -e exact --scale 1", 4,
         ("docs.jsonl:3", "16777217", "would make 16777216 of it", "leave --scale out"),
         {"docs.jsonl": numbers("16777215.0", "16777216.0", "16777217.0")}),
-    Row("a whole number written as a float is what it is", "index docs.jsonl -o out -e exact", 0,
-        ("1 integers are written as floats", "16,777,217"), {"docs.jsonl": numbers("16777217.0")},
-        ("out",)),
     Row("scores over 2^24 in Lucene", "search idx -q q.tsv -o run", 0, ("from 16777216 on",),
         {"idx": made.lucene, "q.tsv": "q1\t" + "delta " * 56_000}, made=("run",)),
 ]  # fmt: skip
