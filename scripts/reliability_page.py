@@ -112,6 +112,18 @@ def tables() -> Iterator[str]:
         yield ""
 
 
+def forget() -> None:
+    """Let go of what others said of rows that are not there any more."""
+    if OTHERS.exists():
+        rows = {key_of(module, row) for module, row in all_rows()}
+        save_others({k: v for k, v in json.loads(OTHERS.read_text()).items() if k in rows})
+
+
+def save_others(found: dict[str, dict[str, str]]) -> None:
+    """By their keys, a line an answer."""
+    OTHERS.write_text(json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
 def summary() -> str:
     """How many rows there are, and how they end elsewhere."""
     rows = list(all_rows())
@@ -152,8 +164,9 @@ def run_others(ciff2pisa: str | None) -> None:
                 folder = Path(place)
                 row.lay_out(folder)
                 found[key_of(module, row)] = rivals.answers(folder, name, ciff2pisa)
+                save_others(known | found)
             print(key_of(module, row), found[key_of(module, row)], file=sys.stderr, flush=True)
-    OTHERS.write_text(json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    save_others(found)
 
 
 def main() -> None:
@@ -167,6 +180,7 @@ def main() -> None:
         run_others(asked.ciff2pisa)
     if asked.soak:
         shutil.copyfile(asked.soak, SOAK)
+    forget()
     fill("summary", summary())
     fill("tables", "\n".join(tables()))
     if SOAK.exists():

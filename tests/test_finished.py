@@ -13,7 +13,14 @@ import pytest
 
 import command_line
 from checkpoints import save_checkpoint, write_corpus
-from splade_bridge.files.finished import differences, fingerprints, plain
+from splade_bridge.files.finished import (
+    differences,
+    fingerprints,
+    kept_result,
+    plain,
+    write_record,
+)
+from splade_bridge.files.locks import SCRATCH, scratch_folder
 from tiny_training import World
 
 Change = tuple[str, ...]
@@ -170,3 +177,19 @@ def test_plans_are_compared_as_they_come_back_from_a_file(tmp_path: Path) -> Non
         after = fingerprints([tmp_path / "big"])
         assert after != before
         before = after
+
+
+def test_what_a_kill_left_beside_a_finished_output_goes(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "f").write_text("x")
+    write_record(out, {"a": 1}, {"told": 2})
+    scratch = tmp_path / f"{SCRATCH}0123456789ab"
+    scratch.mkdir()
+    (scratch / "sorted").write_text("x")
+    scratch.with_name(f"{scratch.name}.lock").touch()
+    with scratch_folder(tmp_path) as used:
+        (used / "kept").touch()
+        assert kept_result(out, {"a": 1}, overwrite=False) == {"told": 2}
+        assert (used / "kept").exists() and not scratch.exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]

@@ -65,6 +65,26 @@ def test_room_for_sorting_is_asked_for_before_it_starts(
         assert len(caplog.messages) == 1, "what fits into memory needs no disk"
 
 
+@pytest.mark.parametrize("library", ["torch", "safetensors"])
+def test_what_libraries_raise_of_a_full_disk_is_an_error_of_ours(
+    small_disk: Path, library: str
+) -> None:
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import save_file
+
+    from splade_bridge.training.checkpoints import saving
+
+    weights = {"w": torch.zeros(100_000)}
+    told = r"out: cannot be written .* run the same"
+    with pytest.raises(ExternalProgramError, match=told), saving(Path("out")):
+        if library == "torch":
+            torch.save(weights, small_disk / "w")
+        else:
+            save_file(weights, small_disk / "w")
+    with pytest.raises(RuntimeError, match="of another kind"), saving(Path("out")):
+        raise RuntimeError("of another kind")
+
+
 def test_an_older_index_survives(small_disk: Path) -> None:
     tiny = MemorySource(np.ones((3, 2)), ["a", "b", "c"], ["x", "y"])
     engine("exact").build(tiny, small_disk / "i")

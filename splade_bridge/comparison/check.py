@@ -15,6 +15,7 @@ from splade_bridge.errors import BadInputError, SpladeBridgeError, UsageError, r
 from splade_bridge.evaluation.evaluate import evaluate
 from splade_bridge.evaluation.measures import cutoff, parse_measures
 from splade_bridge.evaluation.qrels import Qrels, read_qrels
+from splade_bridge.files.inputs import is_there
 from splade_bridge.formats.queries import read_queries
 from splade_bridge.text.corpora import Role, read_texts
 
@@ -87,7 +88,7 @@ def _check_documents(variant: Variant, spec: Spec) -> None:
 
 def _check_queries(variant: Variant) -> None:
     source = variant.queries
-    if isinstance(source, Vectors) and not source.path.exists():
+    if isinstance(source, Vectors) and not is_there(source.path):
         raise BadInputError("no such file or folder", str(source.path))
     if isinstance(source, Vectors) and variant.query_quantize:
         read_queries(source.path, variant.query_quantize)  # integers take no scale

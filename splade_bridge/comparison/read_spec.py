@@ -202,18 +202,19 @@ def _qrels(root: Path, name: str, split: str | None) -> Path:
     What is not there may be a data set of ir_datasets.
     """
     path = root / name
-    if path.is_dir():
+    there = is_there(path)
+    if there and path.is_dir():
         return split_file(path, split or TEST)
     if split is not None:
         raise UsageError(f"{path}: split is for a BEIR folder, and this is none")
-    return path if is_there(path) or not may_be_dataset(name) else Path(name)
+    return path if there or not may_be_dataset(name) else Path(name)
 
 
 def _text(table: Table, key: str, value: str | None, defaults: _Defaults) -> str:
     if value is None:
         table.fail(f"a model or bm25 needs text: give {key} in [data]")
     path = defaults.root / value
-    return str(path) if path.exists() else value  # else it may be a data set of ir_datasets
+    return str(path) if is_there(path) else value  # else it may be a data set of ir_datasets
 
 
 def _given_model(table: Table, defaults: _Defaults) -> str | ToTrain | None:
@@ -228,7 +229,7 @@ def _given_model(table: Table, defaults: _Defaults) -> str | ToTrain | None:
         table.fail("cannot be together with recipe", "model")
     file = defaults.folder / recipe
     placed = tuple(_placed(override, defaults) for override in overrides)
-    return ToTrain(str(file) if file.is_file() else recipe, placed)
+    return ToTrain(str(file) if is_there(file) and file.is_file() else recipe, placed)
 
 
 def _placed(override: str, defaults: _Defaults) -> str:
@@ -237,7 +238,7 @@ def _placed(override: str, defaults: _Defaults) -> str:
 
 def _model(name: str, defaults: _Defaults) -> str:
     folder = defaults.folder / name
-    return str(folder) if folder.is_dir() else name
+    return str(folder) if is_there(folder) and folder.is_dir() else name
 
 
 def _model_of(source: Source) -> str | None:

@@ -155,8 +155,9 @@ def _opened(
     skip_others: bool,
     ciff_docids: CiffDocids,
 ) -> ImpactSource | WeightSource:
+    there = is_there(path)
     base = collection_at(path) if source_format in (None, "pisa-canonical") else None
-    if base is None and not is_there(path):
+    if base is None and not there:
         hint = "; a source is read more than once, so stdin is none" if path == STDIO else ""
         raise BadInputError(f"no such file or folder{hint}", str(path))
     if base is None and not path.is_dir():

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from splade_bridge.errors import BadInputError, UsageError
+from splade_bridge.files.locks import remove_scratch
 from splade_bridge.files.outputs import companion, tidy
 from splade_bridge.files.typed import Where, as_table, json_file
 from splade_bridge.files.writing import atomic_writer
@@ -49,6 +50,7 @@ def check_same(
         if not path.is_file() or path.stat().st_size != size:
             raise UsageError(f"{out}: exists already, but {path.name} is not whole; {remedy}")
     tidy(out)
+    remove_scratch(out.parent)  # of one that was killed when ``out`` was there already
 
 
 def tell(out: Path) -> None:

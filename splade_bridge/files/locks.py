@@ -72,10 +72,7 @@ def scratch_folder(near: Path | None = None) -> Iterator[Path]:
     """
     near = near or Path(tempfile.gettempdir())
     near.mkdir(parents=True, exist_ok=True)
-    for lock in near.glob(f"{SCRATCH}*.lock"):
-        with forsaken(lock) as is_forsaken:
-            if is_forsaken:
-                shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+    remove_scratch(near)
     folder = near / f"{SCRATCH}{secrets.token_hex(6)}"
     with folder_lock(folder.with_name(f"{folder.name}.lock"), folder):
         folder.mkdir(mode=0o700)
@@ -83,6 +80,14 @@ def scratch_folder(near: Path | None = None) -> Iterator[Path]:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_scratch(near: Path) -> None:
+    """Remove the working folders in ``near`` that killed processes left."""
+    for lock in near.glob(f"{SCRATCH}*.lock"):
+        with forsaken(lock) as is_forsaken:
+            if is_forsaken:
+                shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
 
 
 def new_partial(path: Path) -> tuple[int, Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import logging
 import shutil
@@ -11,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from splade_bridge.errors import BadInputError
+from splade_bridge.errors import BadInputError, ExternalProgramError
 from splade_bridge.files.typed import Where, as_table, checked, refuse_unknown
+from splade_bridge.files.writing import write_error
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +37,9 @@ KINDS: dict[str, Any] = {
     "stateful_callbacks": dict[str, Any],
 }
 """Keys of transformers' TrainerState that a resumed training reads."""
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+OF_WRITING = ("inline_container.cc", "iostream error", "PytorchStreamWriter")
+"""What stands in the errors of torch's writer, which are RuntimeErrors without a number."""
 
 
 def checkpoints(work: Path) -> list[Path]:
@@ -74,6 +79,30 @@ def _check_state(file: Path) -> None:
             where.inside("log_history").item(number).fail("has no step")
     if tree.get("global_step") != step_of(file.parent):
         where.inside("global_step").fail("is not the step in the folder's name")
+
+
+@contextlib.contextmanager
+def saving(place: Path) -> Iterator[None]:
+    """What torch and safetensors raise where they cannot write, as every other error of a disk.
+
+    Raises:
+        ExternalProgramError: the disk is full, or a file may not grow.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise write_error(error, place) from error
+    except Exception as error:
+        said = str(error).strip()
+        of_torch = isinstance(error, RuntimeError) and any(mark in said for mark in OF_WRITING)
+        if not of_torch and type(error).__name__ != "SafetensorError":
+            raise
+        raise ExternalProgramError(
+            f"{place}: cannot be written ({said.splitlines()[0]}); look for room on the disk and "
+            "run the same command again"
+        ) from error
 
 
 @contextlib.contextmanager

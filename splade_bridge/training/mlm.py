@@ -32,7 +32,12 @@ from splade_bridge.files.locks import folder_lock
 from splade_bridge.files.outputs import check_output, discard, mark, throw_away
 from splade_bridge.files.writing import staged_folder
 from splade_bridge.training.arguments import common_arguments
-from splade_bridge.training.checkpoints import checkpoints, remove_unfinished, step_of
+from splade_bridge.training.checkpoints import (
+    checkpoints,
+    remove_unfinished,
+    saving,
+    step_of,
+)
 from splade_bridge.training.hub import model_folder
 from splade_bridge.training.options import MlmOptions
 from splade_bridge.training.plans import plan_of
@@ -124,7 +129,8 @@ def train_mlm(options: MlmOptions, say: Callable[[str], None] = log.info) -> Mlm
         trainer.remove_callback(PrinterCallback)
         if kept:
             say(f"going on from {kept[-1].name}")
-        trainer.train(resume_from_checkpoint=str(kept[-1]) if kept else None)
+        with saving(work):
+            trainer.train(resume_from_checkpoint=str(kept[-1]) if kept else None)
         logged = [e for e in trainer.state.log_history if "mlm" in e]
         summary = MlmSummary(
             steps=trainer.state.global_step,
@@ -136,7 +142,10 @@ def train_mlm(options: MlmOptions, say: Callable[[str], None] = log.info) -> Mlm
             resumed_from=step_of(kept[-1]) if kept else None,
             last={k: v for k, v in logged[-1].items() if k != "epoch"} if logged else {},
         )
-        with staged_folder(options.out, overwrite=options.overwrite) as folder:
+        with (
+            saving(options.out),
+            staged_folder(options.out, overwrite=options.overwrite) as folder,
+        ):
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
             shutil.copyfile(work / LOG_FILE, folder / LOG_FILE)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, get_origin
 
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
+from splade_bridge.files.inputs import is_there
 from splade_bridge.files.typed import Where, toml_file, typed
 from splade_bridge.files.writing import asset
 from splade_bridge.training.data import DataOptions
@@ -89,7 +90,7 @@ def recipe_file(name: str | Path) -> Path:
         BadInputError: there is neither.
     """
     path = Path(name)
-    if path.is_file():
+    if is_there(path) and path.is_file():
         return path
     if path.suffix not in ("", ".toml") or len(path.parts) > 1:
         raise BadInputError("no such recipe file", str(name))
@@ -156,7 +157,7 @@ def input_files(recipe: Recipe) -> list[Path]:
         for one in value if isinstance(value, tuple) else (value,):
             if isinstance(one, Path) or key[-1] in READ:
                 paths[Path(one)] = None
-    there = [path for path in paths if path not in written and path.exists()]
+    there = [path for path in paths if path not in written and is_there(path)]
     files: list[Path] = []
     for path in there:
         if any(path in other.parents for other in written):  # a cache beside the data

@@ -27,7 +27,12 @@ from splade_bridge.files.locks import folder_lock
 from splade_bridge.files.outputs import MARK, check_output, discard, mark, throw_away
 from splade_bridge.files.writing import staged_folder
 from splade_bridge.training.arguments import common_arguments
-from splade_bridge.training.checkpoints import checkpoints, remove_unfinished, step_of
+from splade_bridge.training.checkpoints import (
+    checkpoints,
+    remove_unfinished,
+    saving,
+    step_of,
+)
 from splade_bridge.training.ready import check_ready
 from splade_bridge.training.recipe import (
     Recipe,
@@ -139,7 +144,7 @@ def train(
             stack.enter_context(folder_lock(out.with_name(f".{out.name}.training.lock"), out))
             _open_work(work, recipe, overwrite=overwrite)
         processes.wait_for_everyone()
-        with _plain_errors(work), _quiet_libraries():
+        with _plain_errors(work), saving(work), _quiet_libraries():
             ended = _train(in_work_folder(recipe, work), work, processes, say)
         trained = Trained(
             out=out,
@@ -386,7 +391,10 @@ def _finish(
     """Write the checkpoint and remove ``work``."""
     from splade_bridge.training.trainer import LOG_FILE
 
-    with staged_folder(trained.out, overwrite=overwrite, inputs=input_files(recipe)) as folder:
+    with (
+        saving(trained.out),
+        staged_folder(trained.out, overwrite=overwrite, inputs=input_files(recipe)) as folder,
+    ):
         _save(ended.best, ended.model, recipe, folder)
         if ended.last != ended.best:
             _save(ended.last, ended.model, recipe, folder / LAST)

@@ -106,6 +106,12 @@ ROWS = [
         "comes with",
     ),
     Row("no such recipe", "train gone -o out", 4, ("gone", "one-gpu")),
+    Row(
+        "a recipe whose name no file system takes",
+        f"train {'x' * 300} -o out",
+        4,
+        ("File name too long",),
+    ),
     Row("no such recipe file", "train gone.toml -o out", 4, ("gone.toml",)),
     Row(
         "a folder for a recipe",

@@ -79,6 +79,11 @@ ROWS = [
         "spec.toml",
         "other",
     ),
+    compare(
+        "judgements whose name no file system takes",
+        changed("qrels.txt", "q" * 5000),
+        "File name too long",
+    ),
     compare("a k of zero", SPEC + "[bench]\nks = [0]\n", "spec.toml", "ks"),
     compare("a repeat of zero", SPEC + "[bench]\nrepeat = 0\n", "spec.toml", "repeat"),
     compare("a memory that is no size", SPEC + '[index]\nmemory = "lots"\n', "spec.toml", "memory"),

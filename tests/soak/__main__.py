@@ -35,6 +35,7 @@ def main() -> int:
         parser.error(f"no subject {', '.join(unknown)}; there are {', '.join(names)}")
     logging.disable(logging.WARNING)  # what subjects do on purpose is not told
     seed = int(time.time()) if given.seed is None else given.seed
+    seed = int(repeated_seed) if repeated else seed
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     campaign = Campaign([kind for kind in SUBJECTS if kind.name in wanted], say)
     try:

@@ -71,7 +71,7 @@ class FullDisk(ShopSubject):
                 raise Finding(f"{what}: failed, and the output is {state}\n{ended.err}")
             more = listing(work) - before
             if command.work:  # what the same command goes on from
-                more = {name for name in more if not name.startswith(OUT)}
+                more = frozenset(name for name in more if not name.startswith(OUT))
             if more:
                 raise Finding(f"{what}: left {sorted(more)}\n{ended.err}")
         self.shop.finish(command, work, words, f"{what}\n{ended.last}\nthen enough")
