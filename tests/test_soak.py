@@ -17,7 +17,16 @@ import pytest
 
 from soak.children import Children
 from soak.commands import OUT, Shop, ShopSubject
-from soak.frame import Campaign, Finding, Skip, Subject, markdown_of, report_of, write_report
+from soak.frame import (
+    MOST_FINDINGS,
+    Campaign,
+    Finding,
+    Skip,
+    Subject,
+    markdown_of,
+    report_of,
+    write_report,
+)
 from soak.full_disk import FullDisk
 from soak.fuzz import Fuzz
 from soak.kills import Kills
@@ -58,6 +67,7 @@ def test_a_finding_is_told_with_the_seed_that_repeats_it(tmp_path: Path) -> None
     campaign.close()
     tally = campaign.tallies["even"]
     assert sum(tally.tries.values()) > 10 and 0 < len(tally.findings) < sum(tally.tries.values())
+    assert len(tally.findings) <= MOST_FINDINGS
     assert not any(folder.exists() for folder in Even.folders)
     again, what = tally.findings[0]
     once = Campaign([Even], told.append)

@@ -19,6 +19,10 @@ ROUNDS = 8
 """Rounds of a campaign; what the time is divided by, and a subject's share of it."""
 
 
+MOST_FINDINGS = 50
+"""Of a subject; then it is not tried any more: something is broken that all its tries need."""
+
+
 class Finding(Exception):
     """A try that ended as it must not; the message says what was seen.
 
@@ -120,7 +124,9 @@ class Campaign:
         end = time.monotonic() + minutes * 60
         number = 0
         while time.monotonic() < end:
-            kinds = [k for k in self._kinds if not (k.once and number)]
+            kinds = [k for k in self._kinds if self._goes_on(k) and not (k.once and number)]
+            if not kinds:
+                break
             shares = sum(k.share for k in kinds if not k.once) or 1
             for kind in kinds:
                 span = minutes * 60 / ROUNDS * kind.share / shares
@@ -136,16 +142,20 @@ class Campaign:
         self._try(kind, seed)
 
     def _slice(self, kind: type[Subject], base: str, stop: float) -> None:
-        number = 0
-        while number == 0 or time.monotonic() < stop:
+        number, tally = 0, self.tallies[kind.name]
+        while self._goes_on(kind) and (number == 0 or time.monotonic() < stop):
             if not self._try(kind, seed_of(f"{base}/{kind.name}/{number}")) or kind.once:
                 break
             number += 1
-        tally = self.tallies[kind.name]
         self._say(
             f"round {base.partition('/')[2]}: {kind.name}: {tally.told}; {len(tally.findings)} "
             f"findings, {tally.seconds:,.0f} s so far"
         )
+
+    def _goes_on(self, kind: type[Subject]) -> bool:
+        """Whether it was not skipped, and finds something only now and then."""
+        tally = self.tallies[kind.name]
+        return not tally.skipped and len(tally.findings) < MOST_FINDINGS
 
     def _try(self, kind: type[Subject], seed: int) -> bool:
         """Whether it could be tried."""

@@ -47,6 +47,8 @@ class Running:
     """A command that was started, as the leader of a session of its own."""
 
     def __init__(self, pid: int, log: Path, waiter: Waiter) -> None:
+        if pid <= 1:  # to the system a signal to one of these is one to many
+            raise RuntimeError(f"no command has the number {pid}")
         self.pid = pid
         self._log = log
         self._waiter = waiter
