@@ -217,8 +217,8 @@ def path_of_worker(spec: object) -> list[str]:
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("cluster")  # another job's, which is not to be joined
 def test_a_local_cluster_listens_on_loopback_and_knows_no_working_directory(tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="Ray is not installed")
     started = tmp_path / "scripts"
     started.mkdir()
     (started / "alone.py").write_text(ALONE)

@@ -21,6 +21,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from splade_bridge.data.closing import Closing
@@ -75,7 +76,8 @@ class RayRunner(Closing):
 
     Args:
         spec: the encoder; device ``auto`` is a GPU for each worker where the cluster has any.
-        address: of the cluster; None for the one that Ray's own settings name, else a local one.
+        address: of the cluster; None for the one that ``RAY_ADDRESS`` or ``ray start`` names,
+            else a local one; ``auto`` for any that runs on this machine.
         workers: size of the pool; None for as many as the cluster has GPUs, or CPUs.
 
     Raises:
@@ -255,23 +257,32 @@ class _Actor:
 def _connect(ray: Any, address: str | None) -> None:
     """Join the cluster at ``address``, or of Ray's own settings, or start one for this job alone.
 
-    A cluster of our own listens on loopback only, and has no dashboard.
+    Ray's ``auto`` would join any Ray that runs on this machine, the one that another job has
+    started for itself included, and would end with it. A cluster of our own listens on loopback
+    only, and has no dashboard.
     """
     address = address or os.environ.get("RAY_ADDRESS") or None
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if not (address or "").startswith("ray://"):
         quiet["job_config"] = _job_config(ray)
-    if address != "local":
-        try:
-            ray.init(address=address or "auto", **quiet)
-            return
-        except ConnectionError:
-            if address is not None:
-                raise
+    if address not in (None, "local") or (address is None and _is_started()):
+        ray.init(address=address, **quiet)
+        return
     with _on_loopback():
         ray.init(address="local", include_dashboard=False, **quiet)
     if not is_loopback(found := ray.util.get_node_ip_address()):
         log.warning("this Ray cannot be kept to this machine: others can reach it at %s", found)
+
+
+def _is_started() -> bool:
+    """Whether somebody listens at the address that ``ray start`` has left on this machine."""
+    from ray._common.utils import get_ray_address_file
+
+    try:
+        _check_address(Path(get_ray_address_file(None)).read_text(encoding="utf-8").strip())
+    except (OSError, UnicodeDecodeError, ExternalProgramError):
+        return False  # no cluster, or what is left of one
+    return True
 
 
 def _job_config(ray: Any) -> Any:
