@@ -25,6 +25,9 @@ from splade_bridge.formats.choices import ConvertFormat
 from splade_bridge.formats.ciff import write_ciff
 from splade_bridge.formats.feeds.write import FEED_TARGETS
 from splade_bridge.formats.queries import read_queries
+from splade_bridge.inspection.kinds import inspect_path
+from splade_bridge.pruning.methods import policy
+from splade_bridge.pruning.prune import prune
 
 FORMATS = tuple(f for f in get_args(ConvertFormat) if f not in FEED_TARGETS)
 CUTTING = [t for t in FEED_TARGETS if t.startswith(("elasticsearch", "opensearch"))]
@@ -184,3 +187,16 @@ def test_a_scale_makes_impacts(tmp_path: Path, capfd: pytest.CaptureFixture[str]
         capfd, "convert", tmp_path / "c", tmp_path / "d", "--to", "npz", "--scale", 10
     )
     assert status == 2 and "was scaled by 10 already" in err
+
+
+def test_a_store_of_impacts_is_inspected_and_pruned_as_one(tmp_path: Path) -> None:
+    """Its Parquet files hold floats; what they are is said in the manifest."""
+    content = start(tmp_path / "start", PLAIN)
+    convert(tmp_path / "start/a.ciff", tmp_path / "v", "vectors")
+    found = inspect_path(tmp_path / "v")
+    assert found.content is not None and found.content.computed == content
+    assert not found.faults
+    prune(tmp_path / "v", tmp_path / "all", [policy("top-k", 10**6)])
+    assert content_of(tmp_path / "all") == content
+    again = inspect_path(tmp_path / "all")
+    assert again.content is not None and (again.content.computed, again.faults) == (content, [])

@@ -15,7 +15,7 @@ ACTS = {
     "encode": "--output --side --max-length --batch-tokens --long --devices --threads --shard "
     "--cluster --part-rows --id-field --text-field --title-field --overwrite",
     "export": "--output --format --model --scale --rounding --clip --memory --overwrite",
-    "index": "--output --engine --from --scale --rounding --clip --memory --overwrite "
+    "index": "--output --engine --from --vocabulary --scale --rounding --clip --memory --overwrite "
     "--ciff-docids --lucene-version --route --pisa-profile --pisa-encoding --pisa-block-size "
     "--pisa-bin --pisa-reorder",
     "search": "--queries --model --output --hits --algorithm --threads --output-format "
@@ -30,8 +30,8 @@ ACTS = {
     "explain": "--queries --model --scale --rounding --clip --allow-mismatch",
     "inspect": "--from --ciff-docids --quick --memory",
     "merge": "--output --overwrite",
-    "prune": "--output --method --value --side --min-terms --from --scale --gzip --memory "
-    "--ciff-docids --overwrite",
+    "prune": "--output --method --value --side --min-terms --from --vocabulary --scale --gzip "
+    "--ciff-docids --memory --overwrite",
     "quantize-study": "--queries --qrels --scale --rounding --clip --hits --rbo-p --min-rbo "
     "--output --allow-mismatch",
     "bm25": "--output --queries --k1 --b --id-field --text-field --title-field --threads --memory "
@@ -66,8 +66,8 @@ BY_RUN = f"{SCORE} --teacher run --run r"
 MLM, BASE = "train mlm --texts t.txt -o m", "train mlm --texts t.txt -o m --base b"
 
 NOTHING = [
-    ("convert v o --to npz", "--docs-per-file 9", "without --to jsonvector or seismic"),
-    ("convert v o --to npz", "--gzip", "without --to jsonvector or seismic or ciff"),
+    ("convert v o --to npz", "--docs-per-file 9", "without --to jsonvector or --to seismic"),
+    ("convert v o --to npz", "--gzip", "without --to jsonvector or --to seismic"),
     ("convert v o --to npz", "--allow-loss", "without --to elasticsearch"),
     ("convert v o --to npz", "--queries q", "without --to elasticsearch"),
     (f"{ENCODE} --document-model d", "--model m", "where the side that is encoded has a model"),
@@ -85,6 +85,7 @@ NOTHING = [
     (f"{EXPORT} -f ciff", "--side query", "where --format says what is written"),
     (f"{EXPORT} -m m", "--from ciff", "with --model"),
     (f"{EXPORT} -m m", "--ciff-docids absolute", "with --model"),
+    (f"{EXPORT} -m m", "--vocabulary v.txt", "with --model"),
     ("inspect i --quick", "--corpus c.jsonl", "with --quick"),
     (f"{EXPORT} -f ciff", "--docs-per-file 7", "without --format jsonvector"),
     (f"{EXPORT} --side query", "--docs-per-file 100000", "without --format jsonvector"),

@@ -7,32 +7,23 @@ from typing import Annotated, get_args
 
 import typer
 
-from splade_bridge.cli.groups import QuantizeFlags
-from splade_bridge.cli.needs import Needs
+from splade_bridge.cli.groups import QuantizeFlags, SourceFlags
+from splade_bridge.cli.needs import needs
 from splade_bridge.cli.options import (
     QUERIES,
     READS,
     WRITES,
-    CiffDocids,
-    From,
     Gzip,
     Json,
     Memory,
     NoCheck,
     Overwrite,
-    SkipOthers,
 )
 from splade_bridge.cli.telling import note, print_json, watching
 from splade_bridge.formats.choices import ConvertFormat, FeedTarget
 
 NAME = "convert"
 FEEDS = get_args(FeedTarget)
-
-
-def writes(*formats: str) -> Needs:
-    """A flag of files of one of these formats."""
-    lacking, remedy = f"without --to {' or '.join(formats)}", "leave it out"
-    return Needs(lacking, remedy, lambda given: given["to"] in formats)
 
 
 def command(
@@ -52,19 +43,8 @@ def command(
             "the others impacts. Indexes are made by index; feeds for engines: docs/feeds.md.",
         ),
     ],
-    source_format: From = None,
-    ciff_docids: CiffDocids = "gaps",
-    vocabulary: Annotated[
-        Path | None,
-        typer.Option(
-            "--vocabulary",
-            help="What term ids of a matrix or table stand for: vocab.txt, tokenizer.json, a JSON "
-            "array, or the folder of a checkpoint.",
-            show_default=False,
-        ),
-    ] = None,
+    read_as: SourceFlags = SourceFlags(),
     quantize: QuantizeFlags = QuantizeFlags(),
-    skip_others: SkipOthers = False,
     queries: Annotated[
         str | None,
         typer.Option(
@@ -75,21 +55,21 @@ def command(
             show_default=False,
         ),
         READS,
-        writes(*FEEDS),
+        needs("--to", *FEEDS),
     ] = None,
     allow_loss: Annotated[
         bool,
         typer.Option(
             "--allow-loss", help="Write a feed though its engine will change some weights."
         ),
-        writes(*FEEDS),
+        needs("--to", *FEEDS),
     ] = False,
     docs_per_file: Annotated[
         int,
         typer.Option("--docs-per-file", min=1, help="Documents a jsonvector part."),
-        writes("jsonvector", "seismic"),
+        needs("--to", "jsonvector", "seismic"),
     ] = 100_000,
-    gzip: Annotated[Gzip, writes("jsonvector", "seismic", "ciff", *FEEDS)] = False,
+    gzip: Annotated[Gzip, needs("--to", "jsonvector", "seismic", "ciff", *FEEDS)] = False,
     memory: Memory = "2G",
     no_check: NoCheck = False,
     overwrite: Overwrite = False,
@@ -104,20 +84,16 @@ def command(
     from splade_bridge.conversion.export import ExportOptions
     from splade_bridge.files.sizes import size_in_bytes
     from splade_bridge.formats.queries import read_queries
-    from splade_bridge.formats.vocabularies import read_vocabulary
 
     done = convert(
         source,
         output,
         to,
         ExportOptions((to,), docs_per_file, gzip, size_in_bytes(memory)),
-        source_format=source_format,
-        ciff_docids=ciff_docids,
+        read_as=read_as.options,
         queries=None if queries is None else read_queries(Path(queries)),
         allow_loss=allow_loss,
         quantize=quantize.options,
-        vocabulary=None if vocabulary is None else read_vocabulary(vocabulary),
-        skip_others=skip_others,
         overwrite=overwrite,
         watch=watching("converting"),
     )

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.groups import QuantizeFlags
+from splade_bridge.cli.groups import QuantizeFlags, SourceFlags
 from splade_bridge.cli.needs import Given, Needs, unless
 from splade_bridge.cli.options import (
     READS,
@@ -23,6 +23,7 @@ from splade_bridge.cli.options import (
     Overwrite,
     Side,
     SkipOthers,
+    Vocabulary,
     output_flag,
 )
 from splade_bridge.cli.telling import note, print_json, watching
@@ -72,6 +73,7 @@ def command(
     quantize: QuantizeFlags = QuantizeFlags(),
     skip_others: SkipOthers = False,
     ciff_docids: Annotated[CiffDocids, unless("--model")] = "gaps",
+    vocabulary: Annotated[Vocabulary, unless("--model")] = None,
     docs_per_file: Annotated[
         int,
         typer.Option("--docs-per-file", min=1, help="Documents a jsonvector part."),
@@ -100,6 +102,12 @@ def command(
 
     chosen = tuple(formats or default_formats(side))
     options = ExportOptions(chosen, docs_per_file, gzip, size_in_bytes(memory))
+    read_as = SourceFlags(
+        source_format=source_format,
+        vocabulary=vocabulary,
+        skip_others=skip_others and model is None,
+        ciff_docids=ciff_docids,
+    )
     check_output(output, overwrite=overwrite)  # before a model is loaded for nothing
     with contextlib.ExitStack() as stack:
         vectors = Path(source)
@@ -121,10 +129,8 @@ def command(
             vectors,
             output,
             options,
-            source_format=source_format,
+            read_as=read_as.options,
             quantize=quantize.options,
-            skip_others=skip_others and model is None,
-            ciff_docids=ciff_docids,
             with_contents=with_contents,
             overwrite=overwrite,
             watch=watching("exporting"),

@@ -12,17 +12,22 @@ from typing import TYPE_CHECKING, Annotated
 from splade_bridge.cli.needs import needs, unless
 from splade_bridge.cli.options import (
     AllowMismatch,
+    CiffDocids,
     Clip,
+    From,
     MaxLength,
     PreEncoded,
     Queries,
     QueryModel,
     Rounding,
     Scale,
+    SkipOthers,
     Split,
+    Vocabulary,
 )
 
 if TYPE_CHECKING:
+    from splade_bridge.conversion.detect import SourceOptions
     from splade_bridge.data.quantize import QuantizeOptions
     from splade_bridge.formats.queries import Queries as LoadedQueries
 
@@ -30,6 +35,29 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Group:
     """Flags that come together; each field is one, annotated as a parameter would be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceFlags(Group):
+    """How the vectors of documents are read."""
+
+    source_format: From = None
+    vocabulary: Vocabulary = None
+    skip_others: SkipOthers = False
+    ciff_docids: CiffDocids = "gaps"
+
+    @property
+    def options(self) -> SourceOptions:
+        """The same for the library.
+
+        Raises:
+            BadInputError: the vocabulary cannot be read.
+        """
+        from splade_bridge.conversion.detect import SourceOptions
+        from splade_bridge.formats.vocabularies import read_vocabulary
+
+        terms = None if self.vocabulary is None else read_vocabulary(self.vocabulary)
+        return SourceOptions(self.source_format, terms, self.skip_others, self.ciff_docids)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,18 +8,15 @@ from typing import Annotated, Any
 import typer
 
 from splade_bridge.cli.engine_flags import takes_engine_options
-from splade_bridge.cli.groups import QuantizeFlags
+from splade_bridge.cli.groups import QuantizeFlags, SourceFlags
 from splade_bridge.cli.needs import Needs
 from splade_bridge.cli.options import (
     WRITES,
-    CiffDocids,
     Engine,
-    From,
     Json,
     Memory,
     NoCheck,
     Overwrite,
-    SkipOthers,
     Threads,
     output_flag,
 )
@@ -38,10 +35,8 @@ def command(
     source: Annotated[Path, typer.Argument(help="Vector store, JsonVectorCollection or CIFF.")],
     output: Annotated[Path, output_flag("Folder of the new index."), WRITES],
     engine: Engine,
-    source_format: From = None,
+    read_as: SourceFlags = SourceFlags(),
     quantize: QuantizeFlags = QuantizeFlags(),
-    skip_others: SkipOthers = False,
-    ciff_docids: CiffDocids = "gaps",
     threads: Annotated[Threads, SEVERAL] = 1,
     memory: Memory = "2G",
     no_check: NoCheck = False,
@@ -64,10 +59,8 @@ def command(
         output,
         engine,
         engine_options=engine_options,
-        source_format=source_format,
+        read_as=read_as.options,
         quantize=quantize.options,
-        skip_others=skip_others,
-        ciff_docids=ciff_docids,
         options=BuildOptions(threads, size_in_bytes(memory)),
         overwrite=overwrite,
         watch=watching(f"indexing with {engine}"),

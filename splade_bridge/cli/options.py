@@ -9,6 +9,7 @@ holds that each is there and that a flag means one thing.
 from __future__ import annotations
 
 from enum import Enum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -86,6 +87,16 @@ CiffDocids = Annotated[
         "--ciff-docids",
         help="What the postings of a CIFF file hold: gaps, as the format has it, or docids, as an "
         "early jsonl2ciff wrote them.",
+    ),
+]
+
+Vocabulary = Annotated[
+    Path | None,
+    typer.Option(
+        "--vocabulary",
+        help="What term ids of a matrix or table stand for: vocab.txt, tokenizer.json, a JSON "
+        "array, or the folder of a checkpoint.",
+        show_default=False,
     ),
 ]
 

@@ -7,18 +7,16 @@ from typing import Annotated
 
 import typer
 
+from splade_bridge.cli.groups import SourceFlags
 from splade_bridge.cli.options import (
     SIDE,
     WRITES,
-    CiffDocids,
-    From,
     Gzip,
     Json,
     Memory,
     NoCheck,
     Overwrite,
     Scale,
-    SkipOthers,
     output_flag,
 )
 from splade_bridge.cli.telling import note, print_json, watching
@@ -67,10 +65,8 @@ def command(
             "--min-terms", min=0, help="Terms that every row keeps, its heaviest; 0 may empty rows."
         ),
     ] = 1,
-    source_format: From = None,
+    read_as: SourceFlags = SourceFlags(),
     scale: Scale = None,
-    skip_others: SkipOthers = False,
-    ciff_docids: CiffDocids = "gaps",
     gzip: Gzip = False,
     memory: Memory = "2G",
     no_check: NoCheck = False,
@@ -101,10 +97,8 @@ def command(
         policies,
         PruneOptions(min_terms, size_in_bytes(memory), scale=counted_with),
         side=side,
-        source_format=source_format,
+        read_as=read_as.options,
         quantize=quantize_options(scale),
-        skip_others=skip_others,
-        ciff_docids=ciff_docids,
         gzip=gzip,
         overwrite=overwrite,
         watch=watching("pruning"),

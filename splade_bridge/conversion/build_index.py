@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from splade_bridge.conversion.detect import open_source
+from splade_bridge.conversion.detect import SourceOptions, open_source
 from splade_bridge.data.manifest import Manifest, QuantizationInfo
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.engines.base import BuildOptions
@@ -14,7 +14,6 @@ from splade_bridge.engines.registry import EngineName
 from splade_bridge.engines.registry import engine as engine_of
 from splade_bridge.files.outputs import check_output
 from splade_bridge.formats.base import Watch, watched
-from splade_bridge.formats.choices import CiffDocids, SourceFormat
 
 
 def build_index(
@@ -23,10 +22,8 @@ def build_index(
     engine: EngineName,
     *,
     engine_options: Any = None,
-    source_format: SourceFormat | None = None,
+    read_as: SourceOptions = SourceOptions(),
     quantize: QuantizeOptions | None = None,
-    skip_others: bool = False,
-    ciff_docids: CiffDocids = "gaps",
     options: BuildOptions = BuildOptions(),
     overwrite: bool = False,
     watch: Watch | None = None,
@@ -34,8 +31,8 @@ def build_index(
     """Index ``source`` in a new folder ``out``, and check that it holds all of it.
 
     Args:
-        source, source_format, quantize, skip_others, ciff_docids: see
-            :func:`splade_bridge.conversion.detect.open_source`.
+        source, quantize: see :func:`splade_bridge.conversion.detect.open_source`.
+        read_as: how ``source`` is read.
         engine_options: an instance of the engine's own options; None for the defaults.
         watch: wraps the stream of batches, with their number if known, for a progress bar.
 
@@ -49,12 +46,10 @@ def build_index(
     check_output(out, overwrite=overwrite, inputs=[source])
     impacts = open_source(
         source,
-        source_format=source_format,
+        read_as,
         quantize=quantize,
         memory=options.memory,
         temporary=out.parent if out.parent.exists() else None,
-        skip_others=skip_others,
-        ciff_docids=ciff_docids,
     )
     builder = engine_of(engine, engine_options)
     manifest = builder.build(watched(impacts, watch), out, options, overwrite=overwrite)

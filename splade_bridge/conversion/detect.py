@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import cast, get_args
@@ -10,16 +11,15 @@ from typing import cast, get_args
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions, for_integers
-from splade_bridge.data.store import SHARD, part_files
+from splade_bridge.data.store import SHARD, VALUES, VectorStore, part_files
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.engines.registry import is_index, read_index
+from splade_bridge.engines.registry import is_lucene, read_index
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.folders import members
 from splade_bridge.files.inputs import Stamp, changed, check_file, is_there, stamps
 from splade_bridge.files.lines import STDIO, plain_suffix
 from splade_bridge.files.outputs import MANIFEST, STORE_MANIFEST, manifest_file
 from splade_bridge.formats.base import (
-    VALUES,
     ImpactSource,
     Quantized,
     StoreWeights,
@@ -57,46 +57,47 @@ LOOKED_AT = 1000
 """Documents that tell whether numbers are weights."""
 
 
+@dataclass(frozen=True)
+class SourceOptions:
+    """How what is at a path is read; one to one with flags.
+
+    Attributes:
+        source_format: what it is, where that cannot be seen.
+        vocabulary: what the term ids of a matrix or a table stand for, if nothing beside it says.
+        skip_others: leave out what a folder holds beside vectors.
+        ciff_docids: see :class:`.CiffSource`.
+    """
+
+    source_format: SourceFormat | None = None
+    vocabulary: Vocabulary | None = None
+    skip_others: bool = False
+    ciff_docids: CiffDocids = "gaps"
+
+
 def open_source(
     path: Path,
+    options: SourceOptions = SourceOptions(),
     *,
-    source_format: SourceFormat | None = None,
     quantize: QuantizeOptions | None = None,
     memory: int = DEFAULT_MEMORY,
     temporary: Path | None = None,
-    skip_others: bool = False,
-    vocabulary: Vocabulary | None = None,
-    ciff_docids: CiffDocids = "gaps",
 ) -> ImpactSource:
     """The impacts at ``path``: a vector store, an export, a JsonVectorCollection, CIFF, a forward
     store, PISA's canonical files, a matrix, a table, or an index of any engine, Anserini's too.
 
     Args:
-        source_format: what ``path`` is, where that cannot be seen.
         quantize: of float weights; a vector store takes the defaults for what it does not say.
             Integers can only be clipped.
         memory: budget in bytes where documents must be rebuilt from posting lists.
         temporary: folder for what does not fit into it.
-        skip_others: leave out what a folder holds beside vectors.
-        vocabulary: what the term ids of a matrix or a table stand for, if nothing beside it says.
-        ciff_docids: see :class:`.CiffSource`.
 
     Raises:
         BadInputError: no such path; a pipe or a device, since a source is looked at before it is
-            read; or it is none of these and ``source_format`` does not say.
-        UsageError: ``source_format`` is not what the manifest says, or a scale or a rounding for
-            integers; or ``ciff_docids`` for what is no CIFF.
+            read; or it is none of these and the options do not say.
+        UsageError: the format that was named is not what the manifest says, or a scale or a
+            rounding for integers; or ``ciff_docids`` for what is no CIFF.
     """
-    found = open_vectors(
-        path,
-        source_format=source_format,
-        quantize=quantize,
-        vocabulary=vocabulary,
-        memory=memory,
-        temporary=temporary,
-        skip_others=skip_others,
-        ciff_docids=ciff_docids,
-    )
+    found = open_vectors(path, options, quantize=quantize, memory=memory, temporary=temporary)
     if isinstance(found, ImpactSource):
         return found
     if quantize is None or quantize.scale is None:
@@ -108,15 +109,12 @@ def open_source(
 
 def open_vectors(
     path: Path,
+    options: SourceOptions = SourceOptions(),
     *,
-    source_format: SourceFormat | None = None,
     quantize: QuantizeOptions | None = None,
     weights: bool = False,
-    vocabulary: Vocabulary | None = None,
     memory: int = DEFAULT_MEMORY,
     temporary: Path | None = None,
-    skip_others: bool = False,
-    ciff_docids: CiffDocids = "gaps",
 ) -> ImpactSource | WeightSource:
     """What is at ``path`` as :func:`open_source` opens it, or as weights.
 
@@ -127,34 +125,22 @@ def open_vectors(
     Raises:
         BadInputError, UsageError: see :func:`open_source`.
     """
-    found = _opened(
-        path,
-        source_format,
-        quantize,
-        vocabulary,
-        memory,
-        temporary,
-        weights=weights,
-        skip_others=skip_others,
-        ciff_docids=ciff_docids,
-    )
-    if ciff_docids != "gaps" and not isinstance(found, CiffSource):
+    found = _opened(path, options, quantize, memory, temporary, weights=weights)
+    if options.ciff_docids != "gaps" and not isinstance(found, CiffSource):
         raise UsageError(f"{path}: is no CIFF, and --ciff-docids is for CIFF alone: leave it out")
     return found
 
 
 def _opened(
     path: Path,
-    source_format: SourceFormat | None,
+    options: SourceOptions,
     quantize: QuantizeOptions | None,
-    vocabulary: Vocabulary | None,
     memory: int,
     temporary: Path | None,
     *,
     weights: bool,
-    skip_others: bool,
-    ciff_docids: CiffDocids,
 ) -> ImpactSource | WeightSource:
+    source_format = options.source_format
     there = is_there(path)
     base = collection_at(path) if source_format in (None, "pisa-canonical") else None
     if base is None and not there:
@@ -162,12 +148,12 @@ def _opened(
         raise BadInputError(f"no such file or folder{hint}", str(path))
     if base is None and not path.is_dir():
         check_file(path)
-    if base is None and is_index(path):
-        index = read_index(path, memory, temporary)
-        return clipped(index, for_integers(quantize, path, index.manifest))
     is_ours = manifest_file(path).is_file()
     manifest = Manifest.load(path) if is_ours else export_manifest(path)
     kind = manifest.kind if manifest else None
+    if kind == "index" or (base is None and not is_ours and is_lucene(path)):
+        index = read_index(path, manifest, memory, temporary)
+        return clipped(index, for_integers(quantize, path, manifest))
     if is_ours and kind == "export":
         path, kind = _exported(path, source_format)
         base = collection_at(path) if kind == "pisa-canonical" else None
@@ -176,14 +162,15 @@ def _opened(
     elif source_format not in (None, kind) and kind != "feed":
         raise UsageError(f"{path}: is {kind}, as its manifest says, and not --from {source_format}")
     if kind == "vectors":
-        if weights and (manifest is None or manifest.options.get(VALUES) != "impacts"):
-            return StoreWeights(path)
-        return store_source(path, quantize)
+        store = VectorStore(path, manifest=manifest)
+        if weights and not store.holds_impacts:
+            return StoreWeights(store)
+        return store_source(store, quantize)
     if kind in ("jsonvector", "seismic"):
         holds = manifest.options.get(VALUES) if manifest else None
         if holds == "weights" or (weights and quantize is None and holds_fractions(path)):
-            return JsonWeightSource(path, manifest, skip_others=skip_others)
-        return JsonVectorSource(path, quantize, manifest, skip_others=skip_others)
+            return JsonWeightSource(path, manifest, skip_others=options.skip_others)
+        return JsonVectorSource(path, quantize, manifest, skip_others=options.skip_others)
     if kind == "feed" or kind in FEED_TARGETS:
         target = None if manifest else cast(FeedTarget, kind)
         return FeedSource(path, quantize, manifest, target=target)
@@ -192,13 +179,13 @@ def _opened(
         matrix = matrix_at(path)
         if matrix is None:
             raise BadInputError("not one .npz file", str(path))
-        found = open_npz(matrix, vocabulary)
+        found = open_npz(matrix, options.vocabulary)
     elif kind == "hf":
         tables = table_files(path)
         if not tables:
             raise BadInputError("no Parquet or Arrow files", str(path))
         integers = holds_integers(path)
-        found = (ColumnSource if integers else ColumnWeights)(path, vocabulary)
+        found = (ColumnSource if integers else ColumnWeights)(path, options.vocabulary)
     elif kind == "forward":
         found = ForwardSource(path)
     elif kind == "pisa-canonical":
@@ -206,7 +193,7 @@ def _opened(
             raise BadInputError("not a collection of PISA's canonical files", str(path))
         found = CanonicalSource(base, memory, temporary)
     elif kind == "ciff":
-        found = CiffSource(path, memory, manifest, temporary, ciff_docids)
+        found = CiffSource(path, memory, manifest, temporary, options.ciff_docids)
     else:
         hint = "; splade-bridge merge puts shards together" if kind == SHARD else ""
         raise BadInputError(f"this is {kind}, not a source of vectors{hint}", str(path))
@@ -229,14 +216,11 @@ def holds_fractions(path: Path) -> bool:
 
 def path_opener(
     path: Path,
+    options: SourceOptions = SourceOptions(),
     *,
-    source_format: SourceFormat | None = None,
     quantize: QuantizeOptions | None = None,
     memory: int = DEFAULT_MEMORY,
     temporary: Path | None = None,
-    skip_others: bool = False,
-    vocabulary: Vocabulary | None = None,
-    ciff_docids: CiffDocids = "gaps",
 ) -> Callable[[], ImpactSource]:
     """What opens the impacts at ``path`` anew for each pass, as :func:`open_source` does.
 
@@ -245,16 +229,7 @@ def path_opener(
     first: dict[Path, Stamp] = {}
 
     def opened() -> ImpactSource:
-        source = open_source(
-            path,
-            source_format=source_format,
-            quantize=quantize,
-            memory=memory,
-            temporary=temporary,
-            skip_others=skip_others,
-            vocabulary=vocabulary,
-            ciff_docids=ciff_docids,
-        )
+        source = open_source(path, options, quantize=quantize, memory=memory, temporary=temporary)
         found = stamps(source.path)
         if first and found != first:
             raise changed(path)

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_args
 
-from splade_bridge.conversion.detect import FOLDERS, path_opener
+from splade_bridge.conversion.detect import FOLDERS, SourceOptions, path_opener
 from splade_bridge.data.choices import Side, check_choice
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.invert import DEFAULT_MEMORY
@@ -32,7 +32,7 @@ from splade_bridge.formats.base import (
     refuse_empty,
     watched,
 )
-from splade_bridge.formats.choices import CiffDocids, ExportFormat, SourceFormat
+from splade_bridge.formats.choices import ExportFormat
 from splade_bridge.formats.ciff import write_ciff
 from splade_bridge.formats.columns import write_columns
 from splade_bridge.formats.forward import FORWARD_FOLDER, write_forward
@@ -115,10 +115,8 @@ def export_path(
     out: Path,
     options: ExportOptions = ExportOptions(),
     *,
-    source_format: SourceFormat | None = None,
+    read_as: SourceOptions = SourceOptions(),
     quantize: QuantizeOptions | None = None,
-    skip_others: bool = False,
-    ciff_docids: CiffDocids = "gaps",
     with_contents: str | None = None,
     overwrite: bool = False,
     watch: Watch | None = None,
@@ -126,8 +124,8 @@ def export_path(
     """Write the vectors at ``source`` for other tools; see :func:`export`.
 
     Args:
-        source, source_format, quantize, skip_others, ciff_docids: see
-            :func:`.detect.open_source`.
+        source, quantize: see :func:`.detect.open_source`.
+        read_as: how ``source`` is read.
         with_contents: the corpus that was encoded, for the ``contents`` field of jsonvector.
         watch: wraps the stream of batches of each pass, with their number if known, for a
             progress bar.
@@ -144,14 +142,7 @@ def export_path(
         def contents() -> Iterator[tuple[str, str]]:
             return ((text.id, text.text) for text in read_texts(corpus))
 
-    opened = path_opener(
-        source,
-        source_format=source_format,
-        quantize=quantize,
-        memory=options.memory,
-        skip_others=skip_others,
-        ciff_docids=ciff_docids,
-    )
+    opened = path_opener(source, read_as, quantize=quantize, memory=options.memory)
     return export(
         lambda: watched(opened(), watch), out, options, contents=contents, overwrite=overwrite
     )
@@ -166,7 +157,7 @@ def write_format(
     source: ImpactSource | WeightSource,
     folder: Path,
     options: ExportOptions,
-    contents: Callable[[], Iterator[tuple[str, str]] | None] | None,
+    contents: Callable[[], Iterator[tuple[str, str]] | None],
 ) -> Counts:
     """Write all of ``source`` in one format into its place in ``folder``; what was written.
 
@@ -180,7 +171,7 @@ def write_format(
         writer = JsonVectorWriter(
             folder / name, options.docs_per_file, compress=options.compress, contents_field=field
         )
-        return writer.write(source.batches(), source.vocabulary, contents and contents())
+        return writer.write(source.batches(), source.vocabulary, contents())
     if name == "npz":
         return write_npz(folder / FOLDERS["npz"], source)
     if name == "hf":

@@ -39,7 +39,7 @@ from splade_bridge.data.manifest import (
     VocabularyInfo,
 )
 from splade_bridge.data.vector_set import VectorSet
-from splade_bridge.data.vectors import SparseBatch, row_pointers
+from splade_bridge.data.vectors import ImpactBatch, SparseBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.checks import unchecked
@@ -78,6 +78,11 @@ SHARD: Literal["shard"] = "shard"
 """Kind of a folder that holds only every n-th part."""
 
 
+VALUES = "values"
+"""Option in a manifest: ``impacts`` of a vector store whose weights are impacts, ``weights`` of an
+export that holds those."""
+
+
 class OtherPlanError(UsageError):
     """An unfinished store was begun with other settings; ``changes`` are those, in words."""
 
@@ -92,19 +97,32 @@ class VectorStore(VectorSet):
     Args:
         folder: path, as a string too.
         no_check: do not compare the files with the hashes in the manifest.
+        manifest: of the store, where it was loaded already.
 
     Raises:
         BadInputError: the folder is not a finished vector store, or a file of it was changed.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], *, no_check: bool = False) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        no_check: bool = False,
+        manifest: Manifest | None = None,
+    ) -> None:
         folder = Path(folder)
-        with unchecked(no_check):
-            manifest = Manifest.load(folder)
+        if manifest is None:
+            with unchecked(no_check):
+                manifest = Manifest.load(folder)
         if manifest.kind != "vectors":
             hint = "; splade-bridge merge puts shards together" * (manifest.kind == SHARD)
             raise BadInputError(f"holds {manifest.kind}, not vectors{hint}", str(folder))
         super().__init__(folder, manifest, Vocabulary.load(vocabulary_file(folder)))
+
+    @property
+    def holds_impacts(self) -> bool:
+        """Whether its weights are impacts; see :data:`VALUES`."""
+        return bool(self.manifest.options.get(VALUES) == "impacts")
 
     def batches(self, rows: int = 4096) -> Iterator[SparseBatch]:
         """All rows in corpus order, at most ``rows`` a batch.
@@ -125,6 +143,18 @@ class VectorStore(VectorSet):
                 f"says {self.manifest.counts.documents:,} and {self.manifest.counts.postings:,}",
                 str(self.path),
             )
+
+
+def impacts_of(batch: SparseBatch, path: Path) -> ImpactBatch:
+    """The impacts that a store holds as weights.
+
+    Raises:
+        BadInputError: they are not all integers.
+    """
+    impacts = batch.weights.astype(np.int32)
+    if (impacts != batch.weights).any():
+        raise BadInputError("holds weights that are no integers: damaged", str(path))
+    return ImpactBatch(batch.ids, batch.indptr, batch.indices, impacts)
 
 
 class VectorStoreWriter:
@@ -227,7 +257,7 @@ class VectorStoreWriter:
 
         Args:
             quantization: how impacts were made that are held as weights.
-            content: hash of what is held, where that is not that of the weights.
+            content: its hash, where it is known.
             parts: numbers of those that must be there; all from 0 on without a gap, if None.
 
         Raises:
@@ -242,10 +272,10 @@ class VectorStoreWriter:
         for number in wanted:
             counts.join(self._counts[number])
         if content is None:
-            read = Content(self._vocabulary)
+            read, impacts = Content(self._vocabulary), (options or {}).get(VALUES) == "impacts"
             for part in part_files(self.folder).values():  # whoever has made them
                 for batch in read_part(part, PART_ROWS):
-                    read.add(batch)
+                    read.add(impacts_of(batch, part) if impacts else batch)
             content = str(read)
         self._vocabulary.save(self.folder / VOCABULARY)
         return Manifest(

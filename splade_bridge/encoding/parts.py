@@ -22,12 +22,9 @@ from splade_bridge.data.manifest import EncodingInfo, Manifest
 from splade_bridge.data.store import SHARD, VectorStoreWriter, part_files, read_note
 from splade_bridge.encoding.shards import Shard
 from splade_bridge.errors import BadInputError, UsageError
-from splade_bridge.files.inputs import check_file
+from splade_bridge.files.inputs import check_file, fingerprint
 from splade_bridge.files.typed import Where, typed
 from splade_bridge.text.corpora import Text
-
-ENDS = 1 << 20
-"""Bytes at either end of a corpus file that identify it, beside its size."""
 
 
 class CorpusChangedError(BadInputError):
@@ -231,15 +228,9 @@ def files_content(files: Sequence[Path]) -> dict[str, str]:
     found = {}
     place = os.path.commonpath([file.parent for file in files])
     for file in files:
-        size = check_file(file).st_size
+        check_file(file)
         try:
-            digest = hashlib.blake2b(digest_size=8)
-            with open(file, "rb") as stream:
-                digest.update(stream.read(ENDS))
-                if size > ENDS:
-                    stream.seek(max(ENDS, size - ENDS), os.SEEK_SET)
-                    digest.update(stream.read(ENDS))
+            found[file.relative_to(place).as_posix()] = fingerprint(file)
         except OSError as error:
             raise BadInputError(f"cannot be read ({error.strerror})", str(file)) from error
-        found[file.relative_to(place).as_posix()] = f"{size} bytes, {digest.hexdigest()}"
     return found

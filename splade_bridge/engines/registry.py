@@ -96,29 +96,26 @@ def engine(name: str, options: Any = None) -> Engine:
     return found
 
 
-def is_index(path: Path) -> bool:
-    """Whether ``path`` is a finished index of ours, or a Lucene index of anybody."""
-    from splade_bridge.data.manifest import Manifest
-    from splade_bridge.files.outputs import manifest_file
-
-    if manifest_file(path).is_file():
-        return Manifest.load(path).kind == "index"
+def is_lucene(path: Path) -> bool:
+    """Whether ``path`` is the folder of a Lucene index, ours or of anybody."""
     return path.is_dir() and any(path.glob("segments_*"))
 
 
-def read_index(path: Path, memory: int, temporary: Path | None = None) -> ImpactSource:
+def read_index(
+    path: Path, manifest: Manifest | None, memory: int, temporary: Path | None = None
+) -> ImpactSource:
     """The documents of an index, as a source for whatever takes one.
 
     Args:
+        manifest: of the index; None for a Lucene index that others made.
         memory: budget in bytes of turning posting lists into documents.
         temporary: folder for what does not fit into it.
 
     Raises:
-        BadInputError: not an index, or one whose making was interrupted.
+        BadInputError: not an index.
         MissingToolError: its engine is not installed.
     """
-    found, manifest = _engine_of(path)
-    return found.read(path, manifest, memory, temporary)
+    return _engine_of(path, manifest).read(path, manifest, memory, temporary)
 
 
 def open_index(path: Path) -> Searcher:
@@ -128,23 +125,20 @@ def open_index(path: Path) -> Searcher:
         BadInputError: not an index, or one whose making was interrupted.
         MissingToolError: its engine is not installed.
     """
+    from splade_bridge.data.manifest import Manifest
     from splade_bridge.engines.auto import best_algorithm
+    from splade_bridge.files.outputs import manifest_file
 
-    found, manifest = _engine_of(path)
-    searcher = found.open(path, manifest)
+    is_foreign = is_lucene(path) and not manifest_file(path).exists()
+    manifest = None if is_foreign else Manifest.load(path)
+    searcher = _engine_of(path, manifest).open(path, manifest)
     searcher.measure = best_algorithm
     return searcher
 
 
-def _engine_of(path: Path) -> tuple[Engine, Manifest | None]:
-    """The engine of an index, and its manifest; None for a Lucene index that others made."""
-    from splade_bridge.data.manifest import Manifest
-    from splade_bridge.files.outputs import manifest_file
-
-    is_lucene = path.is_dir() and any(path.glob("segments_*"))
-    if is_lucene and not manifest_file(path).exists():
-        return engine("lucene"), None
-    manifest = Manifest.load(path)
+def _engine_of(path: Path, manifest: Manifest | None) -> Engine:
+    if manifest is None:
+        return engine("lucene")
     if manifest.kind != "index" or manifest.engine is None:
         raise BadInputError(f"holds {manifest.kind}, not an index", str(path))
-    return engine(manifest.engine), manifest
+    return engine(manifest.engine)

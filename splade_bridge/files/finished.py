@@ -7,15 +7,14 @@ manifest of its own keeps its plan and the sizes of its files in a record beside
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from splade_bridge.errors import BadInputError, UsageError
+from splade_bridge.files.inputs import fingerprint
 from splade_bridge.files.locks import remove_scratch
 from splade_bridge.files.outputs import companion, tidy
 from splade_bridge.files.typed import Where, as_table, json_file
@@ -25,8 +24,6 @@ log = logging.getLogger(__name__)
 
 RECORD = "splade-bridge.json"
 """The record in a folder; that of a file is ``FILE.manifest.json``."""
-ENDS = 1 << 20
-"""Bytes at either end of an input that identify it, beside its size."""
 
 
 def check_same(
@@ -127,16 +124,8 @@ def fingerprints(paths: Iterable[Path]) -> dict[str, str]:
     for path in paths:
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
         for file in files:
-            if not file.is_file():
-                continue
-            size = file.stat().st_size
-            digest = hashlib.blake2b(digest_size=8)
-            with open(file, "rb") as stream:
-                digest.update(stream.read(ENDS))
-                if size > ENDS:
-                    stream.seek(max(ENDS, size - ENDS), os.SEEK_SET)
-                    digest.update(stream.read(ENDS))
-            found[str(file)] = f"{size} bytes, {digest.hexdigest()}"
+            if file.is_file():
+                found[str(file)] = fingerprint(file)
     return found
 
 

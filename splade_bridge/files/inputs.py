@@ -8,6 +8,7 @@ only readers that go through once from beginning to end take a pipe.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -23,6 +24,9 @@ KINDS = (
     (stat.S_ISSOCK, "a socket"),
 )
 WRITE_FIRST = "write it to a file first"
+
+ENDS = 1 << 20
+"""Bytes at either end of a file that identify it, beside its size."""
 
 
 class Stamp(NamedTuple):
@@ -141,6 +145,24 @@ def changed(path: Path) -> BadInputError:
     return BadInputError(
         "changed while it was read: wait until nobody writes to it, and begin again", str(path)
     )
+
+
+def fingerprint(file: Path) -> str:
+    """The size of a file, and a digest of its first and last MiB.
+
+    Cheap, and notices what grew, shrank or was replaced.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    with open(file, "rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        digest.update(stream.read(ENDS))
+        if size > ENDS:
+            stream.seek(max(ENDS, size - ENDS))
+            digest.update(stream.read(ENDS))
+    return f"{size} bytes, {digest.hexdigest()}"
 
 
 def all_files(folder: Path) -> list[Path]:

@@ -35,11 +35,11 @@ def is_json_lines(path: Path) -> bool:
                 return False
             line = line.removeprefix(codecs.BOM_UTF8)
             if line.strip():
-                with contextlib.suppress(BadInputError, orjson.JSONDecodeError):
+                try:
                     check_values(line, str(path))
-                    return isinstance(orjson.loads(line), dict)
-                try:  # orjson takes less: half a surrogate pair is an error of that line
-                    check_values(line, str(path))
+                    with contextlib.suppress(orjson.JSONDecodeError):
+                        return isinstance(orjson.loads(line), dict)
+                    # orjson takes less: half a surrogate pair is an error of that line
                     return isinstance(json.loads(line), dict)
                 except (BadInputError, ValueError, RecursionError):
                     return False

@@ -7,14 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import numpy as np
-
 from splade_bridge.data.content import Content
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.ids import DuplicateGuard, check_ids
 from splade_bridge.data.manifest import EncodingInfo, Manifest, QuantizationInfo, VocabularyInfo
 from splade_bridge.data.quantize import Clipper, QuantizeOptions, Quantizer, for_integers
-from splade_bridge.data.store import VectorStore
+from splade_bridge.data.store import VectorStore, impacts_of
 from splade_bridge.data.vector_set import VectorSet
 from splade_bridge.data.vectors import ImpactBatch, SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
@@ -210,7 +208,7 @@ class StoreSource(Quantized):
 
 
 class StoreImpacts(ImpactSource):
-    """Impacts that a vector store holds as weights, see :data:`VALUES`."""
+    """Impacts that a vector store holds as weights."""
 
     def __init__(self, store: VectorStore) -> None:
         super().__init__(store.path, store.vocabulary, store.manifest)
@@ -218,34 +216,27 @@ class StoreImpacts(ImpactSource):
 
     def _read(self) -> Iterator[ImpactBatch]:
         for batch in self._weights.batches():
-            impacts = batch.weights.astype(np.int32)
-            if (impacts != batch.weights).any():
-                raise BadInputError("holds weights that are no integers: damaged", str(self.path))
-            yield ImpactBatch(batch.ids, batch.indptr, batch.indices, impacts)
+            yield impacts_of(batch, self.path)
 
 
-VALUES = "values"
-"""Option in the manifest of a vector store: ``impacts`` where its weights are impacts."""
-
-
-def store_source(path: Path, options: QuantizeOptions | None) -> ImpactSource:
+def store_source(store: VectorStore, options: QuantizeOptions | None) -> ImpactSource:
     """The impacts of a vector store: its weights, quantized, or the impacts that it holds.
 
     Raises:
-        BadInputError: not a finished vector store.
         UsageError: a scale or a rounding for impacts.
     """
-    store = VectorStore(path)
-    if store.manifest.options.get(VALUES) != "impacts":
+    if not store.holds_impacts:
         return StoreSource(store, options or QuantizeOptions())
-    return clipped(StoreImpacts(store), for_integers(options, path, store.manifest))
+    return clipped(StoreImpacts(store), for_integers(options, store.path, store.manifest))
 
 
-Watch = Callable[[Iterator[ImpactBatch], int | None], Iterator[ImpactBatch]]
+Watch = Callable[[Iterator[Any], int | None], Iterator[Any]]
 """Wraps a stream of batches; told how many documents it will hold, if that is known."""
 
+AnySource = TypeVar("AnySource", bound=Source[Any])
 
-def watched(source: ImpactSource, watch: Watch | None) -> ImpactSource:
+
+def watched(source: AnySource, watch: Watch | None) -> AnySource:
     """``source``, whose batches pass through ``watch``."""
     if watch is not None:
         known = source.manifest.counts.documents if source.manifest else None

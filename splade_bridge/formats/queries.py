@@ -27,6 +27,7 @@ from splade_bridge.data.quantize import (
     for_integers,
     for_numbers,
 )
+from splade_bridge.data.store import VectorStore
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, MismatchError
@@ -136,7 +137,7 @@ def read_queries(
         check_file(path)
     if path.is_dir() and manifest_file(path).exists():
         if (found := _exported(path)) is None:
-            store = all_of(store_source(path, quantize))
+            store = all_of(store_source(VectorStore(path), quantize))
             return replace(store, allow_mismatch=allow_mismatch)
         path = found
     suffix = plain_suffix(path)

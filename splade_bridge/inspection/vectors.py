@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from splade_bridge.conversion.detect import open_vectors
 from splade_bridge.data.content import ID, UInt64Array, hashed
 from splade_bridge.data.ids import DuplicateGuard, checked_id
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.store import VectorStore
 from splade_bridge.data.vectors import ImpactBatch, SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.registry import read_index
@@ -150,14 +150,17 @@ def _names(wanted: set[int], ids: Iterator[tuple[str, str]]) -> list[str]:
 
 
 def store(path: Path, found: Inspection, options: InspectOptions) -> None:
-    """A vector store."""
-    vectors = VectorStore(path)
-    rows(vectors.batches(), vectors.vocabulary, found, options, "weights")
+    """A vector store, of weights or of impacts."""
+    source = open_vectors(path, weights=True)
+    if isinstance(source, ImpactSource):
+        impacts(source, found, options)
+    else:
+        rows(source.batches(), source.vocabulary, found, options, "weights")
 
 
 def index(path: Path, found: Inspection, options: InspectOptions) -> None:
     """An index of ours that is not Lucene's."""
-    source = read_index(path, options.memory)
+    source = read_index(path, found.manifest, options.memory)
     if isinstance(source, PostingListSource):
         lists(source, found, options)
     else:

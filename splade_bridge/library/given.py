@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from splade_bridge.conversion.detect import path_opener
+from splade_bridge.conversion.detect import SourceOptions, path_opener
 from splade_bridge.data.choices import Rounding, check_choice
 from splade_bridge.data.ids import checked_id, quoted
 from splade_bridge.data.quantize import QuantizeOptions, for_integers
@@ -25,6 +25,7 @@ from splade_bridge.formats.base import ImpactSource, StoreSource, clipped
 from splade_bridge.formats.choices import CiffDocids, SourceFormat
 from splade_bridge.formats.memory import Impacts, RecordSource, has_vector, vector_records
 from splade_bridge.formats.queries import Queries, all_of, read_queries
+from splade_bridge.formats.vocabularies import read_vocabulary
 from splade_bridge.retrieval.encode_queries import QueryEncoder, query_texts
 from splade_bridge.retrieval.runs import Run, read_run
 from splade_bridge.text.corpora import Role, texts_in_memory
@@ -79,6 +80,30 @@ def items_of(given: Any) -> Iterable[Any]:
     return given
 
 
+def source_options(
+    source_format: str | None,
+    *,
+    vocabulary: Place | None = None,
+    skip_others: bool = False,
+    ciff_docids: str = "gaps",
+) -> SourceOptions:
+    """How a path is read.
+
+    Raises:
+        UsageError: an unknown format or kind of docids.
+        BadInputError: the vocabulary cannot be read.
+    """
+    if source_format is not None:
+        check_choice("from", source_format, SourceFormat)
+    check_choice("ciff_docids", ciff_docids, CiffDocids)
+    return SourceOptions(
+        cast(SourceFormat | None, source_format),
+        None if vocabulary is None else read_vocabulary(Path(vocabulary)),
+        skip_others,
+        cast(CiffDocids, ciff_docids),
+    )
+
+
 def source_opener(
     given: Any,
     *,
@@ -106,22 +131,17 @@ def source_opener(
             weights, and these are impacts.
         BadInputError: no such path; or what opening raises.
     """
-    if source_format is not None:
-        check_choice("from", source_format, SourceFormat)
-        if not is_place(given):
-            raise UsageError("from_ is for paths; vectors in memory need none")
-    check_choice("ciff_docids", ciff_docids, CiffDocids)
+    if source_format is not None and not is_place(given):
+        raise UsageError("from_ is for paths; vectors in memory need none")
     if ciff_docids != "gaps" and not is_place(given):
         raise UsageError("ciff_docids is for paths; vectors in memory need none")
     if is_place(given):
         opener = path_opener(
             Path(given),
-            source_format=cast(SourceFormat | None, source_format),
+            source_options(source_format, skip_others=skip_others, ciff_docids=ciff_docids),
             quantize=quantize,
             memory=memory,
             temporary=temporary,
-            skip_others=skip_others,
-            ciff_docids=cast(CiffDocids, ciff_docids),
         )
 
         def opened() -> ImpactSource:

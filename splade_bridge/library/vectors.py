@@ -28,7 +28,7 @@ from splade_bridge.encoding.encode_corpus import encode_corpus, encode_in_memory
 from splade_bridge.errors import UsageError
 from splade_bridge.files.checks import unchecked
 from splade_bridge.files.outputs import manifest_file
-from splade_bridge.formats.choices import ConvertFormat, SourceFormat
+from splade_bridge.formats.choices import ConvertFormat
 from splade_bridge.formats.memory import (
     Impacts,
     are_weights,
@@ -36,7 +36,6 @@ from splade_bridge.formats.memory import (
     weights_in_memory,
 )
 from splade_bridge.formats.queries import read_queries
-from splade_bridge.formats.vocabularies import read_vocabulary
 from splade_bridge.library.given import (
     Place,
     is_place,
@@ -44,6 +43,7 @@ from splade_bridge.library.given import (
     quantize_options,
     size,
     source_opener,
+    source_options,
 )
 from splade_bridge.pruning.methods import policy
 from splade_bridge.pruning.policy import Policy, PruneOptions
@@ -308,19 +308,16 @@ def convert(
         ExternalProgramError: the disk is full, or what was written is not what was read.
     """
     check_choice("to", to, ConvertFormat)
-    if from_ is not None:
-        check_choice("from", from_, SourceFormat)
     with unchecked(no_check):
         return convert_path(
             Path(source),
             Path(output),
             cast(Any, to),
             ExportOptions((to,), docs_per_file, gzip, size(memory)),
-            source_format=cast(Any, from_),
-            ciff_docids=cast(Any, ciff_docids),
+            read_as=source_options(
+                from_, vocabulary=vocabulary, skip_others=skip_others, ciff_docids=ciff_docids
+            ),
             quantize=quantize_options(scale, rounding, clip),
-            vocabulary=None if vocabulary is None else read_vocabulary(Path(vocabulary)),
-            skip_others=skip_others,
             overwrite=overwrite,
         ).manifest
 
@@ -393,8 +390,10 @@ def prune(
             if out is not None:
                 prune_path(
                     path, out, policies, options, side=wanted,
-                    source_format=cast(Any, from_), quantize=quantizing, skip_others=skip_others,
-                    ciff_docids=cast(Any, ciff_docids), gzip=gzip, overwrite=overwrite,
+                    quantize=quantizing, gzip=gzip, overwrite=overwrite,
+                    read_as=source_options(
+                        from_, skip_others=skip_others, ciff_docids=ciff_docids
+                    ),
                 )  # fmt: skip
                 return _pruned_at(out)
             known = Manifest.load(path) if manifest_file(path).is_file() else None

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from splade_bridge.conversion.detect import path_opener
+from splade_bridge.conversion.detect import SourceOptions, path_opener
 from splade_bridge.conversion.export import ExportOptions, export
 from splade_bridge.data.manifest import Manifest, Side
 from splade_bridge.data.quantize import QuantizeOptions
@@ -15,7 +15,7 @@ from splade_bridge.errors import BadInputError, MismatchError, UsageError
 from splade_bridge.files.lines import plain_suffix
 from splade_bridge.files.outputs import check_output, manifest_file
 from splade_bridge.formats.base import ImpactSource, watched
-from splade_bridge.formats.choices import CiffDocids, SourceFormat
+from splade_bridge.formats.choices import SourceFormat
 from splade_bridge.formats.ciff import CiffSource
 from splade_bridge.formats.queries import read_queries
 from splade_bridge.pruning.policy import Policy, PruneOptions
@@ -33,10 +33,8 @@ def prune(
     options: PruneOptions = PruneOptions(),
     *,
     side: Side | None = None,
-    source_format: SourceFormat | None = None,
+    read_as: SourceOptions = SourceOptions(),
     quantize: QuantizeOptions | None = None,
-    skip_others: bool = False,
-    ciff_docids: CiffDocids = "gaps",
     gzip: bool = False,
     overwrite: bool = False,
     watch: Watch = lambda batches, _: batches,
@@ -52,8 +50,7 @@ def prune(
         side: None for what the source itself says; see :func:`side_of`.
         quantize: for files with float weights; of a vector store the scale that ``bytes`` counts
             with, which ``options`` must name, too.
-        skip_others: leave out what a folder of documents holds beside vectors.
-        ciff_docids: of documents, see :func:`splade_bridge.conversion.detect.open_source`.
+        read_as: how documents are read.
         gzip: compress what an export holds.
         watch: wraps the stream of batches of each pass, with their number if known, for a
             progress bar.
@@ -70,8 +67,8 @@ def prune(
         options = replace(options, temporary=out.parent)
     known = Manifest.load(source) if manifest_file(source).is_file() else None
     wanted = side_of(source, known, side)
-    _check_flags(source, known, wanted, source_format, quantize, policies, gzip=gzip)
-    if ciff_docids != "gaps" and (wanted == "query" or (known and known.kind == "vectors")):
+    _check_flags(source, known, wanted, read_as.source_format, quantize, policies, gzip=gzip)
+    if read_as.ciff_docids != "gaps" and (wanted == "query" or (known and known.kind == "vectors")):
         raise UsageError(f"{source}: is no CIFF, and --ciff-docids is for CIFF alone: leave it out")
     if known and known.kind == "vectors":
         rows = known.counts.documents
@@ -84,12 +81,10 @@ def prune(
     else:
         again = path_opener(
             source,
-            source_format=source_format,
+            read_as,
             quantize=quantize,
             memory=options.memory,
             temporary=options.temporary,
-            skip_others=skip_others,
-            ciff_docids=ciff_docids,
         )
         opened, formats = _documents(source, again, known, watch)
     pruned = PrunedSource(

@@ -16,10 +16,9 @@ import numpy as np
 
 from bad_input import made
 from small import MemorySource, random_matrix, write_json_lines
-from soak.frame import Finding, Subject
+from soak.frame import Finding, Subject, installed
 from soak.processes import Ended, Forker, Running, environment, start_fresh
 from splade_bridge.engines.registry import engine
-from splade_bridge.errors import MissingToolError
 from splade_bridge.files.outputs import manifest_file
 
 OUT = "out.csv"
@@ -352,7 +351,7 @@ def commands(*, light: bool = False) -> list[Command]:
         Command("compare", f"compare {{w}}/spec.toml -o {OUT}", grows=True,
                 prints=_comparison_prints, slow=True),
     ]  # fmt: skip
-    if _there("lucene") and not light:
+    if installed("lucene") and not light:
         found += [
             Command("index lucene", f"{INDEX} -e lucene", old=OTHER_DOCUMENTS,
                     prints=_lucene_prints, slow=True),
@@ -360,7 +359,7 @@ def commands(*, light: bool = False) -> list[Command]:
             Command("bm25", f"bm25 {{w}}/words.jsonl -q {{w}}/texts.tsv -o {OUT}",
                     prints=_bm25_prints, slow=True),
         ]  # fmt: skip
-    if _there("pisa"):
+    if installed("pisa"):
         found += [
             Command("index pisa", f"{INDEX} -e pisa", old=OTHER_DOCUMENTS),
             Command("search pisa", SEARCH % "pisa", old=OTHER_HITS),
@@ -385,14 +384,6 @@ def commands(*, light: bool = False) -> list[Command]:
                     prints=_training_prints, slow=True),
         ]  # fmt: skip
     return found
-
-
-def _there(name: str) -> bool:
-    try:
-        engine(name).check_installed()
-    except MissingToolError:
-        return False
-    return True
 
 
 def choose(rng: random.Random, among: list[Command]) -> Command:
@@ -428,12 +419,14 @@ def make_inputs(
     made.store_of(MemorySource(weights, query_ids, terms), folder / "query-vectors")
     _texts(folder)
     for name in ("exact", "lucene", "pisa"):
-        if _there(name) and not (light and name == "lucene"):
+        if installed(name) and not (light and name == "lucene"):
             engine(name).build(MemorySource(matrix, ids, terms), folder / name)
     run(["export", str(folder / "docs.jsonl"), "-o", str(folder / "export")], folder)
     words = f"search {folder}/exact -q {folder}/topics.tsv -o run -k 50"
     run(words.split(), folder)
-    (folder / "spec.toml").write_text(SPEC.replace("PISA", "pisa = []" if _there("pisa") else ""))
+    (folder / "spec.toml").write_text(
+        SPEC.replace("PISA", "pisa = []" if installed("pisa") else "")
+    )
     if importlib.util.find_spec("torch") and not light:
         from checkpoints import write_corpus
         from tiny_training import World

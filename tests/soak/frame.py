@@ -15,6 +15,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from splade_bridge.engines.registry import engine
+from splade_bridge.errors import MissingToolError
+
 ROUNDS = 8
 """Rounds of a campaign; what the time is divided by, and a subject's share of it."""
 
@@ -37,6 +40,15 @@ class Finding(Exception):
 
 class Skip(Exception):
     """A subject, or a part of it, that cannot run on this machine; the message says why."""
+
+
+def installed(name: str) -> bool:
+    """Whether an engine of that name can be used on this machine."""
+    try:
+        engine(name).check_installed()
+    except MissingToolError:
+        return False
+    return True
 
 
 class Subject(ABC):

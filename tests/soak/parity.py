@@ -19,12 +19,11 @@ from small import (
     shuffled_ids,
     terms_of,
 )
-from soak.frame import Finding, Subject
+from soak.frame import Finding, Subject, installed
 from splade_bridge.conversion.detect import open_source
 from splade_bridge.conversion.export import ExportOptions, export
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.registry import NAMES, engine, open_index
-from splade_bridge.errors import MissingToolError
 from splade_bridge.formats.base import ImpactSource
 
 
@@ -36,7 +35,7 @@ class Parity(Subject):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.engines = [name for name in NAMES if _there(name)]
+        self.engines = [name for name in NAMES if installed(name)]
 
     def attempt(self, rng: random.Random, folder: Path) -> Mapping[str, int]:
         size, width = rng.choice((1, 7, 60, 400, 1500)), rng.choice((1, 5, 60, 300))
@@ -124,11 +123,3 @@ def _again(
         options = replace(options, docs_per_file=rows)
     export(source, place, options)
     return lambda: open_source(place, memory=memory)
-
-
-def _there(name: str) -> bool:
-    try:
-        engine(name).check_installed()
-    except MissingToolError:
-        return False
-    return True
