@@ -13,6 +13,7 @@ from splade_bridge.cli.needs import needs
 from splade_bridge.cli.options import WRITES, IndexMemory, Json, NoCheck, Overwrite, output_flag
 from splade_bridge.cli.telling import note, print_json, say
 from splade_bridge.errors import UsageError
+from splade_bridge.files.address import Place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,7 @@ NAME = "bench"
 
 
 def command(
-    indexes: Annotated[list[Path], typer.Argument(help="One or more indexes.")],
+    indexes: Annotated[list[Place], typer.Argument(help="One or more indexes.")],
     asked: QueryFlags,
     ks: Annotated[
         list[int] | None,

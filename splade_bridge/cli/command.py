@@ -21,6 +21,7 @@ from splade_bridge.cli.interrupted import states, what_is_left
 from splade_bridge.cli.needs import Needs
 from splade_bridge.cli.options import READS, WRITES, Use, Verbose
 from splade_bridge.errors import Interrupted, UsageError
+from splade_bridge.files.address import Address, place_of
 from splade_bridge.files.checks import unchecked
 from splade_bridge.files.shown import MOST_SHOWN, shown
 
@@ -41,6 +42,9 @@ def complete(command: Callable[..., None]) -> Callable[..., None]:
     choices = {n for n, p in parameters.items() if choice_of(p.annotation) is not None}
     for name in choices:
         parameters[name] = parameters[name].replace(annotation=_enum(parameters[name].annotation))
+    places = {name for name, p in parameters.items() if is_place(p.annotation)}
+    for name in places:
+        parameters[name] = parameters[name].replace(annotation=_text(parameters[name].annotation))
     rules = {n: found for n, p in parameters.items() if (found := needs_of(p.annotation))}
     takes_context = "context" in parameters
     for name, annotation, default in (
@@ -58,6 +62,11 @@ def complete(command: Callable[..., None]) -> Callable[..., None]:
         given["json"] = given["json"] or bool(program.get("json"))
         for name in choices & given.keys():
             given[name] = given[name] and [choice.value for choice in given[name]]
+        for name in places & given.keys():
+            if isinstance(value := given[name], list):
+                given[name] = list(map(place_of, value))
+            elif value is not None:
+                given[name] = place_of(value)
         for name, needed in rules.items():
             source = context.get_parameter_source(name)
             if source is not None and source.name != "DEFAULT":
@@ -143,7 +152,7 @@ def use_of(annotation: Any) -> Use | None:
     if get_origin(annotation) is Annotated:
         marks = [m for m in annotation.__metadata__ if isinstance(m, Use)]
         return marks[0] if marks else use_of(get_args(annotation)[0])
-    if annotation is Path or Path in get_args(annotation):
+    if annotation is Path or Path in get_args(annotation) or is_place(annotation):
         return READS
     return None
 
@@ -186,6 +195,22 @@ def _enum(annotation: Any) -> Any:
     return Annotated[list[enum] | None, *annotation.__metadata__]
 
 
+def is_place(annotation: Any) -> bool:
+    """Whether a parameter is a path or an address, or a list of them."""
+    if get_origin(annotation) is Annotated:
+        annotation = annotation.__origin__
+    return any(kind is Address or is_place(kind) for kind in get_args(annotation))
+
+
+def _text(annotation: Any) -> Any:
+    """The same parameter as text, which Typer takes."""
+    kind = annotation.__origin__
+    texts: Any = list[str] if get_origin(kind) is list else str
+    if type(None) in get_args(kind):
+        texts = texts | None
+    return Annotated[texts, *annotation.__metadata__]
+
+
 def _check_numbers(given: dict[str, Any]) -> None:
     """Refuse whole numbers that no manifest and no engine can hold."""
     for name, value in given.items():
@@ -219,7 +244,7 @@ def _places(given: dict[str, Any], name: str) -> list[Path]:
     several = value if isinstance(value, list | tuple) else [value]
     if "" in several or (Path() in several and _empty_given()):
         raise UsageError(f"{name}: an empty name; is a variable not set?")
-    return list(map(Path, several))
+    return [Path(place) for place in several if not isinstance(place, Address)]
 
 
 def _empty_given() -> bool:

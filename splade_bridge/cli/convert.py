@@ -20,6 +20,7 @@ from splade_bridge.cli.options import (
     Overwrite,
 )
 from splade_bridge.cli.telling import note, print_json, watching
+from splade_bridge.files.address import Place
 from splade_bridge.formats.choices import ConvertFormat, FeedTarget
 
 NAME = "convert"
@@ -28,7 +29,7 @@ FEEDS = get_args(FeedTarget)
 
 def command(
     source: Annotated[
-        Path,
+        Place,
         typer.Argument(
             help="Any vectors of documents: a vector store, files of any format that --from names, "
             "an export, or an index of any engine, Anserini's too."

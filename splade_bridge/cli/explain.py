@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,12 +9,13 @@ import typer
 from splade_bridge.cli.groups import QuantizeFlags, QueryFlags
 from splade_bridge.cli.options import IndexMemory, Json, NoCheck
 from splade_bridge.cli.telling import print_json, say
+from splade_bridge.files.address import Place
 
 NAME = "explain"
 
 
 def command(
-    index: Annotated[Path, typer.Argument(help="An index.")],
+    index: Annotated[Place, typer.Argument(help="An index.")],
     query_id: Annotated[str, typer.Argument(help="Which of the queries.")],
     doc_id: Annotated[str, typer.Argument(help="Which document.")],
     asked: QueryFlags,

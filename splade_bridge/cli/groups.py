@@ -9,8 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from splade_bridge.cli.needs import needs, unless
+import typer
+
+from splade_bridge.cli.needs import Needs, needs, unless
 from splade_bridge.cli.options import (
+    READS,
     AllowMismatch,
     CiffDocids,
     Clip,
@@ -25,10 +28,13 @@ from splade_bridge.cli.options import (
     Split,
     Vocabulary,
 )
+from splade_bridge.engines.remote.choices import Check
+from splade_bridge.files.address import Address
 
 if TYPE_CHECKING:
     from splade_bridge.conversion.detect import SourceOptions
     from splade_bridge.data.quantize import QuantizeOptions
+    from splade_bridge.engines.remote.load import LoadOptions
     from splade_bridge.formats.queries import Queries as LoadedQueries
 
 
@@ -58,6 +64,90 @@ class SourceFlags(Group):
 
         terms = None if self.vocabulary is None else read_vocabulary(self.vocabulary)
         return SourceOptions(self.source_format, terms, self.skip_others, self.ciff_docids)
+
+
+ADDRESS = Needs(
+    "where --output is no address",
+    "give one, as opensearch://localhost:9200/passages",
+    lambda given: isinstance(given["output"], Address),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadFlags(Group):
+    """How an index is loaded that an engine holds itself."""
+
+    with_contents: Annotated[
+        str | None,
+        typer.Option(
+            "--with-contents",
+            metavar="CORPUS",
+            help="The corpus that was encoded: store its texts, too.",
+            show_default=False,
+        ),
+        READS,
+        ADDRESS,
+    ] = None
+    shards: Annotated[
+        int | None,
+        typer.Option("--shards", min=1, help="Of the new index.", show_default="as the engine has"),
+        ADDRESS,
+    ] = None
+    replicas: Annotated[
+        int | None,
+        typer.Option("--replicas", min=0, help="Of each shard.", show_default="as the engine has"),
+        ADDRESS,
+    ] = None
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Merge into one segment at the end."), ADDRESS
+    ] = False
+    check: Annotated[
+        Check | None,
+        typer.Option(
+            "--check",
+            help="What is compared in the end: all documents, 10,000 of them, or their number.",
+            show_default="full up to a million documents, else sample",
+        ),
+        ADDRESS,
+    ] = None
+    allow_loss: Annotated[
+        bool,
+        typer.Option("--allow-loss", help="Load though the engine will change some weights."),
+        ADDRESS,
+    ] = False
+    alias: Annotated[
+        str | None,
+        typer.Option(
+            "--alias", help="Stands for the index once it is whole and checked.", show_default=False
+        ),
+        ADDRESS,
+    ] = None
+    drop_old: Annotated[
+        bool,
+        typer.Option("--drop-old", help="Throw away the index that --alias stood for."),
+        needs("--alias"),
+    ] = False
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print what would make the index, and make nothing."),
+        ADDRESS,
+    ] = False
+
+    def options(self, *, overwrite: bool) -> LoadOptions:
+        """The same for the library."""
+        from splade_bridge.engines.remote.base import RemoteOptions
+        from splade_bridge.engines.remote.load import LoadOptions
+
+        fields = ("text",) if self.with_contents is not None else ()
+        return LoadOptions(
+            RemoteOptions(self.shards, self.replicas, fields),
+            self.check,
+            self.allow_loss,
+            self.merge,
+            alias=self.alias,
+            drop_old=self.drop_old,
+            overwrite=overwrite,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from splade_bridge.cli.engine_flags import takes_engine_options
-from splade_bridge.cli.groups import QuantizeFlags, SourceFlags
+from splade_bridge.cli.groups import LoadFlags, QuantizeFlags, SourceFlags
 from splade_bridge.cli.needs import Needs
 from splade_bridge.cli.options import (
     WRITES,
@@ -21,6 +21,11 @@ from splade_bridge.cli.options import (
     output_flag,
 )
 from splade_bridge.cli.telling import note, print_json, watching
+from splade_bridge.errors import UsageError
+from splade_bridge.files.address import Address, Place
+
+if TYPE_CHECKING:
+    from splade_bridge.data.manifest import Manifest, QuantizationInfo
 
 NAME = "index"
 SEVERAL = Needs(
@@ -32,11 +37,16 @@ SEVERAL = Needs(
 
 @takes_engine_options
 def command(
-    source: Annotated[Path, typer.Argument(help="Vector store, JsonVectorCollection or CIFF.")],
-    output: Annotated[Path, output_flag("Folder of the new index."), WRITES],
-    engine: Engine,
+    source: Annotated[
+        Place, typer.Argument(help="Any vectors: a store, JSON lines, CIFF, an index, an address.")
+    ],
+    output: Annotated[
+        Place, output_flag("Folder of the new index, or an address: docs/engines.md."), WRITES
+    ],
+    engine: Engine = None,
     read_as: SourceFlags = SourceFlags(),
     quantize: QuantizeFlags = QuantizeFlags(),
+    loading: LoadFlags = LoadFlags(),
     threads: Annotated[Threads, SEVERAL] = 1,
     memory: Memory = "2G",
     no_check: NoCheck = False,
@@ -48,12 +58,36 @@ def command(
     """Build an index from vectors, and check that it holds all of them.
 
     Documents, postings and the sum of impacts are read back from the engine; an index that lacks
-    any is thrown away and exit code 6 returned.
+    any is thrown away and exit code 6 returned. What is loaded by an address is read back whole.
     """
     from splade_bridge.conversion.build_index import build_index
+    from splade_bridge.conversion.load_index import creation, load_index
     from splade_bridge.engines.base import BuildOptions
     from splade_bridge.files.sizes import size_in_bytes
 
+    if isinstance(output, Address):
+        if engine is not None or engine_options is not None or threads != 1:
+            raise UsageError(
+                f"{output}: the address says the engine, which builds as it does: leave --engine, "
+                "its flags and --threads out"
+            )
+        if loading.dry_run:
+            print_json(creation(output, loading.options(overwrite=overwrite)))
+            return
+        manifest = load_index(
+            source,
+            output,
+            loading.options(overwrite=overwrite),
+            read_as=read_as.options,
+            quantize=quantize.options,
+            memory=size_in_bytes(memory),
+            with_contents=loading.with_contents,
+            watch=watching(f"loading {output.scheme}"),
+        )
+        _say(output, output.scheme, manifest, manifest.quantization, json=json)
+        return
+    if engine is None:
+        raise UsageError("--engine is missing: lucene, pisa or exact; or give an address as output")
     manifest, lost = build_index(
         source,
         output,
@@ -65,6 +99,17 @@ def command(
         overwrite=overwrite,
         watch=watching(f"indexing with {engine}"),
     )
+    _say(output, engine, manifest, lost, json=json)
+
+
+def _say(
+    output: Path | Address,
+    engine: str,
+    manifest: Manifest,
+    lost: QuantizationInfo | None,
+    *,
+    json: bool,
+) -> None:
     counts = manifest.counts
     if json:
         print_json({"output": str(output), "engine": engine, "counts": counts,

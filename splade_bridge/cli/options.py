@@ -79,7 +79,15 @@ From = Annotated[
     SourceFormat | None,
     typer.Option("--from", help="What SOURCE is, where it cannot be seen.", show_default=False),
 ]
-Engine = Annotated[EngineName, typer.Option("--engine", "-e", help="Engine of the index.")]
+Engine = Annotated[
+    EngineName | None,
+    typer.Option(
+        "--engine",
+        "-e",
+        help="Engine of the index; an address says it itself.",
+        show_default=False,
+    ),
+]
 
 CiffDocids = Annotated[
     CiffDocidsChoice,

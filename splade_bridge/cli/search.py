@@ -23,13 +23,17 @@ from splade_bridge.cli.options import (
 )
 from splade_bridge.cli.telling import note, print_json, progress
 from splade_bridge.errors import UsageError
+from splade_bridge.files.address import Place
 from splade_bridge.retrieval.choices import RunFormat
 
 NAME = "search"
 
 
 def command(
-    index: Annotated[Path, typer.Argument(help="An index of ours, or Anserini's impact index.")],
+    index: Annotated[
+        Place,
+        typer.Argument(help="An index of ours, Anserini's impact index, or an address."),
+    ],
     asked: QueryFlags,
     output: Annotated[Path, output_flag("Run file; - is stdout."), WRITES],
     k: Hits = 1000,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,12 +10,13 @@ import typer
 from splade_bridge.cli.groups import QuantizeFlags, QueryFlags
 from splade_bridge.cli.options import Hits, IndexMemory, Json, NoCheck
 from splade_bridge.cli.telling import note, print_json
+from splade_bridge.files.address import Place
 
 NAME = "verify"
 
 
 def command(
-    indexes: Annotated[list[Path], typer.Argument(help="Two or more indexes.")],
+    indexes: Annotated[list[Place], typer.Argument(help="Two or more indexes.")],
     asked: QueryFlags,
     k: Hits = 1000,
     quantize: QuantizeFlags = QuantizeFlags(),

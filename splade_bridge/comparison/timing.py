@@ -147,7 +147,7 @@ def _opened(
         opened = open_searcher(path, maker.options(case.variant, max(options.ks), None))
         searcher = stack.enter_context(opened)
         queries = sampled(maker.queries(case.variant), options.queries, options.seed)
-        there[name] = searcher, queries.aligned(searcher.vocabulary, searcher.path)
+        there[name] = searcher, searcher.aligned(queries)
     searcher, batch = there[name]
     algorithm = searcher.algorithm_for(batch, case.k, case.algorithm)
     return bench.Case(searcher, batch, case.k, algorithm)

@@ -12,12 +12,13 @@ from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.registry import EngineName
 from splade_bridge.engines.registry import engine as engine_of
+from splade_bridge.files.address import Place, paths
 from splade_bridge.files.outputs import check_output
 from splade_bridge.formats.base import Watch, watched
 
 
 def build_index(
-    source: Path,
+    source: Place,
     out: Path,
     engine: EngineName,
     *,
@@ -43,7 +44,7 @@ def build_index(
         BadInputError, ExternalProgramError, MissingToolError, UsageError: see
             :meth:`splade_bridge.engines.base.Engine.build`.
     """
-    check_output(out, overwrite=overwrite, inputs=[source])
+    check_output(out, overwrite=overwrite, inputs=paths([source]))
     impacts = open_source(
         source,
         read_as,

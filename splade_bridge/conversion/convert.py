@@ -17,6 +17,7 @@ from splade_bridge.data.quantize import EXACT_SCORES_BELOW, QuantizeOptions
 from splade_bridge.data.store import VALUES, VectorStoreWriter
 from splade_bridge.data.vectors import ImpactBatch, SparseBatch
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
+from splade_bridge.files.address import Place, paths
 from splade_bridge.files.checks import unchecked
 from splade_bridge.files.outputs import check_output
 from splade_bridge.files.writing import staged_folder
@@ -49,7 +50,7 @@ class Converted:
 
 
 def convert(
-    source: Path,
+    source: Place,
     out: Path,
     to: ConvertFormat,
     options: ExportOptions = ExportOptions(),
@@ -75,7 +76,7 @@ def convert(
         BadInputError: the source is broken, or holds what the format cannot.
         ExternalProgramError: what was written is not what was read.
     """
-    check_output(out, overwrite=overwrite, inputs=[source])
+    check_output(out, overwrite=overwrite, inputs=paths([source]))
 
     read = open_vectors(
         source,
@@ -94,7 +95,7 @@ def convert(
         )
     values = "weights" if isinstance(read, WeightSource) else "impacts"
     watched(read, watch)
-    with staged_folder(out, overwrite=overwrite, inputs=[source]) as folder:
+    with staged_folder(out, overwrite=overwrite, inputs=paths([source])) as folder:
         if to == "vectors":
             manifest = _write_store(folder, read)
         elif to in FEED_TARGETS:
@@ -137,7 +138,7 @@ def _write_store(folder: Path, source: ImpactSource | WeightSource) -> Manifest:
     )
 
 
-def _as_weights(batch: ImpactBatch, path: Path) -> SparseBatch:
+def _as_weights(batch: ImpactBatch, path: Place) -> SparseBatch:
     if batch.impacts.size and int(batch.impacts.max()) > EXACT_SCORES_BELOW:
         raise BadInputError(
             f"an impact of {int(batch.impacts.max()):,}: a vector store holds float32, which has "

@@ -13,8 +13,9 @@ from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions, for_integers
 from splade_bridge.data.store import SHARD, VALUES, VectorStore, part_files
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.engines.registry import is_lucene, read_index
+from splade_bridge.engines.registry import is_lucene, read_index, read_remote
 from splade_bridge.errors import BadInputError, UsageError
+from splade_bridge.files.address import Address, Place
 from splade_bridge.files.folders import members
 from splade_bridge.files.inputs import Stamp, changed, check_file, is_there, stamps
 from splade_bridge.files.lines import STDIO, plain_suffix
@@ -75,7 +76,7 @@ class SourceOptions:
 
 
 def open_source(
-    path: Path,
+    path: Place,
     options: SourceOptions = SourceOptions(),
     *,
     quantize: QuantizeOptions | None = None,
@@ -83,7 +84,8 @@ def open_source(
     temporary: Path | None = None,
 ) -> ImpactSource:
     """The impacts at ``path``: a vector store, an export, a JsonVectorCollection, CIFF, a forward
-    store, PISA's canonical files, a matrix, a table, or an index of any engine, Anserini's too.
+    store, PISA's canonical files, a matrix, a table, an index of any engine, Anserini's too, or an
+    address.
 
     Args:
         quantize: of float weights; a vector store takes the defaults for what it does not say.
@@ -108,7 +110,7 @@ def open_source(
 
 
 def open_vectors(
-    path: Path,
+    path: Place,
     options: SourceOptions = SourceOptions(),
     *,
     quantize: QuantizeOptions | None = None,
@@ -132,7 +134,7 @@ def open_vectors(
 
 
 def _opened(
-    path: Path,
+    path: Place,
     options: SourceOptions,
     quantize: QuantizeOptions | None,
     memory: int,
@@ -140,6 +142,8 @@ def _opened(
     *,
     weights: bool,
 ) -> ImpactSource | WeightSource:
+    if isinstance(path, Address):
+        return read_remote(path, options.vocabulary)
     source_format = options.source_format
     there = is_there(path)
     base = collection_at(path) if source_format in (None, "pisa-canonical") else None
@@ -215,7 +219,7 @@ def holds_fractions(path: Path) -> bool:
 
 
 def path_opener(
-    path: Path,
+    path: Place,
     options: SourceOptions = SourceOptions(),
     *,
     quantize: QuantizeOptions | None = None,
@@ -230,7 +234,7 @@ def path_opener(
 
     def opened() -> ImpactSource:
         source = open_source(path, options, quantize=quantize, memory=memory, temporary=temporary)
-        found = stamps(source.path)
+        found = {p: stamp for file in source.files for p, stamp in stamps(file).items()}
         if first and found != first:
             raise changed(path)
         first.update(found)

@@ -23,6 +23,7 @@ from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.errors import ExternalProgramError, UsageError
+from splade_bridge.files.address import Place
 from splade_bridge.files.outputs import check_inputs
 from splade_bridge.files.writing import atomic_writer, staged_folder
 from splade_bridge.formats.base import (
@@ -90,7 +91,7 @@ def export(
         sources: list[ImpactSource] = []
         for name in dict.fromkeys(options.formats):
             source = open_anew()
-            check_inputs(out, [source.path])
+            check_inputs(out, source.files)
             written = write_format(name, source, folder, options, contents or source.contents)
             refuse_empty(source.counts, source.path)
             if written != source.counts or source.counts != (sources or [source])[0].counts:
@@ -111,7 +112,7 @@ def export(
 
 
 def export_path(
-    source: Path,
+    source: Place,
     out: Path,
     options: ExportOptions = ExportOptions(),
     *,

@@ -181,7 +181,7 @@ def for_numbers(
     return for_integers(options, place, None)
 
 
-def refuse_integers(scale: float, place: Path) -> NoReturn:
+def refuse_integers(scale: float, place: object) -> NoReturn:
     """Raise UsageError: there was a scale, and then not one float to be scaled."""
     raise UsageError(
         f"{place}: holds integers only, which are impacts already; --scale {scale:g} is for float "

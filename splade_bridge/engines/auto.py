@@ -78,14 +78,14 @@ def best_algorithm(searcher: Searcher, queries: ImpactBatch, k: int) -> str:
         return searcher.algorithms[0]
     sample = queries.take(there[:: max(1, len(there) // MOST_QUERIES)][:MOST_QUERIES])
     terms = len(sample.indices) / len(sample)
-    known = _remembered(searcher.path)
+    known = _remembered(searcher.path) if isinstance(searcher.path, Path) else []
     for choice in known:
         if choice.algorithm in searcher.algorithms and _holds(choice, k, terms):
             log.info("%s: %s at k = %d, as measured before", searcher.path, choice.algorithm, k)
             return choice.algorithm
     choice = measure(searcher, sample, k)
     log.info("%s: %s at k = %d: %s", searcher.path, choice.algorithm, k, choice.milliseconds)
-    if searcher.manifest is None:
+    if searcher.manifest is None or not isinstance(searcher.path, Path):
         log.warning("%s: not ours, so its best algorithm is not remembered in it", searcher.path)
     else:
         _remember(searcher.path, [*(c for c in known if not _holds(c, k, terms)), choice])

@@ -24,8 +24,10 @@ from splade_bridge.data.vectors import ImpactBatch, Int64Array
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.findings import Finding
 from splade_bridge.errors import ExternalProgramError, UsageError
+from splade_bridge.files.address import Place
 from splade_bridge.files.writing import staged_folder
 from splade_bridge.formats.base import ImpactSource
+from splade_bridge.formats.queries import Queries
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +66,7 @@ class Searcher(Closing, abc.ABC):
     """An open index. A context manager; closing ends its processes.
 
     Attributes:
-        path: the index folder.
+        path: the index folder, or the address of an index.
         manifest: provenance; None for an index that another tool made.
         vocabulary: the terms that queries may use; others match nothing.
         algorithms: names that :meth:`search` takes, the default first.
@@ -77,11 +79,19 @@ class Searcher(Closing, abc.ABC):
     uses_threads: bool = True
     measure: Callable[[Searcher, ImpactBatch, int], str] | None
 
-    def __init__(self, path: Path, manifest: Manifest | None, vocabulary: Vocabulary) -> None:
+    def __init__(self, path: Place, manifest: Manifest | None, vocabulary: Vocabulary) -> None:
         self.path = path
         self.manifest = manifest
         self.vocabulary = vocabulary
         self.measure = None
+
+    def aligned(self, queries: Queries) -> ImpactBatch:
+        """``queries`` in the ids of :attr:`vocabulary`; see :meth:`.queries.Queries.aligned`.
+
+        Raises:
+            MismatchError: not one term of any query is known to the index.
+        """
+        return queries.aligned(self.vocabulary, self.path)
 
     def search(
         self, queries: ImpactBatch, k: int, *, threads: int = 1, algorithm: str | None = None
@@ -221,7 +231,7 @@ class Engine(abc.ABC):
             UsageError: ``out`` exists.
         """
         self.check_installed()
-        with staged_folder(out, overwrite=overwrite, inputs=[source.path]) as folder:
+        with staged_folder(out, overwrite=overwrite, inputs=source.files) as folder:
             read_back = self._write(source, folder, options)
             self._check(source, read_back)
             source.vocabulary.save(folder / VOCABULARY)

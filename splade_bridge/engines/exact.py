@@ -88,6 +88,8 @@ class ExactSource(PostingListSource):
 class ExactSearcher(Searcher):
     """Adds up one query at a time in an int64 for every document."""
 
+    path: Path
+
     algorithms = ExactEngine.algorithms
     uses_threads = False
 

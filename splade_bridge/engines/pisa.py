@@ -229,6 +229,8 @@ def _totals(
 class _PisaIndex(Searcher):
     """What both ways of running PISA share: names, profile, exact ranking of ties."""
 
+    path: Path
+
     algorithms = ALGORITHMS
 
     def __init__(self, path: Path, manifest: Manifest) -> None:

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin
 from splade_bridge.engines.lucene_options import LuceneOptions
 from splade_bridge.engines.pisa_options import PisaOptions
 from splade_bridge.errors import BadInputError, UsageError
+from splade_bridge.files.address import Address, Place, Scheme
 
 if TYPE_CHECKING:
     from splade_bridge.data.manifest import Manifest
+    from splade_bridge.data.vocabulary import Vocabulary
     from splade_bridge.engines.base import Engine, Searcher
+    from splade_bridge.engines.remote.base import RemoteIndex
     from splade_bridge.formats.base import ImpactSource
 
 
@@ -41,6 +44,15 @@ ENGINES: dict[str, Entry] = {
     "exact": Entry("splade_bridge.engines.exact:ExactEngine"),
 }
 NAMES = tuple(ENGINES)
+
+REMOTE: dict[Scheme, str] = {
+    "elasticsearch": "splade_bridge.engines.remote.elastic:Elasticsearch",
+    "opensearch": "splade_bridge.engines.remote.opensearch:OpenSearch",
+    "milvus": "splade_bridge.engines.remote.milvus:Milvus",
+    "qdrant": "splade_bridge.engines.remote.qdrant:Qdrant",
+    "postgresql": "splade_bridge.engines.remote.postgresql:PostgreSQL",
+}
+"""The engines that hold an index themselves, by the scheme of its address."""
 
 
 def flag(name: str, option: Field[Any]) -> str:
@@ -101,6 +113,37 @@ def is_lucene(path: Path) -> bool:
     return path.is_dir() and any(path.glob("segments_*"))
 
 
+def connect(address: Address) -> RemoteIndex:
+    """The index at ``address``, there or not; to be closed.
+
+    Raises:
+        MissingToolError: its client is not installed.
+        ServerError: the engine cannot be reached, or refuses us.
+    """
+    from splade_bridge.engines.remote.patience import patiently
+    from splade_bridge.engines.remote.secrets import secrets_of
+
+    module, _, of_class = REMOTE[address.scheme].partition(":")
+    kind = getattr(import_module(module), of_class)
+    secrets = secrets_of(address)
+    found: RemoteIndex = patiently(lambda: kind(address, secrets), 10)
+    return found
+
+
+def read_remote(address: Address, vocabulary: Vocabulary | None = None) -> ImpactSource:
+    """The documents of the index at ``address``, as a source for whatever takes one.
+
+    Args:
+        vocabulary: what the numbers of terms stand for, where the index does not say.
+
+    Raises:
+        BadInputError, MissingToolError, ServerError: see :func:`connect`; it is not whole.
+    """
+    from splade_bridge.engines.remote.index import RemoteSource
+
+    return RemoteSource(connect(address), vocabulary=vocabulary)
+
+
 def read_index(
     path: Path, manifest: Manifest | None, memory: int, temporary: Path | None = None
 ) -> ImpactSource:
@@ -118,20 +161,25 @@ def read_index(
     return _engine_of(path, manifest).read(path, manifest, memory, temporary)
 
 
-def open_index(path: Path) -> Searcher:
-    """A searcher for an index folder of ours, or for an impact index that Anserini made.
+def open_index(place: Place) -> Searcher:
+    """A searcher for an index folder of ours, an impact index that Anserini made, or an address.
 
     Raises:
         BadInputError: not an index, or one whose making was interrupted.
         MissingToolError: its engine is not installed.
+        ServerError: what is behind an address does not answer.
     """
     from splade_bridge.data.manifest import Manifest
     from splade_bridge.engines.auto import best_algorithm
     from splade_bridge.files.outputs import manifest_file
 
-    is_foreign = is_lucene(path) and not manifest_file(path).exists()
-    manifest = None if is_foreign else Manifest.load(path)
-    searcher = _engine_of(path, manifest).open(path, manifest)
+    if isinstance(place, Address):
+        from splade_bridge.engines.remote.index import RemoteSearcher
+
+        return RemoteSearcher(connect(place))
+    is_foreign = is_lucene(place) and not manifest_file(place).exists()
+    manifest = None if is_foreign else Manifest.load(place)
+    searcher = _engine_of(place, manifest).open(place, manifest)
     searcher.measure = best_algorithm
     return searcher
 

@@ -165,7 +165,7 @@ def bench(
     cases = []
     for searcher in searchers:
         check_queries(searcher, queries)
-        batch = queries.aligned(searcher.vocabulary, searcher.path)
+        batch = searcher.aligned(queries)
         for k in dict.fromkeys(options.k):
             for name in _algorithms(searcher, batch, k, options.algorithms):
                 cases.append(Case(searcher, batch, k, name))
@@ -280,7 +280,7 @@ def _row(case: Case, timing: Timing) -> BenchRow:
         k=case.k,
         queries=len(case.queries),
         timing=timing,
-        bytes=sum(size_on_disk(folder) for folder in (searcher.path, forward) if folder),
+        bytes=sum(size_on_disk(f) for f in (searcher.path, forward) if isinstance(f, Path)),
         qd_flops=searcher.matching_terms(case.queries),
         scored_share=share,
     )

@@ -90,7 +90,7 @@ def verify(
         check_queries(searcher, queries)
         if searcher.manifest:
             warn_if_inexact(queries.batch, searcher.manifest.counts.max_impact, str(searcher.path))
-        aligned = queries.aligned(searcher.vocabulary, searcher.path)
+        aligned = searcher.aligned(queries)
         chosen = (algorithms or {}).get(str(searcher.path))
         runs.append(searcher.search(aligned, k, algorithm=chosen))
     for number, (expected, *others) in enumerate(zip(*runs, strict=True)):

@@ -140,7 +140,7 @@ def _differs(path: Path, before: os.stat_result) -> bool:
         return True
 
 
-def changed(path: Path) -> BadInputError:
+def changed(path: object) -> BadInputError:
     """What to raise where an input is not what it was when reading began."""
     return BadInputError(
         "changed while it was read: wait until nobody writes to it, and begin again", str(path)

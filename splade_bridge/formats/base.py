@@ -17,6 +17,7 @@ from splade_bridge.data.vector_set import VectorSet
 from splade_bridge.data.vectors import ImpactBatch, SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
+from splade_bridge.files.address import Place
 from splade_bridge.files.outputs import MANIFEST
 
 Batch = TypeVar("Batch", ImpactBatch, SparseBatch)
@@ -35,13 +36,18 @@ class Source(abc.ABC, Generic[Batch]):
         manifest: provenance, where the source has one.
     """
 
-    def __init__(self, path: Path, vocabulary: Vocabulary, manifest: Manifest | None) -> None:
+    def __init__(self, path: Place, vocabulary: Vocabulary, manifest: Manifest | None) -> None:
         self.path = path
         self.vocabulary = vocabulary
         self.manifest = manifest
         self.counts = Counts()
         self.content = Content(vocabulary)
         self.watch: Callable[[Iterator[Batch]], Iterator[Batch]] = iter
+
+    @property
+    def files(self) -> list[Path]:
+        """What is read: a file or folder, none of an index that an engine holds."""
+        return [self.path] if isinstance(self.path, Path) else []
 
     def batches(self) -> Iterator[Batch]:
         """All documents in order, some thousand a batch.
@@ -121,7 +127,7 @@ class ImpactSource(Source[ImpactBatch]):
         clipper: cuts what was read, where that was asked for.
     """
 
-    def __init__(self, path: Path, vocabulary: Vocabulary, manifest: Manifest | None) -> None:
+    def __init__(self, path: Place, vocabulary: Vocabulary, manifest: Manifest | None) -> None:
         super().__init__(path, vocabulary, manifest)
         self.clipper: Clipper | None = None
 
@@ -172,7 +178,7 @@ class BatchSource(ImpactSource):
 
     def __init__(
         self,
-        path: Path,
+        path: Place,
         batches: Iterable[ImpactBatch],
         vocabulary: Vocabulary,
         manifest: Manifest | None = None,
@@ -209,6 +215,8 @@ class StoreSource(Quantized):
 
 class StoreImpacts(ImpactSource):
     """Impacts that a vector store holds as weights."""
+
+    path: Path
 
     def __init__(self, store: VectorStore) -> None:
         super().__init__(store.path, store.vocabulary, store.manifest)
@@ -258,7 +266,7 @@ def export_manifest(path: Path) -> Manifest | None:
     return found if found.kind == "export" else None
 
 
-def refuse_empty(counts: Counts, path: Path) -> None:
+def refuse_empty(counts: Counts, path: Place) -> None:
     """Raise BadInputError for a source without documents or without a single posting."""
     if not counts.documents:
         raise BadInputError("holds no documents", str(path))

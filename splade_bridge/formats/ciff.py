@@ -276,6 +276,8 @@ class CiffSource(ImpactSource):
         docids: ``absolute`` where postings hold docids and not gaps, as an early jsonl2ciff wrote.
     """
 
+    path: Path
+
     def __init__(
         self,
         path: Path,

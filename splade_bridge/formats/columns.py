@@ -55,6 +55,8 @@ def table_files(path: Path) -> list[Path]:
 class ColumnSource(ImpactSource):
     """A table whose numbers are integers."""
 
+    path: Path
+
     def __init__(self, path: Path, terms: Vocabulary | None = None) -> None:
         super().__init__(path, Vocabulary(observed=True), None)
         self._terms = terms
@@ -67,6 +69,8 @@ class ColumnSource(ImpactSource):
 
 class ColumnWeights(WeightSource):
     """A table whose numbers are weights."""
+
+    path: Path
 
     def __init__(self, path: Path, terms: Vocabulary | None = None) -> None:
         super().__init__(path, Vocabulary(observed=True), None)

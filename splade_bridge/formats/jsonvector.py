@@ -36,6 +36,7 @@ from splade_bridge.data.vectors import (
 )
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
+from splade_bridge.files.address import Place
 from splade_bridge.files.folders import members
 from splade_bridge.files.inputs import changed, check_file, stamps
 from splade_bridge.files.json_objects import is_json_lines, json_objects
@@ -78,6 +79,8 @@ class JsonVectorSource(ImpactSource):
             read, by the numbers).
     """
 
+    path: Path
+
     def __init__(
         self,
         path: Path,
@@ -112,6 +115,8 @@ class JsonVectorSource(ImpactSource):
 class JsonWeightSource(WeightSource):
     """The numbers of a JsonVectorCollection as weights, whatever they are."""
 
+    path: Path
+
     def __init__(
         self, path: Path, manifest: Manifest | None = None, *, skip_others: bool = False
     ) -> None:
@@ -132,7 +137,7 @@ class JsonWeightSource(WeightSource):
 
 
 def full_batches(
-    records: Iterable[VectorRecord], builder: VectorBuilder, path: Path
+    records: Iterable[VectorRecord], builder: VectorBuilder, path: Place
 ) -> Iterator[None]:
     """Add ``records`` to ``builder`` and stop wherever a batch is to be taken from it.
 
@@ -178,7 +183,7 @@ class VectorBuilder:
         self._fractions = self._numbers = False
         self._clear()
 
-    def check_weights(self, path: Path) -> None:
+    def check_weights(self, path: Place) -> None:
         """Look back at the end: where there is a quantizer, there must have been a fraction.
 
         Raises:

@@ -46,6 +46,8 @@ class PostingListSource(ImpactSource):
         temporary: folder for what does not fit into it.
     """
 
+    path: Path
+
     def __init__(
         self,
         path: Path,

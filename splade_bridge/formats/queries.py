@@ -31,6 +31,7 @@ from splade_bridge.data.store import VectorStore
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, MismatchError
+from splade_bridge.files.address import Place
 from splade_bridge.files.inputs import check_file, is_pipe, is_there
 from splade_bridge.files.lines import MAX_LINE, STDIO, plain_suffix, text_lines
 from splade_bridge.files.outputs import manifest_file
@@ -65,14 +66,14 @@ class Queries:
         allow_mismatch: search with them, too, what does not belong to them.
     """
 
-    path: Path
+    path: Place
     batch: ImpactBatch
     vocabulary: Vocabulary
     manifest: Manifest | None = None
     may_be_text: bool = False
     allow_mismatch: bool = False
 
-    def aligned(self, vocabulary: Vocabulary, index: Path) -> ImpactBatch:
+    def aligned(self, vocabulary: Vocabulary, index: Place) -> ImpactBatch:
         """The same queries in the ids of an index's ``vocabulary``.
 
         Terms that the index does not know cannot match and are left out. Queries that are empty,
@@ -93,7 +94,7 @@ class Queries:
         self._report(aligned, index)
         return aligned
 
-    def _report(self, aligned: ImpactBatch, index: Path) -> None:
+    def _report(self, aligned: ImpactBatch, index: Place) -> None:
         before, after = self.batch.lengths, aligned.lengths
         for what, rows in (
             ("have no terms", np.flatnonzero(before == 0)),

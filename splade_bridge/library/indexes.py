@@ -228,7 +228,7 @@ class OpenIndex(Closing):
         allow_mismatch: bool = False,
     ) -> None:
         self.searcher = searcher
-        self.path: Path = searcher.path
+        self.path = searcher.path
         self.manifest: Manifest | None = searcher.manifest
         self.algorithms: tuple[str, ...] = searcher.algorithms
         self._encoder = encoder

@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 
 from splade_bridge.data.hits import Hits, by_score
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import ImpactBatch
+from splade_bridge.files.address import Place
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def _folded(hits: Hits, k: int, *, complete: bool) -> Hits | None:
     return hits._replace(doc_ids=doc_ids, scores=scores)
 
 
-def warn_without_passages(manifest: Manifest | None, index: Path) -> None:
+def warn_without_passages(manifest: Manifest | None, index: Place) -> None:
     """Warn where the index says that its documents are no passages."""
     if manifest and manifest.encoding and manifest.encoding.long != "passages":
         log.warning(

@@ -20,6 +20,7 @@ from splade_bridge.errors import (
     MismatchError,
     UsageError,
 )
+from splade_bridge.files.address import Place
 from splade_bridge.files.outputs import check_apart
 from splade_bridge.files.writing import atomic_writer
 from splade_bridge.formats.forward import ForwardStore
@@ -108,7 +109,7 @@ class SearchSummary:
     kept: Kept | None = None
 
 
-def open_searcher(index: Path, options: SearchOptions) -> Searcher:
+def open_searcher(index: Place, options: SearchOptions) -> Searcher:
     """The searcher for ``index``; one of two steps, if ``options`` name a forward store.
 
     Raises:
@@ -125,7 +126,7 @@ def open_searcher(index: Path, options: SearchOptions) -> Searcher:
     return searcher
 
 
-def _opened(index: Path, options: SearchOptions) -> Searcher:
+def _opened(index: Place, options: SearchOptions) -> Searcher:
     if options.two_step is None:
         return open_index(index)
     forward = ForwardStore(options.two_step)
@@ -141,7 +142,7 @@ def _opened(index: Path, options: SearchOptions) -> Searcher:
 
 
 def search_to_run(
-    index: Path | Searcher,
+    index: Place | Searcher,
     queries: Queries,
     out: Path | None,
     options: SearchOptions,
@@ -230,7 +231,7 @@ def ranked(
     check_queries(searcher, queries)
     if searcher.manifest:
         warn_if_inexact(queries.batch, searcher.manifest.counts.max_impact, str(searcher.path))
-    batch = queries.aligned(searcher.vocabulary, searcher.path)
+    batch = searcher.aligned(queries)
     # One more, so that k are left when the query's own document is taken out.
     depth = options.k + 1 if options.remove_query else options.k
     chosen = searcher.algorithm_for(batch, depth, algorithm)

@@ -274,7 +274,7 @@ def _of_index(
     options: MineOptions, positives: dict[str, list[str]], queries: Queries, searcher: Searcher
 ) -> Iterator[Ranking]:
     check_queries(searcher, replace(queries, allow_mismatch=options.allow_mismatch))
-    batch = queries.aligned(searcher.vocabulary, searcher.path)
+    batch = searcher.aligned(queries)
     depth = options.depth + 1 if options.remove_query else options.depth
     hits = searcher.search(batch, depth, threads=options.threads, algorithm=options.algorithm)
     for number, found in enumerate(hits):

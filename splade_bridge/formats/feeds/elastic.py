@@ -19,7 +19,7 @@ NOTHING = b'{"match_none":{}}'
 """``bool`` without clauses matches everything, so a query without terms is this."""
 
 
-class _Bulk(Feed):
+class Bulk(Feed):
     """What the four have in common: ``POST /_bulk`` in blocks, one file a request."""
 
     kept = FEATURE
@@ -103,7 +103,7 @@ Loading a part again replaces its documents by themselves. Each line of `queries
         return pairs(found, place)
 
 
-class SparseVector(_Bulk):
+class SparseVector(Bulk):
     """Elasticsearch's ``sparse_vector``, searched without its pruning."""
 
     engine = "Elasticsearch's sparse_vector"
@@ -127,7 +127,7 @@ class SparseVector(_Bulk):
         )
 
 
-class RankFeatures(_Bulk):
+class RankFeatures(Bulk):
     """``rank_features``, with the linear function: a sum of products."""
 
     engine = "rank_features"
@@ -148,7 +148,7 @@ class RankFeatures(_Bulk):
         return b'{"bool":{"should":[%b]}}' % b",".join(clauses)
 
 
-class NeuralSparse(_Bulk):
+class NeuralSparse(Bulk):
     """OpenSearch's ``neural_sparse`` over ``rank_features`` whose names are the terms.
 
     So a model inside OpenSearch finds them too.

@@ -35,6 +35,8 @@ class FeedSource(ImpactSource):
         UsageError: see :class:`.jsonvector.JsonVectorSource`.
     """
 
+    path: Path
+
     def __init__(
         self,
         path: Path,

@@ -1,0 +1,1 @@
+"""Engines that hold an index themselves: search engines and vector databases behind an address."""

@@ -1,0 +1,296 @@
+"""What an index is that an engine holds itself: made, filled, searched, read back, by address.
+
+An adapter speaks to one engine through its own client and says what it cannot hold; loading
+(:mod:`.load`), searching and reading (:mod:`.index`) are the same for all.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from splade_bridge.data.closing import Closing
+from splade_bridge.data.ids import quoted
+from splade_bridge.data.manifest import Manifest
+from splade_bridge.data.vectors import ImpactBatch, Int32Array
+from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.engines.remote.secrets import Secrets
+from splade_bridge.errors import BadInputError, ExternalProgramError, install
+from splade_bridge.files.address import Address
+from splade_bridge.files.typed import Where, typed
+from splade_bridge.formats.feeds.names import PROBLEMS, Names, Naming
+from splade_bridge.formats.feeds.weights import Kept
+from splade_bridge.formats.term_limits import Problem
+
+Float64Array = npt.NDArray[np.float64]
+
+
+class Busy(Exception):
+    """The engine does not answer now, or asks to be left alone: what was asked may be asked again.
+
+    Too many requests, a time-out, a connection that broke, a node that is being started.
+    """
+
+
+class Refused(Exception):
+    """Documents that the engine does not take; those beside them are stored.
+
+    Args:
+        reasons: id and what the engine said.
+    """
+
+    def __init__(self, reasons: Sequence[tuple[str, str]]) -> None:
+        super().__init__(reasons)
+        self.reasons = reasons
+
+
+class ServerError(ExternalProgramError):
+    """The engine behind an address cannot be reached, refuses, or lacks what is asked for."""
+
+
+class Row(NamedTuple):
+    """A document as an engine gives it back.
+
+    Attributes:
+        names: of the terms, as they are named there: strings, or numbers.
+        weights: whole or fractions.
+    """
+
+    doc_id: str
+    names: Sequence[str] | Sequence[int]
+    weights: Sequence[int] | Sequence[float]
+
+
+@dataclass(frozen=True)
+class State:
+    """What is kept beside an index of ours, in the engine.
+
+    Attributes:
+        plan: what it is made of and how; the same command has the same one.
+        loaded: the first so many documents of the source are stored.
+        manifest: None until the index is whole and was checked.
+    """
+
+    plan: dict[str, Any]
+    loaded: int = 0
+    manifest: Manifest | None = None
+
+
+def state_bytes(state: State) -> bytes:
+    """The state as JSON."""
+    return orjson.dumps(state)
+
+
+def state_of(tree: object, place: str) -> State:
+    """What :func:`state_bytes` has written, and JSON has read.
+
+    Raises:
+        BadInputError: it is something else, or of a newer format.
+    """
+    return typed(State, tree, Where(place, said="is not what is kept beside an index ({})"))
+
+
+@dataclass(frozen=True)
+class RemoteOptions:
+    """Of an index that is made.
+
+    Attributes:
+        shards, replicas: None for what the engine does by itself; engines without them refuse one.
+        fields: names of stored texts of documents, beside their vectors.
+    """
+
+    shards: int | None = None
+    replicas: int | None = None
+    fields: tuple[str, ...] = ()
+
+
+class RemoteIndex(Closing, abc.ABC):
+    """One index of one engine; the methods may be called from several threads at once.
+
+    Every method raises :class:`Busy` where asking again may help, and :class:`ServerError` where
+    it does not: no such host, no rights, no such index, a full disk. Messages hold no secrets.
+
+    Args:
+        address: of the index.
+        secrets: what lets us in.
+
+    Attributes:
+        engine: for people.
+        extra: of pyproject.toml, that brings its client.
+        naming: of terms.
+        kept: what it keeps of a weight.
+        most_id_bytes: of an id at most.
+        most_hits: that one request gives at most; more come by further requests, if ``pages``.
+        block_rows, block_bytes: of documents that are written at once, at most.
+        algorithm: how it finds the best documents by default, which must be exact.
+    """
+
+    engine: ClassVar[str]
+    extra: ClassVar[str]
+    naming: ClassVar[Naming]
+    kept: ClassVar[Kept]
+    most_id_bytes: ClassVar[int] = 32_766
+    most_hits: ClassVar[int]
+    block_rows: ClassVar[int] = 1000
+    block_bytes: ClassVar[int] = 8 << 20
+    algorithm: ClassVar[str] = "exact"
+    field: str = "vector"
+
+    def __init__(self, address: Address, secrets: Secrets) -> None:
+        self.address = address
+        self.secrets = secrets
+
+    @property
+    def problem(self) -> Problem:
+        """Which terms it cannot hold."""
+        return PROBLEMS[self.naming]
+
+    def key(self, doc_id: str) -> str:
+        """What tells one document from another in the engine; no two may have the same."""
+        return doc_id
+
+    def check_id(self, doc_id: str) -> None:
+        """Raise BadInputError for an id that the engine does not take."""
+        if (size := len(doc_id.encode())) > self.most_id_bytes:
+            raise BadInputError(
+                f"document {quoted(doc_id)}: an id of {size:,} bytes, and {self.engine} takes "
+                f"{self.most_id_bytes:,} at most: rename it"
+            )
+
+    # Made and thrown away
+
+    @abc.abstractmethod
+    def exists(self) -> bool:
+        """Whether there is an index of this name."""
+
+    @abc.abstractmethod
+    def creation(self, options: RemoteOptions) -> dict[str, Any]:
+        """What makes the index, as the engine takes it: what ``--dry-run`` prints."""
+
+    @abc.abstractmethod
+    def create(self, options: RemoteOptions, state: State) -> None:
+        """Make the index, with every setting on which results depend, and keep ``state`` in it."""
+
+    @abc.abstractmethod
+    def drop(self) -> None:
+        """Throw the index away, and what is kept beside it."""
+
+    @abc.abstractmethod
+    def state(self) -> State | None:
+        """What is kept beside it; None for an index that others made."""
+
+    @abc.abstractmethod
+    def keep(self, state: State) -> None:
+        """Replace what is kept beside it."""
+
+    def keep_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """Store the terms in the order of their ids, where :attr:`naming` is by number."""
+        assert self.naming != "number"
+
+    def vocabulary(self) -> Vocabulary:
+        """The terms that queries may use.
+
+        Where terms are names the engine has no list of them: the vocabulary is observed, empty,
+        and grows by what is asked and read.
+
+        Raises:
+            BadInputError: terms are numbers, and nothing says what they stand for.
+        """
+        assert self.naming != "number"
+        return Vocabulary(observed=True)
+
+    # Filled
+
+    @abc.abstractmethod
+    def items(
+        self, batch: ImpactBatch, names: Names, fields: Sequence[Mapping[str, str]] | None
+    ) -> Iterator[tuple[Any, int]]:
+        """Each document of a batch as :meth:`write` takes it, and its size in bytes.
+
+        Args:
+            names: gives the names of term ids, as JSON.
+            fields: stored texts of each document.
+        """
+
+    @abc.abstractmethod
+    def write(self, items: list[Any]) -> None:
+        """Store documents; each replaces one of its id as a whole.
+
+        Raises:
+            Refused: for those that the engine does not take; the others are stored.
+        """
+
+    @abc.abstractmethod
+    def finish(self, *, merge: bool) -> None:
+        """After the last document: make all of them found; ``merge`` into one segment if asked."""
+
+    @abc.abstractmethod
+    def delete(self, doc_ids: Sequence[str]) -> int:
+        """Remove documents; how many were there."""
+
+    # Asked
+
+    @abc.abstractmethod
+    def count(self) -> int:
+        """Documents that are there."""
+
+    @abc.abstractmethod
+    def rows(self) -> Iterator[Row]:
+        """All documents, in any order, in bounded memory."""
+
+    @abc.abstractmethod
+    def get(self, doc_ids: Sequence[str]) -> list[Row]:
+        """Those of these ids that are there."""
+
+    @abc.abstractmethod
+    def top(
+        self, names: Sequence[Any], weights: Int32Array, n: int, only: Any = None
+    ) -> tuple[list[str], Float64Array]:
+        """The best ``n`` documents of a query, of scores above 0, by falling scores.
+
+        Args:
+            names: of the query's terms, one or more.
+            only: a filter of the engine's own.
+
+        Returns:
+            ids and scores, in the measure of the impacts.
+        """
+
+    def told(self) -> dict[str, Any]:
+        """Settings as the engine has them, on which results or memory depend."""
+        return {}
+
+    # Aliases
+
+    def aliased(self, alias: str) -> str | None:
+        """The index that an alias stands for; None where there is no such alias."""
+        raise self._no_aliases()
+
+    def point(self, alias: str) -> None:
+        """Let an alias stand for this index, and for no other."""
+        raise self._no_aliases()
+
+    def _no_aliases(self) -> BadInputError:
+        return BadInputError(f"{self.engine} has no aliases: leave --alias out", str(self.address))
+
+    def missing(self) -> ServerError:
+        """For an index that is not there."""
+        return ServerError(f"{self.address}: no such index in {self.engine}")
+
+    def unreachable(self, why: object) -> ServerError:
+        """For a server that does not answer."""
+        return ServerError(
+            f"{self.address.server}: {self.engine} cannot be reached "
+            f"({self.secrets.hidden(str(why))}): does it run there?"
+        )
+
+
+def missing_client(engine: str, extra: str, error: ImportError) -> str:
+    """What is said where a client is not installed."""
+    return f"{engine} needs {error.name or error}: {install(extra)}"

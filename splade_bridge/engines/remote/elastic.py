@@ -1,0 +1,115 @@
+"""Elasticsearch 8.19 and 9: ``sparse_vector``, searched without its pruning.
+
+A field keeps 9 significant bits of a weight. ``"prune": false`` stands in every query and in the
+mapping of an index that is made here, since the default prunes from 8.19 on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any, ClassVar
+
+from splade_bridge.engines.remote.base import Busy, RemoteOptions, missing_client
+from splade_bridge.engines.remote.rest import KEEP_ALIVE, RestIndex
+from splade_bridge.engines.remote.secrets import Secrets
+from splade_bridge.errors import MissingToolError
+from splade_bridge.files.address import Address
+from splade_bridge.formats.feeds.elastic import SparseVector
+from splade_bridge.formats.feeds.names import Naming
+from splade_bridge.formats.feeds.weights import FEATURE
+
+SECONDS = 60
+KEEPS_VECTORS = 9
+"""The first version that leaves vectors out of ``_source`` unless it is told to keep them."""
+
+
+class Elasticsearch(RestIndex):
+    """An index with one ``sparse_vector`` field."""
+
+    engine = "Elasticsearch"
+    extra = "elasticsearch"
+    naming: ClassVar[Naming] = "term"
+    kept = FEATURE
+    types = ("sparse_vector",)
+
+    def __init__(self, address: Address, secrets: Secrets) -> None:
+        super().__init__(address, secrets)
+        try:
+            import elasticsearch
+        except ImportError as error:
+            raise MissingToolError(missing_client(self.engine, self.extra, error)) from error
+        self._errors = elasticsearch
+        self.feed = SparseVector(self.field, "index")
+        scheme = "https" if address.secure else "http"
+        given: dict[str, Any] = {}
+        if secrets.api_key:
+            given["api_key"] = secrets.api_key
+        elif secrets.password:
+            given["basic_auth"] = (secrets.user or "elastic", secrets.password)
+        if secrets.ca and address.secure:
+            given["ca_certs"] = secrets.ca
+        self._client = elasticsearch.Elasticsearch(
+            [{"host": address.host, "port": address.port, "scheme": scheme}],
+            request_timeout=SECONDS,
+            max_retries=0,
+            **given,
+        )
+        if self.exists() and self.state() is None:
+            self.find_field()
+
+    def close(self) -> None:
+        """End the connection."""
+        self._client.close()
+
+    def _send(
+        self, method: str, path: str, body: bytes | None, params: Mapping[str, Any]
+    ) -> tuple[int, Any]:
+        kind = "application/x-ndjson" if path.endswith("/_bulk") else "application/json"
+        headers = {"accept": "application/json"} | ({"content-type": kind} if body else {})
+        try:
+            answer = self._client.transport.perform_request(
+                method,
+                path + _query(params),
+                headers={**self._client._headers, **headers},
+                body=body,
+            )
+        except self._errors.exceptions.ConnectionError as error:
+            raise Busy(str(self.unreachable(error))) from error
+        except self._errors.ConnectionTimeout as error:
+            raise Busy(f"{self.address}: no answer in {SECONDS} seconds") from error
+        return answer.meta.status, answer.body
+
+    @cached_property
+    def _version(self) -> int:
+        told = self._ask("GET", "/_nodes/_local", filter_path="nodes.*.version")
+        return min(int(node["version"].split(".")[0]) for node in told["nodes"].values())
+
+    def _settings(self, options: RemoteOptions) -> dict[str, Any]:
+        found = super()._settings(options)
+        if self._version >= KEEPS_VECTORS:
+            found["mapping.exclude_source_vectors"] = False
+        return found
+
+    def _pages(self, body: dict[str, Any], size: int) -> Iterator[list[dict[str, Any]]]:
+        pit = self._ask("POST", f"{self._path}/_pit", keep_alive=KEEP_ALIVE)["id"]
+        sort = [*body.get("sort", []), {"_shard_doc": "asc"}]
+        asked = {**body, "size": size, "sort": sort}
+        try:
+            while True:
+                asked["pit"] = {"id": pit, "keep_alive": KEEP_ALIVE}
+                answer = self._ask("POST", "/_search", asked)
+                pit = answer.get("pit_id", pit)
+                hits = answer["hits"]["hits"]
+                if not hits:
+                    return
+                yield hits
+                asked["search_after"] = hits[-1]["sort"]
+        finally:
+            self._ask("DELETE", "/_pit", {"id": pit}, allow=404)
+
+
+def _query(params: Mapping[str, Any]) -> str:
+    from urllib.parse import urlencode
+
+    return f"?{urlencode(params)}" if params else ""

@@ -1,0 +1,149 @@
+"""An index behind an address as what every command takes: a searcher, and a source."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from splade_bridge.data.hits import Hits, best, string_ranks
+from splade_bridge.data.ids import checked_id
+from splade_bridge.data.manifest import Manifest
+from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array
+from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.engines.base import Searcher
+from splade_bridge.engines.remote.base import Float64Array, RemoteIndex, Row
+from splade_bridge.engines.remote.patience import patiently
+from splade_bridge.errors import BadInputError
+from splade_bridge.formats.base import ImpactSource
+from splade_bridge.formats.feeds.names import named, reader_of
+from splade_bridge.formats.jsonvector import VectorBuilder, VectorRecord, full_batches
+from splade_bridge.formats.queries import Queries
+
+MORE = 50
+"""One in so many hits is asked for beyond k, to see whether the last score goes on there."""
+SECONDS_ASKED = 60.0
+"""That a search waits for a busy engine."""
+
+
+class RemoteSearcher(Searcher):
+    """Asks the engine, and puts equal scores into the one order that all rankings have."""
+
+    def __init__(self, index: RemoteIndex, only: object = None) -> None:
+        super().__init__(
+            index.address, _manifest(index), patiently(index.vocabulary, SECONDS_ASKED)
+        )
+        self.index = index
+        self.only = only
+        self.algorithms = (index.algorithm,)
+
+    def close(self) -> None:
+        """End the connection."""
+        self.index.close()
+
+    def aligned(self, queries: Queries) -> ImpactBatch:
+        """See :class:`Searcher`; where terms are names, the engine takes any."""
+        if self.index.naming != "number":
+            for term in queries.vocabulary.terms:
+                self.vocabulary.add(term)
+        return super().aligned(queries)
+
+    def _search(self, queries: ImpactBatch, k: int, threads: int, algorithm: str) -> Iterator[Hits]:
+        def one(number: int) -> Hits:
+            indices, weights = queries.row(number)
+            started = time.perf_counter_ns()
+            ids, scores = self._ranked(indices, weights, k) if len(indices) else ([], NO_SCORES)
+            return Hits(queries.ids[number], ids, scores, time.perf_counter_ns() - started)
+
+        if threads == 1:
+            yield from map(one, range(len(queries)))
+            return
+        with ThreadPoolExecutor(threads, "search") as pool:
+            yield from pool.map(one, range(len(queries)))
+
+    def _ranked(
+        self, indices: Int32Array, weights: Int32Array, k: int
+    ) -> tuple[list[str], Int64Array]:
+        """The best k, once every document of the k-th score is known."""
+        index = self.index
+        names = [named(self.vocabulary[t], t, index.naming) for t in indices.tolist()]
+        n = k + 1 + k // MORE
+        while True:
+            ids, scores = self._asked(names, weights, n)
+            if len(ids) < n or scores[k - 1] > scores[-1]:
+                break
+            n *= 2
+        whole = np.rint(scores).astype(np.int64)
+        order = best(whole, k, lambda places: string_ranks(ids[i] for i in places.tolist()))
+        return [ids[i] for i in order.tolist()], whole[order]
+
+    def _asked(
+        self, names: list[str | int], weights: Int32Array, n: int
+    ) -> tuple[list[str], Float64Array]:
+        return patiently(lambda: self.index.top(names, weights, n, self.only))
+
+    def impacts(self, doc_id: str, term_ids: Sequence[int]) -> list[int] | None:
+        """See :class:`Searcher`."""
+        found = patiently(lambda: self.index.get([doc_id]), SECONDS_ASKED)
+        if not found:
+            return None
+        held = dict(zip(found[0].names, found[0].weights, strict=True))
+        asked = [named(self.vocabulary[t], t, self.index.naming) for t in term_ids]
+        return [int(held.get(name, 0)) for name in asked]
+
+
+def _manifest(index: RemoteIndex) -> Manifest | None:
+    """That of an index; None for one that others made.
+
+    Raises:
+        BadInputError: it is not whole yet.
+        ServerError: there is none.
+    """
+    if not patiently(index.exists, SECONDS_ASKED):
+        raise index.missing()
+    state = patiently(index.state, SECONDS_ASKED)
+    if state is not None and state.manifest is None:
+        raise BadInputError(
+            f"is being loaded, or its loading was interrupted after {state.loaded:,} documents: "
+            "give the command that began it",
+            str(index.address),
+        )
+    return state.manifest if state else None
+
+
+NO_SCORES: Int64Array = np.zeros(0, dtype=np.int64)
+
+
+class RemoteSource(ImpactSource):
+    """All documents of an index, read back from the engine.
+
+    Args:
+        vocabulary: what numbers of terms stand for; None for what is kept beside the index.
+        finished: refuse an index of ours that is not whole yet.
+
+    Raises:
+        BadInputError: when read, weights that are no impacts, terms twice in a document.
+    """
+
+    def __init__(
+        self, index: RemoteIndex, *, vocabulary: Vocabulary | None = None, finished: bool = True
+    ) -> None:
+        found = vocabulary or patiently(index.vocabulary, SECONDS_ASKED)
+        super().__init__(index.address, found, _manifest(index) if finished else None)
+        self._index = index
+
+    def _read(self) -> Iterator[ImpactBatch]:
+        builder = VectorBuilder(self.vocabulary, None)
+        for _ in full_batches(self._records(self._index.rows()), builder, self.path):
+            yield builder.take()
+
+    def _records(self, rows: Iterator[Row]) -> Iterator[VectorRecord]:
+        term_of = reader_of(self._index.naming, self.vocabulary)
+        place = str(self.path)
+        for doc_id, names, weights in rows:
+            terms = [term_of(name, place) for name in names]
+            if len(set(terms)) != len(terms):
+                raise BadInputError(f"document {doc_id}: a term stands twice in it", place)
+            yield VectorRecord(checked_id(doc_id, place), terms, list(weights), place)

@@ -1,0 +1,318 @@
+"""Filling an index behind an address: in blocks, several in flight, once whatever happens.
+
+A document is written under its own id, so writing it again changes nothing; how many documents of
+the source are stored is kept in the index itself, and a load that was killed goes on there. What
+was loaded is counted, read back and compared before anybody is pointed to it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from typing import Any
+
+from splade_bridge.data.ids import DuplicateGuard, quoted
+from splade_bridge.data.manifest import Manifest, base_tools
+from splade_bridge.engines.remote.base import Refused, RemoteIndex, RemoteOptions, State
+from splade_bridge.engines.remote.choices import Check
+from splade_bridge.engines.remote.index import RemoteSource
+from splade_bridge.engines.remote.patience import patiently
+from splade_bridge.engines.remote.sample import Sample
+from splade_bridge.errors import BadInputError, ExternalProgramError, MismatchError, UsageError
+from splade_bridge.formats.base import ImpactSource, refuse_empty
+from splade_bridge.formats.feeds.names import Names
+from splade_bridge.formats.feeds.weights import WeightAccount
+from splade_bridge.formats.term_limits import TermLimit
+
+log = logging.getLogger(__name__)
+
+
+KEEP_SECONDS = 5.0
+"""How often it is kept how far the load has come."""
+FULL_UP_TO = 1_000_000
+"""Documents that are all read back by default; of more a sample."""
+FEW_REASONS = 3
+
+Texts = Callable[[Sequence[str]], Sequence[Mapping[str, str]]]
+"""Stored texts of documents, by their ids."""
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How an index is filled.
+
+    Attributes:
+        made: what the index is made with.
+        check: what is compared after the load; None for ``full`` up to a million documents, and a
+            ``sample`` beyond.
+        allow_loss: let the engine change weights; it is counted.
+        merge: into one segment at the end.
+        in_flight: blocks that are written at the same time.
+        alias: stands for the new index when it is whole.
+        drop_old: throw the index away that the alias stood for.
+        overwrite: throw away an index of ours of this name first.
+    """
+
+    made: RemoteOptions = RemoteOptions()
+    check: Check | None = None
+    allow_loss: bool = False
+    merge: bool = False
+    in_flight: int = 4
+    alias: str | None = None
+    drop_old: bool = False
+    overwrite: bool = False
+
+
+def load(
+    index: RemoteIndex,
+    opened: Callable[[], ImpactSource],
+    options: LoadOptions = LoadOptions(),
+    *,
+    texts: Texts | None = None,
+    plan: Mapping[str, Any] | None = None,
+) -> Manifest:
+    """Fill a new index with all documents of a source, and check that it holds them.
+
+    Args:
+        opened: gives the source anew; weights that the engine might change are looked through
+            before anything is sent.
+        texts: stored beside the vectors.
+        plan: what tells this load from another one of the same source.
+
+    Returns:
+        The manifest, which is kept in the index.
+
+    Raises:
+        BadInputError: the source is broken; an id, a term or a weight that the engine cannot hold.
+        MismatchError: an index of this name is being loaded from something else.
+        ServerError, ExternalProgramError: the engine failed, or holds something else in the end.
+        UsageError: the index is there.
+    """
+    source = opened()
+    wanted = {**source.parent, "options": _plain(options.made), **(plan or {})}
+    state = _begun(index, wanted, options)
+    if state is not None and state.manifest is not None:
+        log.info("%s: already there, of the same source and options", index.address)
+        _switch(index, options)
+        return state.manifest
+    account = _weights(index, source, opened, options)
+    if state is None:
+        state = State(wanted)
+        patiently(lambda: index.create(options.made, State(wanted)))
+    elif state.loaded:
+        log.info("%s: goes on after %d documents", index.address, state.loaded)
+    work = _Load(index, source, state, options, texts)
+    work.run()
+    manifest = source.described(
+        "index",
+        engine=index.address.scheme,
+        options={"weights_changed": account.changed, **_plain(options.made)},
+        tools=base_tools(),
+    )
+    patiently(lambda: index.finish(merge=options.merge))
+    _check(index, source, manifest, work.sample, exact=not account.changed, check=options.check)
+    patiently(lambda: index.keep(replace(state, loaded=source.counts.documents, manifest=manifest)))
+    _switch(index, options)
+    return manifest
+
+
+def _plain(made: RemoteOptions) -> dict[str, Any]:
+    return {name: value for name, value in vars(made).items() if value not in (None, ())}
+
+
+def _begun(index: RemoteIndex, plan: Mapping[str, Any], options: LoadOptions) -> State | None:
+    """The state of a load of the same plan, whole or not; None for a name that is free."""
+    if not patiently(index.exists):
+        return None
+    state = patiently(index.state)
+    if state is None:
+        raise UsageError(
+            f"{index.address}: is there, and was not made by splade-bridge: name another one"
+        )
+    same = state.plan == dict(plan)
+    if options.overwrite and not (same and state.manifest is None):
+        patiently(index.drop)
+        return None
+    if same:
+        return state
+    if state.manifest is None:
+        raise MismatchError(
+            f"{index.address}: is being loaded from {state.plan.get('path')} with other options; "
+            "give the command that began it, or --overwrite"
+        )
+    raise UsageError(f"{index.address}: is there already; --overwrite replaces it")
+
+
+def _weights(
+    index: RemoteIndex,
+    source: ImpactSource,
+    opened: Callable[[], ImpactSource],
+    options: LoadOptions,
+) -> WeightAccount:
+    """Which weights the engine will change.
+
+    Raises:
+        BadInputError: there are any, and they were not allowed.
+    """
+    account = WeightAccount()
+    known = source.manifest.counts.max_impact if source.manifest else None
+    if known is not None and known <= index.kept.whole and source.clipper is None:
+        return account
+    looked = opened()
+    for batch in looked.batches():
+        account.add(batch, looked.vocabulary, index.kept)
+    if not options.allow_loss:
+        quantized = looked.quantization
+        scale = quantized.scale if quantized else None
+        account.refuse(index.engine, index.kept, scale, str(looked.path))
+    elif account.changed:
+        log.warning("%s: %s will change %s", index.address, index.engine, account.told())
+    return account
+
+
+class _Load:
+    """One load: blocks in flight, and how many documents are known to be stored."""
+
+    def __init__(
+        self,
+        index: RemoteIndex,
+        source: ImpactSource,
+        state: State,
+        options: LoadOptions,
+        texts: Texts | None,
+    ) -> None:
+        self._index, self._source, self._state = index, source, state
+        self._options, self._texts = options, texts
+        self._flying: deque[tuple[Future[None], int]] = deque()
+        self._loaded = state.loaded
+        self.sample = Sample()
+        self._kept_at = time.monotonic()
+
+    def run(self) -> None:
+        """Write all that is not stored yet."""
+        with ThreadPoolExecutor(self._options.in_flight, "load") as pool:
+            try:
+                for items in self._blocks():
+                    self._flying.append((pool.submit(self._write, items), len(items)))
+                    while len(self._flying) > self._options.in_flight:
+                        self._settle(self._flying[0][0])
+                while self._flying:
+                    self._settle(self._flying[0][0])
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        refuse_empty(self._source.counts, self._source.path)
+        if self._index.naming == "number":
+            patiently(lambda: self._index.keep_vocabulary(self._source.vocabulary))
+
+    def _settle(self, first: Future[None]) -> None:
+        """Wait for the oldest block; count what is stored from the beginning on."""
+        wait([first], return_when=FIRST_COMPLETED)
+        while self._flying and self._flying[0][0].done():
+            future, documents = self._flying.popleft()
+            future.result()
+            self._loaded += documents
+        if time.monotonic() - self._kept_at > KEEP_SECONDS:
+            state = replace(self._state, loaded=self._loaded)
+            patiently(lambda: self._index.keep(state))
+            self._kept_at = time.monotonic()
+
+    def _write(self, items: list[Any]) -> None:
+        try:
+            patiently(lambda: self._index.write(items))
+        except Refused as error:
+            told = "; ".join(
+                f"document {quoted(doc_id)}: {why}" for doc_id, why in error.reasons[:FEW_REASONS]
+            )
+            more = len(error.reasons) - FEW_REASONS
+            raise BadInputError(
+                f"{self._index.engine} refuses {told}{f' and {more:,} more' * (more > 0)}; the "
+                "documents beside them are stored",
+                str(self._source.path),
+            ) from None
+
+    def _blocks(self) -> Iterator[list[Any]]:
+        index, source = self._index, self._source
+        names = Names(source.vocabulary, index.naming)
+        limit = TermLimit(
+            index.engine, index.problem, "load an engine in which terms are numbers",
+            source.vocabulary,
+        )  # fmt: skip
+        guard = DuplicateGuard()
+        block: list[Any] = []
+        size, seen = 0, 0
+        for batch in source.batches():
+            limit.check(batch.indices)
+            for doc_id in batch.ids:
+                index.check_id(doc_id)
+                guard.check(index.key(doc_id), f"{source.path}: document {quoted(doc_id)}")
+            skipped = min(len(batch), max(0, self._state.loaded - seen))
+            seen += len(batch)
+            self.sample.add(batch)
+            rest = batch.rows(skipped, len(batch))
+            fields = self._texts(rest.ids) if self._texts else None
+            for item, bytes_ in index.items(rest, names, fields):
+                if block and (size + bytes_ > index.block_bytes or len(block) == index.block_rows):
+                    yield block
+                    block, size = [], 0
+                block.append(item)
+                size += bytes_
+        if block:
+            yield block
+
+
+def _check(
+    index: RemoteIndex,
+    source: ImpactSource,
+    manifest: Manifest,
+    sample: Sample,
+    *,
+    exact: bool,
+    check: Check | None,
+) -> None:
+    """Compare what is stored with what was read.
+
+    Args:
+        exact: whether the engine keeps all weights as they are; else documents are only counted.
+
+    Raises:
+        ExternalProgramError: they differ.
+    """
+    documents = source.counts.documents
+    there = patiently(index.count)
+    if there != documents:
+        raise ExternalProgramError(
+            f"{index.address}: {index.engine} holds {there:,} documents, the source has "
+            f"{documents:,}: the index is not finished; give the command again, or --overwrite"
+        )
+    check = check or ("full" if documents <= FULL_UP_TO else "sample")
+    if check == "sample" and exact:
+        sample.compare(index, source.vocabulary)
+    elif check == "full" and exact:
+        again = RemoteSource(index, finished=False)
+        for _ in again.batches():
+            pass
+        if again.counts.postings != source.counts.postings or again.content != source.content:
+            raise ExternalProgramError(
+                f"{index.address}: read back {again.counts.postings:,} postings with content "
+                f"{again.content}, the source has {source.counts.postings:,} with "
+                f"{source.content}: load it again (--overwrite)"
+            )
+
+
+def _switch(index: RemoteIndex, options: LoadOptions) -> None:
+    """Let the alias stand for the index, which is whole."""
+    if options.alias is None:
+        return
+    alias = options.alias
+    old = patiently(lambda: index.aliased(alias))
+    patiently(lambda: index.point(alias))
+    if options.drop_old and old is not None and old != index.address.name:
+        # Ours or not, the user has named it by its alias and has asked for it.
+        other = type(index)(index.address.with_name(old), index.secrets)
+        with other:
+            patiently(other.drop)
