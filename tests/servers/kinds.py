@@ -30,10 +30,13 @@ class Kind:
     Attributes:
         is_java: it runs in a JVM, of which few should run at once.
         refuses_root: where we are root it runs as nobody, who must be able to read all of it.
+        stops: it ends soon after SIGTERM; others are killed, which loses nothing that was
+            acknowledged.
     """
 
     is_java = False
     refuses_root = False
+    stops = True
 
     def fetch(self) -> None:
         """Bring all that it needs onto this machine.
@@ -141,8 +144,7 @@ OPENSEARCH_MODULES = {
 OPENSEARCH_POLICIES = {
     "transport-netty4": """grant {
   permission java.net.SocketPermission "*", "accept,connect,resolve";
-  permission java.lang.RuntimePermission "setContextClassLoader";
-  permission java.lang.RuntimePermission "getClassLoader";
+  permission java.lang.RuntimePermission "*";
   permission java.io.FilePermission "/proc/sys/net/core/somaxconn", "read";
   permission java.util.PropertyPermission "sun.nio.ch.bugLevel", "write";
 };
@@ -174,6 +176,11 @@ class OpenSearch(JavaKind):
 
     version: str = ""
     refuses_root = True
+
+    @property
+    def stops(self) -> bool:  # type: ignore[override]
+        """In 2.x it waits 30 s for threads of netty that have ended."""
+        return not self.version.startswith("2.")
 
     def fetch(self) -> None:
         java(self.oldest, self.newest)

@@ -127,8 +127,8 @@ class Server:
         return False
 
     def stop(self) -> None:
-        """Stop it in good order, if it runs; what it holds stays for the next start."""
-        self._end(signal.SIGTERM)
+        """Stop it, if it runs; what it holds stays for the next start."""
+        self._end(signal.SIGTERM if self.kind.stops else signal.SIGINT)
 
     def kill(self) -> None:
         """End it at once, as a failure of its machine does."""
