@@ -1,0 +1,1 @@
+"""The real servers that tests ask: fetched by pinned checksums, laid out once, started on loopback."""
