@@ -148,6 +148,7 @@ def test_weights_stay_weights_or_are_refused(tmp_path: Path, first: ConvertForma
         assert content_of(tmp_path / f"to-{second}") == content
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("to", FORMATS)
 def test_every_index_becomes_every_format(tmp_path: Path, name: str, to: ConvertFormat) -> None:

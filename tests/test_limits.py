@@ -109,6 +109,7 @@ BOMBS: dict[str, tuple[bytes, str]] = {
 }
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.tsv"])
 @pytest.mark.parametrize("what", BOMBS)
@@ -135,6 +136,7 @@ def test_a_line_that_unpacks_to_hundreds_of_megabytes(
         assert (status, says in said) == (4, True), said
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "line",
     [
@@ -152,6 +154,7 @@ def test_json_of_many_values(tmp_path: Path, name: str, line: str) -> None:
     assert (status, "JSON" in said or "values" in said) == (4, True)
 
 
+@pytest.mark.long
 def test_repeated_tokens(tmp_path: Path) -> None:
     made.exact(tmp_path / "index")
     (tmp_path / "q.tsv").write_bytes(b"q1\t" + b"ab " * (40 * MIB))
