@@ -22,6 +22,8 @@ from servers.pool import MOST_JAVA, Pool
 from servers.server import Server
 from splade_bridge.errors import ExternalProgramError, MissingToolError
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a guard needs Linux")
+
 TESTS = Path(__file__).parent
 SOON = 30.0
 HTTP = [name for name, kind in KINDS.items() if kind.is_java]

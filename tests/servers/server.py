@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from servers.kinds import HOST, KINDS, Kind
-from splade_bridge.errors import ExternalProgramError
+from splade_bridge.errors import ExternalProgramError, MissingToolError
 
 START = 180.0
 """Seconds that a server may take until it answers; 4 to 12 are usual, more on a busy machine."""
@@ -90,6 +90,8 @@ class Server:
         """
         if self.is_running():
             return self
+        if sys.platform != "linux":
+            raise MissingToolError("the guard of a server needs Linux")
         is_new = not (self.folder / "ports").exists()
         for tries in reversed(range(TRIES)):
             command = self.kind.command(self.folder, *self.ports)
