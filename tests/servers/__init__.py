@@ -1,0 +1,1 @@
+"""The real servers that tests ask: of pinned artifacts, laid out once, started on loopback."""
