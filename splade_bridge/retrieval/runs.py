@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from splade_bridge.data.hits import Hits
 from splade_bridge.data.ids import check_ids, checked_id, quoted
-from splade_bridge.errors import BadInputError
+from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.lines import columns, table_or_json
 from splade_bridge.retrieval.choices import RunFormat as RunFormat
 
@@ -65,6 +65,14 @@ def write_ranked(
     else:
         lines = [f"{query_id}\t{doc}\t{rank}\n" for rank, doc in enumerate(doc_ids, start=1)]
     out.write("".join(lines).encode())
+
+
+def check_tag(tag: str) -> None:
+    """Raise UsageError for what cannot be the last column of a TREC run."""
+    try:
+        checked_id(tag, "--tag")
+    except BadInputError:
+        raise UsageError("--tag must be one word, as run files hold it") from None
 
 
 def without_document(hits: Hits, doc_id: str, k: int) -> Hits:
@@ -118,7 +126,8 @@ def read_packed(path: Path, numbers: dict[str, int]) -> PackedRun:
     held: Run = {}
     third = _Third(path)
     current: str | None = None
-    together, names = True, []
+    together = True
+    names: list[str] = []
     for query_id, doc_id, score, place in _scored(lines, third):
         if query_id != current:
             if together:
