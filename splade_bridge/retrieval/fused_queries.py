@@ -1,9 +1,9 @@
 """The request of an engine that fuses lists itself, for the same fusion.
 
-What is to be filled in stands as a string: ``{{text}}`` is the query's text, ``{{vector of FIELD}}``
-its vector for that field (``{term: weight}`` in Elasticsearch and OpenSearch, ``{dimension:
-weight}`` in Milvus, or a list of numbers), ``{{collection}}`` the name of a Milvus collection. A
-whole string is replaced by a JSON value. docs/fusion.md says where engines differ from us.
+What is to be filled in stands as a string: ``{{text}}`` is the query's text, ``{{vector of
+FIELD}}`` its vector for that field (``{term: weight}`` in Elasticsearch and OpenSearch,
+``{dimension: weight}`` in Milvus, or a list of numbers), ``{{collection}}`` the name of a Milvus
+collection. A whole string is replaced by a JSON value. docs/fusion.md says where engines differ.
 """
 
 from __future__ import annotations
