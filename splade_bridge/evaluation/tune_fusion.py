@@ -234,8 +234,9 @@ def settings_of(options: FusionOptions, tuning: TuneOptions, runs: int) -> list[
     """All that is tried, constant by constant.
 
     Raises:
-        UsageError: only one thing, or too many.
+        UsageError: only one thing, or too many; another number of weights than of runs.
     """
+    options.weights_of(runs)
     constants, steps = list(dict.fromkeys(tuning.rank_constants)), tuning.weight_steps
     count = (1 if options.weights else math.comb(steps + runs - 1, runs - 1)) * len(constants)
     if count > MAX_SETTINGS:
