@@ -77,7 +77,8 @@ class TunedFold:
 
     Attributes:
         queries: that were held out.
-        weights: that were best on all others; ``rank_constant`` likewise, null but for ``rrf``.
+        weights: that were best on all others.
+        rank_constant: that was best on all others; None but for ``rrf``.
         value: mean of the held-out queries.
     """
 
@@ -93,15 +94,17 @@ class Tuning:
 
     Attributes:
         measure: that was tuned for.
-        seed: of the folds; ``settings``: how many were tried.
+        seed: of the folds.
+        settings: how many were tried.
         queries: that are judged, and count in every mean.
         held_out: mean over all queries, each with what was best on the other folds.
         untuned: mean of the same fusion with equal weights and the first constant.
         alone: mean of each run alone, in their order.
+        folds: in the order of their making.
         tests: the held-out values against those of each run and of the untuned fusion, corrected
             for their number.
         weights: best on all queries: for queries to come, without a figure of their own.
-        rank_constant: likewise; null but for ``rrf``.
+        rank_constant: likewise; None but for ``rrf``.
     """
 
     measure: str

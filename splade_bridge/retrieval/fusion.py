@@ -295,9 +295,11 @@ def fuse(runs: RunLists, options: FusionOptions, k: int) -> Iterator[Ranking]:
     """Each query of any run, in the order of :attr:`RunLists.query_ids`.
 
     Raises:
-        UsageError: another number of weights than of runs.
+        UsageError: another number of weights than of runs, or ``k`` below 1.
     """
     options.weights_of(len(runs))
+    if k < 1:
+        raise UsageError("--hits must be 1 or more")
     return (fuse_query(runs, query_id, options, k) for query_id in runs.query_ids)
 
 
