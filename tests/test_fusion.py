@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import gzip
 import math
-from collections.abc import Mapping, Sequence
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -16,7 +21,11 @@ from hypothesis import strategies as st
 
 import command_line
 from splade_bridge.errors import BadInputError, UsageError
-from splade_bridge.retrieval.fusion import FusionOptions, Ranking, RunLists, fuse
+from splade_bridge.evaluation.evaluate import evaluate
+from splade_bridge.evaluation.qrels import read_qrels
+from splade_bridge.evaluation.tune_fusion import TuneOptions, tune
+from splade_bridge.retrieval.choices import Fusion
+from splade_bridge.retrieval.fusion import FusionOptions, Ranking, RunLists, fuse, write_fused
 from splade_bridge.retrieval.runs import Run, read_packed, read_run
 from strategies import quick
 
@@ -404,3 +413,76 @@ def test_the_command_reads_what_evaluate_reads_and_writes_as_search_does(
     assert status == 2 and "--overwrite" in err and Path("out.run").read_text() == expected
     assert command_line.run(capfd, *args, "-o", "out.run", "--overwrite", "-k", "1")[0] == 0
     assert Path("out.run").read_text() == "q Q0 d1 1 0.8 splade-bridge\n"
+
+
+def test_one_run_may_be_stdin(tmp_path: Path) -> None:
+    lines = "".join(f"q Q0 {d} 1 {s} t\n" for d, s in SPARSE.items())
+    (tmp_path / "b").write_text('{"q": {"d2": 4, "d4": 3, "d1": 2}}')
+
+    def called(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "splade_bridge", "fuse", *arguments],
+            input=lines, cwd=tmp_path, capture_output=True, text=True,
+        )  # fmt: skip
+
+    done = called("-", "b", "-o", "-", "--fusion", "combmnz")
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[2] for line in done.stdout.splitlines()] == ["d2", "d1", "d4", "d3"]
+    twice = called("-", "-", "-o", "out")
+    assert twice.returncode == 4 and "was read already" in twice.stderr
+    assert not (tmp_path / "out").exists()
+
+
+# The page
+
+PAGE = (Path(__file__).parents[1] / "docs" / "fusion.md").read_text()
+
+
+def test_the_worked_example_of_the_page_is_what_the_command_gives(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its runs, command by command; the figures by hand are in the tests above."""
+    monkeypatch.chdir(tmp_path)
+    files = re.findall(r"`(\w+\.run)`:\n\n```text\n(.*?)```", PAGE, re.DOTALL)
+    assert [name for name, _ in files] == ["sparse.run", "bm25.run"]
+    for name, content in files:
+        Path(name).write_text(content)
+    assert [read_run(Path(name))["q1"] for name, _ in files] == [SPARSE, BM25]
+    pattern = r"```sh\nsplade-bridge (fuse sparse.*?)```\n\n```text\n(.*?)```"
+    calls = re.findall(pattern, PAGE, re.DOTALL)
+    assert len(calls) == 5
+    for command, printed in calls:
+        status, out, err = command_line.run(capfd, *shlex.split(command))
+        assert status == 0, err
+        assert out == printed
+
+
+# Real runs
+
+
+@pytest.mark.shared
+def test_splade_and_unicoil_on_nfcorpus(shared: Path, tmp_path: Path) -> None:
+    """Anserini's runs of SPLADE-v3 and uniCOIL: ranges, and what is told is what is measured."""
+    data = shared / "splade-v3-nfcorpus"
+    runs = [data / "expected" / f"run.{n}.txt.gz" for n in ("splade-v3", "unicoil-noexp")]
+    qrels = read_qrels(data / "qrels.nfcorpus.test.trec")
+    lists = RunLists(runs)
+
+    def measured(rankings: Iterable[Ranking]) -> float:
+        write_fused(rankings, tmp_path / "run.zst")
+        return evaluate(qrels, read_run(tmp_path / "run.zst"), ["nDCG@10"]).means["nDCG@10"]
+
+    # In the run's own order; trec_eval orders ties of float32 otherwise, and has .3624.
+    alone = measured(fuse(lists, FusionOptions(weights=(1, 0)), 1000))
+    assert alone == pytest.approx(0.3632, abs=5e-5)
+    figures = {kind: measured(fuse(lists, FusionOptions(kind), 1000)) for kind in get_args(Fusion)}
+    assert figures == pytest.approx(REAL, abs=5e-5)
+    options = FusionOptions("combsum")
+    tuned = tune(lists, qrels, options, TuneOptions("nDCG@10"), 1000, ["SPLADE-v3", "uniCOIL"])
+    assert tuned.result.held_out == pytest.approx(measured(tuned.rankings(lists, 1000)))
+    assert tuned.result.alone == [pytest.approx(0.3624, abs=5e-5), pytest.approx(0.345, abs=5e-5)]
+
+
+REAL = {"rrf": 0.3579, "combsum": 0.3606, "combmnz": 0.3606}
+"""nDCG@10 of both runs by SPLADE-v3's vectors, which fuse on these 323 queries to no more than
+the better one."""
