@@ -129,6 +129,7 @@ def filled(value: Any, values: dict[str, Any]) -> Any:
     return values.get(value, value) if isinstance(value, str) else value
 
 
+@pytest.mark.server
 def test_milvus_answers_its_request_as_we_fuse(tmp_path: Path) -> None:
     """Milvus Lite's C++ core: reciprocal ranks of the same lists give the same scores."""
     pytest.importorskip("milvus_lite")

@@ -480,7 +480,7 @@ def test_splade_and_unicoil_on_nfcorpus(shared: Path, tmp_path: Path) -> None:
     options = FusionOptions("combsum")
     tuned = tune(lists, qrels, options, TuneOptions("nDCG@10"), 1000, ["SPLADE-v3", "uniCOIL"])
     assert tuned.result.held_out == pytest.approx(measured(tuned.rankings(lists, 1000)))
-    assert tuned.result.alone == [pytest.approx(0.3624, abs=5e-5), pytest.approx(0.345, abs=5e-5)]
+    assert tuned.result.alone == [pytest.approx(0.3624, abs=5e-5), pytest.approx(0.344, abs=5e-5)]
 
 
 REAL = {"rrf": 0.3579, "combsum": 0.3606, "combmnz": 0.3606}
