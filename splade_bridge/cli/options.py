@@ -185,6 +185,7 @@ Split = Annotated[
 ]
 
 Hits = Annotated[int, typer.Option("-k", "--hits", min=1, help="Documents a query.")]
+Tag = Annotated[str, typer.Option("--tag", help="Last column of a TREC run.")]
 RemoveQuery = Annotated[
     bool,
     typer.Option("--remove-query", help="Leave out the document whose id is the query's."),
