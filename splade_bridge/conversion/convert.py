@@ -159,8 +159,7 @@ def _check_content(folder: Path, out: Path, manifest: Manifest, memory: int) -> 
     """Read all of ``folder`` again and compare its content."""
     with unchecked():  # hashes of the files would say less than this does
         again = open_vectors(folder, weights=True, memory=memory, temporary=folder.parent)
-    for _ in again.batches():
-        pass
+    again.read_all()
     if str(again.content) != manifest.content:
         raise ExternalProgramError(
             f"{out}: what was written has the content {again.content}, what was read "

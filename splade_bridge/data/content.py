@@ -80,6 +80,25 @@ class Content:
         """
         self._add(ids, docs, np.broadcast_to(np.int32(term), docs.shape), impacts)
 
+    def add_lists(
+        self,
+        ids: UInt64Array,
+        terms: Int32Array,
+        indptr: Int64Array,
+        docs: Int32Array,
+        impacts: Int32Array,
+    ) -> None:
+        """Count in some posting lists, or parts of them.
+
+        Args:
+            ids: see :meth:`add_list`.
+            terms: int32[n], ids in the vocabulary.
+            indptr: int64[n + 1], list i is ``docs[indptr[i]:indptr[i + 1]]``.
+            docs: int32[nnz], columns of ``ids``.
+            impacts: int32[nnz].
+        """
+        self._add(ids, docs, np.repeat(terms, np.diff(indptr)), impacts)
+
     def _add(
         self,
         ids: UInt64Array,

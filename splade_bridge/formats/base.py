@@ -57,6 +57,15 @@ class Source(abc.ABC, Generic[Batch]):
             self.content.add(given)
             yield given
 
+    def read_all(self) -> None:
+        """Read from start to end for :attr:`counts` and :attr:`content` alone.
+
+        Raises:
+            BadInputError: as :meth:`batches`.
+        """
+        for _ in self.batches():
+            pass
+
     @abc.abstractmethod
     def _read(self) -> Iterator[Batch]:
         """The batches; an implementation must notice ids that come twice, and name the place."""

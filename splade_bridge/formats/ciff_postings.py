@@ -1,0 +1,170 @@
+"""Postings of CIFF as bytes: ``22 len [08 gap] 10 tf``, a gap of 0 left out.
+
+That is field 4 of a PostingsList as protobuf writes it, whole blocks at a time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from splade_bridge.data.vectors import Int32Array, Int64Array
+
+UInt8Array = npt.NDArray[np.uint8]
+
+MAX_INT32 = 2**31 - 1
+ENCODE_CHUNK = 1 << 15
+"""Postings that are encoded at once: what is made of them stays in the cache."""
+DECODE_CHUNK = 1 << 18
+"""Bytes of postings that are decoded at once, for the same reason."""
+POSTING, GAP, TF = 0x22, 0x08, 0x10  # tags: field 4 of a list; fields 1 and 2 of a posting
+LONGEST_VARINT = 5
+
+
+def encode_postings(gaps: Int32Array, tfs: Int32Array) -> tuple[UInt8Array, Int64Array]:
+    """Postings as field 4 of a PostingsList.
+
+    Returns:
+        uint8[m] bytes and int64[n] end offsets of each posting in them.
+    """
+    parts, sizes = [np.empty(0, np.uint8)], [np.empty(0, np.int64)]
+    for start in range(0, len(gaps), ENCODE_CHUNK):
+        part = slice(start, start + ENCODE_CHUNK)
+        content, size = _encode_chunk(gaps[part], tfs[part])
+        parts.append(content)
+        sizes.append(size)
+    return np.concatenate(parts), np.cumsum(np.concatenate(sizes))
+
+
+def _encode_chunk(gaps: Int32Array, tfs: Int32Array) -> tuple[UInt8Array, Int64Array]:
+    """Bytes, and how many each posting takes."""
+    gap_bytes, tf_bytes = _varint_sizes(gaps), _varint_sizes(tfs)
+    body = np.where(gaps > 0, gap_bytes + 1, 0)
+    body += tf_bytes
+    body += 1
+    sizes = body + 2
+    ends = np.cumsum(sizes)
+    out = np.empty(int(ends[-1]), np.uint8)
+    at = ends - sizes
+    out[at] = POSTING
+    at += 1
+    out[at] = body
+    at += 1
+    # A gap of 0 is not there: what is put for it is overwritten by the field that follows.
+    out[at] = GAP
+    at += 1
+    _put_varints(out, at, gaps, gap_bytes)
+    at = ends - tf_bytes
+    _put_varints(out, at, tfs, tf_bytes)
+    at -= 1
+    out[at] = TF
+    return out, sizes
+
+
+def _varint_sizes(values: Int32Array) -> Int64Array:
+    """Bytes of the varint of each."""
+    sizes = np.ones(len(values), np.int64)
+    for bits in range(7, int(values.max(initial=0)).bit_length(), 7):
+        sizes += values >= 1 << bits
+    return sizes
+
+
+def _put_varints(
+    out: UInt8Array, at: Int64Array, values: Int32Array, sizes: Int64Array
+) -> None:
+    """Write the varints of ``values`` at ``at``."""
+    out[at] = values & 127
+    byte, longer = 1, np.flatnonzero(sizes > 1)
+    while len(longer):
+        here = at[longer] + byte
+        out[here - 1] |= 128
+        out[here] = (values[longer] >> 7 * byte) & 127
+        byte += 1
+        longer = longer[sizes[longer] > byte]
+
+
+def decode_postings(content: UInt8Array) -> tuple[Int64Array, Int64Array] | None:
+    """Gaps and impacts from the bytes of :func:`encode_postings`, or None if written otherwise."""
+    if len(content) < 4:
+        return None
+    if content[0] == POSTING and content[2] == TF and content[1] < 128:
+        content = np.concatenate([np.frombuffer(with_gap(content[:4].tobytes()), np.uint8),
+                                  content[4:]])  # fmt: skip
+    found = decode_all(content)
+    if found is None:
+        return None
+    gaps, tfs, _ = found
+    return gaps.astype(np.int64), tfs.astype(np.int64)
+
+
+def with_gap(content: bytes) -> bytes:
+    """Postings that begin with one whose gap of 0 is left out, with that gap put in.
+
+    So all of them look alike; only the first of a list can have such a gap.
+    """
+    return bytes((POSTING, content[1] + 2, GAP, 0)) + content[2:]
+
+
+def decode_all(content: UInt8Array) -> tuple[Int32Array, Int32Array, Int64Array] | None:
+    """Gaps, impacts and end offsets of postings that all have a gap; None if written otherwise.
+
+    Returns:
+        int32[n], int32[n] and int64[n].
+    """
+    parts = [(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.int64))]
+    start = 0
+    while start < len(content):
+        some = _decode_chunk(content[start : start + DECODE_CHUNK])
+        if some is None:
+            return None
+        gaps, tfs, ends = some
+        ends += start + 1
+        start = int(ends[-1])
+        parts.append((gaps, tfs, ends))
+    gaps, tfs, ends = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return gaps, tfs, ends
+
+
+def _decode_chunk(content: UInt8Array) -> tuple[Int32Array, Int32Array, Int64Array] | None:
+    """Gaps, impacts and the last bytes of the postings that are whole."""
+    ends = np.flatnonzero(content < 128)
+    ends = ends[: len(ends) // 6 * 6].reshape(-1, 6)  # a posting is six varints
+    if not len(ends):
+        return None
+    last, gap_last = ends[:, 5].copy(), ends[:, 3].copy()
+    first = np.zeros_like(last)
+    first[1:] = last[:-1] + 1
+    size_at, gap_tag, tf_tag = first + 1, first + 2, gap_last + 1
+    # Tags and the length are one byte each, and are what they must be.
+    if not (
+        (ends[:, 0] == first).all()
+        and (ends[:, 1] == size_at).all()
+        and (ends[:, 2] == gap_tag).all()
+        and (ends[:, 4] == tf_tag).all()
+        and (content[first] == POSTING).all()
+        and (content[size_at] == last - size_at).all()
+        and (content[gap_tag] == GAP).all()
+        and (content[tf_tag] == TF).all()
+    ):
+        return None
+    gaps = _varints(content, gap_tag + 1, gap_last)
+    tfs = _varints(content, tf_tag + 1, last)
+    if gaps is None or tfs is None:
+        return None
+    return gaps, tfs, last
+
+
+def _varints(content: UInt8Array, first: Int64Array, last: Int64Array) -> Int32Array | None:
+    """The varints of given first and last bytes; None if one is more than an int32 holds."""
+    more = last - first
+    most = int(more.max())
+    if most >= LONGEST_VARINT:
+        return None
+    values = (content[first] & 127).astype(np.int64 if most == LONGEST_VARINT - 1 else np.int32)
+    longer = np.flatnonzero(more)
+    for byte in range(1, most + 1):
+        longer = longer[more[longer] >= byte]
+        values[longer] |= (content[first[longer] + byte] & 127).astype(values.dtype) << 7 * byte
+    if most == LONGEST_VARINT - 1 and int(values.max()) > MAX_INT32:  # protobuf would cut it
+        return None
+    return values.astype(np.int32, copy=False)
