@@ -181,11 +181,14 @@ def write_format(
     if name == "pisa-canonical":
         return write_collection(folder / FOLDERS["pisa-canonical"], source, options.memory)
     if name == "ciff":
-        file, description = folder / f"index.ciff{gz}", f"splade-bridge export of {source.path.name}"
+        file, description = (
+            folder / f"index.ciff{gz}",
+            f"splade-bridge export of {source.path.name}",
+        )
         if isinstance(source, PostingListSource) and source.sorted_terms and not source.clipper:
-            return write_ciff_lists(file, source, description=description)
+            return write_ciff_lists(place, source, description=description)
         return write_ciff(
-            file,
+            place,
             source.batches(),
             source.vocabulary,
             description=description,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -173,10 +173,18 @@ class LuceneSource(PostingListSource):
     ) -> None:
         super().__init__(path, vocabulary, manifest, memory, temporary)
         self._index = LuceneIndex(path)
+        self._users = 0
 
-    def opened(self) -> AbstractContextManager[object]:
-        """The JVM."""
-        return self._index
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """The JVM, until the last that has it open is done."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._index.close()
 
     def lists(self) -> Iterator[PostingList]:
         """Those of the field ``contents``."""
@@ -218,8 +226,8 @@ class LuceneSource(PostingListSource):
 
     def contents(self) -> Iterator[tuple[str, str]]:
         """The stored field ``contents``, empty where there is none."""
-        with LuceneIndex(self.path) as index:
-            for doc_id, text in index.documents(contents=True):
+        with self.opened():
+            for doc_id, text in self._index.documents(contents=True):
                 yield (doc_id or b"").decode(), (text or b"").decode()
 
 

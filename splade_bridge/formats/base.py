@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -42,6 +43,10 @@ class Source(abc.ABC, Generic[Batch]):
         self.counts = Counts()
         self.content = Content(vocabulary)
         self.watch: Callable[[Iterator[Batch]], Iterator[Batch]] = iter
+
+    def opened(self) -> AbstractContextManager[object]:
+        """What must be open while it is read; reading opens it by itself, for each pass anew."""
+        return nullcontext()
 
     def batches(self) -> Iterator[Batch]:
         """All documents in order, some thousand a batch.

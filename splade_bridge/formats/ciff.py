@@ -17,11 +17,13 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from splade_bridge.data.beside import Beside
 from splade_bridge.data.content import ID, UInt64Array, hashed
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.ids import DuplicateGuard, check_ids, checked_id
@@ -64,11 +66,12 @@ TOLD_BITS = 20.0
 
 
 class Messages(NamedTuple):
-    """The four message classes."""
+    """The message classes, and one of our own: with many records, to parse them in one call."""
 
     Header: Any
     PostingsList: Any
     DocRecord: Any
+    Records: Any
 
 
 @cache
@@ -104,7 +107,9 @@ def messages() -> Messages:
             ("collection_docid", field.TYPE_STRING),
             ("doclength", field.TYPE_INT32),
         ],
+        "Records": [("records", field.TYPE_MESSAGE)],
     }
+    repeated = {"postings": "Posting", "records": "DocRecord"}
     package = "splade_bridge.ciff"
     file = descriptor_pb2.FileDescriptorProto(
         name="splade_bridge_ciff.proto", package=package, syntax="proto3"
@@ -116,7 +121,8 @@ def messages() -> Messages:
                 name=field_name, number=number, type=kind, label=field.LABEL_OPTIONAL
             )
             if kind == field.TYPE_MESSAGE:
-                added.label, added.type_name = field.LABEL_REPEATED, f".{package}.Posting"
+                added.label = field.LABEL_REPEATED
+                added.type_name = f".{package}.{repeated[field_name]}"
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return Messages(
@@ -256,12 +262,13 @@ class ListWriter:
         if not len(block):
             return
         starts = block.indptr[:-1]
-        gaps = np.diff(block.docs, prepend=0)
+        gaps = block.docs.copy()
+        gaps[1:] -= block.docs[:-1]
         gaps[starts] = block.docs[starts]
         if int(block.terms[0]) == self._term:
             gaps[0] -= self._last
         encoded, ends = encode_postings(gaps, block.impacts)
-        content, start = memoryview(encoded), 0
+        content, start = encoded.data, 0
         sums = np.add.reduceat(block.impacts, starts, dtype=np.int64)
         for term, end, df, cf in zip(
             block.terms.tolist(), ends[block.indptr[1:] - 1].tolist(), block.lengths.tolist(),
@@ -373,8 +380,10 @@ class CiffSource(ImpactSource):
         counter = ListCounter(hashes, self.content, self.counts, self.path)
         with open_reader(self.path) as stream:
             reader = self._reader(stream)
-            for block in self._blocks(reader):
-                counter.add(block)
+            with Beside() as beside:
+                for block in self._blocks(reader):
+                    beside.call(counter.add, block)
+                beside.finish()
         counter.end(iter([ids]))
         reader.seen(self.counts.impact_sum, length_sum)
         reader.tell_odd_totals()
@@ -464,7 +473,7 @@ class Rising:
     def add_all(self, raw: Int32Array, indptr: Int64Array) -> None:
         """Look at some more lists: list i is ``raw[indptr[i]:indptr[i + 1]]``."""
         ends = indptr.tolist()
-        for start, end in zip(ends, ends[1:], strict=False):
+        for start, end in pairwise(ends):
             if not self._all:
                 return
             self.add(raw[start:end])
@@ -739,10 +748,9 @@ class CiffReader:
         docids: list[int] = []
         ids: list[str] = []
         lengths: list[int] = []
-        kind = messages().DocRecord
-        for number in range(first + 1, min(first + RECORDS_TOGETHER, count) + 1):
-            place = _Record((number, count))
-            record = self._parse(kind, self._message(place), place)
+        last = min(first + RECORDS_TOGETHER, count)
+        contents = [self._message(_Record((n, count))) for n in range(first + 1, last + 1)]
+        for record in self._parsed_records(contents, first):
             docids.append(record.docid)
             ids.append(record.collection_docid)
             lengths.append(record.doclength)
@@ -757,6 +765,20 @@ class CiffReader:
             ):
                 self._check_record(RawRecord(_record(number, count), docid, doc_id, length))
         return docids, ids, lengths
+
+    def _parsed_records(self, contents: list[bytes], first: int) -> Iterable[Any]:
+        """The records of these messages: as fields of one message, or one by one to name a bad."""
+        from google.protobuf.message import DecodeError
+
+        together = b"".join([_field(content) for content in contents])
+        try:
+            return messages().Records.FromString(together).records  # type: ignore[no-any-return]
+        except DecodeError:
+            kind, count = messages().DocRecord, self.header.num_docs
+            return [
+                self._parse(kind, content, _Record((number, count)))
+                for number, content in enumerate(contents, first + 1)
+            ]
 
     def _check_record(self, record: RawRecord) -> None:
         place, docid, doc_id, length = record
@@ -889,12 +911,21 @@ def _record(number: int, count: int) -> str:
 
 
 def _varint(value: int) -> bytes:
+    if value < 128:
+        return bytes((value,))
+    if value < 1 << 14:
+        return bytes((value & 127 | 128, value >> 7))
     out = bytearray()
     while value >= 128:
         out.append(value & 127 | 128)
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+def _field(content: bytes) -> bytes:
+    """A message as field 1 of another."""
+    return b"\x0a" + _varint(len(content)) + content
 
 
 def _read_varint(content: bytes, at: int) -> tuple[int, int]:

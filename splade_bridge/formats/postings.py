@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from splade_bridge.data.beside import Beside
 from splade_bridge.data.ids import DuplicateGuard, checked_id
 from splade_bridge.data.invert import DEFAULT_MEMORY, Transposer
 from splade_bridge.data.manifest import Manifest
@@ -74,10 +74,6 @@ class PostingListSource(ImpactSource):
         self.known = KnownDocuments(path)
         self.sums: Int64Array = np.empty(0, np.int64)
 
-    def opened(self) -> AbstractContextManager[object]:
-        """What must be open while lists and ids are read; their reader closes it."""
-        return nullcontext()
-
     @abc.abstractmethod
     def lists(self) -> Iterator[PostingList]:
         """All lists in any order, each document once in those of a term.
@@ -126,7 +122,7 @@ class PostingListSource(ImpactSource):
                 """For the bar, which counts documents: as many as the postings are worth."""
                 told = 0
                 for block in self.blocks():
-                    counter.add(block)
+                    beside.call(counter.add, block)
                     now[:] = [block]
                     done = len(self.sums) * self.counts.postings // (self.expected_postings or 1)
                     part = min(done, len(self.sums)) if self.expected_postings else 0
@@ -134,8 +130,10 @@ class PostingListSource(ImpactSource):
                     told = part
 
             watch: Callable[[Iterator[Any]], Iterator[Any]] = self.watch
-            for _ in watch(shares()):
-                yield now.pop()
+            with Beside() as beside:
+                for _ in watch(shares()):
+                    yield now.pop()
+                beside.finish()
             counter.end(self.known.batches())
 
     def read_all(self) -> None:
