@@ -181,14 +181,12 @@ def write_format(
     if name == "pisa-canonical":
         return write_collection(folder / FOLDERS["pisa-canonical"], source, options.memory)
     if name == "ciff":
-        file, description = (
-            folder / f"index.ciff{gz}",
-            f"splade-bridge export of {source.path.name}",
-        )
+        ciff = folder / f"index.ciff{gz}"
+        description = f"splade-bridge export of {source.path.name}"
         if isinstance(source, PostingListSource) and source.sorted_terms and not source.clipper:
-            return write_ciff_lists(place, source, description=description)
+            return write_ciff_lists(ciff, source, description=description)
         return write_ciff(
-            place,
+            ciff,
             source.batches(),
             source.vocabulary,
             description=description,

@@ -171,7 +171,7 @@ def _varints(content: UInt8Array, at: Int64Array, sizes: UInt8Array) -> Int32Arr
     longer = np.flatnonzero(sizes > ONE)
     for byte in range(1, most):
         part = (content[at[longer] + byte] & BITS).astype(values.dtype)
-        values[longer] = values[longer] | part << 7 * byte
+        values[longer] += part << 7 * byte
         longer = longer[sizes[longer] > byte + 1]
     if most == LONGEST_VARINT and int(values.max()) > MAX_INT32:  # protobuf would cut it
         return None
