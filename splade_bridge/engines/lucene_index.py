@@ -276,7 +276,7 @@ class LuceneIndex(Closing):
                 yield term, page.documents[part], page.frequencies[part]
 
     def list_pages(self) -> Iterator[ListPage]:
-        """The same, half a million postings or so at a time."""
+        """The same, a hundred thousand postings or so at a time."""
         with Call(self.worker()) as call:
             call.send(LISTS, struct.pack("<B", 0))
             while True:

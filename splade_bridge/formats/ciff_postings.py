@@ -5,6 +5,8 @@ That is field 4 of a PostingsList as protobuf writes it, whole blocks at a time.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -23,11 +25,11 @@ ONE, BITS, MORE = np.uint8(1), np.uint8(127), np.uint8(128)
 """Types matter: numpy writes bytes from bytes three times as fast as from int64."""
 
 
-def encode_postings(gaps: Int32Array, tfs: Int32Array) -> tuple[UInt8Array, Int64Array]:
+def encode_postings(gaps: Int32Array, tfs: Int32Array) -> tuple[UInt8Array, UInt8Array]:
     """Postings as field 4 of a PostingsList.
 
     Returns:
-        uint8[m] bytes and int64[n] end offsets of each posting in them.
+        uint8[m] bytes, and uint8[n] how many of them each posting takes.
     """
     parts, sizes = [np.empty(0, np.uint8)], [np.empty(0, np.uint8)]
     for start in range(0, len(gaps), ENCODE_CHUNK):
@@ -35,7 +37,7 @@ def encode_postings(gaps: Int32Array, tfs: Int32Array) -> tuple[UInt8Array, Int6
         content, size = _encode_chunk(gaps[part], tfs[part])
         parts.append(content)
         sizes.append(size)
-    return np.concatenate(parts), np.cumsum(np.concatenate(sizes), dtype=np.int64)
+    return np.concatenate(parts), np.concatenate(sizes)
 
 
 def _encode_chunk(gaps: Int32Array, tfs: Int32Array) -> tuple[UInt8Array, UInt8Array]:
@@ -167,11 +169,12 @@ def _decode_chunk(content: UInt8Array) -> tuple[Int32Array, Int32Array, Int64Arr
 def _varints(content: UInt8Array, at: Int64Array, sizes: UInt8Array) -> Int32Array | None:
     """The varints at ``at``; None if one is more than an int32 holds."""
     most = int(sizes.max())
-    values = (content[at] & BITS).astype(np.int64 if most == LONGEST_VARINT else np.int32)
+    wide = np.int64 if most == LONGEST_VARINT else np.int32
+    values: npt.NDArray[np.signedinteger[Any]] = (content[at] & BITS).astype(wide)
     longer = np.flatnonzero(sizes > ONE)
     for byte in range(1, most):
-        part = (content[at[longer] + byte] & BITS).astype(values.dtype)
-        values[longer] += part << 7 * byte
+        part = (content[at[longer] + byte] & BITS).astype(wide)
+        values[longer] = values[longer] | part << 7 * byte
         longer = longer[sizes[longer] > byte + 1]
     if most == LONGEST_VARINT and int(values.max()) > MAX_INT32:  # protobuf would cut it
         return None

@@ -42,10 +42,14 @@ import org.apache.lucene.util.BytesRef;
  */
 final class ReadIndex {
   private static final int PAGE = 1 << 22;
-  private static final int PAGE_POSTINGS = 1 << 19;
+  private static final int PAGE_POSTINGS = 1 << 18;
   private static final int PAGE_DOCUMENTS = 1 << 16;
   private static final Set<String> ID = Set.of("id");
   private static final Set<String> ID_AND_CONTENTS = Set.of("id", "contents");
+
+  /** For the postings of a page: documents and frequencies. */
+  private static final ThreadLocal<int[][]> PLACE =
+      ThreadLocal.withInitial(() -> new int[2][PAGE_POSTINGS]);
 
   private final DirectoryReader reader;
   private final Bits live;
@@ -96,8 +100,8 @@ final class ReadIndex {
     }
     int n = 0;
     int total = 0;
-    int[] documents = new int[PAGE_POSTINGS];
-    int[] frequencies = new int[PAGE_POSTINGS];
+    int[] documents = PLACE.get()[0];
+    int[] frequencies = PLACE.get()[1];
     PostingsEnum postings = null;
     int next = -1;
     for (; term != null && total < PAGE_POSTINGS && answer.size() < PAGE; term = all.next()) {
