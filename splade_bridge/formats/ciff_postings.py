@@ -170,11 +170,11 @@ def _varints(content: UInt8Array, at: Int64Array, sizes: UInt8Array) -> Int32Arr
     """The varints at ``at``; None if one is more than an int32 holds."""
     most = int(sizes.max())
     wide = np.int64 if most == LONGEST_VARINT else np.int32
-    values: npt.NDArray[np.signedinteger[Any]] = (content[at] & BITS).astype(wide)
+    values: npt.NDArray[Any] = (content[at] & BITS).astype(wide)
     longer = np.flatnonzero(sizes > ONE)
     for byte in range(1, most):
-        part = (content[at[longer] + byte] & BITS).astype(wide)
-        values[longer] = values[longer] | part << 7 * byte
+        part = (content[at[longer] + byte] & BITS).astype(np.int64) << 7 * byte
+        values[longer] |= part.astype(wide)
         longer = longer[sizes[longer] > byte + 1]
     if most == LONGEST_VARINT and int(values.max()) > MAX_INT32:  # protobuf would cut it
         return None
