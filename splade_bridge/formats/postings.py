@@ -89,9 +89,12 @@ class PostingListSource(ImpactSource):
     def blocks(self) -> Iterator[ListBlock]:
         """All lists as :meth:`lists` has them, many at a time and without empty ones."""
         for group in _together(one for one in self.lists() if len(one.docs)):
+            terms = np.array([one.term for one in group], dtype=np.int32)
+            first = np.flatnonzero(np.concatenate([[True], terms[1:] != terms[:-1]]))
+            lengths = np.add.reduceat([len(one.docs) for one in group], first)  # parts of one list
             yield ListBlock(
-                np.array([one.term for one in group], dtype=np.int32),
-                row_pointers([len(one.docs) for one in group]),
+                terms[first],
+                row_pointers(lengths),
                 _joined([one.docs for one in group]),
                 _joined([one.impacts for one in group]),
             )

@@ -9,13 +9,17 @@ import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import org.apache.lucene.document.Document;
+import org.apache.lucene.document.DocumentStoredFieldVisitor;
+import org.apache.lucene.index.CodecReader;
 import org.apache.lucene.index.DirectoryReader;
 import org.apache.lucene.index.FieldInfo;
 import org.apache.lucene.index.FieldInfos;
+import org.apache.lucene.index.LeafReader;
 import org.apache.lucene.index.LeafReaderContext;
 import org.apache.lucene.index.MultiBits;
 import org.apache.lucene.index.MultiTerms;
 import org.apache.lucene.index.PostingsEnum;
+import org.apache.lucene.index.ReaderUtil;
 import org.apache.lucene.index.SegmentCommitInfo;
 import org.apache.lucene.index.SegmentInfos;
 import org.apache.lucene.index.StoredFields;
@@ -137,10 +141,18 @@ final class ReadIndex {
     int n = 0;
     answer.putInt(0).putInt(0);
     Answer texts = new Answer();
-    StoredFields stored = reader.storedFields();
+    LeafReaderContext leaf = null;
+    StoredFields stored = null;
     while (document < reader.maxDoc() && n < PAGE_DOCUMENTS && texts.size() < PAGE) {
       if (live == null || live.get(document)) {
-        Document found = stored.document(document, withContents ? ID_AND_CONTENTS : ID);
+        if (leaf == null || document >= leaf.docBase + leaf.reader().maxDoc()) {
+          leaf = reader.leaves().get(ReaderUtil.subIndex(document, reader.leaves()));
+          stored = inOrder(leaf.reader());
+        }
+        DocumentStoredFieldVisitor visitor =
+            new DocumentStoredFieldVisitor(withContents ? ID_AND_CONTENTS : ID);
+        stored.document(document - leaf.docBase, visitor);
+        Document found = visitor.getDocument();
         answer.putInt(put(found.get("id"), texts));
         answer.putInt(put(withContents ? found.get("contents") : null, texts));
         n++;
@@ -150,6 +162,14 @@ final class ReadIndex {
     answer.put(texts.array(), 0, texts.size());
     answer.setInt(at, document);
     answer.setInt(at + 4, n);
+  }
+
+  /** What is made for merging unpacks a block once, where others do it for every document of it. */
+  private static StoredFields inOrder(LeafReader leaf) throws IOException {
+    boolean known = leaf instanceof CodecReader && ((CodecReader) leaf).getFieldsReader() != null;
+    return known
+        ? ((CodecReader) leaf).getFieldsReader().getMergeInstance()
+        : leaf.storedFields();
   }
 
   /** The bytes that it takes, -1 for null. */
