@@ -18,6 +18,7 @@ from splade_bridge.data.beside import Beside
 from splade_bridge.data.posting_lists import ListBlock
 from splade_bridge.data.vectors import row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.engines import lucene_index
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.lucene_index import LuceneIndex
 from splade_bridge.engines.registry import engine
@@ -194,35 +195,31 @@ def test_an_error_beside_is_raised() -> None:
     assert threading.active_count() < 10
 
 
-def test_a_list_of_several_pages_comes_whole(lucene: None, tmp_path: Path) -> None:
-    """A page of ReadIndex.java has 2^18 postings: a list ends in it, at its end and beyond it."""
-    n = (1 << 18) + 5
-    rare = np.zeros((n, 3), bool)
-    rare[:, 1] = True
-    rare[: (1 << 18) - 5, 0] = True
-    rare[-3:, 2] = True
-    indptr = row_pointers(rare.sum(axis=1))
-    columns = np.nonzero(rare)[1].astype(np.int32)
-    values = (np.arange(len(columns)) % 255 + 1).astype(np.int32)
-    from splade_bridge.data.vectors import ImpactBatch
-
-    batch = ImpactBatch([str(i) for i in range(n)], indptr, columns, values)
-    source = BatchSource(tmp_path, [batch], Vocabulary(["a", "b", "c"]))
+def test_lists_of_several_pages_come_whole(
+    lucene: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list ends within a page, at its end, and beyond several."""
+    matrix = random_matrix(8, 60, 9, 0.4, 5000)
+    matrix[:8, 0] = 7
+    matrix[8:, 0] = 0
+    ids = [f"d{i}" for i in range(60)]
+    source = MemorySource(matrix, ids, [f"t{i}" for i in range(9)])
     engine("lucene").build(source, tmp_path / "i", BuildOptions())
-    wanted = [np.flatnonzero(rare[:, i]) for i in range(3)]
-    impacts = np.zeros((n, 3), np.int64)
-    impacts[rare] = values
     with LuceneIndex(tmp_path / "i") as index:
-        pages = list(index.list_pages())
-        parts: dict[bytes, list[tuple[np.ndarray, np.ndarray]]] = {}
-        for term, docs, found in index.lists():
-            parts.setdefault(term, []).append((docs, found))
-    assert len(pages) > 2 and [len(parts[t]) for t in (b"a", b"b", b"c")] != [1, 1, 1]
-    for i, term in enumerate((b"a", b"b", b"c")):
-        docs, found = (np.concatenate(x) for x in zip(*parts[term], strict=True))
-        assert (docs == wanted[i]).all() and (found == impacts[docs, i]).all()
-    done = convert(tmp_path / "i", tmp_path / "out", "ciff")
-    assert done.manifest.content == str(source.content)
+        for most in (1, 2, 4, 8, 23, 1 << 18):
+            monkeypatch.setattr(lucene_index, "PAGE_POSTINGS", most)
+            pages = list(index.list_pages())
+            assert max(len(page.documents) for page in pages) <= most
+            found = np.zeros_like(matrix)
+            last: dict[bytes, int] = {}
+            for term, docs, impacts in index.lists():
+                assert docs[0] > last.get(term, -1) and (np.diff(docs) > 0).all()
+                last[term] = int(docs[-1])
+                found[docs, int(term[1:])] = impacts
+            assert (found == matrix).all()
+    monkeypatch.setattr(lucene_index, "PAGE_POSTINGS", 3)
+    for to in ("ciff", "npz"):  # as lists, and as documents
+        assert convert(tmp_path / "i", tmp_path / to, to).manifest.content == str(source.content)  # type: ignore[arg-type]
 
 
 def test_an_index_is_written_as_its_documents_are(lucene: None, tmp_path: Path) -> None:

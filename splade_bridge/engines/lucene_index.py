@@ -32,6 +32,8 @@ TERMS_A_REQUEST = 100_000
 MOST_AHEAD, BYTES_AHEAD, HIT_BYTES = 64, 2_000_000, 32
 """Queries that are on their way, and what their answers may take."""
 
+PAGE_POSTINGS = 1 << 18
+
 SEARCH, IMPACTS, TERMS, FREQUENCIES, STORED, STATISTICS, CHECK, IDS = range(1, 9)
 LISTS, DOCUMENTS, DESCRIBED = range(16, 19)
 
@@ -276,9 +278,9 @@ class LuceneIndex(Closing):
                 yield term, page.documents[part], page.frequencies[part]
 
     def list_pages(self) -> Iterator[ListPage]:
-        """The same, a hundred thousand postings or so at a time."""
+        """The same, at most :data:`PAGE_POSTINGS` at a time."""
         with Call(self.worker()) as call:
-            call.send(LISTS, struct.pack("<B", 0))
+            call.send(LISTS, struct.pack("<Bi", 0, PAGE_POSTINGS))
             while True:
                 content = call.receive()
                 end, n = struct.unpack_from("<ii", content)
@@ -292,7 +294,8 @@ class LuceneIndex(Closing):
                     lengths.append(_INT.unpack_from(content, at + size)[0])
                     at += size + 4
                 # The next page is made while this one is worked on.
-                last = struct.pack("<B", 1) + _string(terms[-1]) + struct.pack("<i", end)
+                last = struct.pack("<B", 1) + _string(terms[-1])
+                last += struct.pack("<ii", end, PAGE_POSTINGS)
                 call.send(LISTS, last)
                 indptr = row_pointers(lengths)
                 m = int(indptr[-1])

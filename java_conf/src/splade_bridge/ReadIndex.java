@@ -34,7 +34,7 @@ import org.apache.lucene.util.BytesRef;
  * all segments, without those that were deleted.
  *
  * <pre>
- * 16 lists      byte 0, or 1, a string and an int32 where the last page ended
+ * 16 lists      byte 0, or 1, a string and an int32 where the last page ended; int32 most postings
  *               -> int32 where this one ends, -1 for the end of its last list; int32 n, n times
  *               string term, int32 m; then the int32 documents of all n, and as many int32
  *               frequencies; none after the last
@@ -46,14 +46,12 @@ import org.apache.lucene.util.BytesRef;
  */
 final class ReadIndex {
   private static final int PAGE = 1 << 22;
-  private static final int PAGE_POSTINGS = 1 << 18;
   private static final int PAGE_DOCUMENTS = 1 << 16;
   private static final Set<String> ID = Set.of("id");
   private static final Set<String> ID_AND_CONTENTS = Set.of("id", "contents");
 
   /** For the postings of a page: documents and frequencies. */
-  private static final ThreadLocal<int[][]> PLACE =
-      ThreadLocal.withInitial(() -> new int[2][PAGE_POSTINGS]);
+  private static final ThreadLocal<int[][]> PLACE = ThreadLocal.withInitial(() -> new int[2][0]);
 
   private final DirectoryReader reader;
   private final Bits live;
@@ -104,11 +102,15 @@ final class ReadIndex {
     }
     int n = 0;
     int total = 0;
+    int most = request.getInt();
+    if (PLACE.get()[0].length < most) {
+      PLACE.set(new int[2][most]);
+    }
     int[] documents = PLACE.get()[0];
     int[] frequencies = PLACE.get()[1];
     PostingsEnum postings = null;
     int next = -1;
-    for (; term != null && total < PAGE_POSTINGS && answer.size() < PAGE; term = all.next()) {
+    for (; term != null && total < most && answer.size() < PAGE; term = all.next()) {
       postings = all.postings(postings, PostingsEnum.FREQS);
       int document = from > 0 ? postings.advance(from) : postings.nextDoc();
       from = 0;
@@ -116,7 +118,7 @@ final class ReadIndex {
       for (; document != DocIdSetIterator.NO_MORE_DOCS; document = postings.nextDoc()) {
         int known = number == null ? document : number[document];
         if (known >= 0) {
-          if (total == PAGE_POSTINGS) {
+          if (total == most) {
             next = document;
             break;
           }
