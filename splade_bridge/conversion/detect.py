@@ -13,6 +13,7 @@ from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions, for_integers
 from splade_bridge.data.store import SHARD, VALUES, VectorStore, part_files
 from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.encoding.saved_tensors import saved_tensors
 from splade_bridge.engines.registry import is_lucene, read_index
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.folders import members
@@ -41,8 +42,11 @@ from splade_bridge.formats.feeds.source import FeedSource
 from splade_bridge.formats.feeds.write import FEED_TARGETS
 from splade_bridge.formats.forward import FORWARD_FOLDER, ForwardSource, is_forward
 from splade_bridge.formats.jsonvector import JsonVectorSource, JsonWeightSource, read_vectors
+from splade_bridge.formats.matrix import Matrix, matrix_source
 from splade_bridge.formats.npz import matrix_at, open_npz
 from splade_bridge.formats.pisa_source import CanonicalSource, collection_at
+from splade_bridge.formats.tensors import SAFE, safetensors, tensor_matrix, tensors_at
+from splade_bridge.formats.tensors import SUFFIXES as TENSOR_SUFFIXES
 from splade_bridge.text.corpora import JSON_SUFFIXES
 
 SOURCE_FORMATS = get_args(SourceFormat)
@@ -83,7 +87,8 @@ def open_source(
     temporary: Path | None = None,
 ) -> ImpactSource:
     """The impacts at ``path``: a vector store, an export, a JsonVectorCollection, CIFF, a forward
-    store, PISA's canonical files, a matrix, a table, or an index of any engine, Anserini's too.
+    store, PISA's canonical files, a matrix, tensors, a table, or an index of any engine,
+    Anserini's too.
 
     Args:
         quantize: of float weights; a vector store takes the defaults for what it does not say.
@@ -180,6 +185,8 @@ def _opened(
         if matrix is None:
             raise BadInputError("not one .npz file", str(path))
         found = open_npz(matrix, options.vocabulary)
+    elif kind == "tensors":
+        found = matrix_source(open_tensors(path, options.vocabulary))
     elif kind == "hf":
         tables = table_files(path)
         if not tables:
@@ -202,6 +209,20 @@ def _opened(
     if isinstance(found, ImpactSource):
         return clipped(found, for_integers(quantize, path, manifest))
     return found
+
+
+def open_tensors(path: Path, terms: Vocabulary | None = None) -> Matrix:
+    """The matrix in a file of tensors, or in the one of a folder.
+
+    Raises:
+        BadInputError: it holds none, more than tensors, or there is not one such file.
+        MissingToolError: it is torch's own, and torch is not installed.
+    """
+    file = tensors_at(path)
+    if file is None:
+        raise BadInputError("not one file of tensors with ids beside it", str(path))
+    read = safetensors if file.suffix == SAFE else saved_tensors
+    return tensor_matrix(file, read(file), terms)
 
 
 def holds_fractions(path: Path) -> bool:
@@ -264,6 +285,8 @@ def _recognise(path: Path) -> SourceFormat:
             )
         if matrix_at(path):
             return "npz"
+        if tensors_at(path):
+            return "tensors"
         if table_files(path):
             return "hf"
         if members(path, JSON_SUFFIXES).taken:
@@ -280,6 +303,8 @@ def _recognise(path: Path) -> SourceFormat:
         return "ciff"
     if suffix == ".npz":
         return "npz"
+    if suffix in TENSOR_SUFFIXES:
+        return "tensors"
     if suffix in TABLE_SUFFIXES:
         return "hf"
     raise BadInputError(
