@@ -164,7 +164,7 @@ def test_what_sentence_transformers_encodes_is_what_we_encode(
 
     SparseEncoder = pytest.importorskip("sentence_transformers").SparseEncoder
     model = save_checkpoint(tmp_path / "model")
-    texts = ["what is a query", "a document of three words", "words of a collection", ""]
+    texts = ["what is a query", "a document of three words", "words of a collection", "the last"]
     (tmp_path / "c.tsv").write_text("".join(f"d{i}\t{t}\n" for i, t in enumerate(texts)))
     command = ("encode", tmp_path / "c.tsv", "-m", model, "-o", tmp_path / "v")
     assert command_line.run(capfd, *command)[0] == 0
