@@ -324,6 +324,23 @@ def test_a_file_that_is_cut_is_never_read_as_a_whole_one(kept: int, tmp_path: Pa
         path.unlink()
 
 
+@pytest.mark.parametrize("name", ["csr", "coo", "a list of vectors", "safe csr", "safe coo"])
+def test_flipped_bits_are_an_error_or_other_numbers(name: str, tmp_path: Path) -> None:
+    path = saved(name, FLOATS, tmp_path)
+    content = path.read_bytes()
+    rng = np.random.default_rng(11)
+    refused = 0
+    for at in rng.integers(0, min(len(content), 1000), 60):
+        damaged = bytearray(content)
+        damaged[at] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        try:
+            list(open_vectors(path).batches())
+        except BadInputError:
+            refused += 1
+    assert refused
+
+
 def test_without_torch_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved("csr", DENSE, tmp_path)
     safe = saved("safe csr", DENSE, tmp_path)

@@ -56,7 +56,7 @@ def _loaded(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             sizes = [i.file_size for i in archive.infolist() if i.filename.endswith("data.pkl")]
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
         raise BadInputError(
             f"not a file of torch.save, or one of a torch before 1.6 ({error})", str(path)
         ) from error
