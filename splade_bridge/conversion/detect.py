@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -38,10 +38,15 @@ from splade_bridge.formats.columns import (
     holds_integers,
     table_files,
 )
-from splade_bridge.formats.feeds.source import FeedSource
+from splade_bridge.formats.feeds.source import FeedFiles, FeedSource, FeedWeights
 from splade_bridge.formats.feeds.write import FEED_TARGETS
 from splade_bridge.formats.forward import FORWARD_FOLDER, ForwardSource, is_forward
-from splade_bridge.formats.jsonvector import JsonVectorSource, JsonWeightSource, read_vectors
+from splade_bridge.formats.jsonvector import (
+    JsonVectorSource,
+    JsonWeightSource,
+    VectorRecord,
+    read_vectors,
+)
 from splade_bridge.formats.matrix import Matrix, matrix_source
 from splade_bridge.formats.npz import matrix_at, open_npz
 from splade_bridge.formats.pisa_source import CanonicalSource, collection_at
@@ -171,13 +176,17 @@ def _opened(
         if weights and not store.holds_impacts:
             return StoreWeights(store)
         return store_source(store, quantize)
+    holds = manifest.options.get(VALUES) if manifest else None
+    as_weights = weights and quantize is None
     if kind in ("jsonvector", "seismic"):
-        holds = manifest.options.get(VALUES) if manifest else None
-        if holds == "weights" or (weights and quantize is None and holds_fractions(path)):
+        if holds == "weights" or (as_weights and holds_fractions(read_vectors(path))):
             return JsonWeightSource(path, manifest, skip_others=options.skip_others)
         return JsonVectorSource(path, quantize, manifest, skip_others=options.skip_others)
     if kind == "feed" or kind in FEED_TARGETS:
         target = None if manifest else cast(FeedTarget, kind)
+        records = FeedFiles(path, manifest, target).records()
+        if holds == "weights" or (as_weights and holds_fractions(records)):
+            return FeedWeights(path, manifest, target=target)
         return FeedSource(path, quantize, manifest, target=target)
     found: ImpactSource | WeightSource
     if kind == "npz":
@@ -225,11 +234,11 @@ def open_tensors(path: Path, terms: Vocabulary | None = None) -> Matrix:
     return tensor_matrix(file, read(file), terms)
 
 
-def holds_fractions(path: Path) -> bool:
-    """Whether the first documents of a JsonVectorCollection have a weight that is not whole."""
+def holds_fractions(records: Iterator[VectorRecord]) -> bool:
+    """Whether the first of some documents have a weight that is not whole."""
     return any(
         value % 1
-        for record in islice(read_vectors(path), LOOKED_AT)
+        for record in islice(records, LOOKED_AT)
         for value in record.values
         if isinstance(value, float) and value < float("inf")
     )
