@@ -8,9 +8,10 @@ Names are looked for beside ``NAME.npz`` (or ``.pt``, ``.safetensors``): those o
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -64,9 +65,14 @@ class Matrix(abc.ABC):
         wider: whether it may have more columns than there are terms, as long as these are
             empty: the head of a model may be wider than its tokenizer.
 
+    Attributes:
+        layout: how its numbers lie in the file.
+
     Raises:
-        BadInputError: its numbers are none, or its columns have no names.
+        BadInputError: its numbers are none.
     """
+
+    layout: ClassVar[str] = "CSR"
 
     def __init__(
         self,
@@ -83,10 +89,20 @@ class Matrix(abc.ABC):
         self.is_integer = dtype.kind in "iub"
         if dtype.kind not in "iubf":
             raise BadInputError(f"its numbers are {dtype}, neither integers nor floats", str(path))
-        self.vocabulary = terms or Vocabulary(_terms_beside(path))
-        known = len(self.vocabulary)
-        if known != self.columns and not (wider and known < self.columns):
-            raise BadInputError(f"{self.columns:,} columns, but {known:,} terms", str(path))
+        self._terms, self._wider = terms, wider
+
+    @functools.cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The terms of its columns.
+
+        Raises:
+            BadInputError: there are none beside it, or as many as it has no columns.
+        """
+        terms = self._terms or Vocabulary(_terms_beside(self.path))
+        known = len(terms)
+        if known != self.columns and not (self._wider and known < self.columns):
+            raise BadInputError(f"{self.columns:,} columns, but {known:,} terms", str(self.path))
+        return terms
 
     @abc.abstractmethod
     def _rows(self) -> Iterator[Rows]:
@@ -149,7 +165,11 @@ def row_pointers_of(indptr: Values, rows: int, path: Path) -> Int64Array:
 
 
 def matrix_source(matrix: Matrix) -> ImpactSource | WeightSource:
-    """A matrix as a source: of impacts where its numbers are integers, else of weights."""
+    """A matrix as a source: of impacts where its numbers are integers, else of weights.
+
+    Raises:
+        BadInputError: its columns have no names.
+    """
     return MatrixImpacts(matrix) if matrix.is_integer else MatrixWeights(matrix)
 
 

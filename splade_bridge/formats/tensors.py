@@ -179,6 +179,8 @@ class CsrTensor(Matrix):
 class CooTensor(Matrix):
     """A tensor of triples. Rows that do not come in order are sorted: 8 bytes a posting."""
 
+    layout = "COO"
+
     def __init__(
         self, path: Path, shape: tuple[int, int], parts: list[Values], terms: Vocabulary | None
     ) -> None:
@@ -208,6 +210,8 @@ class CooTensor(Matrix):
 
 class DenseTensor(Matrix):
     """A tensor with a number for each term, most of them zeros."""
+
+    layout = "dense"
 
     def __init__(self, path: Path, values: Values, terms: Vocabulary | None) -> None:
         self._dense = values
