@@ -192,14 +192,14 @@ def _opened(
     if kind == "npz":
         matrix = matrix_at(path)
         if matrix is None:
-            raise BadInputError("not one .npz file", str(path))
+            raise BadInputError(f"not one .npz file{_compressed(path)}", str(path))
         found = open_npz(matrix, options.vocabulary)
     elif kind == "tensors":
         found = matrix_source(open_tensors(path, options.vocabulary))
     elif kind == "hf":
         tables = table_files(path)
         if not tables:
-            raise BadInputError("no Parquet or Arrow files", str(path))
+            raise BadInputError(f"no Parquet or Arrow files{_compressed(path)}", str(path))
         integers = holds_integers(path)
         found = (ColumnSource if integers else ColumnWeights)(path, options.vocabulary)
     elif kind == "forward":
@@ -229,9 +229,18 @@ def open_tensors(path: Path, terms: Vocabulary | None = None) -> Matrix:
     """
     file = tensors_at(path)
     if file is None:
-        raise BadInputError("not one file of tensors with ids beside it", str(path))
+        raise BadInputError(
+            f"not one file of tensors with ids beside it{_compressed(path)}", str(path)
+        )
     read = safetensors if file.suffix == SAFE else saved_tensors
     return tensor_matrix(file, read(file), terms)
+
+
+def _compressed(path: Path) -> str:
+    """What to do where only the compression of a file that is mapped stands in the way."""
+    if path.is_dir() or plain_suffix(path) == path.suffix:
+        return ""
+    return f": {path.suffix} around it is not read, so decompress it first"
 
 
 def holds_fractions(records: Iterator[VectorRecord]) -> bool:
