@@ -5,7 +5,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
+import command_line
 from checkpoints import save_checkpoint
 from small import random_matrix
 from splade_bridge.cli.app import app
@@ -23,7 +24,10 @@ from splade_bridge.comparison.compare import Outcome, compare
 from splade_bridge.comparison.read_spec import load_spec
 from splade_bridge.comparison.steps import ASIDE, Steps
 from splade_bridge.comparison.timing import sampled
-from splade_bridge.data.manifest import Manifest
+from splade_bridge.data.manifest import EncodingInfo, Manifest
+from splade_bridge.data.store import VectorStoreWriter
+from splade_bridge.data.vectors import ImpactBatch, SparseBatch
+from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.encoding import runner
 from splade_bridge.engines.exact import ExactEngine
 from splade_bridge.engines.registry import engine
@@ -593,3 +597,44 @@ def test_a_fusion_is_a_system_with_the_cost_of_its_parts(data: Path, tmp_path: P
     changed = run(data, tmp_path / "out", lambda text: text + FUSED.replace("[1, 3]", "[1, 4]"))
     assert changed.done["fusion"] == 1 and "run" not in changed.done
     assert "index" not in changed.done and "latency" not in changed.done
+
+
+def stored(batches: Iterable[ImpactBatch], own: Vocabulary, out: Path, made: EncodingInfo) -> None:
+    """A hundredth of each impact in a store, as an encoder leaves it."""
+    out.mkdir()
+    vocabulary = Vocabulary([f"t{j}" for j in range(30)])
+    writer = VectorStoreWriter(out, vocabulary)
+    for batch in batches:
+        named = batch.remap(own.mapping(vocabulary))
+        weights = (named.impacts / 100).astype(np.float32)
+        writer.add(SparseBatch(named.ids, named.indptr, named.indices, weights))
+    writer.finish(made)
+
+
+def test_vectors_of_two_models_are_compared_only_where_that_is_allowed(
+    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """End to end: exit 5 with both hashes, or the figures of vectors that fit, with a warning."""
+    one = EncodingInfo("one", None, "a" * 64, "document", "max", 256, "float32")
+    source, asked = JsonVectorSource(data / "docs.jsonl"), read_queries(data / "queries.tsv")
+    documents = list(source.batches())
+    stored(documents, source.vocabulary, data / "documents", one)
+    other = replace(one, side="query", model="other", sha256="b" * 64)
+    for name, made in (("fitting", replace(one, side="query")), ("foreign", other)):
+        stored([asked.batch], asked.vocabulary, data / name, made)
+    spec = SPEC.replace('"docs.jsonl"', '"documents"')
+    for name in ("fitting", "foreign"):
+        (data / f"{name}.toml").write_text(spec.replace('"queries.tsv"', f'"{name}"'))
+    command = ("compare", data / "foreign.toml", "-o", tmp_path / "out")
+    status, out, err = command_line.run(capfd, *command)
+    assert (status, out) == (5, "")
+    assert "one" in err and "other" in err and "--allow-mismatch" in err
+    assert not (tmp_path / "out" / "results.json").exists()
+    status, _, err = command_line.run(capfd, *command, "--allow-mismatch")
+    assert status == 0, err
+    assert "one" in err and "other" in err, "it is a warning then"
+    fitting = ("compare", data / "fitting.toml", "-o", tmp_path / "fits")
+    status, _, err = command_line.run(capfd, *fitting)
+    assert status == 0 and "other" not in err
+    told, right = (lasting(tmp_path / name)["variants"] for name in ("out", "fits"))
+    assert [v["means"] for v in told] == [v["means"] for v in right] and len(told) == 4

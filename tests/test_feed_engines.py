@@ -27,11 +27,12 @@ import pytest
 from servers.server import Server
 from small import MemorySource, random_matrix
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.vectors import ImpactBatch
+from splade_bridge.data.vector_set import VectorsInMemory
+from splade_bridge.data.vectors import ImpactBatch, SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.formats.base import ImpactSource
+from splade_bridge.formats.base import ImpactSource, StoreWeights
 from splade_bridge.formats.choices import FeedTarget
-from splade_bridge.formats.feeds.source import FeedSource
+from splade_bridge.formats.feeds.source import FeedSource, FeedWeights
 from splade_bridge.formats.feeds.write import write_feed
 from splade_bridge.formats.jsonvector import JsonVectorSource
 from splade_bridge.formats.queries import Queries, read_queries
@@ -290,6 +291,50 @@ def test_qdrant(world: World, tmp_path: Path) -> None:
     found = run("qdrant_edge", IN_QDRANT.replace("PLACE", repr(str(place))), folder)
     check(world, found["answers"])
     assert content_of(found["rows"], folder, tmp_path / "read", "qdrant") == manifest.content
+
+
+# Float weights
+
+FLOATS = {"milvus": IN_MILVUS, "qdrant": IN_QDRANT}
+
+
+@pytest.mark.parametrize("target", FLOATS)
+def test_float_weights_are_kept_as_they_are(
+    tmp_path: Path, target: FeedTarget, request: pytest.FixtureRequest
+) -> None:
+    """What is read back has the content of the source, and scores are the float32 sums of it."""
+    world = awkward()
+    weights = world.open()
+    batches = [
+        SparseBatch(b.ids, b.indptr, b.indices, b.impacts.astype(np.float32) * np.float32(0.0137))
+        for b in weights.batches()
+    ]
+    source = StoreWeights(VectorsInMemory(batches, weights.vocabulary))
+    folder = tmp_path / "feed"
+    folder.mkdir()
+    write_feed(target, source, folder, queries=world.queries, k=K, index=INDEX)
+    place = tmp_path / "place"
+    if target == "milvus":
+        url = request.getfixturevalue("milvus_server").url
+        code = block(folder, "python").replace("http://localhost:19530", url)
+        code = code.replace("client.upsert(", "client.insert(")
+    else:
+        place.mkdir()
+        code = ""
+    code += FLOATS[target].replace("PLACE", repr(str(place))).replace("int(v)", "float(v)")
+    found = run("pymilvus" if target == "milvus" else "qdrant_edge", code, folder)
+    (tmp_path / "read").mkdir()
+    lines = "".join(json.dumps(row) + "\n" for row in found["rows"])
+    (tmp_path / "read" / "rows.jsonl").write_text(lines)
+    shutil.copy(folder / "vocabulary.json", tmp_path / "read")
+    read = FeedWeights(tmp_path / "read" / "rows.jsonl", target=target)
+    assert sum(len(batch) for batch in read.batches()) == len(world.ids)
+    assert str(read.content) == str(source.content)
+    number = {doc_id: i for i, doc_id in enumerate(world.ids)}
+    for query, scores in zip(world.queries.batch.ids, world.scores * 0.0137, strict=True):
+        answers = found["answers"][query]
+        expected = [scores[number[doc_id]] for doc_id, _ in answers]
+        assert [score for _, score in answers] == pytest.approx(expected, rel=1e-6)
 
 
 # Vespa

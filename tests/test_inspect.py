@@ -511,7 +511,7 @@ def test_one_content_for_all_forms_of_nfcorpus(shared: Path, lucene: None) -> No
         ("splade-v3-nfcorpus/topics.nfcorpus.test.unicoil-noexp.tsv.gz", "topics", {}),
         ("splade-queries/topics.dl20.splade-pp-ed.tsv.gz", "topics", {}),
         ("splade-queries/topics.msmarco-passage.dev-subset.txt", "texts", {}),
-        ("fixtures/seismic-toy/documents.jsonl", "jsonvector", {}),
+        ("fixtures/seismic-toy/documents.jsonl", "seismic", {"files": 1}),
         ("fixtures/anserini-json-vector/collection3_gz", "jsonvector", {}),
         ("fixtures/anserini-json-vector/dense_collection1", "dense", {"dimensions": 3}),
         ("fixtures/trec_eval-test/results.test", "run", {"queries": 3}),

@@ -90,6 +90,7 @@ NOTHING = [
     (f"{EXPORT} -m m", "--ciff-docids absolute", "with --model"),
     (f"{EXPORT} -m m", "--vocabulary v.txt", "with --model"),
     ("inspect i --quick", "--corpus c.jsonl", "with --quick"),
+    ("inspect i --quick", "--vocabulary v.json", "with --quick"),
     (f"{EXPORT} -f ciff", "--docs-per-file 7", "without --format jsonvector"),
     (f"{EXPORT} --side query", "--docs-per-file 100000", "without --format jsonvector"),
     (f"{EXPORT} -f ciff", "--with-contents /nosuch", "without --format jsonvector"),

@@ -94,8 +94,8 @@ Vocabulary = Annotated[
     Path | None,
     typer.Option(
         "--vocabulary",
-        help="What term ids of a matrix or table stand for: vocab.txt, tokenizer.json, a JSON "
-        "array, or the folder of a checkpoint.",
+        help="What term ids of a matrix, tensor or table stand for: vocab.txt, tokenizer.json, a "
+        "JSON array, or the folder of a checkpoint.",
         show_default=False,
     ),
 ]

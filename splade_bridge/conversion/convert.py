@@ -99,7 +99,6 @@ def convert(
             if to == "vectors":
                 manifest = _write_store(folder, read)
             elif to in FEED_TARGETS:
-                assert isinstance(read, ImpactSource)
                 counts, account = write_feed(
                     to,
                     read,
@@ -109,7 +108,8 @@ def convert(
                     gzip=options.compress,
                 )
                 _check(out, read.counts, counts)
-                manifest = read.described("feed", options=account.options()).save(folder)
+                held = {VALUES: values} if values == "weights" else {}
+                manifest = read.described("feed", options=account.options() | held).save(folder)
             else:
                 counts = write_format(to, read, folder, options, read.contents)
                 _check(out, read.counts, counts)

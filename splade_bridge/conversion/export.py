@@ -32,7 +32,7 @@ from splade_bridge.formats.base import (
     refuse_empty,
     watched,
 )
-from splade_bridge.formats.choices import ExportFormat
+from splade_bridge.formats.choices import ExportFormat, FeedTarget
 from splade_bridge.formats.ciff import write_ciff, write_ciff_lists
 from splade_bridge.formats.columns import write_columns
 from splade_bridge.formats.forward import FORWARD_FOLDER, write_forward
@@ -149,7 +149,7 @@ def export_path(
     )
 
 
-FLOATS = ("vectors", "jsonvector", "npz", "seismic", "hf")
+FLOATS = ("vectors", "jsonvector", "npz", "seismic", "hf", *get_args(FeedTarget))
 """Formats that hold weights, too."""
 
 
