@@ -1,28 +1,30 @@
-"""A Lucene index to CIFF: postings a second and peak memory.
+"""Conversions, by the command itself: postings a second, processor time and peak memory.
 
-    .venv/bin/python benchmarks/convert.py --documents 17500 200000 --work /tmp/convert
+    .venv/bin/python benchmarks/convert.py --documents 200000 --work /tmp/convert
 
-Documents are synthetic (benchmarks/synth.py), about 171 postings each: 17,500 are 3 M postings,
-200,000 are 34 M, 880,000 are 150 M. An index that is already in --work is used as it is. Each size
-is converted in a process of its own, --times times; the rate of the fastest is printed with all
-rates; the memory is the largest. The JVM counts: it is a child of that process. --profile prints
-where the time of Python goes, instead.
+Documents are synthetic (benchmarks/synth.py), about 170 postings each: 17,500 are 3 M postings,
+200,000 are 34 M, 880,000 are 150 M. What is in --work already is used as it is. Every conversion is
+``splade-bridge convert`` in a process of its own, so its start, reading what was written back and
+comparing content hashes count; the content must be that of the index. Rounds are interleaved; the
+rate is that of the median, and memory the largest. Processor seconds are user and system, all
+threads and the JVM: other jobs on the machine add less to them. Nothing else that is installed
+here converts these; ciff-toolkit's writer is measured in benchmarks/engines.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import cProfile
-import json
-import pstats
+import os
+import shutil
+import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from machine import describe
 from memory import PeakMemory
-from splade_bridge.conversion.export import ExportOptions, export_path
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.registry import engine
@@ -30,8 +32,41 @@ from splade_bridge.files.sizes import size_in_bytes
 from synth import SyntheticSource
 
 
+class Step(NamedTuple):
+    """A row: what is converted, from where, to what."""
+
+    row: str
+    source: str
+    to: str
+
+    @property
+    def output(self) -> str:
+        return f"{self.source}-{self.to}"
+
+
+STEPS = {
+    "lucene-ciff": Step("Lucene -> CIFF", "lucene", "ciff"),
+    "lucene-vectors": Step("Lucene -> vectors", "lucene", "vectors"),
+    "ciff-jsonl": Step("CIFF -> JSONL", "lucene-ciff", "jsonvector"),
+    "jsonl-ciff": Step("JSONL -> CIFF", "lucene-ciff-jsonvector", "ciff"),
+    "pisa-ciff": Step("PISA canonical -> CIFF", "lucene-ciff-pisa-canonical", "ciff"),
+}
+PISA = Step("CIFF -> PISA canonical", "lucene-ciff", "pisa-canonical")
+MADE_BY = {step.output: step for step in (*STEPS.values(), PISA)}
+
+
+class Took(NamedTuple):
+    """What one conversion took."""
+
+    seconds: float
+    processor: float
+    private: int
+    resident: int
+
+
 def index_of(documents: int, work: Path, memory: int) -> Path:
-    out = work / f"lucene-{documents}"
+    """A Lucene index of so many documents."""
+    out = work / "lucene"
     if not out.exists():
         work.mkdir(parents=True, exist_ok=True)
         options = BuildOptions(threads=1, memory=memory)
@@ -39,67 +74,75 @@ def index_of(documents: int, work: Path, memory: int) -> Path:
     return out
 
 
-def convert(index: Path, memory: int) -> dict[str, float]:
-    """One conversion, whose counts the manifests on both sides must agree on."""
-    out = index.with_name(f"{index.name}.ciff")
-    options = ExportOptions(("ciff",), memory=memory)
+def convert(step: Step, work: Path, memory: str) -> Took:
+    """One conversion."""
+    out = work / step.output
+    shutil.rmtree(out, ignore_errors=True)
+    command = [
+        sys.executable, "-m", "splade_bridge", "convert", work / step.source, out,
+        "--to", step.to, "--memory", memory,
+    ]  # fmt: skip
     started = time.perf_counter()
-    with PeakMemory() as peak:
-        manifest = export_path(index, out, options, overwrite=True)
+    child = subprocess.Popen(command, stderr=subprocess.PIPE)
+    with PeakMemory(child.pid) as peak:
+        assert child.stderr is not None
+        said = child.stderr.read().decode()
+        _, status, usage = os.wait4(child.pid, 0)  # its JVM is among those that it waited for
     seconds = time.perf_counter() - started
-    known = Manifest.load(index).counts
-    assert (manifest.counts.documents, manifest.counts.postings) == (
-        known.documents,
-        known.postings,
-    )
-    return {
-        "postings": known.postings,
-        "seconds": seconds,
-        "private": peak.private,
-        "resident": peak.resident,
-    }
+    if status:
+        raise SystemExit(f"{step.row}: {said}")
+    return Took(seconds, usage.ru_utime + usage.ru_stime, peak.private, peak.resident)
 
 
-def measured(index: Path, memory: str) -> dict[str, float]:
-    command = [sys.executable, __file__, "--one", str(index), "--memory", memory]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout)  # type: ignore[no-any-return]
+def needed(name: str, work: Path, memory: str) -> None:
+    """Make what a step reads, where it is not there."""
+    if not (work / name).exists():
+        step = MADE_BY[name]
+        needed(step.source, work, memory)
+        convert(step, work, memory)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--documents", type=int, nargs="+", default=[17_500])
-    parser.add_argument("--work", type=Path)
+    parser.add_argument("--documents", type=int, default=200_000)
+    parser.add_argument("--work", type=Path, required=True, help="folder for all that is made")
+    parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS))
     parser.add_argument("--memory", default="2G")
-    parser.add_argument("--times", type=int, default=3)
-    parser.add_argument("--profile", action="store_true")
-    parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    memory = size_in_bytes(options.memory)
-    if options.one:
-        print(json.dumps(convert(options.one, memory)))
-        return
-    if options.work is None:
-        parser.error("--work names the folder of the indexes")
-    print(f"{describe('numpy')}; --memory {options.memory}\n")
-    print("| documents | postings | M postings/s | all | private | resident |")
-    print("|---|---|---|---|---|---|")
-    for documents in options.documents:
-        index = index_of(documents, options.work, memory)
-        if options.profile:
-            with cProfile.Profile() as profile:
-                convert(index, memory)
-            pstats.Stats(profile).sort_stats("tottime").print_stats(25)
-            continue
-        found = [measured(index, options.memory) for _ in range(options.times)]
-        rates = [one["postings"] / one["seconds"] / 1e6 for one in found]
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    memory, work = arguments.memory, arguments.work / str(arguments.documents)
+    index = index_of(arguments.documents, work, size_in_bytes(memory))
+    manifest = Manifest.load(index)
+    counts, content = manifest.counts, manifest.content
+    steps = [STEPS[name] for name in arguments.steps]
+    print(
+        f"{describe('numpy', 'protobuf')}\n{counts.documents:,} documents, {counts.postings:,} "
+        f"postings, --memory {memory}, {arguments.rounds} rounds; load before: "
+        f"{os.getloadavg()[0]:.1f}\n"
+    )
+    for step in steps:
+        needed(step.source, work, memory)
+    found: dict[str, list[Took]] = {step.row: [] for step in steps}
+    for _ in range(arguments.rounds):
+        for step in steps:
+            found[step.row].append(convert(step, work, memory))
+            assert Manifest.load(work / step.output).content == content, step
+    print(
+        "| conversion | s | M postings/s | processor s | M postings a processor s | spread "
+        "| private | resident |\n|---|---|---|---|---|---|---|---|"
+    )
+    for row, took in found.items():
+        seconds = [one.seconds for one in took]
+        median = statistics.median(seconds)
+        processor = statistics.median(one.processor for one in took)
         print(
-            f"| {documents:,} | {found[0]['postings']:,} | {max(rates):.2f} | "
-            f"{', '.join(f'{rate:.2f}' for rate in rates)} | "
-            f"{max(one['private'] for one in found) / 1e9:.2f} GB | "
-            f"{max(one['resident'] for one in found) / 1e9:.2f} GB |",
-            flush=True,
+            f"| {row} | {median:.2f} | {counts.postings / median / 1e6:.2f} | {processor:.2f} "
+            f"| {counts.postings / processor / 1e6:.2f} "
+            f"| {(max(seconds) - min(seconds)) / median:.0%} "
+            f"| {max(one.private for one in took) / 1e9:.2f} GB "
+            f"| {max(one.resident for one in took) / 1e9:.2f} GB |"
         )
+    print(f"\nload after: {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":

@@ -10,14 +10,18 @@ from splade_bridge.data.closing import Closing
 
 
 class PeakMemory(Closing):
-    """Samples this process and its descendants ten times a second while the block runs.
+    """Samples a process and its descendants ten times a second while the block runs.
+
+    Args:
+        pid: of the process; None for this one.
 
     Attributes:
         private: most bytes held by all of them together that no file stands behind (RssAnon).
         resident: the same with mapped files, which the system may take back at any time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pid: int | None = None) -> None:
+        self._pid = pid or os.getpid()
         self.private = 0
         self.resident = 0
         self._stop = threading.Event()
@@ -32,7 +36,7 @@ class PeakMemory(Closing):
     def _run(self) -> None:
         while not self._stop.wait(0.1):
             private = resident = 0
-            for pid in _family(os.getpid()):
+            for pid in _family(self._pid):
                 status = _status(pid)
                 private += status.get("RssAnon", 0)
                 resident += status.get("VmRSS", 0)

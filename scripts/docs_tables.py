@@ -49,6 +49,7 @@ MEANS = {
     "--clip": "Cut impacts to this, and count it.",
     "--qrels": "Judgements.",
     "--hits": "Documents a query.",
+    "--depth": "Documents of each list that count; in train mine the last rank that is taken.",
     "--seed": "Of what is drawn.",
     "--device": "Where a model runs: cpu, cuda, cuda:1; encode takes several, or auto.",
     "--devices": "Where a model runs: auto, a number of GPUs, cpu, cpu:2, cuda:0,cuda:1.",

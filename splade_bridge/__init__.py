@@ -15,6 +15,7 @@ __all__ = [
     "evaluate",
     "explain",
     "export",
+    "fuse",
     "index",
     "open_index",
     "prune",
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from splade_bridge.data.store import VectorStore
     from splade_bridge.errors import SpladeBridgeError
+    from splade_bridge.library.fusion import fuse
     from splade_bridge.library.indexes import index, open_index
     from splade_bridge.library.query_encoder import query_encoder
     from splade_bridge.library.results import evaluate, explain, search, verify
@@ -45,6 +47,7 @@ _PLACES = {
     "evaluate": "library.results",
     "explain": "library.results",
     "export": "library.vectors",
+    "fuse": "library.fusion",
     "index": "library.indexes",
     "open_index": "library.indexes",
     "prune": "library.vectors",

@@ -16,12 +16,30 @@ from splade_bridge.errors import EXTRAS, MissingToolError
 if TYPE_CHECKING:
     from tiny_training import World
 
+pytest_plugins = ["servers.fixtures"]
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 HEAVY = {package for extra in ("encode", "train") for package in EXTRAS[extra]}
 ABSENT = {package for package in HEAVY if importlib.util.find_spec(package) is None}
 """What encoding and training need and this environment, thin on purpose, does not have."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of the cases of a test with ``sample(n)``, all but n, evenly spread, are ``long``."""
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("sample"):
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for among in cases.values():
+        marker = among[0].get_closest_marker("sample")
+        assert marker is not None
+        kept = {i * len(among) // marker.args[0] for i in range(marker.args[0])}
+        for number, item in enumerate(among):
+            if number not in kept:
+                item.add_marker("long")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -123,6 +123,7 @@ def test_a_file_that_is_not_as_it_was_written_is_named_before_it_is_used(
         assert (status, Path(name).name in err, out.exists()) == (4, True, False), (copy, err)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("kind", [*INDEXES, "vectors", "forward", "ciff"])
 def test_without_the_check_it_ends_and_never_in_a_traceback(
     kind: str,

@@ -5,7 +5,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
+import command_line
 from checkpoints import save_checkpoint
 from small import random_matrix
 from splade_bridge.cli.app import app
@@ -23,7 +24,10 @@ from splade_bridge.comparison.compare import Outcome, compare
 from splade_bridge.comparison.read_spec import load_spec
 from splade_bridge.comparison.steps import ASIDE, Steps
 from splade_bridge.comparison.timing import sampled
-from splade_bridge.data.manifest import Manifest
+from splade_bridge.data.manifest import EncodingInfo, Manifest
+from splade_bridge.data.store import VectorStoreWriter
+from splade_bridge.data.vectors import ImpactBatch, SparseBatch
+from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.encoding import runner
 from splade_bridge.engines.exact import ExactEngine
 from splade_bridge.engines.registry import engine
@@ -37,6 +41,7 @@ from splade_bridge.formats.jsonvector import JsonVectorSource
 from splade_bridge.formats.queries import read_queries
 from splade_bridge.pruning.methods import policy
 from splade_bridge.pruning.source import PrunedSource, pruned_queries
+from splade_bridge.retrieval.fusion import FusionOptions, RunLists, fuse
 from splade_bridge.retrieval.runs import read_run
 from splade_bridge.retrieval.search import SearchOptions, search_to_run
 from splade_bridge.training.train import train_recipe
@@ -527,3 +532,109 @@ def test_a_wrong_specification_ends_with_its_exit_code(data: Path, tmp_path: Pat
     assert done.returncode == 4
     assert "[[sweep]] 1: unknown key 'valeus'; did you mean values?" in done.stderr
     assert "Traceback" not in done.stderr and not (tmp_path / "o").exists()
+
+
+FUSED = """
+[[fusion]]
+name = "both"
+of = ["full", "top-k 2"]
+[[fusion]]
+name = "weighted"
+of = ["short queries", "full"]
+method = "combsum"
+weights = [1, 3]
+depth = 20
+group = "fusions"
+"""
+
+
+def test_a_fusion_is_a_system_with_the_cost_of_its_parts(data: Path, tmp_path: Path) -> None:
+    outcome = run(data, tmp_path / "out", lambda text: text + FUSED)
+    found = {v.name: v for v in outcome.results.variants}
+    assert list(found)[-2:] == ["both", "weighted"] and outcome.done["fusion"] == 2
+    qrels = read_qrels(data / "qrels.txt")
+    runs = {}
+    for note in (tmp_path / "out" / "work").glob("run/*/step.json"):
+        read = json.loads(note.read_text())
+        runs[read["what"].partition(":")[0]] = read_run(note.parent / "run.trec.zst")
+    for name, parts, options in (
+        ("both", ["full", "top-k 2"], FusionOptions(depth=100)),
+        ("weighted", ["short queries", "full"],
+         FusionOptions("combsum", weights=(1.0, 3.0), depth=20)),
+    ):  # fmt: skip
+        v = found[name]
+        fused = {
+            r.query_id: dict(zip(r.doc_ids, r.scores.tolist(), strict=True))
+            for r in fuse(RunLists(runs[p] for p in parts), options, 100)
+        }
+        assert v.means == evaluate(qrels, fused, MEASURES).means
+        assert v.overlap[10] == agreement(runs["full"], fused, [10]).means["overlap@10"]
+        assert v.parts == parts and v.steps == [options.sentence(parts)]
+        assert v.engines_agree and v.tests["nDCG@10"].comparisons == 5
+        timed = [found[p].fastest("exact", options.depth) for p in parts]
+        (row,) = v.latencies
+        assert row.mean == pytest.approx(sum(t.mean for t in timed if t))
+        assert (row.k, row.p50) == (10, None)
+        assert v.query_terms == sum(found[p].query_terms for p in parts)
+        assert v.qd_flops == pytest.approx(sum(found[p].qd_flops or 0 for p in parts))
+    both, full, small = found["both"], found["full"], found["top-k 2"]
+    assert both.postings == full.postings + small.postings
+    assert both.indexes[0].bytes == full.indexes[0].bytes + small.indexes[0].bytes
+    # Both parts of the other search one index.
+    assert found["weighted"].postings == full.postings
+    assert found["weighted"].indexes[0].bytes == full.indexes[0].bytes
+    assert {t.k for t in full.latencies} == {10, 20, 100}
+    assert {t.k for t in found["top-k 4"].latencies} == {10}
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "combsum of short queries x 1 and full x 3, by min-max, depth 20" in page
+    assert "What a fusion costs is the sum of its parts" in page
+    with open(tmp_path / "out" / "results.csv", newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if row["variant"] == "both"]
+    assert [(row["k"], row["p95_ms"]) for row in rows] == [("10", "")]
+
+    again = run(data, tmp_path / "out", lambda text: text + FUSED)
+    assert not again.done and again.kept["fusion"] == 2
+    changed = run(data, tmp_path / "out", lambda text: text + FUSED.replace("[1, 3]", "[1, 4]"))
+    assert changed.done["fusion"] == 1 and "run" not in changed.done
+    assert "index" not in changed.done and "latency" not in changed.done
+
+
+def stored(batches: Iterable[ImpactBatch], own: Vocabulary, out: Path, made: EncodingInfo) -> None:
+    """A hundredth of each impact in a store, as an encoder leaves it."""
+    out.mkdir()
+    vocabulary = Vocabulary([f"t{j}" for j in range(30)])
+    writer = VectorStoreWriter(out, vocabulary)
+    for batch in batches:
+        named = batch.remap(own.mapping(vocabulary))
+        weights = (named.impacts / 100).astype(np.float32)
+        writer.add(SparseBatch(named.ids, named.indptr, named.indices, weights))
+    writer.finish(made)
+
+
+def test_vectors_of_two_models_are_compared_only_where_that_is_allowed(
+    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """End to end: exit 5 with both hashes, or the figures of vectors that fit, with a warning."""
+    one = EncodingInfo("one", None, "a" * 64, "document", "max", 256, "float32")
+    source, asked = JsonVectorSource(data / "docs.jsonl"), read_queries(data / "queries.tsv")
+    documents = list(source.batches())
+    stored(documents, source.vocabulary, data / "documents", one)
+    other = replace(one, side="query", model="other", sha256="b" * 64)
+    for name, made in (("fitting", replace(one, side="query")), ("foreign", other)):
+        stored([asked.batch], asked.vocabulary, data / name, made)
+    spec = SPEC.replace('"docs.jsonl"', '"documents"')
+    for name in ("fitting", "foreign"):
+        (data / f"{name}.toml").write_text(spec.replace('"queries.tsv"', f'"{name}"'))
+    command = ("compare", data / "foreign.toml", "-o", tmp_path / "out")
+    status, out, err = command_line.run(capfd, *command)
+    assert (status, out) == (5, "")
+    assert "one" in err and "other" in err and "--allow-mismatch" in err
+    assert not (tmp_path / "out" / "results.json").exists()
+    status, _, err = command_line.run(capfd, *command, "--allow-mismatch")
+    assert status == 0, err
+    assert "one" in err and "other" in err, "it is a warning then"
+    fitting = ("compare", data / "fitting.toml", "-o", tmp_path / "fits")
+    status, _, err = command_line.run(capfd, *fitting)
+    assert status == 0 and "other" not in err
+    told, right = (lasting(tmp_path / name)["variants"] for name in ("out", "fits"))
+    assert [v["means"] for v in told] == [v["means"] for v in right] and len(told) == 4

@@ -258,3 +258,50 @@ def test_inputs_are_looked_at_first(tmp_path: Path, change: tuple[str, str], mes
         check(loaded(tmp_path, (DATA + ENGINES + FULL).replace(*change)))
     assert message in str(raised.value)
     assert raised.value.exit_code == 4
+
+
+TWO = FULL + '[[variant]]\nname = "other"\ndocuments = "more.jsonl"\n'
+
+
+def test_fusions_name_variants(tmp_path: Path) -> None:
+    spec = loaded(tmp_path, DATA + ENGINES + TWO + '[[fusion]]\nname = "f"\nof = ["other", "full"]')
+    (fusion,) = spec.fusions
+    assert [v.name for v in spec.parts(fusion)] == ["other", "full"]
+    assert (fusion.options.fusion, fusion.options.rank_constant) == ("rrf", 60)
+    assert (fusion.options.depth, fusion.group, fusion.label) == (1000, "f", "f")
+    more = 'method = "combsum"\nnormalization = "z-score"\nweights = [1, 0.5]\ndepth = 9\n'
+    text = DATA + ENGINES + TWO + f'[[fusion]]\nname = "f"\nof = ["full", "other"]\n{more}'
+    options = loaded(tmp_path, text).fusions[0].options
+    assert (options.normalization, options.weights, options.depth) == ("z-score", (1.0, 0.5), 9)
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ('of = ["full", "none"]', "[of]"),
+        ('of = ["full"]', "two variants"),
+        ('of = ["full", "full"]', "twice"),
+        ('of = ["full", "other"]\nmethod = "borda"', "is one of rrf, combsum, combmnz"),
+        ('of = ["full", "other"]\nnormalization = "min-max"', 'needs method = "combsum"'),
+        ('of = ["full", "other"]\nmethod = "combmnz"\nrank_constant = 3', 'needs method = "rrf"'),
+        ('of = ["full", "other"]\nmethod = "combsum"\nnormalization = "max"', "is one of min-max"),
+        ('of = ["full", "other"]\nmethod = "combmnz"\nnormalization = "z-score"', "below 0"),
+        ('of = ["full", "other"]\nweights = [1]', "must be 2 numbers above 0"),
+        ('of = ["full", "other"]\nweights = [1, 0]', "must be 2 numbers above 0"),
+        ('of = ["full", "other"]\nweights = [1, true]', "must be 2 numbers above 0"),
+        ('of = ["full", "other"]\ndepth = 1001', "more than [data] depth = 1,000"),
+        ('of = ["full", "other"]\nk = 1', "k"),
+    ],
+)
+def test_wrong_fusions_are_named(lines: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInputError) as error:
+        loaded(tmp_path, DATA + ENGINES + TWO + f'[[fusion]]\nname = "f"\n{lines}')
+    assert words.strip("[]") in str(error.value) and "fusion 'f'" in str(error.value)
+
+
+def test_a_fusion_is_no_baseline_and_has_a_name_of_its_own(tmp_path: Path) -> None:
+    fusion = '[[fusion]]\nname = "f"\nof = ["full", "other"]\n'
+    with pytest.raises(BadInputError, match="no variant is called 'f'"):
+        loaded(tmp_path, 'baseline = "f"\n' + DATA + ENGINES + TWO + fusion)
+    with pytest.raises(BadInputError, match="two variants are called 'full'"):
+        loaded(tmp_path, DATA + ENGINES + TWO + fusion.replace('"f"', '"full"'))

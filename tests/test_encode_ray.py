@@ -120,12 +120,14 @@ def test_a_store_of_workers_that_are_killed(cluster: None, tmp_path: Path) -> No
         assert content(out) == before
 
 
+@pytest.mark.long
 def test_workers_that_are_too_large(cluster: None) -> None:
     options = EncodeOptions(max_length=32, threads=3)
     with pytest.raises(ExternalProgramError, match="has 2 CPUs, a worker needs 3"):
         RayRunner(EncoderSpec("m", "document", options))
 
 
+@pytest.mark.long
 def test_a_model_that_cannot_be_loaded(cluster: None) -> None:
     with pytest.raises(BadInputError, match="neither a folder nor"):
         RayRunner(EncoderSpec("./nowhere", "document", OPTIONS))

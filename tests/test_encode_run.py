@@ -79,6 +79,7 @@ def test_the_store_holds_what_the_encoder_says(
     assert info.truncated * 2 == encoder.stats.truncated  # encoded twice here
 
 
+@pytest.mark.long
 def test_a_killed_run_goes_on_to_the_same_bytes(
     model: Path, encoder: Encoder, corpus: Path, tmp_path: Path
 ) -> None:

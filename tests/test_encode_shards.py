@@ -321,6 +321,7 @@ def test_two_processes_make_the_store_of_one(place: Path, whole: Path, tmp_path:
     assert content(out) == content(whole)
 
 
+@pytest.mark.long
 def test_interrupted_processes_end(
     place: Path, whole: Path, encoder: Encoder, tmp_path: Path
 ) -> None:
@@ -343,6 +344,7 @@ def test_interrupted_processes_end(
     assert content(out) == content(whole)
 
 
+@pytest.mark.long
 def test_modules_in_the_working_directory_are_not_imported(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,9 +15,11 @@ from small import MemorySource, queries_of
 from splade_bridge.data.ids import MAX_TERM_BYTES
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions
+from splade_bridge.data.vector_set import VectorsInMemory
+from splade_bridge.data.vectors import SparseBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, UsageError
-from splade_bridge.formats.base import BatchSource, ImpactSource
+from splade_bridge.formats.base import BatchSource, ImpactSource, StoreWeights
 from splade_bridge.formats.choices import FeedTarget
 from splade_bridge.formats.feeds.names import (
     Names,
@@ -28,7 +30,7 @@ from splade_bridge.formats.feeds.names import (
     vespa_label,
 )
 from splade_bridge.formats.feeds.qdrant import point_id
-from splade_bridge.formats.feeds.source import FeedSource
+from splade_bridge.formats.feeds.source import FeedSource, FeedWeights
 from splade_bridge.formats.feeds.weights import (
     FEATURE,
     WeightAccount,
@@ -308,6 +310,64 @@ def test_the_account_of_a_loss_that_is_allowed(tmp_path: Path) -> None:
     assert "changes 2 of 5 weights" in (tmp_path / "f" / "load.md").read_text()
     read = FeedSource(tmp_path / "f", manifest=manifest)
     assert [b.impacts.tolist() for b in read.batches()] == [[512, 513, 514, 1023, 2]]
+
+
+def floats_of(*rows: dict[str, float]) -> StoreWeights:
+    names = sorted({term for row in rows for term in row})
+    dense = np.array([[row.get(term, 0) for term in names] for row in rows], np.float32)
+    at, columns = np.nonzero(dense)
+    pointers = row_pointers(np.bincount(at, minlength=len(rows)))
+    ids = [f"d{i}" for i in range(len(rows))]
+    batch = SparseBatch(ids, pointers, columns.astype(np.int32), dense[at, columns])
+    return StoreWeights(VectorsInMemory([batch], Vocabulary(names)))
+
+
+@pytest.mark.parametrize("target", ["qdrant", "milvus", "vespa"])
+def test_vector_databases_keep_every_float32(tmp_path: Path, target: FeedTarget) -> None:
+    """The smallest and largest numbers, thirds, and whole ones, which stay floats."""
+    source = floats_of({"a": 1e-45, "b": 3.4e38, "c": 1 / 3}, {"a": 3.0, "b": 0.1, "c": 1.7943001})
+    (tmp_path / "f").mkdir()
+    _, account = write_feed(target, source, tmp_path / "f")
+    assert (account.weights.weights, account.weights.changed) == (6, 0)
+    text = next((tmp_path / "f").glob("*-00000*")).read_text()
+    for number in ("1e-45", "3.4e+38", "0.33333334", "3.0", "0.1", "1.7943001"):
+        assert number in text
+    read = FeedWeights(tmp_path / "f", target=target)
+    assert [b.weights.tolist() for b in read.batches()] == [
+        b.weights.tolist() for b in floats_of(
+            {"a": 1e-45, "b": 3.4e38, "c": 1 / 3}, {"a": 3.0, "b": 0.1, "c": 1.7943001}
+        ).batches()
+    ]  # fmt: skip
+    assert str(read.content) == str(source.content)
+
+
+@pytest.mark.parametrize("target", [t for t in FEED_TARGETS if "search" in t])
+def test_floats_that_a_feature_would_change_are_refused_with_the_count_and_both_remedies(
+    tmp_path: Path, target: FeedTarget
+) -> None:
+    whole = floats_of({"a": 0.5, "b": 1.9921875}, {"a": 3.0})  # 255 / 128: nine binary digits
+    (tmp_path / "whole").mkdir()
+    _, account = write_feed(target, whole, tmp_path / "whole")
+    assert (account.weights.weights, account.weights.changed) == (3, 0)
+    rows = {"a": 0.5, "b": 0.1}, {"a": 1.7943001}
+    with pytest.raises(BadInputError) as caught:
+        write_feed(target, floats_of(*rows), tmp_path)
+    assert (
+        f"{FEEDS[target].engine} keeps 9 significant bits of a weight and would change 2 of 3 "
+        "weights, at most by 0.15% (0.100000001 of term 'b' in document 'd0' becomes "
+        "0.0998535156): use --scale, which makes whole numbers of them (up to 512 all are kept, "
+        "and the largest weight is 1.79430008: 285 fits), or --allow-loss to let it"
+    ) in str(caught.value)
+    (tmp_path / "f").mkdir()
+    _, account = write_feed(target, floats_of(*rows), tmp_path / "f", allow_loss=True)
+    assert account.options()["weights"]["changed"] == 2
+    assert "changes 2 of 3 weights" in (tmp_path / "f" / "load.md").read_text()
+
+
+def test_a_weight_that_lucene_refuses_is_refused_before(tmp_path: Path) -> None:
+    """``FeatureField`` throws for what is below Float.MIN_NORMAL; ``--allow-loss`` is no remedy."""
+    with pytest.raises(BadInputError, match=r"document 'd0': a weight of 1e-39 for the term 'b'"):
+        write_feed("opensearch", floats_of({"a": 1, "b": 1e-39}), tmp_path, allow_loss=True)
 
 
 @pytest.mark.parametrize("target", ["qdrant", "milvus", "vespa"])

@@ -500,7 +500,8 @@ READERS = {
     "encoding/seams.py": "a SparseEncoder",
     # files of others: tests of their formats
     "inspection/ours.py": "", "formats/feeds/milvus.py": "",
-    "formats/vocabularies.py": "", "formats/npz.py": "", "formats/pisa_source.py": "",
+    "formats/vocabularies.py": "", "formats/matrix.py": "", "formats/pisa_source.py": "",
+    "formats/tensors.py": "", "encoding/saved_tensors.py": "",
     # a JSON of token weights that the user names: tests of training's models
     "training/model.py": "",
 }  # fmt: skip

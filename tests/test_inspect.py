@@ -481,6 +481,7 @@ def test_anserinis_plain_text_is_no_impacts(anserini: Path, lucene: None, tmp_pa
 # ---------------------------------------------------------------- real data
 
 
+@pytest.mark.long
 @pytest.mark.shared
 def test_one_content_for_all_forms_of_nfcorpus(shared: Path, lucene: None) -> None:
     folder = shared / "splade-v3-nfcorpus"
@@ -497,6 +498,7 @@ def test_one_content_for_all_forms_of_nfcorpus(shared: Path, lucene: None) -> No
     assert found[2].facts["lucene"] == "9.9.1" and found[2].facts["segments"] == 1
 
 
+@pytest.mark.sample(4)
 @pytest.mark.shared
 @pytest.mark.parametrize(
     ("name", "kind", "facts"),
@@ -509,7 +511,7 @@ def test_one_content_for_all_forms_of_nfcorpus(shared: Path, lucene: None) -> No
         ("splade-v3-nfcorpus/topics.nfcorpus.test.unicoil-noexp.tsv.gz", "topics", {}),
         ("splade-queries/topics.dl20.splade-pp-ed.tsv.gz", "topics", {}),
         ("splade-queries/topics.msmarco-passage.dev-subset.txt", "texts", {}),
-        ("fixtures/seismic-toy/documents.jsonl", "jsonvector", {}),
+        ("fixtures/seismic-toy/documents.jsonl", "seismic", {"files": 1}),
         ("fixtures/anserini-json-vector/collection3_gz", "jsonvector", {}),
         ("fixtures/anserini-json-vector/dense_collection1", "dense", {"dimensions": 3}),
         ("fixtures/trec_eval-test/results.test", "run", {"queries": 3}),

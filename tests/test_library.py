@@ -97,6 +97,7 @@ def test_no_module_hides_a_public_name(tmp_path: Path) -> None:
         "  'verify': sb.verify(['i', 'i'], query).equal,\n"
         "  'explain': sb.explain('i', {'cat': 1}, 'a')[0].score,\n"
         "  'SpladeBridgeError': str(sb.SpladeBridgeError('x')),\n"
+        "  'fuse': sb.fuse([{'q': {'a': 7}}, {'q': {'a': 9}}], rank_constant=0),\n"
         "}\n"
         "assert set(called) == set(sb.__all__)\n"
         "print(*called.values(), sep='|')"
@@ -106,7 +107,7 @@ def test_no_module_hides_a_public_name(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == (
-        "1|1|1|1|2|2|2|[('a', 3)]|True|{'q': {'a': 3.0}}|{'P@1': 1.0}|True|3|x"
+        "1|1|1|1|2|2|2|[('a', 3)]|True|{'q': {'a': 3.0}}|{'P@1': 1.0}|True|3|x|{'q': {'a': 2.0}}"
     )
 
 
@@ -126,7 +127,7 @@ def flags(command: str) -> dict[str, Any]:
         ("encode", "encode"), ("quantize", "export"), ("export", "export"), ("convert", "convert"),
         ("index", "index"), ("open_index", "search"), ("query_encoder", "search"),
         ("search", "search"), ("evaluate", "evaluate"), ("verify", "verify"),
-        ("explain", "explain"), ("prune", "prune"),
+        ("explain", "explain"), ("prune", "prune"), ("fuse", "fuse"),
     ],
 )  # fmt: skip
 def test_keywords_are_named_like_the_flags_and_have_their_defaults(name: str, command: str) -> None:
@@ -182,6 +183,44 @@ def cli(capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
         return out
 
     return run
+
+
+FUSED_RUNS = [
+    {"q1": {"d1": 3.0, "d2": 1.0}, "q2": {"d2": 5.0}},
+    {"q1": {"d9": 3, "d1": 2}, "q2": {"d1": 1, "d2": 0.5}, "q4": {"d3": 1.0}},
+]
+
+
+def test_runs_are_fused_as_by_the_command(cli: Callable[..., str], work: Path) -> None:
+    """From files, from memory and from DataFrames, tuned and not."""
+    pandas = pytest.importorskip("pandas")
+    for name, run in zip("ab", FUSED_RUNS, strict=True):
+        (work / name).write_text(json.dumps(run))
+    rows = [(q, d, s) for q, found in FUSED_RUNS[1].items() for d, s in found.items()]
+    frame = pandas.DataFrame(rows, columns=["qid", "docno", "score"])
+    plain: dict[str, Any] = {"fusion": "combsum", "weight": [1, 3], "k": 2}
+    cli("fuse", "a", "b", "--fusion", "combsum", "--weight", 1, "--weight", 3, "-k", 2, "-o", "r1")
+    tuning: dict[str, Any] = {"rank_constant": [60, 1], "tune": "nDCG@2", "folds": 2, "seed": 3}
+    told = json.loads(
+        cli("fuse", "a", "b", "--rank-constant", 60, "--rank-constant", 1, "--tune", "nDCG@2",
+            "--qrels", "qrels", "--folds", 2, "--seed", 3, "-o", "r2", "--json")
+    )  # fmt: skip
+    for runs in (["a", work / "b"], FUSED_RUNS, [FUSED_RUNS[0], frame]):
+        found = sb.fuse(runs, **plain, output=work / "mine", overwrite=True)
+        assert found == read_run(work / "r1") and found.tuning is None
+        assert (work / "mine").read_bytes() == (work / "r1").read_bytes()
+        assert (found.summary.queries, found.summary.results) == (3, 5)
+        tuned = sb.fuse(runs, **tuning, qrels=QRELS)
+        assert tuned == read_run(work / "r2")
+        assert tuned.tuning is not None and tuned.tuning.held_out == told["tuning"]["held_out"]
+    assert list(sb.fuse(FUSED_RUNS).to_pandas().columns) == ["qid", "docno", "score", "rank"]
+    wrong: list[dict[str, Any]] = [
+        {"tune": "AP"}, {"qrels": QRELS}, {"rank_constant": [1, 2]}, {"k": 0}, {"weight": [1]},
+        {"output": "r1"}, {"fusion": "sum"},
+    ]  # fmt: skip
+    for options in wrong:
+        with pytest.raises(UsageError):
+            sb.fuse(FUSED_RUNS, **options)
 
 
 def content(folder: Path, *without: str) -> dict[str, bytes]:

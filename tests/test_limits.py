@@ -22,7 +22,7 @@ from splade_bridge.data.doc_ids import DocIds, DocIdWriter
 from splade_bridge.data.hits import Hits
 from splade_bridge.data.id_table import IdTable, write_id_table
 from splade_bridge.engines.registry import engine, open_index
-from splade_bridge.formats import ciff
+from splade_bridge.formats import ciff, ciff_postings
 from splade_bridge.formats.queries import read_queries
 
 ROOT = Path(__file__).parents[1]
@@ -91,13 +91,13 @@ def test_a_long_list_is_decoded_in_chunks(monkeypatch: pytest.MonkeyPatch) -> No
     gaps = rng.integers(0, 2**20, 5000).astype(np.int32)
     gaps[1:] = np.maximum(gaps[1:], 1)
     tfs = rng.integers(1, 2**31 - 1, 5000).astype(np.int32)
-    content = np.frombuffer(ciff.encode_postings(gaps, tfs)[0], np.uint8)
+    content = np.frombuffer(ciff_postings.encode_postings(gaps, tfs)[0], np.uint8)
     for chunk in (64, 1000, 1 << 22):
-        monkeypatch.setattr(ciff, "DECODE_CHUNK", chunk)
-        decoded = ciff.decode_postings(content)
+        monkeypatch.setattr(ciff_postings, "DECODE_CHUNK", chunk)
+        decoded = ciff_postings.decode_postings(content)
         assert decoded is not None
         assert [column.tolist() for column in decoded] == [gaps.tolist(), tfs.tolist()]
-        assert ciff.decode_postings(content[:-1]) is None
+        assert ciff_postings.decode_postings(content[:-1]) is None
 
 
 # ---------------------------------------------------------------- lines and JSON
@@ -109,6 +109,7 @@ BOMBS: dict[str, tuple[bytes, str]] = {
 }
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.tsv"])
 @pytest.mark.parametrize("what", BOMBS)
@@ -135,6 +136,7 @@ def test_a_line_that_unpacks_to_hundreds_of_megabytes(
         assert (status, says in said) == (4, True), said
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "line",
     [
@@ -152,6 +154,7 @@ def test_json_of_many_values(tmp_path: Path, name: str, line: str) -> None:
     assert (status, "JSON" in said or "values" in said) == (4, True)
 
 
+@pytest.mark.long
 def test_repeated_tokens(tmp_path: Path) -> None:
     made.exact(tmp_path / "index")
     (tmp_path / "q.tsv").write_bytes(b"q1\t" + b"ab " * (40 * MIB))

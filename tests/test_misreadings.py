@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from splade_bridge.errors import BadInputError
+from bad_input import made
+from small import batch_of
+from splade_bridge.conversion.convert import convert
+from splade_bridge.conversion.detect import SourceOptions, open_source
+from splade_bridge.conversion.export import export_path
+from splade_bridge.data.quantize import QuantizeOptions
+from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.evaluation.evaluate import evaluate
 from splade_bridge.evaluation.qrels import read_qrels
+from splade_bridge.formats.choices import ConvertFormat
+from splade_bridge.formats.queries import (
+    write_json_queries,
+    write_pisa_queries,
+    write_repeated_tokens,
+)
+from splade_bridge.inspection.kinds import inspect_path
 from splade_bridge.retrieval.encode_queries import query_texts
 from splade_bridge.retrieval.runs import read_run
 from splade_bridge.text.corpora import CorpusOptions, read_texts
@@ -21,15 +38,15 @@ RUN = {"1": {"11": 2.0, "13": 1.0}, "2": {"12": 2.0, "14": 1.0}}
 
 
 def test_a_cut_line_of_trec_judgements_is_not_read_as_one_of_beir(tmp_path: Path) -> None:
-    """``2 0 12`` would be grade 12 of document 0, which no run finds."""
-    whole = "1 0 11 1\n2 0 12 1\n"
+    """``2 0 12`` would be grade 12 of document 0, which no run finds: .3066 instead of .8066."""
+    whole = "1 0 11 1\n1 0 99 1\n2 0 12 1\n"
     path = tmp_path / "qrels"
     path.write_text(whole)
-    assert evaluate(read_qrels(path), RUN, ["nDCG@10"]).means == {"nDCG@10": 1.0}
+    right = evaluate(read_qrels(path), RUN, ["nDCG@10"]).means["nDCG@10"]
     path.write_text(whole[: whole.rindex(" ")])
-    wrong = {"1": {"11": 1}, "2": {"0": 12}}
-    assert evaluate(wrong, RUN, ["nDCG@10"]).means == {"nDCG@10": 0.5}  # with exit 0, before
-    with pytest.raises(BadInputError, match=r"qrels:2: 3 columns, where the first line has 4"):
+    wrong = evaluate({"1": {"11": 1, "99": 1}, "2": {"0": 12}}, RUN, ["nDCG@10"]).means["nDCG@10"]
+    assert (round(right, 4), round(wrong, 4)) == (0.8066, 0.3066)  # with exit 0, before
+    with pytest.raises(BadInputError, match=r"qrels:3: 3 columns, where the first line has 4"):
         read_qrels(path)
 
 
@@ -179,3 +196,56 @@ def test_323_judged_queries_of_nfcorpus_are_not_3237(shared: Path) -> None:
     judged = list(read_texts(source, "queries", CorpusOptions(split="test")))
     assert (len(judged), len(list(read_texts(source, "queries")))) == (323, 3237)
     assert {t.id for t in judged} == set(read_qrels(Path(source)))
+
+
+# ---------------------------------------------------------------- vectors
+
+
+def test_the_texts_of_an_export_are_not_lost_when_it_is_exported_again(tmp_path: Path) -> None:
+    given = made.JSON_LINES.replace('"contents": ""', '"contents": "a text"')
+    (tmp_path / "docs.jsonl").write_text(given)
+    export_path(tmp_path / "docs.jsonl", tmp_path / "once")
+    export_path(tmp_path / "once", tmp_path / "twice")
+    part = Path("jsonvector/part-00000.jsonl")
+    assert (tmp_path / "once" / part).read_text().count("a text") == 3
+    assert (tmp_path / "twice" / part).read_bytes() == (tmp_path / "once" / part).read_bytes()
+
+
+@pytest.mark.parametrize("write", [write_repeated_tokens, write_pisa_queries])
+def test_a_weight_of_300_million_is_not_a_line_in_memory(
+    write: Callable[..., Iterator[bytes]],
+) -> None:
+    matrix = np.array([[300_000_000]])
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadInputError, match="would be a line of 600,000,000 bytes"):
+            list(write([batch_of(matrix, ["q"])], Vocabulary(["a"])))
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    (line,) = write_json_queries([batch_of(matrix, ["q"])], Vocabulary(["a"]))
+    assert json.loads(line) == {"qid": "q", "vector": {"a": 300_000_000}}
+
+
+@pytest.mark.parametrize("target", ["qdrant", "milvus"])
+def test_rows_of_a_vector_database_are_not_read_as_terms_called_indices_and_values(
+    target: ConvertFormat, tmp_path: Path
+) -> None:
+    (tmp_path / "docs.jsonl").write_text(made.JSON_LINES)
+    convert(tmp_path / "docs.jsonl", tmp_path / "f", target)
+    (part,) = (tmp_path / "f").glob("*-00000*")
+    assert inspect_path(part).kind == target
+    with pytest.raises(BadInputError, match="is not a number"):
+        list(open_source(part).batches())
+    source = open_source(part, SourceOptions(target))
+    assert sum(len(batch) for batch in source.batches()) == 3
+
+
+@pytest.mark.parametrize("text", ["3.0", "3e0", "3"])
+def test_a_whole_number_written_as_a_float_is_not_scaled_by_100(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "docs.jsonl"
+    path.write_text(f'{{"id": "d", "vector": {{"a": {text}}}}}\n')
+    (batch,) = open_source(path).batches()
+    assert batch.impacts.tolist() == [3]
+    with pytest.raises(UsageError, match="scale"):
+        list(open_source(path, quantize=QuantizeOptions(100)).batches())

@@ -21,6 +21,7 @@ ACTS = {
     "search": "--queries --model --output --hits --algorithm --threads --output-format "
     "--remove-query --max-passage --two-step --exact-run --check-against --latencies --scale "
     "--rounding --clip --overwrite --allow-mismatch",
+    "fuse": "--output --fusion --weight --depth --hits --as-query --overwrite",
     "evaluate": "--measure --per-query -m --missing --split",
     "verify": "--queries --model --hits --scale --rounding --clip --allow-mismatch",
     "convert": "--to --from --ciff-docids --vocabulary --scale --rounding --clip --overwrite",
@@ -59,6 +60,8 @@ ALLOWING = {"--no-check", "--skip-others", "--memory"}
 
 ENCODE, EXPORT = "encode c.jsonl -o v", "export v -o x"
 SEARCH, STUDY = "search i -q q.tsv -o r", "quantize-study v -q qv"
+FUSE = "fuse a b -o r"
+TUNED = f"{FUSE} --tune AP --qrels q"
 MINE = "train mine --queries q.jsonl --qrels qrels -o m.jsonl"
 RUN = f"{MINE} --run r"
 SCORE = "train score --pairs p.jsonl -o s.jsonl"
@@ -87,6 +90,7 @@ NOTHING = [
     (f"{EXPORT} -m m", "--ciff-docids absolute", "with --model"),
     (f"{EXPORT} -m m", "--vocabulary v.txt", "with --model"),
     ("inspect i --quick", "--corpus c.jsonl", "with --quick"),
+    ("inspect i --quick", "--vocabulary v.json", "with --quick"),
     (f"{EXPORT} -f ciff", "--docs-per-file 7", "without --format jsonvector"),
     (f"{EXPORT} --side query", "--docs-per-file 100000", "without --format jsonvector"),
     (f"{EXPORT} -f ciff", "--with-contents /nosuch", "without --format jsonvector"),
@@ -98,6 +102,17 @@ NOTHING = [
     (f"{SEARCH} --output-format msmarco", "--tag mine", "without --output-format trec"),
     (SEARCH, "--first-query-terms 3", "without --two-step"),
     (SEARCH, "--candidates 2000", "without --two-step"),
+    (FUSE, "--normalization z-score", "without --fusion combsum or --fusion combmnz"),
+    (f"{FUSE} --fusion combsum", "--rank-constant 5", "without --fusion rrf"),
+    (FUSE, "--qrels q", "without --tune"),
+    (FUSE, "--tune AP", "without --qrels"),
+    (FUSE, "--split dev", "without --qrels"),
+    (FUSE, "--folds 3", "without --tune"),
+    (FUSE, "--seed 3", "without --tune"),
+    (FUSE, "--weight-steps 3", "without --tune"),
+    (f"{TUNED} --weight 1 --weight 2", "--weight-steps 3", "with --weight"),
+    (FUSE, "--field text:t", "without --as-query"),
+    (f"{FUSE} --as-query milvus --field text:t --field text:u", "--tag us", "with --as-query"),
     ("verify i j -q q.tsv", "--max-length 9", "without --model"),
     ("verify i j -q q.tsv", "--split dev", "without --model"),
     ("verify i j -q q.tsv -m m", "--pre-encoded", "with --model"),

@@ -10,9 +10,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from splade_bridge.conversion.convert import convert
 from splade_bridge.conversion.detect import open_source
 from splade_bridge.conversion.export import ExportOptions, export
 from splade_bridge.engines.lucene_options import LuceneOptions
@@ -21,6 +23,7 @@ from splade_bridge.errors import MissingToolError
 from splade_bridge.evaluation.evaluate import evaluate
 from splade_bridge.evaluation.qrels import read_qrels
 from splade_bridge.evaluation.verify import verify
+from splade_bridge.formats.choices import ConvertFormat
 from splade_bridge.formats.queries import read_queries
 from splade_bridge.retrieval.runs import read_run
 from splade_bridge.retrieval.search import SearchOptions, search_to_run
@@ -75,6 +78,7 @@ def anserini_runs(data: Path) -> dict[str, dict[str, list[tuple[str, int]]]]:
     return runs
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("queries", FIGURES)
 @pytest.mark.parametrize("name", NAMES)
 def test_runs_and_figures_are_anserinis(
@@ -161,6 +165,34 @@ def test_the_exported_ciff_holds_the_same(data: Path, exported: Path) -> None:
         assert (a.indptr == b.indptr).all() and (a.impacts == b.impacts).all()
     assert ours.counts == theirs.counts
     assert ours.vocabulary.terms == theirs.vocabulary.terms
+
+
+CONTENT = "89e7d4bc93476379121f5a726db20aae"
+"""The content hash of the documents, in whatever file they are."""
+
+CONVERTED = [
+    to if to == "npz" else pytest.param(to, marks=pytest.mark.long)
+    for to in get_args(ConvertFormat)
+]
+
+
+@pytest.mark.parametrize("to", CONVERTED)
+def test_what_is_converted_is_found_as_before_byte_for_byte(
+    to: ConvertFormat, data: Path, indexes: dict[str, Path], tmp_path: Path
+) -> None:
+    """Each format, made of the CIFF, and back; an index of it gives the same run."""
+    made = convert(data / "docs.osirrc.ciff.gz", tmp_path / "out", to)
+    assert made.manifest.content == CONTENT
+    engine("exact").build(open_source(tmp_path / "out"), tmp_path / "index")
+    queries = read_queries(data / "topics.nfcorpus.test.splade-v3.tsv.gz")
+    runs = []
+    for index in (indexes["exact"], tmp_path / "index"):
+        run = tmp_path / f"{len(runs)}.run"
+        search_to_run(index, queries, run, SearchOptions(k=1000))
+        runs.append(run.read_bytes())
+    assert runs[0] == runs[1] and runs[0].count(b"\n") > 300_000
+    back = convert(tmp_path / "out", tmp_path / "back", "npz" if to == "ciff" else "ciff")
+    assert back.manifest.content == CONTENT
 
 
 PYSERINI = """

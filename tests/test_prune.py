@@ -572,6 +572,7 @@ def real(shared: Path) -> tuple[Path, list[Row]]:
     return path, [row for _, row in as_dictionaries(list(source.batches()), source.vocabulary)]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("method", "value", "reference"),
     [

@@ -67,6 +67,7 @@ def test_from_text_to_a_measure_is_twenty_lines_and_all_sections_run(session: Pa
     assert len([line for line in code.splitlines() if line]) <= 20
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("section", NEEDS)
 def test_a_section_runs_and_prints_what_it_says(session: Path, section: str) -> None:
     pytest.importorskip(NEEDS[section])

@@ -56,6 +56,7 @@ def shell(folder: Path, line: str, end: str = "") -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("line", PRINTING.values(), ids=PRINTING)
 def test_a_reader_that_goes_ends_a_command_quietly_as_it_ends_any_program(
     work: Path, line: str
@@ -75,6 +76,7 @@ def test_a_reader_that_goes_ends_a_command_quietly_as_it_ends_any_program(
     assert "error" not in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.sample(5)
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 @pytest.mark.parametrize("end", ["> /dev/full", ">&-"])
 @pytest.mark.parametrize("line", PRINTING.values(), ids=PRINTING)
@@ -134,6 +136,7 @@ def stopped(folder: Path, line: str, number: int, after: float) -> tuple[int, st
     return process.returncode, err
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("number", CODES)
 @pytest.mark.parametrize(
     "line",

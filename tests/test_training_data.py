@@ -466,6 +466,7 @@ def test_teacher_scores_of_a_published_run(shared: Path) -> None:
 # ---------------------------------------------------------------- documentation strings
 
 
+@pytest.mark.long
 def test_nothing_of_the_demo_is_in_the_training_data() -> None:
     """Neither a question nor an answer, as query, positive, negative or text of the MLM."""
     from splade_bridge.demo import collection

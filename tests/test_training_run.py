@@ -72,6 +72,7 @@ WORKERS = ["train.workers=1"]
 CALIBRATED = ["model.calibrate=40", "train.precision=bf16", "train.mini_batch=4"]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "overrides",
     [[], STEERED, LORA, WORKERS, CALIBRATED],
@@ -162,6 +163,7 @@ VARIANTS: dict[str, list[str]] = {
 }
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_checkpoint_is_read_alike_by_encode_and_sentence_transformers(
     world: World, tmp_path: Path, variant: str

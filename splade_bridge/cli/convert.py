@@ -40,8 +40,8 @@ def command(
         ConvertFormat,
         typer.Option(
             "--to",
-            help="What to make. vectors, jsonvector, npz, seismic and hf hold weights and impacts, "
-            "the others impacts. Indexes are made by index; feeds for engines: docs/feeds.md.",
+            help="What to make. ciff, forward and pisa-canonical hold impacts, the others weights "
+            "as well. Indexes are made by index; feeds for engines: docs/feeds.md.",
         ),
     ],
     read_as: SourceFlags = SourceFlags(),

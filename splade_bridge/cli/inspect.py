@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from splade_bridge.cli.needs import unless
-from splade_bridge.cli.options import READS, CiffDocids, From, Json, Memory, NoCheck
+from splade_bridge.cli.options import (
+    READS,
+    CiffDocids,
+    From,
+    Json,
+    Memory,
+    NoCheck,
+    Vocabulary,
+)
 from splade_bridge.cli.telling import print_json, say
 
 if TYPE_CHECKING:
@@ -23,8 +31,8 @@ def command(
     artefact: Annotated[
         Path,
         typer.Argument(
-            help="Any file or folder, ours or not: vectors, export, index, CIFF, JSON lines, "
-            "topics, texts, run, judgements, checkpoint."
+            help="Any file or folder, ours or not: vectors, export, feed, index, CIFF, JSON "
+            "lines, matrix, tensors, table, topics, texts, run, judgements, checkpoint."
         ),
     ],
     corpus: Annotated[
@@ -38,6 +46,7 @@ def command(
         unless("--quick"),
     ] = None,
     source_format: From = None,
+    vocabulary: Annotated[Vocabulary, unless("--quick")] = None,
     ciff_docids: CiffDocids = "gaps",
     quick: Annotated[
         bool,
@@ -53,12 +62,13 @@ def command(
     its first places. What cannot be known is said to be unknown.
     """
     from splade_bridge.files.sizes import size_in_bytes
+    from splade_bridge.formats.vocabularies import read_vocabulary
     from splade_bridge.inspection.found import InspectOptions
     from splade_bridge.inspection.kinds import inspect_path
 
-    options = InspectOptions(
-        corpus, source_format, ciff_docids, quick, not (no_check or quick), size_in_bytes(memory)
-    )
+    terms = None if vocabulary is None else read_vocabulary(vocabulary)
+    anew, most = not (no_check or quick), size_in_bytes(memory)
+    options = InspectOptions(corpus, source_format, ciff_docids, quick, anew, most, terms)
     found = inspect_path(artefact, options)
     if json:
         print_json(found)

@@ -102,8 +102,8 @@ Vocabulary = Annotated[
     Path | None,
     typer.Option(
         "--vocabulary",
-        help="What term ids of a matrix or table stand for: vocab.txt, tokenizer.json, a JSON "
-        "array, or the folder of a checkpoint.",
+        help="What term ids of a matrix, tensor or table stand for: vocab.txt, tokenizer.json, a "
+        "JSON array, or the folder of a checkpoint.",
         show_default=False,
     ),
 ]
@@ -193,6 +193,7 @@ Split = Annotated[
 ]
 
 Hits = Annotated[int, typer.Option("-k", "--hits", min=1, help="Documents a query.")]
+Tag = Annotated[str, typer.Option("--tag", help="Last column of a TREC run.")]
 RemoveQuery = Annotated[
     bool,
     typer.Option("--remove-query", help="Leave out the document whose id is the query's."),

@@ -20,6 +20,7 @@ from splade_bridge.engines.findings import Finding
 from splade_bridge.engines.registry import EngineName
 from splade_bridge.evaluation.bench import BenchRow, Latency
 from splade_bridge.evaluation.quantize_study import Setting
+from splade_bridge.evaluation.tune_fusion import Tuning
 from splade_bridge.evaluation.verify import Difference
 from splade_bridge.inspection.found import (
     ContentHash,
@@ -30,6 +31,7 @@ from splade_bridge.inspection.found import (
     Scale,
 )
 from splade_bridge.report.results import Results
+from splade_bridge.retrieval.choices import Fusion, Normalization
 from splade_bridge.retrieval.two_step import Kept
 
 Output = Annotated[str, "What was written: a file or a folder."]
@@ -105,6 +107,25 @@ class SearchResult(TypedDict):
         float | None, "Terms that a query and a document are expected to share, where told."
     ]
     kept: Annotated[Kept | None, "With --exact-run and --check-against: what was found of it."]
+
+
+class FuseResult(TypedDict):
+    """``fuse``."""
+
+    output: Output
+    runs: Annotated[list[str], "What was fused, in order."]
+    fusion: Annotated[Fusion, "How."]
+    normalization: Annotated[Normalization | None, "Of scores; null for rrf."]
+    weights: Annotated[
+        list[float], "Of the runs; with --tune those for queries to come: docs/fusion.md."
+    ]
+    rank_constant: Annotated[int | None, "Likewise; null but for rrf."]
+    depth: Annotated[int, "Documents of each list that count."]
+    tuning: Annotated[Tuning | None, "With --tune."]
+    queries: Annotated[int | None, "Of all runs; null with --as-query."]
+    results: Annotated[int | None, "Documents, over all queries; null with --as-query."]
+    without_results: Annotated[list[str], "Ids of the queries that only runs of weight 0 have."]
+    told: Annotated[list[str], "What the engine does otherwise, in sentences; of --as-query."]
 
 
 class EvaluateResult(TypedDict):
@@ -366,6 +387,7 @@ RESULTS: dict[str, Any] = {
     "convert": ConvertResult,
     "index": IndexResult,
     "search": SearchResult,
+    "fuse": FuseResult,
     "evaluate": EvaluateResult,
     "verify": VerifyResult,
     "bench": BenchResult,

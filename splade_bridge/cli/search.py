@@ -18,6 +18,7 @@ from splade_bridge.cli.options import (
     NoCheck,
     Overwrite,
     RemoveQuery,
+    Tag,
     Threads,
     output_flag,
 )
@@ -51,11 +52,7 @@ def command(
     output_format: Annotated[
         RunFormat, typer.Option("--output-format", help="Of the run.")
     ] = "trec",
-    tag: Annotated[
-        str,
-        typer.Option("--tag", help="Last column of a TREC run."),
-        needs("--output-format", "trec"),
-    ] = "splade-bridge",
+    tag: Annotated[Tag, needs("--output-format", "trec")] = "splade-bridge",
     remove_query: RemoveQuery = False,
     max_passage: Annotated[
         bool,

@@ -12,15 +12,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 
 from splade_bridge import __version__
 from splade_bridge.comparison.check import check
+from splade_bridge.comparison.fused import fusion_result
 from splade_bridge.comparison.make import Maker
 from splade_bridge.comparison.spec import Spec, Variant
-from splade_bridge.comparison.steps import Step, Steps
+from splade_bridge.comparison.steps import Step, Steps, by_kind
 from splade_bridge.comparison.timing import Latencies, latencies
 from splade_bridge.engines.registry import engine
 from splade_bridge.errors import UsageError
@@ -35,7 +36,6 @@ from splade_bridge.report.published import published
 from splade_bridge.report.results import IndexResult, Results, VariantResult
 from splade_bridge.report.svg import standalone
 
-N = TypeVar("N", int, float)
 JSON, CSV, REPORT, CHARTS, WORK = "results.json", "results.csv", "report.html", "charts", "work"
 WRITTEN = "written.json"
 
@@ -89,6 +89,7 @@ def compare(
             for name in engines:
                 maker.index(v, name)
         runs = {v.name: [maker.run(v, name) for name in engines] for v in spec.variants}
+        runs |= {f.name: [maker.fused(f, name) for name in engines] for f in spec.fusions}
         timing = latencies(maker, rebench=rebench)
         results = _results(maker, runs, timing)
         written.write(_files(results))
@@ -102,6 +103,10 @@ def _results(maker: Maker, runs: dict[str, list[Step]], timing: Latencies) -> Re
     tests = _tests(spec, evaluations)
     depths = sorted({min(k, spec.depth) for k in (10, *spec.bench.ks)})
     variants = [_variant(maker, v, runs, evaluations, tests, depths, timing) for v in spec.variants]
+    variants += [
+        fusion_result(maker, f, runs, evaluations[f.name], tests[f.name], depths, variants)
+        for f in spec.fusions
+    ]
     first = runs[spec.baseline][0]
     return Results(
         title=spec.title,
@@ -124,7 +129,7 @@ def _results(maker: Maker, runs: dict[str, list[Step]], timing: Latencies) -> Re
 
 def _tests(spec: Spec, evaluations: dict[str, dict[str, Any]]) -> dict[str, dict[str, Comparison]]:
     """Variant -> measure -> test against the baseline, corrected for the number of variants."""
-    found: dict[str, dict[str, Comparison]] = {v.name: {} for v in spec.variants}
+    found: dict[str, dict[str, Comparison]] = {name: {} for name in evaluations}
     if len(found) > 1:
         for name in spec.measures:
             values = {v: e["per_query"][name] for v, e in evaluations.items()}
@@ -184,19 +189,10 @@ def _variant(
         published=published(v.published, spec.collection, spec.measures)
         if v.published and spec.collection
         else [],
-        seconds=_by_kind(made, lambda step: step.seconds),
-        bytes=_by_kind(made, lambda step: step.outcome["bytes"]),
+        seconds=by_kind(made, lambda step: step.seconds),
+        bytes=by_kind(made, lambda step: step.outcome["bytes"]),
         kept_exact={int(k): share for k, share in mine[0].outcome["kept"].items()},
     )
-
-
-def _by_kind(made: list[Step], figure: Callable[[Step], N]) -> dict[str, N]:
-    """Sums of a figure: documents and queries are encoded in a step each."""
-    sums: dict[str, N] = {}
-    for step in made:
-        kind, value = step.folder.parent.name, figure(step)
-        sums[kind] = sums[kind] + value if kind in sums else value
-    return sums
 
 
 def charts(results: Results) -> list[Chart]:
@@ -252,7 +248,7 @@ def as_csv(results: Results) -> str:
             rbo = "" if v.rbo is None else v.rbo
             writer.writerow(
                 [v.name, t.engine, t.algorithm, t.k, *means, *p_values, *sizes,
-                 size, t.mean, t.p50, t.p95, t.p99, rbo]
+                 size, t.mean, *("" if p is None else p for p in (t.p50, t.p95, t.p99)), rbo]
             )  # fmt: skip
     return text.getvalue()
 

@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from splade_bridge.comparison.check import Checked
-from splade_bridge.comparison.spec import Bm25, Encoded, Source, Spec, ToTrain, Variant, Vectors
+from splade_bridge.comparison.spec import (
+    Bm25,
+    Encoded,
+    FusedVariants,
+    Source,
+    Spec,
+    ToTrain,
+    Variant,
+    Vectors,
+)
 from splade_bridge.comparison.steps import ASIDE, VERSIONS, Hashes, Step, Steps, digest
 from splade_bridge.comparison.versions import decisive
 from splade_bridge.conversion.detect import open_source
@@ -30,6 +39,7 @@ from splade_bridge.formats.forward import FORWARD_FOLDER, write_forward
 from splade_bridge.formats.queries import Queries, read_queries
 from splade_bridge.pruning.policy import Policy
 from splade_bridge.pruning.source import PrunedSource, pruned_queries
+from splade_bridge.retrieval.fusion import RunLists, fuse, write_fused
 from splade_bridge.retrieval.runs import read_run
 from splade_bridge.retrieval.search import SearchOptions, search_to_run
 from splade_bridge.text.corpora import Role, Text, corpus_files, read_texts
@@ -244,6 +254,23 @@ class Maker:
             "remove_query": spec.remove_query,
         }
         return self.steps.run("run", f"{variant.name}: search with {name}", inputs, make)
+
+    def fused(self, fusion: FusedVariants, name: str) -> Step:
+        """The runs of one engine for the variants of a fusion, fused."""
+        runs = [self.run(v, name) for v in self.spec.parts(fusion)]
+        inputs = {
+            "runs": [run.outcome["sha256"] for run in runs],
+            "fusion": fusion.options,
+            "depth": self.spec.depth,
+        }
+
+        def make(folder: Path) -> dict[str, Any]:
+            out = folder / RUN
+            lists = RunLists(run.folder / RUN for run in runs)
+            found = write_fused(fuse(lists, fusion.options, self.spec.depth), out)
+            return {"sha256": sha256_file(out), "queries": found.queries}
+
+        return self.steps.run("fusion", f"{fusion.name}: fused with {name}", inputs, make)
 
     def query_encoding(self, variant: Variant) -> Step | None:
         """Milliseconds in which one thread encodes a query; None where queries are vectors."""

@@ -11,6 +11,7 @@ from splade_bridge.comparison.spec import (
     MAX_LENGTH,
     Bm25,
     Encoded,
+    FusedVariants,
     Source,
     Spec,
     TimingOptions,
@@ -33,6 +34,8 @@ from splade_bridge.files.sizes import size_in_bytes
 from splade_bridge.files.typed import Where
 from splade_bridge.pruning.methods import METHODS, policy
 from splade_bridge.pruning.policy import Policy
+from splade_bridge.retrieval.choices import Fusion, Normalization
+from splade_bridge.retrieval.fusion import RANK_CONSTANT, FusionOptions
 from splade_bridge.retrieval.two_step import DEFAULT_CANDIDATES, TwoStepOptions
 from splade_bridge.text.ir_dataset import may_be_dataset
 from splade_bridge.text.splits import TEST, split_file
@@ -86,12 +89,13 @@ def load_spec(file: Path, data: Path | None = None) -> Spec:
     baseline = top.take("baseline", str, variants[0].name)
     for table in top.tables("sweep"):
         variants += _sweep(table, defaults, variants, baseline)
-    names = [v.name for v in variants]
+    fusions = [_fusion(table, variants, depth) for table in top.tables("fusion")]
+    names = [v.name for v in variants] + [f.name for f in fusions]
     for name in names:
         if names.count(name) > 1:
             top.fail(f"two variants are called {name!r}: names must differ", "variant")
-    if baseline not in names:
-        top.fail(f"no variant is called {baseline!r}; there are {', '.join(names)}", "baseline")
+    if baseline not in (known := [v.name for v in variants]):
+        top.fail(f"no variant is called {baseline!r}; there are {', '.join(known)}", "baseline")
     bench = _bench(top.table("bench", "[bench]"))
     deepest = max(depth, *bench.ks)
     for v in variants:
@@ -117,6 +121,7 @@ def load_spec(file: Path, data: Path | None = None) -> Spec:
         index=index,
         engine_options=engine_options,
         significance=_significance(top.table("significance", "[significance]")),
+        fusions=tuple(fusions),
     )
     top.finish()
     return spec
@@ -344,6 +349,55 @@ def _sweep(
             yield _trained_with(made, table, _placed(f"{setting}={text}", defaults))
         else:
             yield _swept(made, table, method, key, value, side, defaults)
+
+
+def _fusion(table: Table, variants: list[Variant], depth: int) -> FusedVariants:
+    name = table.take("name", str)
+    table.place = f"fusion {name!r}"
+    if not name.strip():
+        table.fail("must not be empty", "name")
+    of = table.take_list("of", str)
+    known = [v.name for v in variants]
+    for part in of:
+        if part not in known:
+            table.fail(f"no variant is called {part!r}; there are {', '.join(known)}", "of")
+    if len(of) < 2:
+        table.fail("needs two variants or more", "of")
+    method = table.take("method", str, "rrf")
+    for other, needed in (("normalization", "combsum or combmnz"), ("rank_constant", "rrf")):
+        if table.has(other) and (method == "rrf") != (needed == "rrf"):
+            table.fail(f'needs method = "{needed}"'.replace(" or ", '" or "'), other)
+    if method not in get_args(Fusion):
+        table.fail(f"is one of {', '.join(get_args(Fusion))}, not {method!r}", "method")
+    normalization = table.take("normalization", str, "min-max")
+    if normalization not in get_args(Normalization):
+        allowed = ", ".join(get_args(Normalization))
+        table.fail(f"is one of {allowed}, not {normalization!r}", "normalization")
+    weights = tuple(map(float, _weights(table, len(of))))
+    constant = _positive(table, "rank_constant", RANK_CONSTANT, least=0)
+    deep = _positive(table, "depth", depth)
+    if deep > depth:
+        table.fail(f"{deep:,} is more than [data] depth = {depth:,}, which runs hold", "depth")
+    group, label = table.take("group", str, name), table.take("label", str, name)
+    table.finish()
+    try:
+        options = FusionOptions(
+            cast("Fusion", method), cast("Normalization", normalization), weights, constant, deep
+        )
+    except SpladeBridgeError as error:
+        table.wrong(error)
+    return FusedVariants(name, tuple(of), options, group, label)
+
+
+def _weights(table: Table, parts: int) -> list[float]:
+    """One a part, or none."""
+    found = table.take_any("weights")
+    if found is None:
+        return []
+    right = isinstance(found, list) and len(found) == parts
+    if not right or not all(type(w) in (int, float) and w > 0 for w in found):
+        table.fail(f"must be {parts} numbers above 0, one for each of `of`", "weights")
+    return list(found)
 
 
 def _trained_with(made: Variant, table: Table, override: str) -> Variant:

@@ -10,6 +10,7 @@ from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.evaluation.significance import SignificanceOptions
 from splade_bridge.pruning.policy import Policy
+from splade_bridge.retrieval.fusion import FusionOptions
 from splade_bridge.retrieval.two_step import TwoStepOptions
 
 MAX_LENGTH = 256
@@ -118,6 +119,22 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class FusedVariants:
+    """Variants whose runs are fused, a system beside them.
+
+    Attributes:
+        of: their names; each is searched to ``options.depth``.
+        group, label: as of a :class:`Variant`.
+    """
+
+    name: str
+    of: tuple[str, ...]
+    options: FusionOptions
+    group: str
+    label: str
+
+
+@dataclass(frozen=True)
 class TimingOptions:
     """How latencies are measured.
 
@@ -139,6 +156,7 @@ class Spec:
     Attributes:
         algorithms: engine -> algorithms to time; empty for the engine's default.
         depth: of the runs that are evaluated.
+        fusions: of variants; none is the baseline.
         engine_options: engine -> its own options, for those that have any.
     """
 
@@ -156,6 +174,12 @@ class Spec:
     index: BuildOptions = BuildOptions()
     engine_options: dict[str, Any] = field(default_factory=dict)
     significance: SignificanceOptions = SignificanceOptions()
+    fusions: tuple[FusedVariants, ...] = ()
+
+    def parts(self, fusion: FusedVariants) -> list[Variant]:
+        """The variants of a fusion, in its order."""
+        named = {v.name: v for v in self.variants}
+        return [named[name] for name in fusion.of]
 
 
 def named(step: Policy) -> str:

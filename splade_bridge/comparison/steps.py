@@ -22,7 +22,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -36,6 +36,8 @@ from splade_bridge.files.typed import Where, checked, json_file, typed
 from splade_bridge.files.writing import atomic_writer, sha256_file
 
 log = logging.getLogger(__name__)
+
+N = TypeVar("N", int, float)
 
 NOTE, BEGUN, ASIDE = "step.json", "begun.json", ".aside"
 VERSIONS = "versions"
@@ -226,6 +228,15 @@ def _known_keys(note: Any) -> Any:
     if not isinstance(note, dict):
         return note
     return {k: v for k, v in note.items() if k in ("inputs", "made_by")}
+
+
+def by_kind(made: list[Step], figure: Callable[[Step], N]) -> dict[str, N]:
+    """Sums of a figure: documents and queries are encoded in a step each."""
+    sums: dict[str, N] = {}
+    for step in made:
+        kind, value = step.folder.parent.name, figure(step)
+        sums[kind] = sums[kind] + value if kind in sums else value
+    return sums
 
 
 class Hashes:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from splade_bridge.comparison.make import Maker, chosen
-from splade_bridge.comparison.spec import Variant
+from splade_bridge.comparison.spec import Spec, Variant
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.engines.base import AUTO, Searcher
 from splade_bridge.evaluation import bench
@@ -25,7 +25,10 @@ KIND = "latency"
 
 @dataclass(frozen=True)
 class Latencies:
-    """All latencies of a comparison, by variant, and the sessions that they come from."""
+    """All latencies of a comparison, by variant, and the sessions that they come from.
+
+    Variants of a fusion are timed at its depth, too.
+    """
 
     of: dict[str, list[TimedSearch]]
     sessions: list[Session]
@@ -69,12 +72,12 @@ def latencies(maker: Maker, *, rebench: bool) -> Latencies:
 
 def _cases(maker: Maker) -> list[_Case]:
     found: dict[str, _Case] = {}
-    options = maker.spec.bench
+    options, deep = maker.spec.bench, depths(maker.spec)
     for variant in maker.spec.variants:
         for engine, algorithms in maker.checked.algorithms.items():
             asked = maker.asked(variant, engine)
             for algorithm in algorithms:
-                for k in options.ks:
+                for k in deep[variant.name]:
                     inputs = {
                         **asked,
                         "algorithm": algorithm,
@@ -86,6 +89,15 @@ def _cases(maker: Maker) -> list[_Case]:
                     }
                     found[repr(inputs)] = _Case(variant, engine, algorithm, k, inputs)
     return list(found.values())
+
+
+def depths(spec: Spec) -> dict[str, list[int]]:
+    """Variant -> what k it is timed at: those of all, and the depths of the fusions it is in."""
+    found = {v.name: {*spec.bench.ks} for v in spec.variants}
+    for fusion in spec.fusions:
+        for name in fusion.of:
+            found[name].add(fusion.options.depth)
+    return {name: sorted(ks) for name, ks in found.items()}
 
 
 def _measured(
@@ -144,7 +156,8 @@ def _opened(
     if name not in there:
         options = maker.spec.bench
         path = maker.index_path(case.variant, case.engine)
-        opened = open_searcher(path, maker.options(case.variant, max(options.ks), None))
+        deepest = max(depths(maker.spec)[case.variant.name])
+        opened = open_searcher(path, maker.options(case.variant, deepest, None))
         searcher = stack.enter_context(opened)
         queries = sampled(maker.queries(case.variant), options.queries, options.seed)
         there[name] = searcher, searcher.aligned(queries)

@@ -96,28 +96,30 @@ def convert(
     values = "weights" if isinstance(read, WeightSource) else "impacts"
     watched(read, watch)
     with staged_folder(out, overwrite=overwrite, inputs=paths([source])) as folder:
-        if to == "vectors":
-            manifest = _write_store(folder, read)
-        elif to in FEED_TARGETS:
-            assert isinstance(read, ImpactSource)
-            counts, account = write_feed(
-                to,
-                read,
-                folder,
-                queries=queries,
-                allow_loss=allow_loss,
-                gzip=options.compress,
-            )
-            _check(out, read.counts, counts)
-            manifest = read.described("feed", options=account.options()).save(folder)
-        else:
-            counts = write_format(to, read, folder, options, read.contents)
-            _check(out, read.counts, counts)
-            manifest = read.described("export", options={"formats": [to], VALUES: values})
-            manifest = manifest.save(folder)
-        refuse_empty(read.counts, read.path)
+        with read.opened():
+            if to == "vectors":
+                manifest = _write_store(folder, read)
+            elif to in FEED_TARGETS:
+                counts, account = write_feed(
+                    to,
+                    read,
+                    folder,
+                    queries=queries,
+                    allow_loss=allow_loss,
+                    gzip=options.compress,
+                )
+                _check(out, read.counts, counts)
+                held = {VALUES: values} if values == "weights" else {}
+                manifest = read.described("feed", options=account.options() | held).save(folder)
+            else:
+                counts = write_format(to, read, folder, options, read.contents)
+                _check(out, read.counts, counts)
+                manifest = read.described("export", options={"formats": [to], VALUES: values})
+                manifest = manifest.save(folder)
+            refuse_empty(read.counts, read.path)
+            told = tuple(_told(read, to))
         _check_content(folder, out, manifest, options.memory)
-    return Converted(manifest, values, tuple(_told(read, to)))
+    return Converted(manifest, values, told)
 
 
 def _write_store(folder: Path, source: ImpactSource | WeightSource) -> Manifest:
@@ -160,8 +162,7 @@ def _check_content(folder: Path, out: Path, manifest: Manifest, memory: int) -> 
     """Read all of ``folder`` again and compare its content."""
     with unchecked():  # hashes of the files would say less than this does
         again = open_vectors(folder, weights=True, memory=memory, temporary=folder.parent)
-    for _ in again.batches():
-        pass
+    again.read_all()
     if str(again.content) != manifest.content:
         raise ExternalProgramError(
             f"{out}: what was written has the content {again.content}, what was read "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,6 +13,7 @@ from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions, for_integers
 from splade_bridge.data.store import SHARD, VALUES, VectorStore, part_files
 from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.encoding.saved_tensors import saved_tensors
 from splade_bridge.engines.registry import is_lucene, read_index, read_remote
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.address import Address, Place
@@ -38,12 +39,20 @@ from splade_bridge.formats.columns import (
     holds_integers,
     table_files,
 )
-from splade_bridge.formats.feeds.source import FeedSource
+from splade_bridge.formats.feeds.source import FeedFiles, FeedSource, FeedWeights
 from splade_bridge.formats.feeds.write import FEED_TARGETS
 from splade_bridge.formats.forward import FORWARD_FOLDER, ForwardSource, is_forward
-from splade_bridge.formats.jsonvector import JsonVectorSource, JsonWeightSource, read_vectors
+from splade_bridge.formats.jsonvector import (
+    JsonVectorSource,
+    JsonWeightSource,
+    VectorRecord,
+    read_vectors,
+)
+from splade_bridge.formats.matrix import Matrix, matrix_source
 from splade_bridge.formats.npz import matrix_at, open_npz
 from splade_bridge.formats.pisa_source import CanonicalSource, collection_at
+from splade_bridge.formats.tensors import SAFE, safetensors, tensor_matrix, tensors_at
+from splade_bridge.formats.tensors import SUFFIXES as TENSOR_SUFFIXES
 from splade_bridge.text.corpora import JSON_SUFFIXES
 
 SOURCE_FORMATS = get_args(SourceFormat)
@@ -84,8 +93,8 @@ def open_source(
     temporary: Path | None = None,
 ) -> ImpactSource:
     """The impacts at ``path``: a vector store, an export, a JsonVectorCollection, CIFF, a forward
-    store, PISA's canonical files, a matrix, a table, an index of any engine, Anserini's too, or an
-    address.
+    store, PISA's canonical files, a matrix, tensors, a table, an index of any engine, Anserini's
+    too, or an address.
 
     Args:
         quantize: of float weights; a vector store takes the defaults for what it does not say.
@@ -170,24 +179,30 @@ def _opened(
         if weights and not store.holds_impacts:
             return StoreWeights(store)
         return store_source(store, quantize)
+    holds = manifest.options.get(VALUES) if manifest else None
+    as_weights = weights and quantize is None
     if kind in ("jsonvector", "seismic"):
-        holds = manifest.options.get(VALUES) if manifest else None
-        if holds == "weights" or (weights and quantize is None and holds_fractions(path)):
+        if holds == "weights" or (as_weights and holds_fractions(read_vectors(path))):
             return JsonWeightSource(path, manifest, skip_others=options.skip_others)
         return JsonVectorSource(path, quantize, manifest, skip_others=options.skip_others)
     if kind == "feed" or kind in FEED_TARGETS:
         target = None if manifest else cast(FeedTarget, kind)
+        records = FeedFiles(path, manifest, target).records()
+        if holds == "weights" or (as_weights and holds_fractions(records)):
+            return FeedWeights(path, manifest, target=target)
         return FeedSource(path, quantize, manifest, target=target)
     found: ImpactSource | WeightSource
     if kind == "npz":
         matrix = matrix_at(path)
         if matrix is None:
-            raise BadInputError("not one .npz file", str(path))
+            raise BadInputError(f"not one .npz file{_compressed(path)}", str(path))
         found = open_npz(matrix, options.vocabulary)
+    elif kind == "tensors":
+        found = matrix_source(open_tensors(path, options.vocabulary))
     elif kind == "hf":
         tables = table_files(path)
         if not tables:
-            raise BadInputError("no Parquet or Arrow files", str(path))
+            raise BadInputError(f"no Parquet or Arrow files{_compressed(path)}", str(path))
         integers = holds_integers(path)
         found = (ColumnSource if integers else ColumnWeights)(path, options.vocabulary)
     elif kind == "forward":
@@ -208,11 +223,34 @@ def _opened(
     return found
 
 
-def holds_fractions(path: Path) -> bool:
-    """Whether the first documents of a JsonVectorCollection have a weight that is not whole."""
+def open_tensors(path: Path, terms: Vocabulary | None = None) -> Matrix:
+    """The matrix in a file of tensors, or in the one of a folder.
+
+    Raises:
+        BadInputError: it holds none, more than tensors, or there is not one such file.
+        MissingToolError: it is torch's own, and torch is not installed.
+    """
+    file = tensors_at(path)
+    if file is None:
+        raise BadInputError(
+            f"not one file of tensors with ids beside it{_compressed(path)}", str(path)
+        )
+    read = safetensors if file.suffix == SAFE else saved_tensors
+    return tensor_matrix(file, read(file), terms)
+
+
+def _compressed(path: Path) -> str:
+    """What to do where only the compression of a file that is mapped stands in the way."""
+    if path.is_dir() or plain_suffix(path) == path.suffix:
+        return ""
+    return f": {path.suffix} around it is not read, so decompress it first"
+
+
+def holds_fractions(records: Iterator[VectorRecord]) -> bool:
+    """Whether the first of some documents have a weight that is not whole."""
     return any(
         value % 1
-        for record in islice(read_vectors(path), LOOKED_AT)
+        for record in islice(records, LOOKED_AT)
         for value in record.values
         if isinstance(value, float) and value < float("inf")
     )
@@ -268,6 +306,8 @@ def _recognise(path: Path) -> SourceFormat:
             )
         if matrix_at(path):
             return "npz"
+        if tensors_at(path):
+            return "tensors"
         if table_files(path):
             return "hf"
         if members(path, JSON_SUFFIXES).taken:
@@ -284,6 +324,8 @@ def _recognise(path: Path) -> SourceFormat:
         return "ciff"
     if suffix == ".npz":
         return "npz"
+    if suffix in TENSOR_SUFFIXES:
+        return "tensors"
     if suffix in TABLE_SUFFIXES:
         return "hf"
     raise BadInputError(

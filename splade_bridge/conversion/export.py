@@ -33,13 +33,14 @@ from splade_bridge.formats.base import (
     refuse_empty,
     watched,
 )
-from splade_bridge.formats.choices import ExportFormat
-from splade_bridge.formats.ciff import write_ciff
+from splade_bridge.formats.choices import ExportFormat, FeedTarget
+from splade_bridge.formats.ciff import write_ciff, write_ciff_lists
 from splade_bridge.formats.columns import write_columns
 from splade_bridge.formats.forward import FORWARD_FOLDER, write_forward
 from splade_bridge.formats.jsonvector import JsonVectorWriter
 from splade_bridge.formats.npz import write_npz
 from splade_bridge.formats.pisa import write_collection
+from splade_bridge.formats.postings import PostingListSource
 from splade_bridge.formats.queries import TOPICS
 from splade_bridge.text.corpora import read_texts
 
@@ -149,7 +150,7 @@ def export_path(
     )
 
 
-FLOATS = ("vectors", "jsonvector", "npz", "seismic", "hf")
+FLOATS = ("vectors", "jsonvector", "npz", "seismic", "hf", *get_args(FeedTarget))
 """Formats that hold weights, too."""
 
 
@@ -181,11 +182,15 @@ def write_format(
     if name == "pisa-canonical":
         return write_collection(folder / FOLDERS["pisa-canonical"], source, options.memory)
     if name == "ciff":
+        ciff = folder / f"index.ciff{gz}"
+        description = f"splade-bridge export of {source.path.name}"
+        if isinstance(source, PostingListSource) and source.sorted_terms and not source.clipper:
+            return write_ciff_lists(ciff, source, description=description)
         return write_ciff(
-            folder / f"index.ciff{gz}",
+            ciff,
             source.batches(),
             source.vocabulary,
-            description=f"splade-bridge export of {source.path.name}",
+            description=description,
             memory=options.memory,
             expected=source.expected_postings,
         )

@@ -80,6 +80,25 @@ class Content:
         """
         self._add(ids, docs, np.broadcast_to(np.int32(term), docs.shape), impacts)
 
+    def add_lists(
+        self,
+        ids: UInt64Array,
+        terms: Int32Array,
+        indptr: Int64Array,
+        docs: Int32Array,
+        impacts: Int32Array,
+    ) -> None:
+        """Count in some posting lists, or parts of them.
+
+        Args:
+            ids: see :meth:`add_list`.
+            terms: int32[n], ids in the vocabulary.
+            indptr: int64[n + 1], list i is ``docs[indptr[i]:indptr[i + 1]]``.
+            docs: int32[nnz], columns of ``ids``.
+            impacts: int32[nnz].
+        """
+        self._add(ids, docs, np.repeat(terms, np.diff(indptr)), impacts)
+
     def _add(
         self,
         ids: UInt64Array,
@@ -99,14 +118,13 @@ class Content:
             self._sum(_mix(lanes))
 
     def _sum(self, lanes: UInt64Array) -> None:
-        # Halves of 32 bits: their sums cannot overflow.
-        low, high = (
-            (lanes & np.uint64(0xFFFFFFFF)).sum(axis=1),
-            (lanes >> np.uint64(32)).sum(axis=1),
-        )
-        for lane in range(2):
-            self.total += (int(low[lane]) + (int(high[lane]) << 32)) << 64 * lane
-        self.total %= MODULUS
+        """Add all of lane 0 and, times 2^64, of lane 1."""
+        # A sum of lane 0 is larger than 64 bits: that of its upper halves, which is not, tells how
+        # much. What lane 1 has beyond 64 bits is beyond the modulus.
+        low, high = (int(x) for x in lanes.sum(axis=1))
+        upper = int((lanes[0] >> np.uint64(32)).sum())
+        lower = (low - (upper << 32)) % (1 << 64)
+        self.total = (self.total + (upper << 32) + lower + (high << 64)) % MODULUS
 
 
 def hashed(texts: Sequence[str], kind: bytes) -> UInt64Array:

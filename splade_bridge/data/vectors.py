@@ -45,8 +45,8 @@ class SparseBatch:
     weights: Float32Array
 
     def __post_init__(self) -> None:
-        _check_rows(self.ids, self.indptr, self.indices)
-        _check_values(self.weights, self.indices, np.dtype(np.float32))
+        check_rows(len(self.ids), self.indptr, self.indices)
+        check_values(self.weights, self.indices, np.dtype(np.float32))
         if self.weights.size and not (
             np.isfinite(self.weights).all() and float(self.weights.min()) > 0
         ):
@@ -134,8 +134,8 @@ class ImpactBatch:
     impacts: Int32Array
 
     def __post_init__(self) -> None:
-        _check_rows(self.ids, self.indptr, self.indices)
-        _check_values(self.impacts, self.indices, np.dtype(np.int32))
+        check_rows(len(self.ids), self.indptr, self.indices)
+        check_values(self.impacts, self.indices, np.dtype(np.int32))
         if self.impacts.size and int(self.impacts.min()) < 1:
             raise ValueError("impacts must be 1 or more")
 
@@ -253,9 +253,10 @@ def joined(parts: Sequence[npt.NDArray[Scalar]], dtype: type[Scalar]) -> npt.NDA
     return np.concatenate(parts) if parts else np.empty(0, dtype)
 
 
-def _check_rows(ids: list[str], indptr: Int64Array, indices: Int32Array) -> None:
-    if indptr.dtype != np.int64 or indptr.shape != (len(ids) + 1,):
-        raise ValueError(f"indptr must be int64[{len(ids) + 1}], not {indptr.dtype}{indptr.shape}")
+def check_rows(count: int, indptr: Int64Array, indices: Int32Array) -> None:
+    """Raise ValueError unless these are ``count`` rows of rising numbers, each once."""
+    if indptr.dtype != np.int64 or indptr.shape != (count + 1,):
+        raise ValueError(f"indptr must be int64[{count + 1}], not {indptr.dtype}{indptr.shape}")
     if indptr[0] != 0 or (np.diff(indptr) < 0).any():
         raise ValueError("indptr must start at 0 and never fall")
     if indices.dtype != np.int32 or indices.shape != (int(indptr[-1]),):
@@ -273,8 +274,9 @@ def _check_rows(ids: list[str], indptr: Int64Array, indices: Int32Array) -> None
             raise ValueError("indices must be strictly increasing in each row")
 
 
-def _check_values(
+def check_values(
     values: npt.NDArray[np.generic], indices: Int32Array, dtype: np.dtype[np.generic]
 ) -> None:
+    """Raise ValueError unless there is a value of this type for each of ``indices``."""
     if values.dtype != dtype or values.shape != indices.shape:
         raise ValueError(f"values must be {dtype}{indices.shape}, not {values.dtype}{values.shape}")

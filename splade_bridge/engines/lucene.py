@@ -11,8 +11,9 @@ from __future__ import annotations
 import logging
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +21,7 @@ import numpy as np
 
 from splade_bridge.data.hits import Hits
 from splade_bridge.data.manifest import Manifest
+from splade_bridge.data.posting_lists import ListBlock
 from splade_bridge.data.quantize import EXACT_SCORES_BELOW
 from splade_bridge.data.vectors import ImpactBatch, Int64Array
 from splade_bridge.data.vocabulary import Vocabulary
@@ -159,6 +161,8 @@ class LuceneEngine(Engine):
 class LuceneSource(PostingListSource):
     """The posting lists of a Lucene index: ours or Anserini's, of any number of segments."""
 
+    sorted_terms = True
+
     def __init__(
         self,
         path: Path,
@@ -169,34 +173,61 @@ class LuceneSource(PostingListSource):
     ) -> None:
         super().__init__(path, vocabulary, manifest, memory, temporary)
         self._index = LuceneIndex(path)
+        self._users = 0
 
-    def opened(self) -> AbstractContextManager[object]:
-        """The JVM."""
-        return self._index
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """The JVM, until the last that has it open is done."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._index.close()
 
     def lists(self) -> Iterator[PostingList]:
         """Those of the field ``contents``."""
-        for term, docs, impacts in self._index.lists():
-            known = self.vocabulary.get(term.decode())
-            if known is None:
-                raise BadInputError(
-                    f"term {term.decode()!r} is not in the vocabulary beside the index",
-                    str(self.path),
-                )
-            yield PostingList(known, docs, impacts)
+        for block in self.blocks():
+            ends = block.indptr.tolist()
+            for i, term in enumerate(block.terms.tolist()):
+                part = slice(ends[i], ends[i + 1])
+                yield PostingList(term, block.docs[part], block.impacts[part])
+
+    def blocks(self) -> Iterator[ListBlock]:
+        """Those of the field ``contents``."""
+        for page in self._index.list_pages():
+            terms = np.array([self._known(term) for term in page.terms], np.int32)
+            yield ListBlock(terms, page.indptr, page.documents, page.frequencies)
+
+    def _known(self, term: bytes) -> int:
+        known = self.vocabulary.get(term.decode())
+        if known is None:
+            raise BadInputError(
+                f"term {term.decode()!r} is not in the vocabulary beside the index", str(self.path)
+            )
+        return known
 
     def document_ids(self) -> Iterator[tuple[str, str]]:
         """The stored field ``id``."""
-        for number, (doc_id, _) in enumerate(self._index.documents()):
-            place = f"{self.path}: document {number:,}"
-            if doc_id is None:
+        for number, doc_id in enumerate(chain.from_iterable(self.id_batches())):
+            yield doc_id, f"{self.path}: document {number:,}"
+
+    def id_batches(self) -> Iterator[list[str]]:
+        """The stored field ``id``."""
+        start = 0
+        for page in self._index.document_pages():
+            ids = page[::2]
+            if None in ids:
+                place = f"{self.path}: document {start + ids.index(None):,}"
                 raise BadInputError("no stored id", place)
-            yield doc_id.decode(), place
+            yield [doc_id.decode() for doc_id in ids if doc_id is not None]
+            start += len(ids)
 
     def contents(self) -> Iterator[tuple[str, str]]:
         """The stored field ``contents``, empty where there is none."""
-        with LuceneIndex(self.path) as index:
-            for doc_id, text in index.documents(contents=True):
+        with self.opened():
+            for doc_id, text in self._index.documents(contents=True):
                 yield (doc_id or b"").decode(), (text or b"").decode()
 
 

@@ -32,8 +32,12 @@ TERMS_A_REQUEST = 100_000
 MOST_AHEAD, BYTES_AHEAD, HIT_BYTES = 64, 2_000_000, 32
 """Queries that are on their way, and what their answers may take."""
 
+PAGE_POSTINGS = 1 << 18
+
 SEARCH, IMPACTS, TERMS, FREQUENCIES, STORED, STATISTICS, CHECK, IDS = range(1, 9)
 LISTS, DOCUMENTS, DESCRIBED = range(16, 19)
+
+_INT = struct.Struct("<i")
 
 DAMAGED = ("CorruptIndexException", "EOFException")
 """What Lucene says of files that are not as it wrote them."""
@@ -93,6 +97,22 @@ class Statistics(NamedTuple):
     def unpack(cls, content: bytes) -> Statistics:
         """From a helper's answer."""
         return cls(*struct.unpack("<5q", content))
+
+
+class ListPage(NamedTuple):
+    """Some posting lists; the first may go on with the last list of the page before.
+
+    Attributes:
+        terms: n, rising.
+        indptr: int64[n + 1], list i is ``documents[indptr[i]:indptr[i + 1]]``.
+        documents: int32[nnz], ascending in each list.
+        frequencies: int32[nnz].
+    """
+
+    terms: list[bytes]
+    indptr: Int64Array
+    documents: Int32Array
+    frequencies: Int32Array
 
 
 class LuceneIndex(Closing):
@@ -251,22 +271,38 @@ class LuceneIndex(Closing):
         Each is (term, documents int32[n] ascending, frequencies int32[n]). Documents are numbered
         in the order of the index, without those that were deleted.
         """
-        request = struct.pack("<B", 0)
-        while True:
-            page = self._ask(LISTS, request)
-            end, n = struct.unpack_from("<ii", page)
-            if not n:
-                return
-            at, term = 8, b""
-            for _ in range(n):
-                (size,) = struct.unpack_from("<i", page, at)
-                term = page[at + 4 : at + 4 + size]
-                at += 4 + size
-                (m,) = struct.unpack_from("<i", page, at)
-                documents = np.frombuffer(page, "<i4", m, at + 4)
-                yield term, documents, np.frombuffer(page, "<i4", m, at + 4 + 4 * m)
-                at += 4 + 8 * m
-            request = struct.pack("<B", 1) + _string(term) + struct.pack("<i", end)
+        for page in self.list_pages():
+            ends = page.indptr.tolist()
+            for i, term in enumerate(page.terms):
+                part = slice(ends[i], ends[i + 1])
+                yield term, page.documents[part], page.frequencies[part]
+
+    def list_pages(self) -> Iterator[ListPage]:
+        """The same, at most :data:`PAGE_POSTINGS` at a time."""
+        with Call(self.worker()) as call:
+            call.send(LISTS, struct.pack("<Bi", 0, PAGE_POSTINGS))
+            while True:
+                content = call.receive()
+                end, n = struct.unpack_from("<ii", content)
+                if not n:
+                    return
+                terms, lengths, at = [], [], 8
+                for _ in range(n):
+                    (size,) = _INT.unpack_from(content, at)
+                    at += 4
+                    terms.append(content[at : at + size])
+                    lengths.append(_INT.unpack_from(content, at + size)[0])
+                    at += size + 4
+                # The next page is made while this one is worked on.
+                last = struct.pack("<B", 1) + _string(terms[-1])
+                last += struct.pack("<ii", end, PAGE_POSTINGS)
+                call.send(LISTS, last)
+                indptr = row_pointers(lengths)
+                m = int(indptr[-1])
+                documents = np.frombuffer(content, "<i4", m, at)
+                yield ListPage(
+                    terms, indptr, documents, np.frombuffer(content, "<i4", m, at + 4 * m)
+                )
 
     def documents(self, *, contents: bool = False) -> Iterator[tuple[bytes | None, bytes | None]]:
         """The stored id and contents of all documents in their order; None for what is not there.
@@ -274,25 +310,25 @@ class LuceneIndex(Closing):
         Args:
             contents: whether to read them; None for each where not.
         """
-        start = 0
-        while True:
-            page = self._ask(DOCUMENTS, struct.pack("<iB", start, contents))
-            start, n = struct.unpack_from("<ii", page)
-            if not n:
-                return
-            at = 8
-            for _ in range(n):
-                found: list[bytes | None] = []
-                for _ in range(2):
-                    (there,) = struct.unpack_from("<i", page, at)
-                    at += 4
-                    if there:
-                        (size,) = struct.unpack_from("<i", page, at)
-                        found.append(page[at + 4 : at + 4 + size])
-                        at += 4 + size
-                    else:
-                        found.append(None)
-                yield found[0], found[1]
+        for found in self.document_pages(contents=contents):
+            yield from zip(found[::2], found[1::2], strict=True)
+
+    def document_pages(self, *, contents: bool = False) -> Iterator[list[bytes | None]]:
+        """The same, many at a time: id, contents, id, contents, ..."""
+        with Call(self.worker()) as call:
+            call.send(DOCUMENTS, struct.pack("<iB", 0, contents))
+            while True:
+                page = call.receive()
+                start, n = struct.unpack_from("<ii", page)
+                if not n:
+                    return
+                call.send(DOCUMENTS, struct.pack("<iB", start, contents))
+                lengths = np.frombuffer(page, "<i4", 2 * n, 8)
+                ends = (row_pointers(np.maximum(lengths, 0)) + 8 + 8 * n).tolist()
+                yield [
+                    page[ends[i] : ends[i + 1]] if length >= 0 else None
+                    for i, length in enumerate(lengths.tolist())
+                ]
 
     def described(self) -> dict[str, str]:
         """Codecs, versions, segments, deletions and fields (``field NAME``), as Lucene has them."""

@@ -141,11 +141,15 @@ def compare_all(
         if baseline is None
         else [(baseline, name) for name in systems if name != baseline]
     )
-    tests = [compare_pair(systems[a], systems[b], (a, b), options) for a, b in pairs]
-    corrected = holm([test.randomisation for test in tests])
+    return corrected([compare_pair(systems[a], systems[b], (a, b), options) for a, b in pairs])
+
+
+def corrected(tests: Sequence[Comparison]) -> list[Comparison]:
+    """Tests that are made together, corrected for their number."""
+    p_values = holm([test.randomisation for test in tests])
     return [
         replace(test, corrected=p, comparisons=len(tests))
-        for test, p in zip(tests, corrected, strict=True)
+        for test, p in zip(tests, p_values, strict=True)
     ]
 
 

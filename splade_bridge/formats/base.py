@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -49,6 +50,10 @@ class Source(abc.ABC, Generic[Batch]):
         """What is read: a file or folder, none of an index that an engine holds."""
         return [self.path] if isinstance(self.path, Path) else []
 
+    def opened(self) -> AbstractContextManager[object]:
+        """What must be open while it is read; reading opens it by itself, for each pass anew."""
+        return nullcontext()
+
     def batches(self) -> Iterator[Batch]:
         """All documents in order, some thousand a batch.
 
@@ -62,6 +67,15 @@ class Source(abc.ABC, Generic[Batch]):
             self.counts.add(given)
             self.content.add(given)
             yield given
+
+    def read_all(self) -> None:
+        """Read from start to end for :attr:`counts` and :attr:`content` alone.
+
+        Raises:
+            BadInputError: as :meth:`batches`.
+        """
+        for _ in self.batches():
+            pass
 
     @abc.abstractmethod
     def _read(self) -> Iterator[Batch]:

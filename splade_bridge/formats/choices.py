@@ -15,9 +15,12 @@ FeedTarget = Literal[
 ]
 """What search engines and vector databases load."""
 
-SourceFormat = Literal[
+ConvertFormat = Literal[
     "vectors", "jsonvector", "ciff", "forward", "pisa-canonical", "npz", "seismic", "hf", FeedTarget
 ]
+"""What vectors of documents are turned into."""
+
+SourceFormat = Literal[ConvertFormat, "tensors"]
 """What vectors of documents are read from, beside indexes."""
 
 ExportFormat = Literal[
@@ -36,5 +39,3 @@ ExportFormat = Literal[
 
 CiffDocids = Literal["gaps", "absolute"]
 """What the postings of a CIFF file hold: gaps, as the format has it, or docids."""
-ConvertFormat = SourceFormat
-"""What vectors of documents are turned into."""

@@ -13,19 +13,24 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from splade_bridge.data.beside import Beside
+from splade_bridge.data.content import ID, UInt64Array, hashed
 from splade_bridge.data.counts import Counts
-from splade_bridge.data.ids import DuplicateGuard, checked_id
+from splade_bridge.data.ids import DuplicateGuard, check_ids, checked_id
 from splade_bridge.data.invert import DEFAULT_MEMORY, Transposer
 from splade_bridge.data.manifest import Manifest
+from splade_bridge.data.posting_lists import ListBlock, ListCounter, has_twice
 from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array, sliced
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
@@ -33,16 +38,25 @@ from splade_bridge.files.lines import open_reader
 from splade_bridge.files.writing import atomic_writer
 from splade_bridge.formats.base import ImpactSource
 from splade_bridge.formats.choices import CiffDocids
+from splade_bridge.formats.ciff_postings import (
+    POSTING,
+    TF,
+    decode_all,
+    decode_postings,
+    encode_postings,
+    with_gap,
+)
+from splade_bridge.formats.postings import PostingListSource
 
 log = logging.getLogger(__name__)
 
 VERSION = 1
 MAX_MESSAGE = 2**31 - 1
-ENCODE_CHUNK = 1 << 16
-"""Postings that are encoded at once: their columns stay in the cache."""
-DECODE_CHUNK = 1 << 22
-"""Bytes of postings that are decoded at once: what that takes is 30 times as much."""
+CUT = "the file ends inside it: it was cut off"
 READ_AT_ONCE = 1 << 20
+DECODED_TOGETHER = 1 << 19
+"""Bytes of lists that are decoded and checked together; a call for each of many takes longer."""
+RECORDS_TOGETHER = 4096
 LEAST_RECORD = 6
 """Bytes of a document record: its length, a docid, and an id of one character."""
 UNPACKED_MOST = {".gz": 1032, ".zst": 1 << 15}
@@ -51,15 +65,15 @@ BYTES_A_DOCUMENT = 8
 """What turning lists into documents takes for each, beside its id."""
 TOLD_BITS = 20.0
 """How unlikely chance must be, as a power of 2, before reading warns of absolute docids."""
-POSTING, GAP, TF = 0x22, 0x08, 0x10  # tags: field 4 of a list; fields 1 and 2 of a posting
 
 
 class Messages(NamedTuple):
-    """The four message classes."""
+    """The message classes, and one of our own: with many records, to parse them in one call."""
 
     Header: Any
     PostingsList: Any
     DocRecord: Any
+    Records: Any
 
 
 @cache
@@ -95,7 +109,9 @@ def messages() -> Messages:
             ("collection_docid", field.TYPE_STRING),
             ("doclength", field.TYPE_INT32),
         ],
+        "Records": [("records", field.TYPE_MESSAGE)],
     }
+    repeated = {"postings": "Posting", "records": "DocRecord"}
     package = "splade_bridge.ciff"
     file = descriptor_pb2.FileDescriptorProto(
         name="splade_bridge_ciff.proto", package=package, syntax="proto3"
@@ -107,7 +123,8 @@ def messages() -> Messages:
                 name=field_name, number=number, type=kind, label=field.LABEL_OPTIONAL
             )
             if kind == field.TYPE_MESSAGE:
-                added.label, added.type_name = field.LABEL_REPEATED, f".{package}.Posting"
+                added.label = field.LABEL_REPEATED
+                added.type_name = f".{package}.{repeated[field_name]}"
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return Messages(
@@ -146,123 +163,154 @@ def write_ciff(
         tempfile.TemporaryFile(dir=path.parent) as records,
     ):
         for batch in batches:
-            _write_documents(records, batch, counts.documents)
+            _write_documents(records, batch.ids, batch.row_sums(), counts.documents)
             counts.add(batch)
             transposer.add(batch.indptr, batch.indices, batch.impacts)
         df = transposer.column_counts(len(vocabulary))
         order = vocabulary.bytewise_order()
         order = order[df[order] > 0]
         with atomic_writer(path) as out:
-            header = messages().Header(
-                version=VERSION,
-                num_postings_lists=len(order),
-                num_docs=counts.documents,
-                total_postings_lists=len(order),
-                total_docs=counts.documents,
-                total_terms_in_collection=counts.impact_sum,
-                average_doclength=counts.impact_sum / max(1, counts.documents),
-                description=description,
-            )
-            _write_message(out, header.SerializeToString())
+            _write_header(out, counts, len(order), description)
+            writer = ListWriter(out, vocabulary)
             for block in transposer.columns(order):
-                _write_lists(out, block.ids, block.indptr, block.rows, block.values, vocabulary)
+                writer.add(ListBlock(block.ids, block.indptr, block.rows, block.values))
+            writer.end()
             records.seek(0)
             shutil.copyfileobj(records, out, 1 << 20)
     return counts
 
 
-def _write_documents(out: BinaryIO, batch: ImpactBatch, first: int) -> None:
-    lengths = batch.row_sums()
+def write_ciff_lists(path: Path, source: PostingListSource, *, description: str) -> Counts:
+    """Write posting lists that come in the order of CIFF, as :func:`write_ciff` does documents.
+
+    The same bytes, and nothing is sorted.
+
+    Args:
+        source: with ``sorted_terms``.
+
+    Raises:
+        ExternalProgramError: the disk is too full.
+        BadInputError: the source is broken; or as :func:`write_ciff`.
+    """
+    # Their number comes first in the file, and is known last.
+    with tempfile.TemporaryFile(dir=path.parent) as lists:
+        writer = ListWriter(lists, source.vocabulary)
+        for block in source.counted_lists():
+            writer.add(block)
+        writer.end()
+        with atomic_writer(path) as out:
+            _write_header(out, source.counts, writer.lists, description)
+            lists.seek(0)
+            shutil.copyfileobj(lists, out, 1 << 20)
+            first = 0
+            for names in source.known.batches():
+                _write_documents(out, names, source.sums[first : first + len(names)], first)
+                first += len(names)
+    return source.counts
+
+
+def _write_header(out: BinaryIO, counts: Counts, lists: int, description: str) -> None:
+    header = messages().Header(
+        version=VERSION,
+        num_postings_lists=lists,
+        num_docs=counts.documents,
+        total_postings_lists=lists,
+        total_docs=counts.documents,
+        total_terms_in_collection=counts.impact_sum,
+        average_doclength=counts.impact_sum / max(1, counts.documents),
+        description=description,
+    )
+    _write_message(out, header.SerializeToString())
+
+
+def _write_documents(out: BinaryIO, names: list[str], lengths: Int64Array, first: int) -> None:
     if lengths.size and lengths.max() > MAX_MESSAGE:
         raise BadInputError(
-            f"document {batch.ids[int(lengths.argmax())]!r}: its impacts sum to more than "
+            f"document {names[int(lengths.argmax())]!r}: its impacts sum to more than "
             "2^31 - 1, which CIFF cannot hold: use a smaller --scale"
         )
-    record = messages().DocRecord
-    for number, (doc_id, length) in enumerate(zip(batch.ids, lengths.tolist(), strict=True), first):
-        message = record(docid=number, collection_docid=doc_id, doclength=length)
-        _write_message(out, message.SerializeToString())
+    parts = []
+    for number, (doc_id, length) in enumerate(zip(names, lengths.tolist(), strict=True), first):
+        text = doc_id.encode()
+        # As protobuf writes it, which leaves zeros out; its own calls take twice as long.
+        content = b"\x08" + _varint(number) if number else b""
+        content += b"\x12" + _varint(len(text)) + text
+        content += b"\x18" + _varint(length) if length else b""
+        parts += [_varint(len(content)), content]
+    out.write(b"".join(parts))
 
 
-def _write_lists(
-    out: BinaryIO,
-    ids: Int32Array,
-    indptr: Int64Array,
-    docs: Int32Array,
-    impacts: Int32Array,
-    vocabulary: Vocabulary,
-) -> None:
-    gaps = np.diff(docs, prepend=0)
-    gaps[indptr[:-1]] = docs[indptr[:-1]]
-    encoded, ends = encode_postings(gaps, impacts)
-    starts = np.concatenate([[0], ends])[indptr].tolist()
-    content = encoded.tobytes()
-    sums = np.add.reduceat(impacts, indptr[:-1], dtype=np.int64).tolist()
-    make = messages().PostingsList
-    for i, term_id in enumerate(ids.tolist()):
-        df = int(indptr[i + 1] - indptr[i])
-        head = make(term=vocabulary[term_id], df=df, cf=sums[i]).SerializeToString()
-        body = content[starts[i] : starts[i + 1]]
-        if len(head) + len(body) > MAX_MESSAGE:
+class ListWriter:
+    """Writes posting lists that come by the bytes of their terms, a long one in several blocks.
+
+    Attributes:
+        lists: that were written.
+    """
+
+    def __init__(self, out: BinaryIO, vocabulary: Vocabulary) -> None:
+        self._out = out
+        self._vocabulary = vocabulary
+        self.lists = 0
+        self._term = self._last = -1
+        self._parts: list[memoryview] = []
+        self._df = self._cf = 0
+
+    def add(self, block: ListBlock) -> None:
+        """Write the lists of ``block``; the last one may go on in the next.
+
+        Raises:
+            BadInputError: a list beyond what the format holds.
+            ValueError: the terms do not rise.
+        """
+        if not len(block):
+            return
+        starts = block.indptr[:-1]
+        gaps = block.docs.copy()
+        gaps[1:] -= block.docs[:-1]
+        gaps[starts] = block.docs[starts]
+        if int(block.terms[0]) == self._term:
+            gaps[0] -= self._last
+        encoded, sizes = encode_postings(gaps, block.impacts)
+        ends = np.cumsum(np.add.reduceat(sizes, starts, dtype=np.int64))
+        content, start = encoded.data, 0
+        sums = np.add.reduceat(block.impacts, starts, dtype=np.int64)
+        for term, end, df, cf in zip(
+            block.terms.tolist(), ends.tolist(), block.lengths.tolist(),
+            sums.tolist(), strict=True,
+        ):  # fmt: skip
+            if term != self._term:
+                self._begin(term)
+            self._parts.append(content[start:end])
+            self._df += df
+            self._cf += cf
+            start = end
+        self._last = int(block.docs[-1])
+
+    def _begin(self, term: int) -> None:
+        name = self._vocabulary[term]
+        if self._term >= 0 and name <= self._vocabulary[self._term]:
+            raise ValueError(f"the list of {name!r} comes after that of a larger term")
+        self.end()
+        self._term = term
+
+    def end(self) -> None:
+        """Write what waits for more."""
+        if not self._parts:
+            return
+        term = self._vocabulary[self._term]
+        head = messages().PostingsList(term=term, df=self._df, cf=self._cf).SerializeToString()
+        size = len(head) + sum(map(len, self._parts))
+        if size > MAX_MESSAGE:
             raise BadInputError(
-                f"term {vocabulary[term_id]!r}: its {df:,} postings are over 2 GiB, the limit of "
-                "one CIFF message"
+                f"term {term!r}: its {self._df:,} postings are over 2 GiB, the limit of one CIFF "
+                "message"
             )
-        out.write(_varint(len(head) + len(body)))
-        out.write(head)
-        out.write(body)
-
-
-def encode_postings(gaps: Int32Array, tfs: Int32Array) -> tuple[np.ndarray, Int64Array]:
-    """Postings as field 4 of a PostingsList: ``22 len [08 gap] 10 tf``, a gap of 0 left out.
-
-    Returns:
-        uint8[m] bytes and int64[n] end offsets of each posting in them.
-    """
-    parts, sizes = [np.empty(0, np.uint8)], [np.empty(0, np.int64)]
-    for start in range(0, len(gaps), ENCODE_CHUNK):
-        part = slice(start, start + ENCODE_CHUNK)
-        content, size = _encode_chunk(gaps[part], tfs[part])
-        parts.append(content)
-        sizes.append(size)
-    return np.concatenate(parts), np.cumsum(np.concatenate(sizes))
-
-
-def _encode_chunk(gaps: Int32Array, tfs: Int32Array) -> tuple[np.ndarray, Int64Array]:
-    """Bytes, and how many each posting takes.
-
-    All postings are laid out in columns that are wide enough for the largest; a mask then takes
-    out the bytes that are not there, row by row.
-    """
-    gap_bytes, tf_bytes = _varint_width(gaps), _varint_width(tfs)
-    rows = np.empty((len(gaps), 4 + gap_bytes + tf_bytes), dtype=np.uint8)
-    there = np.ones(rows.shape, dtype=bool)
-    rows[:, 0] = POSTING
-    rows[:, 2] = GAP
-    there[:, 2] = gaps > 0
-    _lay_out(gaps, rows[:, 3 : 3 + gap_bytes], there[:, 3 : 3 + gap_bytes])
-    there[:, 3] = gaps > 0
-    rows[:, 3 + gap_bytes] = TF
-    _lay_out(tfs, rows[:, 4 + gap_bytes :], there[:, 4 + gap_bytes :])
-    sizes = there.sum(axis=1)
-    rows[:, 1] = sizes - 2
-    return rows[there], sizes
-
-
-def _varint_width(values: Int32Array) -> int:
-    """Bytes of the longest varint among ``values``, 1 or more."""
-    return max(1, -(-int(values.max(initial=0)).bit_length() // 7))
-
-
-def _lay_out(values: Int32Array, rows: np.ndarray, there: np.ndarray) -> None:
-    """Varints of ``values`` in the columns of ``rows``; ``there`` says which bytes are used."""
-    last = rows.shape[1] - 1
-    for byte in range(last + 1):
-        rest = values >> (7 * byte)
-        there[:, byte] = (rest > 0) if byte else True
-        rows[:, byte] = rest & 127
-        if byte < last:
-            rows[:, byte] |= np.where(rest >= 128, 128, 0).astype(np.uint8)
+        self._out.write(_varint(size) + head)
+        for part in self._parts:
+            self._out.write(part)
+        self.lists += 1
+        self._parts = []
+        self._df = self._cf = 0
 
 
 class CiffSource(ImpactSource):
@@ -294,21 +342,57 @@ class CiffSource(ImpactSource):
     def _read(self) -> Iterator[ImpactBatch]:
         with Transposer(self._memory, self._temporary) as transposer:
             with open_reader(self.path) as stream:
-                reader = CiffReader(stream, self.path, self._memory, self._docids)
-                for term, docs, tfs in reader.lists():
-                    self.vocabulary.add(term)
-                    transposer.add(np.array([0, len(docs)], dtype=np.int64), docs, tfs)
-                numbers, ids = reader.documents()
+                reader = self._reader(stream)
+                for block in self._blocks(reader):
+                    transposer.add(block.indptr, block.docs, block.impacts)
+                numbers, ids, _ = reader.documents()
             self._check_records(transposer, numbers)
             reader.tell_odd_totals()
             start = 0
-            for block in transposer.columns(numbers):
-                for first in range(0, len(block.ids), 4096):
-                    last = min(first + 4096, len(block.ids))
-                    part, indptr = sliced(block.indptr, first, last)
+            for rows in transposer.columns(numbers):
+                for first in range(0, len(rows.ids), 4096):
+                    last = min(first + 4096, len(rows.ids))
+                    part, indptr = sliced(rows.indptr, first, last)
                     names = ids[start + first : start + last]
-                    yield ImpactBatch(names, indptr, block.rows[part], block.values[part])
-                start += len(block.ids)
+                    yield ImpactBatch(names, indptr, rows.rows[part], rows.values[part])
+                start += len(rows.ids)
+
+    def _reader(self, stream: BinaryIO) -> CiffReader:
+        return CiffReader(stream, self.path, self._memory, self._docids)
+
+    def _blocks(self, reader: CiffReader) -> Iterator[ListBlock]:
+        """All lists; their terms go into the vocabulary in the order of the file."""
+        add = self.vocabulary.add
+        for block in reader.blocks():
+            terms = np.array([add(term) for term in block.terms], np.int32)
+            yield ListBlock(terms, block.indptr, block.docs, block.impacts)
+
+    def read_all(self) -> None:
+        """See :meth:`.Source.read_all`; two passes, since records come last, and no transposition.
+
+        Where records are those of a part, or docids not in order, documents are made all the same.
+        """
+        if self.clipper is None:
+            with open_reader(self.path) as stream:
+                reader = self._reader(stream)
+                reader.skip_lists()
+                numbers, ids, hashes = reader.documents()
+            if (numbers == np.arange(len(numbers))).all():
+                self._count_lists(ids, hashes, reader.length_sum)
+                return
+        super().read_all()
+
+    def _count_lists(self, ids: list[str], hashes: UInt64Array, length_sum: int) -> None:
+        counter = ListCounter(hashes, self.content, self.counts, self.path)
+        with open_reader(self.path) as stream:
+            reader = self._reader(stream)
+            with Beside() as beside:
+                for block in self._blocks(reader):
+                    beside.call(counter.add, block)
+                beside.finish()
+        counter.end(iter([ids]))
+        reader.seen(self.counts.impact_sum, length_sum)
+        reader.tell_odd_totals()
 
     def _check_records(self, transposer: Transposer, numbers: Int32Array) -> None:
         """Refuse postings of documents that have no record, whose ids nobody knows."""
@@ -340,6 +424,36 @@ class RawList(NamedTuple):
     tfs: Int64Array
 
 
+class Lists(NamedTuple):
+    """Some posting lists, checked.
+
+    Attributes:
+        terms: n, each once in a file.
+        indptr: int64[n + 1], list i is ``docs[indptr[i]:indptr[i + 1]]``.
+        docs: int32[nnz], docids.
+        impacts: int32[nnz].
+    """
+
+    terms: list[str]
+    indptr: Int64Array
+    docs: Int32Array
+    impacts: Int32Array
+
+
+class Records(NamedTuple):
+    """All document records, by their docids.
+
+    Attributes:
+        numbers: int32[n], docids, rising.
+        ids: n.
+        hashes: uint64[2, n], see :func:`.content.hashed`.
+    """
+
+    numbers: Int32Array
+    ids: list[str]
+    hashes: UInt64Array
+
+
 class RawRecord(NamedTuple):
     """A document record as it stands in the file."""
 
@@ -362,7 +476,15 @@ class Rising:
         self.bits = 0.0
         self._all = True
 
-    def add(self, raw: Int64Array) -> None:
+    def add_all(self, raw: Int32Array, indptr: Int64Array) -> None:
+        """Look at some more lists: list i is ``raw[indptr[i]:indptr[i + 1]]``."""
+        ends = indptr.tolist()
+        for start, end in pairwise(ends):
+            if not self._all:
+                return
+            self.add(raw[start:end])
+
+    def add(self, raw: Int64Array | Int32Array) -> None:
         """Look at one more list."""
         if len(raw) > 1 and self._all:
             self.lists += 1
@@ -392,6 +514,7 @@ class CiffReader:
         rising: of the lists that were read.
         most: documents that there is memory for.
         size: docids are below it: the header's documents, all where there are records of some.
+        length_sum: of the document lengths that were read.
 
     Raises:
         BadInputError: the header is none, or claims more than there is room for.
@@ -414,7 +537,8 @@ class CiffReader:
         self.header = header
         self.rising = Rising()
         self.size = max(header.num_docs, header.total_docs)
-        self._sum = self._length_sum = 0
+        self._sum = self.length_sum = 0
+        self._seen = set[str]()
         self._check_claim()
 
     def _check_claim(self) -> None:
@@ -441,10 +565,8 @@ class CiffReader:
         Raises:
             BadInputError: the file is cut off, or what should be a list is none.
         """
-        lists = self.header.num_postings_lists
-        for number in range(1, lists + 1):
-            place = f"posting list {number:,} of {lists:,}"
-            yield RawList(place, *self._postings_list(self._message(place), place))
+        for place, content in self._list_messages():
+            yield self._raw_list(place, content)
 
     def skip_lists(self) -> None:
         """Pass over all lists.
@@ -452,35 +574,121 @@ class CiffReader:
         Raises:
             BadInputError: the file is cut off.
         """
+        plain = self._path.suffix.lower() not in UNPACKED_MOST and self._path.is_file()
+        end = self._path.stat().st_size if plain else None
         lists = self.header.num_postings_lists
         for number in range(1, lists + 1):
-            self._message(f"posting list {number:,} of {lists:,}")
+            place = f"posting list {number:,} of {lists:,}"
+            if end is None:
+                self._message(place)
+                continue
+            size = self._size(place)
+            if self._stream.tell() + size > end:
+                raise self._bad(place, CUT)
+            self._stream.seek(size, os.SEEK_CUR)
 
-    def lists(self) -> Iterator[tuple[str, Int32Array, Int32Array]]:
-        """(term, docids int32[df], impacts int32[df]) of each list.
+    def _list_messages(self) -> Iterator[tuple[str, bytes]]:
+        lists = self.header.num_postings_lists
+        for number in range(1, lists + 1):
+            place = f"posting list {number:,} of {lists:,}"
+            yield place, self._message(place)
+
+    def blocks(self) -> Iterator[Lists]:
+        """All lists, many at a time.
 
         Raises:
             BadInputError: a list breaks the format, or its term was there before.
         """
-        seen = set[str]()
-        for place, term, df, cf, raw, tfs in self.raw_lists():
-            place = f"{place} (term {term!r})"
-            if not term or term in seen:
-                why = "an empty term" if not term else "this term has a list already"
-                raise self._bad(place, f"{why}: terms must be there, and unique")
-            seen.add(term)
-            if df != len(tfs):
-                raise self._bad(place, f"df is {df:,}, but there are {len(tfs):,} postings")
-            if not len(tfs):
-                raise self._bad(place, "no postings")
-            if (tfs < 1).any():
-                raise self._bad(place, "an impact below 1")
-            found = int(tfs.sum(dtype=np.int64))
-            if cf != found:
-                raise self._bad(place, f"cf is {cf:,}, the impacts sum to {found:,}")
-            self._sum += found
-            self.rising.add(raw)
-            yield term, self._checked(raw, place), tfs.astype(np.int32)
+        waiting: list[tuple[str, bytes]] = []
+        size = 0
+        for place, content in self._list_messages():
+            waiting.append((place, content))
+            size += len(content)
+            if size >= DECODED_TOGETHER:
+                yield from self._checked_lists(waiting)
+                waiting, size = [], 0
+        yield from self._checked_lists(waiting)
+
+    def _checked_lists(self, waiting: list[tuple[str, bytes]]) -> Iterator[Lists]:
+        """All together where nothing is odd; else one by one, which names what is broken."""
+        together = self._usual(waiting) if waiting and not self._absolute else None
+        if together is not None:
+            yield together
+            return
+        for place, content in waiting:
+            term, docs, tfs = self._checked_list(self._raw_list(place, content))
+            yield Lists([term], np.array([0, len(docs)], np.int64), docs, tfs)
+
+    def _usual(self, waiting: list[tuple[str, bytes]]) -> Lists | None:
+        """Lists of gaps as most write them; None where :meth:`_checked_list` has to look."""
+        from google.protobuf.message import DecodeError
+
+        heads, bodies = [], []
+        for _, content in waiting:
+            head = _head_length(content)
+            try:
+                heads.append(messages().PostingsList.FromString(content[:head]))
+            except DecodeError:
+                return None
+            body = memoryview(content)[head:]
+            if not head or len(body) < 4 or body[1] > 127:
+                return None
+            bodies.append(with_gap(body.tobytes()) if body[2] == TF else body)
+        terms = [head.term for head in heads]
+        sizes = np.cumsum([len(body) for body in bodies])
+        found = decode_all(np.frombuffer(b"".join(bodies), np.uint8))
+        if found is None or not self._new(terms):
+            return None
+        gaps, tfs, ends = found
+        last = np.searchsorted(ends, sizes)
+        indptr = np.concatenate([[0], last + 1])
+        if int(indptr[-1]) > len(ends) or (ends[last] != sizes).any():
+            return None
+        starts = indptr[:-1]
+        sums = np.add.reduceat(tfs, starts, dtype=np.int64)
+        if (
+            int(tfs.min()) < 1
+            or (np.diff(indptr) != [head.df for head in heads]).any()
+            or (sums != [head.cf for head in heads]).any()
+        ):
+            return None
+        rising = gaps > 0
+        rising[starts] = True
+        largest = int(np.add.reduceat(gaps, starts, dtype=np.int64).max())
+        if not rising.all() or largest >= min(self.size, self.most):
+            return None
+        docs = np.cumsum(gaps, dtype=np.int32)  # may wrap, and the subtraction wraps back
+        docs -= np.repeat(docs[starts] - gaps[starts], np.diff(indptr))
+        self._seen.update(terms)
+        self._sum += int(sums.sum())
+        self.rising.add_all(gaps, indptr)
+        return Lists(terms, indptr, docs, tfs)
+
+    def _new(self, terms: list[str]) -> bool:
+        """Whether these are terms, and none was there before."""
+        own = set(terms)
+        return "" not in own and len(own) == len(terms) and own.isdisjoint(self._seen)
+
+    def _checked_list(self, raw: RawList) -> tuple[str, Int32Array, Int32Array]:
+        """(term, docids int32[df], impacts int32[df]) of a list."""
+        place, term, df, cf, docids, tfs = raw
+        place = f"{place} (term {term!r})"
+        if not term or term in self._seen:
+            why = "an empty term" if not term else "this term has a list already"
+            raise self._bad(place, f"{why}: terms must be there, and unique")
+        self._seen.add(term)
+        if df != len(tfs):
+            raise self._bad(place, f"df is {df:,}, but there are {len(tfs):,} postings")
+        if not len(tfs):
+            raise self._bad(place, "no postings")
+        if (tfs < 1).any():
+            raise self._bad(place, "an impact below 1")
+        found = int(tfs.sum(dtype=np.int64))
+        if cf != found:
+            raise self._bad(place, f"cf is {cf:,}, the impacts sum to {found:,}")
+        self._sum += found
+        self.rising.add(docids)
+        return term, self._checked(docids, place), tfs.astype(np.int32)
 
     def _checked(self, raw: Int64Array, place: str) -> Int32Array:
         """The docids that ``raw`` stands for."""
@@ -513,47 +721,97 @@ class CiffReader:
         """
         count = self.header.num_docs
         for number in range(1, count + 1):
-            place = f"document record {number:,} of {count:,}"
+            place = _record(number, count)
             record = self._parse(messages().DocRecord, self._message(place), place)
             yield RawRecord(place, record.docid, record.collection_docid, record.doclength)
-        if self._stream.read(1):
-            raise self._bad("after the last record", "there are more bytes")
+        self._check_end()
 
-    def documents(self) -> tuple[Int32Array, list[str]]:
-        """The docids of all records, rising, and the collection id of each.
+    def documents(self) -> Records:
+        """All records.
 
         Raises:
             BadInputError: a record breaks the format; or its docid or id was there before.
         """
-        numbers = np.empty(self.header.num_docs, np.int64)
+        count = self.header.num_docs
+        numbers = np.empty(count, np.int64)
         ids: list[str] = []
-        guard = DuplicateGuard()
-        for place, docid, doc_id, length in self.raw_records():
-            if not 0 <= docid < self.size:
-                raise self._bad(place, f"docid {docid} of {self.size:,} documents")
-            if length < 0:
-                raise self._bad(place, f"doclength {length}")
-            checked_id(doc_id, f"{self._path}: {place}")
-            guard.check(doc_id, f"{self._path}: {place}")
-            numbers[len(ids)] = docid
-            ids.append(doc_id)
-            self._length_sum += length
+        while len(ids) < count:
+            first = len(ids)
+            docids, names, lengths = self._some_records(first)
+            numbers[first : first + len(names)] = docids
+            ids += names
+            self.length_sum += sum(lengths)
+        self._check_end()
+        hashes = hashed(ids, ID)
+        if has_twice(hashes[0]):
+            guard = DuplicateGuard()
+            for number, doc_id in enumerate(ids, 1):
+                guard.check(doc_id, f"{self._path}: {_record(number, count)}")
         order = np.argsort(numbers, kind="stable")
         numbers = numbers[order]
         twice = np.flatnonzero(numbers[1:] == numbers[:-1])
         if len(twice):
             at = int(order[int(twice[0]) + 1]) + 1
             raise self._bad(
-                f"document record {at:,} of {len(ids):,}",
-                f"docid {int(numbers[int(twice[0])])} was there before",
+                _record(at, count), f"docid {int(numbers[int(twice[0])])} was there before"
             )
         if (order[1:] < order[:-1]).any():
-            ids = [ids[i] for i in order.tolist()]
-        return numbers.astype(np.int32), ids
+            ids, hashes = [ids[i] for i in order.tolist()], hashes[:, order]
+        return Records(numbers.astype(np.int32), ids, hashes)
+
+    def _some_records(self, first: int) -> tuple[list[int], list[str], list[int]]:
+        """Docids, ids and lengths of the next records, each of which is checked."""
+        count = self.header.num_docs
+        docids: list[int] = []
+        ids: list[str] = []
+        lengths: list[int] = []
+        last = min(first + RECORDS_TOGETHER, count)
+        contents = [self._message(_Record((n, count))) for n in range(first + 1, last + 1)]
+        for record in self._parsed_records(contents, first):
+            docids.append(record.docid)
+            ids.append(record.collection_docid)
+            lengths.append(record.doclength)
+        try:
+            check_ids(ids, str(self._path))
+            good = min(docids) >= 0 and max(docids) < self.size and min(lengths) >= 0
+        except BadInputError:
+            good = False
+        if not good:
+            for number, (docid, doc_id, length) in enumerate(
+                zip(docids, ids, lengths, strict=True), first + 1
+            ):
+                self._check_record(RawRecord(_record(number, count), docid, doc_id, length))
+        return docids, ids, lengths
+
+    def _parsed_records(self, contents: list[bytes], first: int) -> Iterable[Any]:
+        """The records of these messages: as fields of one message, or one by one to name a bad."""
+        from google.protobuf.message import DecodeError
+
+        together = b"".join([_field(content) for content in contents])
+        try:
+            return messages().Records.FromString(together).records  # type: ignore[no-any-return]
+        except DecodeError:
+            kind, count = messages().DocRecord, self.header.num_docs
+            return [
+                self._parse(kind, content, _Record((number, count)))
+                for number, content in enumerate(contents, first + 1)
+            ]
+
+    def _check_record(self, record: RawRecord) -> None:
+        place, docid, doc_id, length = record
+        if not 0 <= docid < self.size:
+            raise self._bad(place, f"docid {docid} of {self.size:,} documents")
+        if length < 0:
+            raise self._bad(place, f"doclength {length}")
+        checked_id(doc_id, f"{self._path}: {place}")
+
+    def _check_end(self) -> None:
+        if self._stream.read(1):
+            raise self._bad("after the last record", "there are more bytes")
 
     def seen(self, impacts: int, lengths: int) -> None:
         """Say what others found: the sum of all impacts, and of the document lengths."""
-        self._sum, self._length_sum = impacts, lengths
+        self._sum, self.length_sum = impacts, lengths
 
     def odd_totals(self) -> list[str]:
         """What the header says of the whole and cannot be; complete after the records.
@@ -575,10 +833,10 @@ class CiffReader:
             and header.total_postings_lists in (0, header.num_postings_lists)
         )  # fmt: skip
         terms = header.total_terms_in_collection
-        if whole and terms and terms not in (self._sum, self._length_sum):
+        if whole and terms and terms not in (self._sum, self.length_sum):
             odd.append(
                 f"total_terms_in_collection is {terms:,}; the impacts sum to {self._sum:,}, the "
-                f"document lengths to {self._length_sum:,}"
+                f"document lengths to {self.length_sum:,}"
             )
         return odd
 
@@ -589,7 +847,22 @@ class CiffReader:
         if self.rising.sure and not self._absolute:
             log.warning("%s: %s", self._path, ABSOLUTE)
 
-    def _message(self, place: str) -> bytes:
+    def _message(self, place: object) -> bytes:
+        size = self._size(place)
+        content = self._stream.read(min(size, READ_AT_ONCE))
+        if READ_AT_ONCE <= len(content) < size:
+            whole = bytearray(content)
+            while len(whole) < size:  # a read of all would take all at once, there or not
+                if not (piece := self._stream.read(min(size - len(whole), READ_AT_ONCE))):
+                    break
+                whole += piece
+            content = bytes(whole)
+        if len(content) < size:
+            raise self._bad(place, CUT)
+        return content
+
+    def _size(self, place: object) -> int:
+        """Bytes of the next message."""
         size, shift = 0, 0
         while True:
             byte = self._stream.read(1)
@@ -603,15 +876,9 @@ class CiffReader:
                 raise self._bad(place, "a length beyond 2 GiB: not CIFF, or damaged")
         if size > MAX_MESSAGE:
             raise self._bad(place, "a length beyond 2 GiB: not CIFF, or damaged")
-        content = bytearray()
-        while len(content) < size:  # a read of all would take all at once, there or not
-            piece = self._stream.read(min(size - len(content), READ_AT_ONCE))
-            if not piece:
-                raise self._bad(place, "the file ends inside it: it was cut off")
-            content += piece
-        return bytes(content)
+        return size
 
-    def _parse(self, kind: Any, content: bytes, place: str) -> Any:
+    def _parse(self, kind: Any, content: bytes, place: object) -> Any:
         from google.protobuf.message import DecodeError
 
         try:
@@ -619,21 +886,19 @@ class CiffReader:
         except DecodeError as error:
             raise self._bad(place, f"not a {kind.DESCRIPTOR.name} message ({error})") from error
 
-    def _postings_list(
-        self, content: bytes, place: str
-    ) -> tuple[str, int, int, Int64Array, Int64Array]:
+    def _raw_list(self, place: str, content: bytes) -> RawList:
         head = _head_length(content)
         decoded = decode_postings(np.frombuffer(content, np.uint8)[head:]) if head else None
         if decoded is not None:
             message = self._parse(messages().PostingsList, content[:head], place)
-            return message.term, message.df, message.cf, *decoded
+            return RawList(place, message.term, message.df, message.cf, *decoded)
         # Legal protobuf may order or repeat fields in other ways; few writers do.
         message = self._parse(messages().PostingsList, content, place)
         gaps = np.array([p.docid for p in message.postings], dtype=np.int64)
         tfs = np.array([p.tf for p in message.postings], dtype=np.int64)
-        return message.term, message.df, message.cf, gaps, tfs
+        return RawList(place, message.term, message.df, message.cf, gaps, tfs)
 
-    def _bad(self, place: str, what: str) -> BadInputError:
+    def _bad(self, place: object, what: str) -> BadInputError:
         return BadInputError(what, f"{self._path}: {place}")
 
 
@@ -650,67 +915,33 @@ def _head_length(content: bytes) -> int:
     return at if content[at : at + 1] == bytes([POSTING]) else 0
 
 
-def decode_postings(content: np.ndarray) -> tuple[Int64Array, Int64Array] | None:
-    """Gaps and impacts from the bytes of :func:`encode_postings`, or None if written otherwise."""
-    if len(content) < 4:
-        return None
-    found = [(np.empty(0, np.int32), np.empty(0, np.int32))]
-    if content[0] == POSTING and content[2] == TF and content[1] < 128:
-        # docid 0 is left out: put it in, so that all postings look alike
-        first = np.array([POSTING, content[1] + 2, GAP, 0], dtype=np.uint8)
-        content = np.concatenate([first, content[2:]])
-    start = 0
-    while start < len(content):
-        chunk = content[start : start + DECODE_CHUNK]
-        ends = np.flatnonzero(chunk < 128)
-        ends = ends[: len(ends) // 6 * 6]  # a posting is six varints
-        if not len(ends):
-            return None
-        some = _decode_chunk(chunk[: ends[-1] + 1], ends)
-        if some is None:
-            return None
-        found.append(some)
-        start += int(ends[-1]) + 1
-    gaps, tfs = (np.concatenate(column, dtype=np.int64) for column in zip(*found, strict=True))
-    return gaps, tfs
+class _Record(tuple[int, int]):
+    """The place of a record, made into words only where it is told."""
+
+    def __str__(self) -> str:
+        return _record(*self)
 
 
-def _decode_chunk(content: np.ndarray, ends: Int64Array) -> tuple[Int32Array, Int32Array] | None:
-    """Gaps and impacts of whole postings; ``ends`` are the last bytes of their varints."""
-    lengths = np.diff(ends, prepend=-1)
-    starts = ends - lengths + 1
-    if lengths.max() > 5:
-        return None
-    fields = lengths.reshape(-1, 6), starts.reshape(-1, 6)
-    for column, tag in ((0, POSTING), (2, GAP), (4, TF)):
-        if (fields[0][:, column] != 1).any() or (content[fields[1][:, column]] != tag).any():
-            return None
-    body = fields[0][:, 2:].sum(axis=1)
-    if (fields[0][:, 1] != 1).any() or (content[fields[1][:, 1]] != body).any():
-        return None
-    gaps, tfs = (_varints(content, fields[1][:, c], fields[0][:, c]) for c in (3, 5))
-    if max(gaps.max(), tfs.max()) > MAX_MESSAGE:  # more than an int32: protobuf cuts it
-        return None
-    return gaps.astype(np.int32), tfs.astype(np.int32)
-
-
-def _varints(content: np.ndarray, starts: Int64Array, lengths: Int64Array) -> Int64Array:
-    values = (content[starts] & 127).astype(np.int64)
-    for byte in range(1, 5):
-        longer = np.flatnonzero(lengths > byte)
-        if not len(longer):
-            break
-        values[longer] |= (content[starts[longer] + byte] & 127).astype(np.int64) << (7 * byte)
-    return values
+def _record(number: int, count: int) -> str:
+    return f"document record {number:,} of {count:,}"
 
 
 def _varint(value: int) -> bytes:
+    if value < 128:
+        return bytes((value,))
+    if value < 1 << 14:
+        return bytes((value & 127 | 128, value >> 7))
     out = bytearray()
     while value >= 128:
         out.append(value & 127 | 128)
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+def _field(content: bytes) -> bytes:
+    """A message as field 1 of another."""
+    return b"\x0a" + _varint(len(content)) + content
 
 
 def _read_varint(content: bytes, at: int) -> tuple[int, int]:

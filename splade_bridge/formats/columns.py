@@ -63,7 +63,7 @@ class ColumnSource(ImpactSource):
 
     def _read(self) -> Iterator[ImpactBatch]:
         builder = VectorBuilder(self.vocabulary, None)
-        for _ in full_batches(_records(self.path, self._terms), builder, self.path):
+        for _ in full_batches(table_records(self.path, self._terms), builder, self.path):
             yield builder.take()
 
 
@@ -78,7 +78,7 @@ class ColumnWeights(WeightSource):
 
     def _read(self) -> Iterator[Any]:
         builder = VectorBuilder(self.vocabulary, None, weights=True)
-        for _ in full_batches(_records(self.path, self._terms), builder, self.path):
+        for _ in full_batches(table_records(self.path, self._terms), builder, self.path):
             yield builder.take_weights()
 
 
@@ -90,8 +90,8 @@ def holds_integers(path: Path) -> bool:
     """
     import pyarrow as pa
 
-    schema = _schema(table_files(path)[0])
-    layout = _Layout(schema, path)
+    schema = schema_of(table_files(path)[0])
+    layout = Layout(schema, path)
     kind = schema.field(layout.vector[-1]).type
     if pa.types.is_map(kind):
         return bool(pa.types.is_integer(kind.item_type))
@@ -100,8 +100,12 @@ def holds_integers(path: Path) -> bool:
     return bool(pa.types.is_integer(kind.value_type))
 
 
-class _Layout:
-    """Which columns hold what."""
+class Layout:
+    """Which columns hold what.
+
+    Raises:
+        BadInputError: none of them hold vectors.
+    """
 
     def __init__(self, schema: pa.Schema, path: Path) -> None:
         import pyarrow as pa
@@ -139,9 +143,14 @@ class _Layout:
             )
 
 
-def _records(path: Path, terms: Vocabulary | None) -> Iterator[VectorRecord]:
+def table_records(path: Path, terms: Vocabulary | None) -> Iterator[VectorRecord]:
+    """The documents of a table.
+
+    Raises:
+        BadInputError: a row is none, or numbers are damaged or without ``terms``.
+    """
     for file in table_files(path):
-        layout = _Layout(_schema(file), file)
+        layout = Layout(schema_of(file), file)
         if layout.by_number and terms is None:
             raise BadInputError(
                 f"its {layout.vector[0]} are numbers: name the --vocabulary that they are of",
@@ -185,7 +194,8 @@ def _record(doc_id: Any, vector: list[Any], terms: Vocabulary | None, place: str
     return VectorRecord(checked, list(names), list(numbers), place)
 
 
-def _schema(file: Path) -> pa.Schema:
+def schema_of(file: Path) -> pa.Schema:
+    """The columns of a file; BadInputError where it is no table."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

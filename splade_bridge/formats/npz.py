@@ -7,8 +7,7 @@
     FOLDER/terms.json    a JSON array of strings, for the columns
 
 Data are impacts (int32) or weights (float32). A matrix that others made may lie anywhere: names are
-looked for beside it, as ``NAME.ids.txt`` or ``ids.txt`` (or ``.json``), ``NAME.terms.json`` or
-``terms.json``, ``vocabulary.json``, ``vocab.txt``. Nothing that is pickled is read.
+looked for beside it (:mod:`.matrix`). Nothing that is pickled is read.
 """
 
 from __future__ import annotations
@@ -24,17 +23,20 @@ import numpy as np
 import orjson
 
 from splade_bridge.data.counts import Counts
-from splade_bridge.data.ids import DuplicateGuard, checked_id
-from splade_bridge.data.vectors import ImpactBatch, Int64Array, SparseBatch
+from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
-from splade_bridge.files.lines import text_lines
-from splade_bridge.files.typed import Where, checked, json_file
 from splade_bridge.formats.base import ImpactSource, WeightSource
+from splade_bridge.formats.matrix import (
+    IDS,
+    TERMS,
+    Matrix,
+    Rows,
+    matrix_source,
+    row_pointers_of,
+)
 
-MATRIX, IDS, TERMS = "vectors.npz", "ids.txt", "terms.json"
-ID_NAMES = (IDS, "ids.json")
-TERM_NAMES = (TERMS, "vocabulary.json", "vocab.txt")
+MATRIX = "vectors.npz"
 BATCH_ROWS = 4096
 STAMP = (1980, 1, 1, 0, 0, 0)
 """Of the files inside the archive: the same input gives the same bytes."""
@@ -110,12 +112,11 @@ def open_npz(path: Path, terms: Vocabulary | None = None) -> ImpactSource | Weig
     Raises:
         BadInputError: not a CSR matrix, or its names are missing.
     """
-    matrix = _Matrix(path, terms)
-    return NpzImpacts(matrix) if matrix.is_integer else NpzWeights(matrix)
+    return matrix_source(NpzMatrix(path, terms))
 
 
-class _Matrix:
-    """A matrix in an archive, read in blocks of rows; only its row pointers are in memory."""
+class NpzMatrix(Matrix):
+    """A matrix in an archive; only its row pointers are in memory."""
 
     def __init__(self, path: Path, terms: Vocabulary | None) -> None:
         self.path = path
@@ -126,27 +127,13 @@ class _Matrix:
             shape = self._small(archive, "shape")
             if shape.shape != (2,) or shape.dtype.kind not in "iu":
                 raise BadInputError("its shape is not of two numbers", str(path))
-            self.rows, self.columns = int(shape[0]), int(shape[1])
+            rows, columns = int(shape[0]), int(shape[1])
             indptr = self._small(archive, "indptr")
             dtype, _ = self._header(archive, "data")
-        if indptr.dtype.kind not in "iu" or indptr.shape != (self.rows + 1,):
-            raise BadInputError(f"its indptr is not of {self.rows + 1:,} integers", str(path))
-        self.indptr: Int64Array = indptr.astype(np.int64)
-        if int(self.indptr[0]) or (np.diff(self.indptr) < 0).any():
-            raise BadInputError("its indptr does not rise from 0", str(path))
-        self.is_integer = dtype.kind in "iub"
-        if dtype.kind not in "iubf":
-            raise BadInputError(f"its numbers are {dtype}, neither integers nor floats", str(path))
-        self.vocabulary = terms or Vocabulary(_terms_beside(path))
-        if len(self.vocabulary) != self.columns:
-            raise BadInputError(
-                f"{self.columns:,} columns, but {len(self.vocabulary):,} terms", str(path)
-            )
+        self.indptr = row_pointers_of(indptr, rows, path)
+        super().__init__(path, (rows, columns), dtype, terms)
 
-    def blocks(self) -> Iterator[tuple[list[str], Int64Array, np.ndarray, np.ndarray]]:
-        """Ids, row pointers, column numbers and values of some rows at a time."""
-        guard = DuplicateGuard()
-        ids = _ids_beside(self.path)
+    def _rows(self) -> Iterator[Rows]:
         with (
             self._archive() as archive,
             archive.open("indices.npy") as indices,
@@ -159,19 +146,10 @@ class _Matrix:
             if streams[0][1].kind not in "iu":
                 raise BadInputError("its column numbers are no integers", str(self.path))
             for start in range(0, self.rows, BATCH_ROWS):
-                stop = min(start + BATCH_ROWS, self.rows)
-                own = self.indptr[start : stop + 1]
+                own = self.indptr[start : min(start + BATCH_ROWS, self.rows) + 1]
                 count = int(own[-1] - own[0])
                 columns, values = (self._take(s, dtype, count) for s, dtype, _ in streams)
-                names = []
-                for doc_id, place in (next(ids, ("", "")) for _ in range(stop - start)):
-                    if not place:
-                        raise BadInputError(f"{self.rows:,} rows, but fewer ids", str(self.path))
-                    guard.check(doc_id, place)
-                    names.append(doc_id)
-                yield names, own - own[0], columns, values
-        if next(ids, None) is not None:
-            raise BadInputError(f"more ids than its {self.rows:,} rows", str(self.path))
+                yield Rows(own - own[0], columns, values)
 
     def _take(self, stream: IO[bytes], dtype: np.dtype[Any], count: int) -> np.ndarray:
         content = stream.read(count * dtype.itemsize)
@@ -182,7 +160,7 @@ class _Matrix:
     def _archive(self) -> zipfile.ZipFile:
         try:
             return zipfile.ZipFile(self.path)
-        except (OSError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
             raise BadInputError(f"not an .npz file ({error})", str(self.path)) from error
 
     def _header(self, archive: zipfile.ZipFile, name: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
@@ -217,92 +195,3 @@ class _Matrix:
         with archive.open(f"{name}.npy") as stream:
             self._read_header(stream)
             return np.frombuffer(stream.read(size), dtype).reshape(shape)
-
-    def sorted_rows(
-        self, indptr: Int64Array, columns: np.ndarray, values: np.ndarray
-    ) -> tuple[Int64Array, np.ndarray, np.ndarray]:
-        """The same with column numbers that rise in each row, without zeros.
-
-        Raises:
-            BadInputError: a column beyond the shape, or one twice in a row.
-        """
-        if columns.size and not 0 <= int(columns.min()) <= int(columns.max()) < self.columns:
-            raise BadInputError("a column number beyond its shape", str(self.path))
-        rows = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
-        order = np.lexsort((columns, rows))
-        rows, columns, values = rows[order], columns[order], values[order]
-        if ((rows[1:] == rows[:-1]) & (columns[1:] == columns[:-1])).any():
-            raise BadInputError("a column twice in a row: call sum_duplicates()", str(self.path))
-        there = values != 0
-        lengths = np.bincount(rows[there], minlength=len(indptr) - 1)
-        new = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        return new, columns[there].astype(np.int32), values[there]
-
-
-class NpzImpacts(ImpactSource):
-    """A matrix of integers."""
-
-    def __init__(self, matrix: _Matrix) -> None:
-        super().__init__(matrix.path, matrix.vocabulary, None)
-        self._matrix = matrix
-
-    def _read(self) -> Iterator[ImpactBatch]:
-        for ids, *arrays in self._matrix.blocks():
-            indptr, columns, values = self._matrix.sorted_rows(*arrays)
-            if values.size and not 1 <= int(values.min()) <= int(values.max()) < 1 << 31:
-                raise BadInputError("an impact must be from 1 to 2^31 - 1", str(self.path))
-            yield ImpactBatch(ids, indptr, columns, values.astype(np.int32))
-
-
-class NpzWeights(WeightSource):
-    """A matrix of floats."""
-
-    def __init__(self, matrix: _Matrix) -> None:
-        super().__init__(matrix.path, matrix.vocabulary, None)
-        self._matrix = matrix
-
-    def _read(self) -> Iterator[SparseBatch]:
-        for ids, *arrays in self._matrix.blocks():
-            indptr, columns, values = self._matrix.sorted_rows(*arrays)
-            weights = values.astype(np.float32)
-            if weights.size and not (np.isfinite(weights).all() and float(weights.min()) > 0):
-                raise BadInputError("a weight must be finite and above 0", str(self.path))
-            yield SparseBatch(ids, indptr, columns, weights)
-
-
-def _beside(path: Path, names: tuple[str, ...]) -> Path | None:
-    own = [path.with_name(f"{path.stem}.{name}") for name in names]
-    shared = [path.with_name(name) for name in names]
-    return next((p for p in [*own, *shared] if p.is_file()), None)
-
-
-def _ids_beside(path: Path) -> Iterator[tuple[str, str]]:
-    """Ids of the rows, and where each stands."""
-    file = _beside(path, ID_NAMES)
-    if file is None:
-        raise BadInputError(f"no ids beside it: write one a line into {IDS}", str(path))
-    if file.suffix == ".json":
-        where = Where(str(file))
-        for n, value in enumerate(checked(list[Any], json_file(where), where)):
-            place = f"{file}: item {n:,}"
-            yield checked_id(value, place), place
-        return
-    for line, place in text_lines(file):
-        yield checked_id(line, place), place
-
-
-def _terms_beside(path: Path) -> list[str]:
-    file = _beside(path, TERM_NAMES)
-    if file is None:
-        raise BadInputError(
-            f"no terms beside it: write a JSON array of them into {TERMS}, or name --vocabulary",
-            str(path),
-        )
-    if file.suffix == ".txt":
-        return [line for line, _ in text_lines(file, empty=True)]
-    where = Where(str(file))
-    content = json_file(where)
-    if isinstance(content, dict):
-        content = content.get("terms")
-    terms: list[str] = checked(list[str], content, where)
-    return terms

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from splade_bridge.data.beside import Beside
 from splade_bridge.data.ids import DuplicateGuard, checked_id
 from splade_bridge.data.invert import DEFAULT_MEMORY, Transposer
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.vectors import ImpactBatch, Int32Array, row_pointers, sliced
+from splade_bridge.data.posting_lists import KnownDocuments, ListBlock, ListCounter
+from splade_bridge.data.vectors import (
+    ImpactBatch,
+    Int32Array,
+    Int64Array,
+    row_pointers,
+    sliced,
+)
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.formats.base import ImpactSource
@@ -39,14 +46,20 @@ class PostingList(NamedTuple):
 
 
 class PostingListSource(ImpactSource):
-    """Posting lists, turned back into documents with a transposition.
+    """Posting lists, turned back into documents with a transposition, or read as lists.
 
     Args:
         memory: budget in bytes of the transposition.
         temporary: folder for what does not fit into it.
+
+    Attributes:
+        sorted_terms: whether :meth:`blocks` gives lists by the bytes of their terms.
+        known: after :meth:`counted_lists`, the ids of all documents.
+        sums: then, int64[documents]: the impacts of each.
     """
 
     path: Path
+    sorted_terms = False
 
     def __init__(
         self,
@@ -59,10 +72,8 @@ class PostingListSource(ImpactSource):
         super().__init__(path, vocabulary, manifest)
         self._memory = memory
         self._temporary = temporary
-
-    def opened(self) -> AbstractContextManager[object]:
-        """What must be open while lists and ids are read; their reader closes it."""
-        return nullcontext()
+        self.known = KnownDocuments(path)
+        self.sums: Int64Array = np.empty(0, np.int64)
 
     @abc.abstractmethod
     def lists(self) -> Iterator[PostingList]:
@@ -76,21 +87,79 @@ class PostingListSource(ImpactSource):
     def document_ids(self) -> Iterator[tuple[str, str]]:
         """The id of each document by its number, and where it stands."""
 
+    def blocks(self) -> Iterator[ListBlock]:
+        """All lists as :meth:`lists` has them, many at a time and without empty ones."""
+        for group in _together(one for one in self.lists() if len(one.docs)):
+            terms = np.array([one.term for one in group], dtype=np.int32)
+            first = np.flatnonzero(np.concatenate([[True], terms[1:] != terms[:-1]]))
+            lengths = np.add.reduceat([len(one.docs) for one in group], first)  # parts of one list
+            yield ListBlock(
+                terms[first],
+                row_pointers(lengths),
+                _joined([one.docs for one in group]),
+                _joined([one.impacts for one in group]),
+            )
+
+    def id_batches(self) -> Iterator[list[str]]:
+        """The ids of all documents by their numbers, some thousand at a time."""
+        ids = (doc_id for doc_id, _ in self.document_ids())
+        while names := list(islice(ids, BATCH_ROWS)):
+            yield names
+
+    def counted_lists(self) -> Iterator[ListBlock]:
+        """All lists, counted and hashed, and watched, as :meth:`batches` does it with documents.
+
+        Takes 24 bytes a document, and those of its id.
+
+        Raises:
+            BadInputError: as :meth:`batches`.
+        """
+        assert self.clipper is None, "what is clipped is read as documents"
+        with self.opened():
+            for names in self.id_batches():
+                self.known.add(names)
+            counter = ListCounter(self.known.hashed(), self.content, self.counts, self.path)
+            self.sums = counter.sums
+            now: list[ListBlock] = []
+
+            def shares() -> Iterator[range]:
+                """For the bar, which counts documents: as many as the postings are worth."""
+                told = 0
+                for block in self.blocks():
+                    beside.call(counter.add, block)
+                    now[:] = [block]
+                    done = len(self.sums) * self.counts.postings // (self.expected_postings or 1)
+                    part = min(done, len(self.sums)) if self.expected_postings else 0
+                    yield range(part - told)
+                    told = part
+
+            watch: Callable[[Iterator[Any]], Iterator[Any]] = self.watch
+            with Beside() as beside:
+                for _ in watch(shares()):
+                    yield now.pop()
+                beside.finish()
+            counter.end(self.known.batches())
+
+    def read_all(self) -> None:
+        """See :meth:`.Source.read_all`; no document is made."""
+        if self.clipper is not None:
+            super().read_all()
+        else:
+            for _ in self.counted_lists():
+                pass
+
     def _read(self) -> Iterator[ImpactBatch]:
         with (
             self.opened(),
             Transposer(self._memory, self._temporary, self.expected_postings) as transposer,
         ):
-            terms: list[int] = []
+            terms = [np.empty(0, np.int32)]
             documents = 0
-            for group in _together(self.lists()):
-                terms.extend(one.term for one in group)
-                docs = _joined([one.docs for one in group])
-                documents = max(documents, int(docs.max()) + 1 if len(docs) else 0)
-                impacts = _joined([one.impacts for one in group])
-                lengths = np.array([len(one.docs) for one in group], dtype=np.int64)
-                transposer.add(row_pointers(lengths), docs, impacts)
-            mapping = np.array(terms, dtype=np.int32)
+            for group in self.blocks():
+                terms.append(group.terms)
+                documents = max(documents, int(group.docs.max()) + 1)
+                transposer.add(group.indptr, group.docs, group.impacts)
+            mapping = np.concatenate(terms)
             in_order = bool((mapping[1:] >= mapping[:-1]).all())  # then rows need no sorting
             ids = self._unique_ids()
             start = 0

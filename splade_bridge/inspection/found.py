@@ -26,6 +26,7 @@ class InspectOptions:
         quick: tell only what can be told without reading all of it.
         anew: hash files of ours, whatever is remembered of them.
         memory: bytes that documents of a CIFF file may take.
+        vocabulary: what the term ids of a matrix or a table stand for, if nothing beside it says.
     """
 
     corpus: str | None = None
@@ -34,6 +35,7 @@ class InspectOptions:
     quick: bool = False
     anew: bool = False
     memory: int = 2_000_000_000
+    vocabulary: Vocabulary | None = None
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,24 @@ from splade_bridge.files.inputs import all_files, check_file, is_there
 from splade_bridge.files.lines import STDIO, open_reader
 from splade_bridge.files.outputs import MARK, has_plan, is_unfinished, manifest_file, plan_file
 from splade_bridge.formats.ciff import CiffReader
+from splade_bridge.formats.columns import SUFFIXES as TABLE_SUFFIXES
+from splade_bridge.formats.feeds.write import FEED_TARGETS, FEEDS
 from splade_bridge.formats.forward import is_forward
+from splade_bridge.formats.npz import matrix_at
 from splade_bridge.formats.pisa_source import collection_at
-from splade_bridge.inspection import ciff, jsonvector, judged, lucene, ours, texts, vectors
+from splade_bridge.formats.tensors import tensors_at
+from splade_bridge.inspection import (
+    ciff,
+    feeds,
+    jsonvector,
+    judged,
+    lucene,
+    matrices,
+    ours,
+    tables,
+    texts,
+    vectors,
+)
 from splade_bridge.inspection.found import ContentHash, Inspection, InspectOptions
 from splade_bridge.inspection.look import Look
 from splade_bridge.text.corpora import ID_FIELDS, TEXT_FIELDS, TSV_SUFFIXES
@@ -117,7 +132,9 @@ def _described(kind: Kind, reason: str, look: Look, options: InspectOptions) -> 
     return found
 
 
-IN_EXPORTS = ("jsonvector", "ciff", "forward", "topics")
+IN_EXPORTS = (
+    "jsonvector", "ciff", "forward", "topics", "pisa-canonical", "npz", "seismic", "hf",
+)  # fmt: skip
 """Kinds that may lie in an export of ours, whose manifest is theirs then."""
 
 
@@ -180,9 +197,25 @@ def _ciff(look: Look) -> str | None:
         return None
 
 
+def _npz(look: Look) -> str | None:
+    found = matrix_at(look.path)
+    return f"{found.name} is an archive of arrays" if found else None
+
+
+def _tensors(look: Look) -> str | None:
+    found = tensors_at(look.path)
+    return f"{found.name} holds tensors" if found else None
+
+
 def _jsonvector(look: Look) -> str | None:
     vector = look.first_object.get("vector")
     return "its first object has a vector of terms" if isinstance(vector, dict) else None
+
+
+def _seismic(look: Look) -> str | None:
+    if _jsonvector(look) and "content" in look.first_object:
+        return "its first object has content and a vector of terms"
+    return None
 
 
 def _alike(look: Look, fits: Callable[[list[str]], bool]) -> bool:
@@ -255,9 +288,10 @@ def _texts(look: Look) -> str | None:
             return "it has BEIR's corpus.jsonl or queries.jsonl"
         if _text_object(look):
             return "the first object in it has an id and a text"
-        return "files of Parquet or TSV" if look.has("*.parquet") or look.has("*.tsv*") else None
-    if look.suffix == ".parquet":
-        return "a Parquet file that is no part of a store"
+        tables = any(look.has(pattern) for pattern in ("*.parquet", "*.arrow", "*.tsv*"))
+        return "files of Parquet, Arrow or TSV" if tables else None
+    if look.suffix in TABLE_SUFFIXES:
+        return "a table that is no part of a store and holds no vectors"
     if _text_object(look):
         return "its first object has an id and a text"
     tabs = sum("\t" in line for line in look.lines)
@@ -281,6 +315,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("shard", "some parts of a vector store", _manifest("shard"), ours.shard, True),
     Kind("export", "an export", _manifest("export"), ours.export, True),
     Kind("index", "an index", _manifest("index"), ours.index, True),
+    Kind("feed", "a feed", _manifest("feed"), feeds.feed, True),
     Kind("bm25", "BM25 weights", _manifest("bm25"), ours.bm25, True),
     Kind("unfinished", "something that is not finished", _unfinished, ours.unfinished, True),
     Kind("comparison", "a comparison", _comparison, ours.comparison, True),
@@ -288,7 +323,20 @@ KINDS: tuple[Kind, ...] = (
     Kind("forward", "a forward store", _forward, vectors.forward, True),
     Kind("pisa-canonical", "PISA's canonical files", _canonical, vectors.canonical),
     Kind("checkpoint", "a model's checkpoint", _checkpoint, ours.checkpoint),
+    Kind("npz", "a matrix, as scipy saves it", _npz, matrices.npz),
+    Kind("tensors", "tensors of documents x terms", _tensors, matrices.tensors),
+    Kind("hf", "a table of vectors", tables.recognise, tables.describe),
     Kind("ciff", "a CIFF file", _ciff, ciff.describe),
+    *(
+        Kind(
+            target,
+            f"documents for {FEEDS[target].engine}",
+            feeds.recognises(target),
+            feeds.documents_of(target),
+        )
+        for target in FEED_TARGETS
+    ),
+    Kind("seismic", "vectors as seismic reads them", _seismic, jsonvector.describe),
     Kind("jsonvector", "a JsonVectorCollection", _jsonvector, jsonvector.describe),
     Kind("dense", "dense vectors, which nothing here reads", _dense, jsonvector.dense),
     Kind("run", "a run", _run, judged.run),

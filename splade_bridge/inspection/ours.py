@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from splade_bridge.conversion.detect import open_source
 from splade_bridge.data.store import VOCABULARY, VectorStore, part_files, read_part
 from splade_bridge.data.vectors import SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
@@ -78,7 +77,7 @@ def export(path: Path, found: Inspection, options: InspectOptions) -> None:
     if set(formats) == {"topics"}:
         texts.topics(next(path.glob("topics.tsv*")), found, options)
     else:
-        vectors.impacts(open_source(path), found, options)
+        vectors.store(path, found, options)
 
 
 def bm25(path: Path, found: Inspection, options: InspectOptions) -> None:

@@ -150,7 +150,7 @@ def _names(wanted: set[int], ids: Iterator[tuple[str, str]]) -> list[str]:
 
 
 def store(path: Path, found: Inspection, options: InspectOptions) -> None:
-    """A vector store, of weights or of impacts."""
+    """A vector store or an export, of weights or of impacts."""
     source = open_vectors(path, weights=True)
     if isinstance(source, ImpactSource):
         impacts(source, found, options)
@@ -182,7 +182,8 @@ def forward(path: Path, found: Inspection, options: InspectOptions) -> None:
 def canonical(path: Path, found: Inspection, options: InspectOptions) -> None:
     """PISA's canonical files."""
     base = collection_at(path)
-    assert base is not None
+    if base is None:
+        raise BadInputError("not a collection of PISA's canonical files", str(path))
     names = sorted(p.name for p in base.parent.iterdir() if p.name.startswith(f"{base.name}."))
     found.facts = {"base": base.name, "files": names}
     if options.quick:

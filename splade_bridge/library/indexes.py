@@ -181,16 +181,11 @@ def open_index(
     )
 
 
-class SearchRun(dict[str, dict[str, float]]):
+class RankedRun(dict[str, dict[str, float]]):
     """A run, ``{query id: {document id: score}}``, documents best first.
 
-    Queries without results are in it, with no documents. Scores are whole numbers.
-
-    Attributes:
-        summary: counts, the algorithm, mean milliseconds a query, queries without results.
+    Queries without results are in it, with no documents.
     """
-
-    summary: SearchSummary
 
     def to_pandas(self) -> pd.DataFrame:
         """A DataFrame as PyTerrier has it: ``qid``, ``docno``, ``score``, ``rank`` (from 0).
@@ -204,6 +199,16 @@ class SearchRun(dict[str, dict[str, float]]):
             for rank, (doc_id, score) in enumerate(found.items())
         ]
         return pandas_module().DataFrame(rows, columns=["qid", "docno", "score", "rank"])
+
+
+class SearchRun(RankedRun):
+    """What a search has found; scores are whole numbers.
+
+    Attributes:
+        summary: counts, the algorithm, mean milliseconds a query, queries without results.
+    """
+
+    summary: SearchSummary
 
 
 class OpenIndex(Closing):

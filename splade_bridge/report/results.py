@@ -21,6 +21,7 @@ class TimedSearch:
         queries: how many were timed, each ``repeat`` times.
         spread: largest over smallest median of the repeats, minus 1.
         session: number of the measurement (see :class:`Session`), from 0.
+        p50, p95, p99: percentiles; None of a fusion, where those of its parts do not add up.
     """
 
     engine: str
@@ -29,9 +30,9 @@ class TimedSearch:
     queries: int
     repeat: int
     mean: float
-    p50: float
-    p95: float
-    p99: float
+    p50: float | None
+    p95: float | None
+    p99: float | None
     spread: float
     session: int = 0
 
@@ -84,6 +85,8 @@ class VariantResult:
         kept_exact: for two steps, the share of the exact top k that it keeps, by k.
         seconds: of the steps that are not one engine's, as encoding.
         bytes: of vectors, or of a forward index, which the variant needs beside its indexes.
+        parts: of a fusion, the variants that are fused: counts, sizes and times are sums over
+            them, of an index that two of them share once; empty for a variant.
     """
 
     name: str
@@ -109,6 +112,7 @@ class VariantResult:
     seconds: dict[str, float] = field(default_factory=dict)
     bytes: dict[str, int] = field(default_factory=dict)
     kept_exact: dict[int, float] = field(default_factory=dict)
+    parts: list[str] = field(default_factory=list)
 
     def fastest(self, engine: str, k: int) -> TimedSearch | None:
         """The lowest mean among the algorithms that were measured."""

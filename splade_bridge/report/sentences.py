@@ -86,4 +86,10 @@ def method(results: Results) -> list[str]:
             f"(an untimed pass first), {timed[0].queries:,} queries, {timed[0].repeat} repeats, "
             "interleaved over all variants, engines and algorithms, after all indexes were built."
         )
+    if any(v.parts for v in results.variants):
+        said.append(
+            "What a fusion costs is the sum of its parts: their latencies at the depth of the "
+            "fusion, one after the other, each with its fastest algorithm (merging the lists is "
+            "not in it); their postings and the sizes of their indexes, each index once."
+        )
     return said

@@ -105,9 +105,9 @@ def latencies(results: Results) -> Table[Of[TimedSearch]]:
         Column("algorithm", lambda row: row.found.algorithm, words=True),
         Column("k", lambda row: str(row.found.k)),
         Column("mean", lambda row: text.milliseconds(row.found.mean)),
-        Column("p50", lambda row: text.milliseconds(row.found.p50)),
-        Column("p95", lambda row: text.milliseconds(row.found.p95)),
-        Column("p99", lambda row: text.milliseconds(row.found.p99)),
+        Column("p50", lambda row: _percentile(row.found.p50)),
+        Column("p95", lambda row: _percentile(row.found.p95)),
+        Column("p99", lambda row: _percentile(row.found.p99)),
         Column("spread", lambda row: text.share(row.found.spread)),
     ]
     return Table(
@@ -116,6 +116,10 @@ def latencies(results: Results) -> Table[Of[TimedSearch]]:
         [Of(v, t) for v in results.variants for t in v.latencies],
         results.baseline,
     )
+
+
+def _percentile(value: float | None) -> str:
+    return "not told" if value is None else text.milliseconds(value)
 
 
 def tests(results: Results, measure: str) -> Table[Of[Comparison]]:

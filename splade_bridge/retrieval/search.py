@@ -9,17 +9,11 @@ from pathlib import Path
 
 from splade_bridge.data.choices import check_choice
 from splade_bridge.data.hits import Hits, by_score
-from splade_bridge.data.ids import checked_id
 from splade_bridge.data.quantize import warn_if_inexact
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.engines.base import Searcher, limit_memory
 from splade_bridge.engines.registry import open_index
-from splade_bridge.errors import (
-    BadInputError,
-    ExternalProgramError,
-    MismatchError,
-    UsageError,
-)
+from splade_bridge.errors import ExternalProgramError, MismatchError, UsageError
 from splade_bridge.files.address import Place
 from splade_bridge.files.outputs import check_apart
 from splade_bridge.files.writing import atomic_writer
@@ -30,6 +24,7 @@ from splade_bridge.retrieval.passages import fold_passages, warn_without_passage
 from splade_bridge.retrieval.runs import (
     DEFAULT_TAG,
     RunFormat,
+    check_tag,
     read_run,
     without_document,
     write_hits,
@@ -74,10 +69,7 @@ class SearchOptions:
 
     def __post_init__(self) -> None:
         check_choice("output-format", self.run_format, RunFormat)
-        try:
-            checked_id(self.tag, "--tag")
-        except BadInputError:
-            raise UsageError("--tag must be one word, as run files hold it") from None
+        check_tag(self.tag)
         if self.tag != DEFAULT_TAG and self.run_format != "trec":
             raise UsageError("--tag has no effect without --output-format trec: leave it out")
         if self.two_step is None and (self.first_query_terms, self.candidates) != (None, None):

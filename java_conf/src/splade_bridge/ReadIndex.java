@@ -9,13 +9,17 @@ import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import org.apache.lucene.document.Document;
+import org.apache.lucene.document.DocumentStoredFieldVisitor;
+import org.apache.lucene.index.CodecReader;
 import org.apache.lucene.index.DirectoryReader;
 import org.apache.lucene.index.FieldInfo;
 import org.apache.lucene.index.FieldInfos;
+import org.apache.lucene.index.LeafReader;
 import org.apache.lucene.index.LeafReaderContext;
 import org.apache.lucene.index.MultiBits;
 import org.apache.lucene.index.MultiTerms;
 import org.apache.lucene.index.PostingsEnum;
+import org.apache.lucene.index.ReaderUtil;
 import org.apache.lucene.index.SegmentCommitInfo;
 import org.apache.lucene.index.SegmentInfos;
 import org.apache.lucene.index.StoredFields;
@@ -30,20 +34,24 @@ import org.apache.lucene.util.BytesRef;
  * all segments, without those that were deleted.
  *
  * <pre>
- * 16 lists      byte 0, or 1, a string and an int32 where the last page ended
+ * 16 lists      byte 0, or 1, a string and an int32 where the last page ended; int32 most postings
  *               -> int32 where this one ends, -1 for the end of its last list; int32 n, n times
- *               string term, int32 m, m int32 documents, m int32 frequencies; none after the last
+ *               string term, int32 m; then the int32 documents of all n, and as many int32
+ *               frequencies; none after the last
  * 17 documents  int32 from, byte whether to give contents
- *               -> int32 where the next page begins, int32 n, n times int32 1 and string id, or 0
- *               where it has none, and the same for its contents
+ *               -> int32 where the next page begins, int32 n, n times int32 length of id and of
+ *               contents, -1 where it has none; then the bytes of all of them
  * 18 described  -> terms: name and value of what is known of the index
  * </pre>
  */
 final class ReadIndex {
   private static final int PAGE = 1 << 22;
-  private static final int PART = 1 << 17;
+  private static final int PAGE_DOCUMENTS = 1 << 16;
   private static final Set<String> ID = Set.of("id");
   private static final Set<String> ID_AND_CONTENTS = Set.of("id", "contents");
+
+  /** For the postings of a page: documents and frequencies. */
+  private static final ThreadLocal<int[][]> PLACE = ThreadLocal.withInitial(() -> new int[2][0]);
 
   private final DirectoryReader reader;
   private final Bits live;
@@ -93,34 +101,38 @@ final class ReadIndex {
       }
     }
     int n = 0;
-    int[] documents = new int[PART];
-    int[] frequencies = new int[PART];
+    int total = 0;
+    int most = request.getInt();
+    if (PLACE.get()[0].length < most) {
+      PLACE.set(new int[2][most]);
+    }
+    int[] documents = PLACE.get()[0];
+    int[] frequencies = PLACE.get()[1];
     PostingsEnum postings = null;
-    for (; term != null && answer.size() < PAGE; term = all.next()) {
+    int next = -1;
+    for (; term != null && total < most && answer.size() < PAGE; term = all.next()) {
       postings = all.postings(postings, PostingsEnum.FREQS);
       int document = from > 0 ? postings.advance(from) : postings.nextDoc();
       from = 0;
-      while (document != DocIdSetIterator.NO_MORE_DOCS) {
-        if (answer.size() >= PAGE) {
-          answer.setInt(at, document);
-          answer.setInt(at + 4, n);
-          return;
-        }
-        int m = 0;
-        for (; m < PART && document != DocIdSetIterator.NO_MORE_DOCS; document = postings.nextDoc()) {
-          int known = number == null ? document : number[document];
-          if (known >= 0) {
-            documents[m] = known;
-            frequencies[m++] = postings.freq();
+      int before = total;
+      for (; document != DocIdSetIterator.NO_MORE_DOCS; document = postings.nextDoc()) {
+        int known = number == null ? document : number[document];
+        if (known >= 0) {
+          if (total == most) {
+            next = document;
+            break;
           }
-        }
-        if (m > 0) {
-          answer.putInt(term.length).put(term.bytes, term.offset, term.length).putInt(m);
-          answer.putInts(documents, m).putInts(frequencies, m);
-          n++;
+          documents[total] = known;
+          frequencies[total++] = postings.freq();
         }
       }
+      if (total > before) {
+        answer.putInt(term.length).put(term.bytes, term.offset, term.length).putInt(total - before);
+        n++;
+      }
     }
+    answer.putInts(documents, total).putInts(frequencies, total);
+    answer.setInt(at, next);
     answer.setInt(at + 4, n);
   }
 
@@ -130,25 +142,46 @@ final class ReadIndex {
     int at = answer.size();
     int n = 0;
     answer.putInt(0).putInt(0);
-    StoredFields stored = reader.storedFields();
-    for (; document < reader.maxDoc() && answer.size() < PAGE; document++) {
+    Answer texts = new Answer();
+    LeafReaderContext leaf = null;
+    StoredFields stored = null;
+    while (document < reader.maxDoc() && n < PAGE_DOCUMENTS && texts.size() < PAGE) {
       if (live == null || live.get(document)) {
-        Document found = stored.document(document, withContents ? ID_AND_CONTENTS : ID);
-        put(found.get("id"), answer);
-        put(withContents ? found.get("contents") : null, answer);
+        if (leaf == null || document >= leaf.docBase + leaf.reader().maxDoc()) {
+          leaf = reader.leaves().get(ReaderUtil.subIndex(document, reader.leaves()));
+          stored = inOrder(leaf.reader());
+        }
+        DocumentStoredFieldVisitor visitor =
+            new DocumentStoredFieldVisitor(withContents ? ID_AND_CONTENTS : ID);
+        stored.document(document - leaf.docBase, visitor);
+        Document found = visitor.getDocument();
+        answer.putInt(put(found.get("id"), texts));
+        answer.putInt(put(withContents ? found.get("contents") : null, texts));
         n++;
       }
+      document++;
     }
+    answer.put(texts.array(), 0, texts.size());
     answer.setInt(at, document);
     answer.setInt(at + 4, n);
   }
 
-  private static void put(String value, Answer answer) {
-    answer.putInt(value == null ? 0 : 1);
-    if (value != null) {
-      byte[] bytes = value.getBytes(StandardCharsets.UTF_8);
-      answer.putInt(bytes.length).put(bytes);
+  /** What is made for merging unpacks a block once, where others do it for every document of it. */
+  private static StoredFields inOrder(LeafReader leaf) throws IOException {
+    boolean known = leaf instanceof CodecReader && ((CodecReader) leaf).getFieldsReader() != null;
+    return known
+        ? ((CodecReader) leaf).getFieldsReader().getMergeInstance()
+        : leaf.storedFields();
+  }
+
+  /** The bytes that it takes, -1 for null. */
+  private static int put(String value, Answer answer) {
+    if (value == null) {
+      return -1;
     }
+    byte[] bytes = value.getBytes(StandardCharsets.UTF_8);
+    answer.put(bytes);
+    return bytes.length;
   }
 
   void described(Answer answer) throws IOException {

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from splade_bridge.data.ids import quoted
-from splade_bridge.data.vectors import Float32Array, ImpactBatch
+from splade_bridge.data.vectors import Float32Array, ImpactBatch, SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 
@@ -49,6 +49,10 @@ def halvings(largest: float) -> int:
     return times
 
 
+LEAST_FEATURE = float(np.finfo(np.float32).tiny)
+"""A feature field takes no weight below the smallest normal float32, 2^-126."""
+
+
 @dataclass(frozen=True)
 class Kept:
     """What an engine keeps of a weight.
@@ -57,14 +61,16 @@ class Kept:
         words: the same for people.
         stored: the weights that come of weights.
         whole: the number up to which every whole number is kept.
+        least: the smallest weight that it takes.
     """
 
     words: str
     stored: Callable[[Numbers], Float32Array]
     whole: int
+    least: float = 0.0
 
 
-FEATURE = Kept("9 significant bits", as_feature, 1 << 9)
+FEATURE = Kept("9 significant bits", as_feature, 1 << 9, LEAST_FEATURE)
 SINGLE = Kept("float32", as_float32, 1 << 24)
 
 
@@ -78,43 +84,61 @@ class WeightAccount:
         largest: the largest weight.
         most_lost: the largest loss, as a part of the weight, in [0, 1).
         doc_id, term, weight, stored: where that was, the weight and what it becomes.
+        floats: whether they are float weights, and no impacts.
     """
 
     weights: int = 0
     changed: int = 0
-    largest: int = 0
+    largest: float = 0
     most_lost: float = 0.0
     doc_id: str | None = None
     term: str | None = None
-    weight: int | None = None
+    weight: float | None = None
     stored: float | None = None
+    floats: bool = False
 
-    def add(self, batch: ImpactBatch, vocabulary: Vocabulary, kept: Kept) -> None:
-        """Count in the impacts of ``batch``."""
-        self.weights += len(batch.impacts)
-        if not len(batch.impacts):
+    def add(self, batch: ImpactBatch | SparseBatch, vocabulary: Vocabulary, kept: Kept) -> None:
+        """Count in the numbers of ``batch``.
+
+        Raises:
+            BadInputError: one is below what is taken.
+        """
+        numbers = batch.impacts if isinstance(batch, ImpactBatch) else batch.weights
+        self.floats = isinstance(batch, SparseBatch)
+        self.weights += len(numbers)
+        if not len(numbers):
             return
-        largest = int(batch.impacts.max())
+        if float(numbers.min()) < kept.least:
+            doc_id, term = _place(batch, int(numbers.argmin()), vocabulary)
+            raise BadInputError(
+                f"document {quoted(doc_id)}: a weight of {float(numbers.min()):g} for the term "
+                f"{quoted(term)}, and the least that is taken is {kept.least:.3g}: prune it"
+            )
+        largest = numbers.max().item()
         self.largest = max(self.largest, largest)
-        if largest <= kept.whole:
+        if not self.floats and largest <= kept.whole:
             return
-        stored = kept.stored(batch.impacts).astype(np.float64)
-        lost = np.abs(batch.impacts - stored) / batch.impacts
+        stored = kept.stored(numbers).astype(np.float64)
+        lost = np.abs(numbers - stored) / numbers
         self.changed += int(np.count_nonzero(lost))
         at = int(lost.argmax())
         if lost[at] > self.most_lost:
-            row = int(np.searchsorted(batch.indptr, at, side="right")) - 1
             self.most_lost = float(lost[at])
-            self.doc_id, self.term = batch.ids[row], vocabulary[int(batch.indices[at])]
-            self.weight, self.stored = int(batch.impacts[at]), float(stored[at])
+            self.doc_id, self.term = _place(batch, at, vocabulary)
+            self.weight = numbers[at].item()
+            self.stored = float(stored[at])
 
     def told(self) -> str:
         """In words; there must be a change."""
         return (
             f"{self.changed:,} of {self.weights:,} weights, at most by {self.most_lost:.2%} "
-            f"({self.weight:,} of term {quoted(self.term)} in document {quoted(self.doc_id)} "
-            f"becomes {self.stored:,.0f})"
+            f"({self._number(self.weight)} of term {quoted(self.term)} in document "
+            f"{quoted(self.doc_id)} becomes {self._number(self.stored)})"
         )
+
+    def _number(self, value: float | None) -> str:
+        assert value is not None
+        return f"{value:.9g}" if self.floats else f"{value:,.0f}"
 
     def refuse(self, engine: str, kept: Kept, scale: float | None, place: str) -> None:
         """Raise BadInputError if a weight is changed; it names both remedies.
@@ -125,12 +149,30 @@ class WeightAccount:
         if not self.changed:
             return
         smaller = f"a smaller --scale (whole numbers up to {kept.whole:,} are all kept"
-        if scale is not None:
-            fits = scale * kept.whole / (self.largest + 0.5)
-            fits = math.floor(fits) if fits >= 1 else math.floor(1000 * fits) / 1000
+        if self.floats:
+            fits = _fitting(kept.whole / self.largest)
+            smaller = (
+                f"--scale, which makes whole numbers of them (up to {kept.whole:,} all are kept, "
+                f"and the largest weight is {self.largest:.9g}: {fits:g} fits"
+            )
+        elif scale is not None:
+            fits = _fitting(scale * kept.whole / (self.largest + 0.5))
             smaller += f", and the largest here is {self.largest:,} at {scale:g}: {fits:g} fits"
         raise BadInputError(
             f"{engine} keeps {kept.words} of a weight and would change {self.told()}: use "
             f"{smaller}), or --allow-loss to let it",
             place,
         )
+
+
+def _fitting(most: float) -> float:
+    """A scale below ``most`` that is easy to write."""
+    return math.floor(most) if most >= 1 else math.floor(1000 * most) / 1000
+
+
+def _place(
+    batch: ImpactBatch | SparseBatch, posting: int, vocabulary: Vocabulary
+) -> tuple[str, str]:
+    """The document and the term of a posting."""
+    row = int(np.searchsorted(batch.indptr, posting, side="right")) - 1
+    return batch.ids[row], vocabulary[int(batch.indices[posting])]

@@ -26,11 +26,11 @@ import orjson
 
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.ids import DuplicateGuard, quoted
-from splade_bridge.data.vectors import ImpactBatch
+from splade_bridge.data.vectors import ImpactBatch, SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.writing import atomic_writer
-from splade_bridge.formats.base import ImpactSource
+from splade_bridge.formats.base import ImpactSource, WeightSource
 from splade_bridge.formats.choices import FeedTarget
 from splade_bridge.formats.feeds.base import LOAD, QUERIES, Cells, Feed, Told
 from splade_bridge.formats.feeds.elastic import NeuralSparse, RankFeatures, SparseVector
@@ -85,7 +85,7 @@ class FeedAccount:
     Attributes:
         target, field, index: as they were asked for.
         parts: files of documents.
-        weights: of them, what the engine will change. The files hold the impacts as they are.
+        weights: of them, what the engine will change. The files hold the numbers as they are.
         queries: None where there were none.
     """
 
@@ -98,7 +98,9 @@ class FeedAccount:
 
     def options(self) -> dict[str, Any]:
         """For the manifest, from which a :class:`.source.FeedSource` knows how to read it."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        told = {key: value for key, value in asdict(self).items() if value is not None}
+        del told["weights"]["floats"]
+        return told
 
 
 def feed_of(target: FeedTarget, field: str, index: str) -> Feed:
@@ -122,7 +124,7 @@ def feed_of(target: FeedTarget, field: str, index: str) -> Feed:
 
 def write_feed(
     target: FeedTarget,
-    source: ImpactSource,
+    source: ImpactSource | WeightSource,
     folder: Path,
     *,
     queries: Queries | None = None,
@@ -136,6 +138,7 @@ def write_feed(
     """Write all that ``target`` loads into ``folder``, which should be a staged one.
 
     Args:
+        source: of impacts, or of weights, which stay what they are.
         queries: also written, as bodies of searches for ``k`` hits.
         allow_loss: write what the engine will change, too; it is counted in any case.
         gzip: compress the parts.
@@ -165,7 +168,7 @@ def write_feed(
                 out.write(line)
         account.parts += 1
     if not allow_loss:
-        quantized = source.quantization
+        quantized = source.quantization if isinstance(source, ImpactSource) else None
         scale = quantized.scale if quantized else None
         account.weights.refuse(feed.engine, feed.kept, scale, str(source.path))
     source.vocabulary.save(folder / VOCABULARY)
@@ -183,7 +186,7 @@ def write_feed(
 
 def _lines(
     feed: Feed,
-    source: ImpactSource,
+    source: ImpactSource | WeightSource,
     account: WeightAccount,
     counts: Counts,
     allow_loss: bool,
@@ -215,8 +218,13 @@ def _limit(feed: Feed, vocabulary: Vocabulary) -> TermLimit:
     return TermLimit(f"a feed for {feed.engine}", feed.problem, remedy, vocabulary)
 
 
-def _cells(names: Names, batch: ImpactBatch) -> Iterator[Cells]:
-    found = list(zip(names(batch.indices), map(b"%d".__mod__, batch.impacts.tolist()), strict=True))
+def _cells(names: Names, batch: ImpactBatch | SparseBatch) -> Iterator[Cells]:
+    if isinstance(batch, ImpactBatch):
+        numbers = list(map(b"%d".__mod__, batch.impacts.tolist()))
+    else:  # the fewest digits that are this float32 again
+        written = orjson.dumps(batch.weights, option=orjson.OPT_SERIALIZE_NUMPY)
+        numbers = written[1:-1].split(b",") if len(batch.weights) else []
+    found = list(zip(names(batch.indices), numbers, strict=True))
     for start, stop in itertools.pairwise(batch.indptr.tolist()):
         yield found[start:stop]
 
