@@ -12,7 +12,13 @@ from functools import cached_property
 from typing import Any
 
 from splade_bridge.engines.remote.base import Busy, RemoteOptions, missing_client
-from splade_bridge.engines.remote.rest import CONNECTIONS, KEEP_ALIVE, SECONDS, RestIndex
+from splade_bridge.engines.remote.rest import (
+    CONNECTIONS,
+    KEEP_ALIVE,
+    SECONDS,
+    RestIndex,
+    basic_login,
+)
 from splade_bridge.engines.remote.secrets import Secrets
 from splade_bridge.errors import MissingToolError
 from splade_bridge.files.address import Address
@@ -50,7 +56,7 @@ class Elasticsearch(RestIndex):
         if secrets.api_key:
             given["api_key"] = secrets.api_key
         elif secrets.password:
-            given["basic_auth"] = (secrets.user or "elastic", secrets.password)
+            given["headers"] = basic_login(secrets, "elastic")
         if secrets.ca and address.secure:
             given["ca_certs"] = secrets.ca
         self._client = elasticsearch.Elasticsearch(

@@ -31,6 +31,7 @@ from splade_bridge.engines.remote.rest import (
     SECONDS,
     RestIndex,
     VectorField,
+    basic_login,
 )
 from splade_bridge.engines.remote.secrets import Secrets
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
@@ -79,7 +80,7 @@ class OpenSearch(RestIndex):
         self._errors = opensearchpy.exceptions
         given: dict[str, Any] = {}
         if secrets.password:
-            given["http_auth"] = (secrets.user or "admin", secrets.password)
+            given["headers"] = basic_login(secrets, "admin")
         if secrets.ca and address.secure:
             given["ca_certs"] = secrets.ca
         self._client = opensearchpy.OpenSearch(
@@ -219,18 +220,14 @@ class OpenSearch(RestIndex):
         try:
             return super().top(names, weights, n, only)
         except ServerError as error:
-            if (
-                self.feed.most_terms
-                and len(names) > self.feed.most_terms
-                and "clause" in str(error)
-            ):
-                raise ServerError(
-                    f"{self.address}: a query of {len(names):,} terms, and OpenSearch takes "
-                    f"{self.feed.most_terms:,} clauses: PUT /_cluster/settings "
-                    f'{{"persistent":{{"{CLAUSES}":{len(names)}}}}} lets it take them, now and '
-                    "for every index"
-                ) from error
-            raise
+            if len(names) <= MOST_CLAUSES or "clause" not in str(error).lower():
+                raise
+            raise ServerError(
+                f"{self.address}: a query of {len(names):,} terms, and OpenSearch takes "
+                f"{MOST_CLAUSES:,} clauses: PUT /_cluster/settings "
+                f'{{"persistent":{{"{CLAUSES}":{len(names)}}}}} lets it take them, now and for '
+                "every index"
+            ) from error
 
     def _pages(self, body: dict[str, Any], size: int) -> Iterator[list[dict[str, Any]]]:
         """By a scroll, which 2.x and 3.x have and which needs no order of all documents."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import re
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -27,6 +28,7 @@ from splade_bridge.engines.remote.base import (
     state_bytes,
     state_of,
 )
+from splade_bridge.engines.remote.secrets import Secrets
 from splade_bridge.errors import BadInputError
 from splade_bridge.formats.feeds.base import pairs
 from splade_bridge.formats.feeds.elastic import Bulk
@@ -451,6 +453,16 @@ def _at(source: Any, path: str) -> Iterator[Any]:
                 yield from _at(inside, "")
             elif path.startswith(f"{name}."):
                 yield from _at(inside, path[len(name) + 1 :])
+
+
+def basic_login(secrets: Secrets, user: str) -> dict[str, str]:
+    """The header of user and password, in UTF-8, which the clients do not make of each password.
+
+    Args:
+        user: where none is told.
+    """
+    login = b64encode(f"{secrets.user or user}:{secrets.password}".encode()).decode()
+    return {"authorization": f"Basic {login}"}
 
 
 def _why(answer: Any) -> str:
