@@ -2,11 +2,11 @@
 
     .venv/bin/python benchmarks/engines_remote.py DOCS QUERIES ADDRESS...
 
-DOCS is any source of impacts, QUERIES pre-encoded. Each ADDRESS is of an index that does not exist;
-it is made, and thrown away in the end, twice: by ``index`` without its checks (``--check count``), and
-by the client's own ``helpers.bulk`` in blocks of 1,000 with the same mapping. Then each query is asked
-for 10 hits, once through the address and once by a bare request of the client, in turn, one at a time;
-medians of the times. The documents are in memory before either load begins.
+DOCS is any source of impacts, QUERIES pre-encoded. Each ADDRESS is of an index that does not exist.
+It is made twice, and thrown away in the end: by `index --check count`, and by
+the client's own `helpers.bulk` in blocks of 1,000 with the same mapping. Then each query is asked
+for 10 hits, in turn through the address and by a bare request of the client; medians of the times.
+The documents are in memory before either load begins.
 """
 
 from __future__ import annotations
