@@ -15,7 +15,8 @@ ACTS = {
     "encode": "--output --side --max-length --batch-tokens --long --devices --threads --shard "
     "--cluster --part-rows --id-field --text-field --title-field --overwrite",
     "export": "--output --format --model --scale --rounding --clip --memory --overwrite",
-    "index": "--output --engine --from --vocabulary --scale --rounding --clip --memory --overwrite "
+    "index": "--field --opensearch-query "
+    "--output --engine --from --vocabulary --scale --rounding --clip --memory --overwrite "
     "--ciff-docids --lucene-version --route --pisa-profile --pisa-encoding --pisa-block-size "
     "--pisa-bin --pisa-reorder",
     "search": "--queries --model --output --hits --algorithm --threads --output-format "
@@ -24,14 +25,15 @@ ACTS = {
     "fuse": "--output --fusion --weight --depth --hits --as-query --overwrite",
     "evaluate": "--measure --per-query -m --missing --split",
     "verify": "--queries --model --hits --scale --rounding --clip --allow-mismatch",
-    "convert": "--to --from --ciff-docids --vocabulary --scale --rounding --clip --overwrite",
+    "convert": "--field --to --from --ciff-docids --vocabulary --scale --rounding --clip --overwrite",
     "bench": "--queries --model --hits --algorithm --repeat --threads --output --scale --rounding "
     "--clip --allow-mismatch",
     "compare": "--output --data --rebench --drop-indexes --allow-mismatch",
     "explain": "--queries --model --scale --rounding --clip --allow-mismatch",
     "inspect": "--from --ciff-docids --quick --memory",
     "merge": "--output --overwrite",
-    "prune": "--output --method --value --side --min-terms --from --vocabulary --scale --gzip "
+    "prune": "--field "
+    "--output --method --value --side --min-terms --from --vocabulary --scale --gzip "
     "--ciff-docids --memory --overwrite",
     "quantize-study": "--queries --qrels --scale --rounding --clip --hits --rbo-p --min-rbo "
     "--output --allow-mismatch",

@@ -86,6 +86,7 @@ def source_options(
     vocabulary: Place | None = None,
     skip_others: bool = False,
     ciff_docids: str = "gaps",
+    field: str | None = None,
 ) -> SourceOptions:
     """How a path is read.
 
@@ -101,6 +102,7 @@ def source_options(
         None if vocabulary is None else read_vocabulary(Path(vocabulary)),
         skip_others,
         cast(CiffDocids, ciff_docids),
+        field,
     )
 
 
