@@ -38,6 +38,7 @@ class RemoteSearcher(Searcher):
         self.index = index
         self.only = only
         self.algorithms = (index.algorithm,)
+        self.knows_terms = index.naming == "number"
 
     def close(self) -> None:
         """End the connection."""
@@ -45,7 +46,7 @@ class RemoteSearcher(Searcher):
 
     def aligned(self, queries: Queries) -> ImpactBatch:
         """See :class:`Searcher`; where terms are names, the engine takes any."""
-        if self.index.naming != "number":
+        if not self.knows_terms:
             for term in queries.vocabulary.terms:
                 self.vocabulary.add(term)
         return super().aligned(queries)
