@@ -92,6 +92,7 @@ def load(
         ServerError, ExternalProgramError: the engine failed, or holds something else in the end.
         UsageError: the index is there.
     """
+    index.use(options.made)
     source = opened()
     wanted = {**source.parent, "options": _plain(options.made), **(plan or {})}
     state = _begun(index, wanted, options)
@@ -99,6 +100,8 @@ def load(
         log.info("%s: already there, of the same source and options", index.address)
         _switch(index, options)
         return state.manifest
+    if options.alias is not None:
+        patiently(lambda: index.aliased(options.alias or ""))  # refused now, or never
     account = _weights(index, source, opened, options)
     if state is None:
         state = State(wanted)
@@ -121,7 +124,7 @@ def load(
 
 
 def _plain(made: RemoteOptions) -> dict[str, Any]:
-    return {name: value for name, value in vars(made).items() if value not in (None, ())}
+    return {name: value for name, value in vars(made).items() if value not in (None, (), {})}
 
 
 def _begun(index: RemoteIndex, plan: Mapping[str, Any], options: LoadOptions) -> State | None:
