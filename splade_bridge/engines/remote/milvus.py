@@ -121,6 +121,7 @@ class Milvus(NumberedIndex):
     extra = "milvus"
     most_id_bytes = MOST_ID
     most_hits = 16_384
+    pages = False
     block_rows: ClassVar[int] = 500
     algorithm = "daat_maxscore"
 
@@ -141,8 +142,6 @@ class Milvus(NumberedIndex):
         self._pymilvus, self._grpc = pymilvus, grpc
         if address.folder is not None:
             self._check_lite(address.folder)
-        if self.exists():
-            self._find_fields()
 
     def _check_lite(self, path: Path) -> None:
         """Refuse what Milvus Lite would not open, or another Milvus Lite.
@@ -279,30 +278,27 @@ class Milvus(NumberedIndex):
         wanted = self._pymilvus.DataType.SPARSE_FLOAT_VECTOR
         return [field["name"] for field in described["fields"] if field["type"] == wanted]
 
-    def _find_fields(self) -> None:
-        """Take the key and the only sparse vector, and say what makes its scores no plain sums.
-
-        Raises:
-            BadInputError: there are no sparse vectors, or several.
-        """
+    def look(self, field: str | None = None) -> None:
+        """See :class:`RemoteIndex`; what makes its scores no plain sums is said."""
         described = self._ask("describe_collection", self._name)
         fields = self._sparse_fields(described)
-        if len(fields) != 1:
+        fitting = [name for name in fields if field in (None, name)]
+        if len(fitting) != 1:
+            which = f"no sparse vector {field!r}" if field else f"{len(fields)} sparse vectors"
             raise BadInputError(
-                f"has {len(fields) or 'no'} fields of type SPARSE_FLOAT_VECTOR"
-                f"{': ' * bool(fields)}{', '.join(fields)}",
+                f"has {which}{' of ' * bool(fields)}{', '.join(sorted(fields))}"
+                f"{': name one by --field' * (len(fields) > 1)}",
                 str(self.address),
             )
-        self.field = fields[0]
-        (key,) = (field for field in described["fields"] if field.get("is_primary"))
+        self.field = fitting[0]
+        (key,) = (told for told in described["fields"] if told.get("is_primary"))
         self._pk = key["name"]
         self._pk_is_number = key["type"] == self._pymilvus.DataType.INT64
         self._ours = self._ask("has_collection", self._beside)
         for problem in inexact(self._index()):
             log.warning("%s: %s", self.address, problem)
-        self._ask("load_collection", self._name)
-        if self._ours:
-            self._ask("load_collection", self._beside)
+        for name in (self._name, *([self._beside] * self._ours)):
+            self._ask("load_collection", name)
 
     def _index(self) -> dict[str, Any]:
         """Of the sparse vector, as Milvus tells its settings."""

@@ -55,8 +55,6 @@ class Qdrant(NumberedIndex):
             from splade_bridge.engines.remote.qdrant_server import ServerStore
 
             self._store = ServerStore(address, secrets, self.extra)
-        if self.exists():
-            self._find_field()
 
     def close(self) -> None:
         """End the connection, or let go of the folder."""
@@ -66,20 +64,18 @@ class Qdrant(NumberedIndex):
         """The UUID; of an index that others made the id is the point's own."""
         return point_id(doc_id) if self._ours else doc_id
 
-    def _find_field(self) -> None:
-        """Take the only sparse vector, and say what makes its scores no plain sums.
-
-        Raises:
-            BadInputError: there is none, or there are several.
-        """
+    def look(self, field: str | None = None) -> None:
+        """See :class:`RemoteIndex`; what makes its scores no plain sums is said."""
         fields = self._store.fields()
-        if len(fields) != 1:
+        fitting = {name: told for name, told in fields.items() if field in (None, name)}
+        if len(fitting) != 1:
+            which = f"no sparse vector {field!r}" if field else f"{len(fields)} sparse vectors"
             raise BadInputError(
-                f"has {len(fields) or 'no'} sparse vectors{': ' * bool(fields)}"
-                f"{', '.join(sorted(fields))}",
+                f"has {which}{' of ' * bool(fields)}{', '.join(sorted(fields))}"
+                f"{': name one by --field' * (len(fields) > 1)}",
                 str(self.address),
             )
-        ((self.field, settings),) = fields.items()
+        ((self.field, settings),) = fitting.items()
         self._ours = self._store.read_beside(STATE) is not None
         for problem in inexact(settings):
             log.warning("%s: %s", self.address, problem)
@@ -134,9 +130,13 @@ class Qdrant(NumberedIndex):
     def write(self, items: list[Any]) -> None:
         """See :class:`RemoteIndex`."""
         try:
-            self._store.upsert(items)
+            self._store.upsert(self.field, items)
         except ServerError:
-            self.stored_singly(items, lambda p: str(p.payload[PAYLOAD_ID]), self._store.upsert)
+            self.stored_singly(
+                items,
+                lambda p: str(p.payload[PAYLOAD_ID]),
+                lambda one: self._store.upsert(self.field, one),
+            )
 
     def finish(self, *, merge: bool) -> None:
         """See :class:`RemoteIndex`; Qdrant merges its segments as its own settings say."""

@@ -210,9 +210,9 @@ class FolderStore(Store):
         return {"config": json_file(Where(str(config)))} if config.is_file() else {}
 
     @_told
-    def upsert(self, points: Sequence[Point]) -> None:
+    def upsert(self, field: str, points: Sequence[Point]) -> None:
         """See :class:`Store`."""
-        edge, field = self._edge, self._field
+        edge = self._edge
         shard = self._shard
         self._writing()
         shard.update(
@@ -225,11 +225,6 @@ class FolderStore(Store):
                 ]
             )
         )
-
-    @functools.cached_property
-    def _field(self) -> str:
-        (field,) = self.fields()
-        return field
 
     @_told
     def finish(self) -> None:
@@ -302,9 +297,10 @@ class FolderStore(Store):
         """
         if not isinstance(only, dict) or not only or only.keys() - {"must", "should", "must_not"}:
             raise self._no_filter(only)
-        return self._edge.Filter(
-            **{name: [self._condition(one) for one in _list(found)] for name, found in only.items()}
-        )
+        made: dict[str, Any] = {
+            name: [self._condition(one) for one in _list(found)] for name, found in only.items()
+        }
+        return self._edge.Filter(**made)
 
     def _condition(self, one: Any) -> Any:
         edge = self._edge

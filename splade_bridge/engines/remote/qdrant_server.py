@@ -195,7 +195,7 @@ class ServerStore(Store):
         """See :class:`Store`."""
         return {"collection": self._name, "params": self._config()["params"]}
 
-    def upsert(self, points: Sequence[Point]) -> None:
+    def upsert(self, field: str, points: Sequence[Point]) -> None:
         """See :class:`Store`."""
         models = self._models
         self._ask(
@@ -204,18 +204,13 @@ class ServerStore(Store):
             [
                 models.PointStruct(
                     id=_key(p.key),
-                    vector={self._field: models.SparseVector(indices=p.indices, values=p.values)},
+                    vector={field: models.SparseVector(indices=p.indices, values=p.values)},
                     payload=p.payload,
                 )
                 for p in points
             ],
             wait=True,
         )
-
-    @cached_property
-    def _field(self) -> str:
-        (field,) = self.fields()
-        return field
 
     def finish(self) -> None:
         """See :class:`Store`: each block was waited for, and is found."""

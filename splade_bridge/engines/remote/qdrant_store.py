@@ -57,7 +57,7 @@ class Store(abc.ABC):
         """Names of its sparse vectors, and their settings as Qdrant names them in JSON."""
 
     @abc.abstractmethod
-    def upsert(self, points: Sequence[Point]) -> None:
+    def upsert(self, field: str, points: Sequence[Point]) -> None:
         """Store points in place of those of the same keys."""
 
     @abc.abstractmethod
