@@ -133,7 +133,7 @@ class Milvus(NumberedIndex):
         self._file: _LiteFile | None = None
         self._open: Any = None
         try:
-            import grpc
+            import grpc  # type: ignore[import-untyped]
             import pymilvus
         except ImportError as error:
             raise MissingToolError(missing_client(self.engine, self.extra, error)) from error

@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
@@ -51,7 +51,7 @@ class _Terms:
 class NumberedIndex(RemoteIndex):
     """An index that holds float32 weights of numbered dimensions."""
 
-    naming: ClassVar[Naming] = "number"
+    naming: Naming = "number"
     kept = SINGLE
 
     @abc.abstractmethod
