@@ -55,7 +55,8 @@ def check_searches(address: Address, matrix: np.ndarray, ids: Sequence[str], see
     with open_index(address) as searcher:
         for k in (1, 7, len(ids) // 2, len(ids) + 5):
             for threads in (1, 3):
-                found = list(searcher.search(queries_of(asked, TERMS).batch, k, threads))
+                queries = searcher.aligned(queries_of(asked, TERMS))
+                found = list(searcher.search(queries, k, threads=threads))
                 assert [as_pairs(hits) for hits in found] == [
                     brute_force(matrix, ids, query, k) for query in asked
                 ]
@@ -168,7 +169,7 @@ def check_killed(tmp_path: Path, address: Address, halfway: Callable[[], bool]) 
     query = random_matrix(8, 1, 60, 0.3, 5)
     with open_index(address) as searcher:
         assert searcher.manifest is not None and searcher.manifest.counts.documents == rows
-        (found,) = searcher.search(queries_of(query, terms).batch, rows)
+        (found,) = searcher.search(searcher.aligned(queries_of(query, terms)), rows)
         assert as_pairs(found) == brute_force(matrix, ids, query[0], rows)
     read = read_remote(address)
     assert isinstance(read, ImpactSource)

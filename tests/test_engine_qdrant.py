@@ -238,6 +238,8 @@ def test_a_damaged_folder_is_refused(
 ) -> None:
     """Edge opens some of these and says nothing of the documents it lacks."""
     loaded(at(f"qdrant:{tmp_path / 's'}"), *world(1, 300, 9)[:2])
+    for log in (tmp_path / "s" / "wal").glob("open-*"):
+        log.unlink()  # Edge would mend some of it from there
     file = next((tmp_path / "s").rglob(name))
     if DAMAGES[name] == "rmtree":
         shutil.rmtree(file)
@@ -272,7 +274,7 @@ def test_what_is_no_shard(tmp_path: Path, what: str) -> None:
         if what == "folder":
             (place / "x").write_text("x")
     address = at(f"qdrant:{place}")
-    with pytest.raises((ServerError, BadInputError), match="no such index|no shard|sparse vectors"):
+    with pytest.raises((ServerError, BadInputError), match=r"no such index|no shard|sparse vectors"):
         open_index(address)
     matrix, ids, _ = world(1, 9, 9)
     if what in ("missing", "empty folder"):
@@ -399,7 +401,8 @@ def test_a_server_that_is_not_there(capfd: pytest.CaptureFixture[str], tmp_path:
     pytest.importorskip("qdrant_client")
     (tmp_path / "q.jsonl").write_text('{"id": "q", "vector": {"a": 1}}\n')
     done = subprocess.run(
-        command("search", "qdrant://127.0.0.1:9/x", "-q", tmp_path / "q.jsonl", "-o", tmp_path / "r"),
+        command("search", "qdrant://127.0.0.1:9/x", "-q", tmp_path / "q.jsonl", "-o", "r"),
+        cwd=tmp_path,
         env=environment() | {"SPLADE_BRIDGE_API_KEY": "geheim"}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 6, done.stderr

@@ -194,6 +194,7 @@ class FolderStore(Store):
 
     def fields(self) -> dict[str, dict[str, Any]]:
         """See :class:`Store`: as the segments have them, which is what is searched."""
+        _ = self._shard  # which tells whether it is whole, and nobody else's
         found: dict[str, dict[str, Any]] = {}
         for file in sorted((self._folder / SEGMENTS).glob("*/segment.json")):
             where = Where(str(file))
