@@ -183,7 +183,7 @@ class Nobody:
         if name.partition(".")[0] in {blocked}:
             raise ModuleNotFoundError("No module named " + name, name=name)
 sys.meta_path.insert(0, Nobody())
-sys.argv = ["splade-bridge", "search", {address!r}, "-q", "q", "-o", "r"]
+sys.argv = ["splade-bridge", "search", {address!r}, "-q", "q.jsonl", "-o", "r"]
 from splade_bridge.cli.app import main
 main()
 """
@@ -191,7 +191,7 @@ main()
 
 def check_missing_client(address: Address, blocked: set[str], extra: str, cwd: Path) -> None:
     """Without its package an engine names the extra that brings it."""
-    (cwd / "q").write_text("q1\tt1 t1\n")
+    (cwd / "q.jsonl").write_text('{"id": "q", "vector": {"a": 1}}\n')
     code = WITHOUT.format(blocked=blocked, address=str(address))
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=cwd, env=environment(), capture_output=True, text=True

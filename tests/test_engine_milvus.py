@@ -265,7 +265,9 @@ def test_hits_end_at_16384(tmp_path: Path) -> None:
 
 def test_a_killed_load_goes_on(tmp_path: Path) -> None:
     place = tmp_path / "m.db"
-    check_killed(tmp_path, at(f"milvus:{place}"), lambda: place.exists() and place.stat().st_size > 0)
+    check_killed(
+        tmp_path, at(f"milvus:{place}"), lambda: place.exists() and place.stat().st_size > 0
+    )
 
 
 def test_who_holds_the_file_is_said(tmp_path: Path) -> None:

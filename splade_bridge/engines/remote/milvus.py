@@ -109,6 +109,11 @@ class _LiteFile:
                 f"milvus:{path}",
             )
 
+        # It is waited for half a second, and on a busy machine listens later than that.
+        until = time.monotonic() + SECONDS
+        while not Path(self.uri.removeprefix("unix:")).exists() and time.monotonic() < until:
+            time.sleep(0.02)
+
     def __del__(self) -> None:
         if getattr(self, "uri", None) is not None:
             self._servers.release_server(str(self._path))
@@ -192,7 +197,10 @@ class Milvus(NumberedIndex):
         address, given = self.address, self.secrets
         if address.folder is not None:
             self._file = shared(address.folder, _LiteFile)
-            return self._pymilvus.MilvusClient(self._file.uri, timeout=SECONDS)
+            try:
+                return self._pymilvus.MilvusClient(self._file.uri, timeout=SECONDS)
+            except self._pymilvus.MilvusException as error:
+                raise Busy(f"{address}: Milvus' core does not answer ({error.message})") from error
         host = f"[{address.host}]" if ":" in address.host else address.host
         more: dict[str, Any] = {}
         if given.api_key:

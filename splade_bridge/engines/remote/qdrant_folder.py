@@ -112,7 +112,8 @@ class FolderStore(Store):
             if type(error) is not Exception and type(error).__name__ != PANIC:
                 raise
             if BUSY in str(error):
-                who = holder((self._folder / "wal").glob("*")) or "another process"
+                log = self._folder / "wal"
+                who = holder([log, *log.iterdir()]) or "another process"
                 raise ServerError(
                     f"{self.name}: is held by {who}, and one process at a time may have it open: "
                     "wait until it has ended"
@@ -315,7 +316,7 @@ class FolderStore(Store):
             case {"key": str(key), "match": {"text": str(text)}, **rest} if not rest:
                 return edge.FieldCondition(key, match=edge.MatchText(text))
             case {"has_id": list(ids), **rest} if not rest:
-                return edge.HasIdCondition([_key(str(i)) for i in ids])
+                return edge.HasIdCondition({_key(str(i)) for i in ids})
         raise self._no_filter(one)
 
     def _no_filter(self, what: Any) -> BadInputError:
