@@ -1,0 +1,356 @@
+"""Milvus' core: of a file by Milvus Lite 2.5, and its TCP server, against a product of integers."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pymilvus", exc_type=ImportError)
+
+from command_line import run
+from loaded import (
+    TERMS,
+    at,
+    check_all,
+    check_killed,
+    check_missing_client,
+    check_nfcorpus,
+    check_read,
+    check_searches,
+    command,
+    json_lines,
+    loaded,
+    world,
+)
+from servers.server import Server
+from small import MemorySource, queries_of, random_matrix
+from splade_bridge.conversion.detect import open_source
+from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.engines.registry import connect, engine, open_index, read_remote
+from splade_bridge.engines.remote.base import RemoteOptions, ServerError
+from splade_bridge.engines.remote.load import LoadOptions, load
+from splade_bridge.engines.remote.milvus import EXACT, escaped_id, inexact, unescaped_id
+from splade_bridge.errors import BadInputError, MismatchError, MissingToolError, UsageError
+
+
+@pytest.fixture(autouse=True)
+def lite() -> None:
+    try:
+        version = importlib.metadata.version("milvus-lite")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("milvus-lite is not installed")
+    if not version.startswith("2.5."):
+        pytest.skip(f"milvus-lite {version} is not Milvus' core")
+
+
+@pytest.mark.parametrize("largest", [400, 1 << 19])
+def test_what_is_loaded_is_found_and_read_back(tmp_path: Path, largest: int) -> None:
+    check_all(at(f"milvus:{tmp_path / 'm.db'}"), largest)
+
+
+@pytest.mark.server
+def test_its_server(milvus_server: Server) -> None:
+    address = at(f"milvus://{milvus_server.host}:{milvus_server.port}/all_of_it")
+    check_all(address, 400)
+    for name in ("shards", "replicas"):
+        other = address.with_name(f"no_{name}")
+        with pytest.raises(UsageError, match=f"no {name}"):
+            loaded(other, *world(1, 9, 9)[:2], made=RemoteOptions(**{name: 1}))
+    with pytest.raises(BadInputError, match="no aliases"):
+        loaded(address.with_name("no_alias"), *world(1, 9, 9)[:2], alias="other")
+    with connect(address) as index:
+        index.drop()
+        assert not index.exists()
+    with pytest.raises(ServerError, match="no such index"):
+        open_index(address)
+
+
+@pytest.mark.parametrize("doc_id", ["d1", "it's", "%27", "%", "a\\b", '"', "é漢", "%2527"])
+def test_ids_are_escaped_reversibly(doc_id: str) -> None:
+    key = escaped_id(doc_id)
+    assert not set("'\"\\") & set(key)
+    assert unescaped_id(key, "here") == doc_id
+
+
+@pytest.mark.parametrize("key", ["it's", "%", "%2", "%41", "a%5c"])
+def test_a_key_that_no_id_has(key: str) -> None:
+    with pytest.raises(BadInputError, match="is no id as it is escaped here"):
+        unescaped_id(key, "here")
+
+
+def test_settings_are_set_and_told(tmp_path: Path) -> None:
+    address = at(f"milvus:{tmp_path / 'm.db'}")
+    loaded(address, *world(1, 30, 9)[:2])
+    with connect(address) as index:
+        told = index.told()
+        made = index.creation(RemoteOptions())["indexParams"][0]
+    assert told["consistency"] == "Strong" and "notes" not in told
+    assert told["index"]["index_type"] == made["params"]["index_type"] == "SPARSE_INVERTED_INDEX"
+    assert told["index"]["inverted_index_algo"] == "DAAT_MAXSCORE" == EXACT["inverted_index_algo"]
+    assert told["index"]["metric_type"] == made["metricType"] == "IP"
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ({}, None),
+        ({"inverted_index_algo": "DAAT_WAND"}, None),
+        ({"drop_ratio_build": "0.2"}, "drop_ratio_build 0.2"),
+        ({"inverted_index_algo": "BLOCK_MAX_GUESS"}, "BLOCK_MAX_GUESS"),
+        ({"metric_type": "BM25"}, "BM25"),
+        ({"index_type": "HNSW"}, "HNSW"),
+    ],
+)
+def test_what_is_not_exact_is_said(more: dict[str, Any], problem: str | None) -> None:
+    found = inexact({"index_type": "SPARSE_INVERTED_INDEX", "metric_type": "IP"} | more)
+    assert len(found) == (problem is not None)
+    assert problem is None or problem in found[0]
+
+
+def client_of(path: Path) -> Any:
+    import pymilvus
+
+    return pymilvus.MilvusClient(str(path))
+
+
+def made_by_others(path: Path, names: tuple[str, ...] = ("theirs",)) -> None:
+    """Collections with numbers as ids, and one that drops weights when it is built."""
+    import pymilvus
+    from milvus_lite.server_manager import server_manager_instance
+
+    client = client_of(path)
+    for name in names:
+        schema = client.create_schema(auto_id=False)
+        schema.add_field("number", pymilvus.DataType.INT64, is_primary=True)
+        schema.add_field("lex", pymilvus.DataType.SPARSE_FLOAT_VECTOR)
+        index = client.prepare_index_params()
+        index.add_index(
+            "lex", index_type="SPARSE_INVERTED_INDEX", metric_type="IP",
+            params={"drop_ratio_build": 0.2},
+        )  # fmt: skip
+        client.create_collection(name, schema=schema, index_params=index)
+        rows = [{"number": 1 + i, "lex": {0: 1.0, i % 3 + 1: 2.0 + i}} for i in range(9)]
+        client.insert(name, rows)
+    client.close()
+    server_manager_instance.release_server(str(path))
+
+
+def test_a_collection_of_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made_by_others(tmp_path / "m.db")
+    address = at(f"milvus:{tmp_path / 'm.db'}")
+    with pytest.raises(BadInputError, match="--vocabulary"):
+        read_remote(address)
+    source = read_remote(address, Vocabulary(["a", "b", "c", "d"]))
+    assert "drop_ratio_build" in caplog.text
+    found = {
+        batch.ids[n]: batch.row(n)[1].tolist()
+        for batch in source.batches()
+        for n in range(len(batch))
+    }
+    assert found == {str(1 + i): [1, 2 + i] for i in range(9)}
+    with connect(address) as index:
+        index.look()
+        assert [row.doc_id for row in index.get(["3", "it's", "99"])] == ["3"]
+        assert index.delete(["3", "it's"]) == 1 and index.count() == 8
+        with pytest.raises(BadInputError, match="no sparse vector 'nope' of lex"):
+            index.look("nope")
+        with pytest.raises(UsageError, match="not made by splade-bridge"):
+            load(index, lambda: MemorySource(*world(1, 9, 9)))
+
+
+def test_several_collections_of_others(tmp_path: Path) -> None:
+    made_by_others(tmp_path / "m.db", ("one", "two"))
+    with pytest.raises(BadInputError, match=r"holds 2 collections .*one, two"):
+        open_index(at(f"milvus:{tmp_path / 'm.db'}"))
+
+
+@pytest.mark.parametrize("name", ["shards", "replicas"])
+def test_shards_and_replicas_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=f"no {name}"):
+        loaded(at(f"milvus:{tmp_path / 'm.db'}"), *world(1, 9, 9)[:2],
+               made=RemoteOptions(**{name: 2}))  # fmt: skip
+
+
+def test_an_alias_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="no aliases"):
+        loaded(at(f"milvus:{tmp_path / 'm.db'}"), *world(1, 9, 9)[:2], alias="other")
+
+
+def test_another_plan_is_refused_and_overwrite_replaces(tmp_path: Path) -> None:
+    address = at(f"milvus:{tmp_path / 'm.db'}")
+    matrix, ids, _ = world(1, 30, 9)
+
+    def other(index: Any, **options: Any) -> None:
+        def source() -> MemorySource:
+            return MemorySource(matrix[:20], ids[:20], TERMS)
+
+        load(index, source, LoadOptions(**options), plan={"other": 1})
+
+    loaded(address, matrix, ids)
+    with connect(address) as index:
+        with pytest.raises(UsageError, match="is there already; --overwrite"):
+            other(index)
+        other(index, overwrite=True)
+        state = index.state()
+        assert state is not None
+    check_searches(address, matrix[:20], ids[:20])
+    with connect(address) as index:
+        index.keep(type(state)(state.plan, 5, None))
+        with pytest.raises(MismatchError, match="is being loaded from"):
+            load(index, lambda: MemorySource(matrix, ids, TERMS))
+    with pytest.raises(BadInputError, match="was interrupted after 5 documents"):
+        open_index(address)
+
+
+def test_weights_beyond_float32_are_refused(tmp_path: Path) -> None:
+    matrix, ids, _ = world(1, 30, 9)
+    matrix[4, 3] = (1 << 24) + 1
+    address = at(f"milvus:{tmp_path / 'm.db'}")
+    with pytest.raises(BadInputError, match=r"Milvus keeps float32 .* would change 1 of"):
+        loaded(address, matrix, ids)
+    loaded(address, matrix, ids, allow_loss=True)
+    matrix[4, 3] = 1 << 24
+    check_read(address, matrix, ids)
+
+
+def test_a_text_beyond_the_limit_is_refused(tmp_path: Path) -> None:
+    def texts(ids: Any) -> list[dict[str, str]]:
+        return [{"text": "é" * 32_768} for _ in ids]
+
+    with connect(at(f"milvus:{tmp_path / 'm.db'}")) as index:
+        made = LoadOptions(RemoteOptions(fields=("text",)))
+        with pytest.raises(BadInputError, match="has 65,536 bytes, and Milvus takes 65,535"):
+            load(index, lambda: MemorySource(*world(1, 9, 9)), made, texts=texts)
+
+
+def test_a_filter_of_milvus(tmp_path: Path) -> None:
+    matrix, ids, _ = world(1, 30, 9)
+
+    def texts(some: Any) -> list[dict[str, str]]:
+        return [{"text": f"part {ids.index(i) % 3}"} for i in some]
+
+    with connect(at(f"milvus:{tmp_path / 'm.db'}")) as index:
+        made = LoadOptions(RemoteOptions(fields=("text",)))
+        load(index, lambda: MemorySource(matrix, ids, TERMS), made, texts=texts)
+        names = np.flatnonzero(matrix.sum(axis=0)).tolist()
+        found, scores = index.top(names, np.ones(len(names), np.int32), 100, 'text == "part 1"')
+        assert set(found) == {d for i, d in enumerate(ids) if i % 3 == 1 and matrix[i].any()}
+        assert scores.tolist() == [matrix[ids.index(i)].sum() for i in found]
+
+
+def test_hits_end_at_16384(tmp_path: Path) -> None:
+    rows = 16_500
+    matrix = np.ones((rows, 1), np.int64)
+    matrix[:100] = 2
+    ids = [f"d{i:05}" for i in range(rows)]
+    address = at(f"milvus:{tmp_path / 'm.db'}")
+    with connect(address) as index:
+        load(index, lambda: MemorySource(matrix, ids, ["a"]), LoadOptions(check="count"))
+    with open_index(address) as searcher:
+        asked = searcher.aligned(queries_of(np.ones((1, 1), np.int64), ["a"]))
+        (found,) = searcher.search(asked, 100)
+        assert found.doc_ids == ids[:100]
+        with pytest.raises(BadInputError, match=r"16,384 hits of a query at most, and documents"):
+            list(searcher.search(asked, 200))
+        with pytest.raises(BadInputError, match=r"16,384 hits of a query at most, so -k 16,385"):
+            list(searcher.search(asked, 16_385))
+
+
+def test_a_killed_load_goes_on(tmp_path: Path) -> None:
+    place = tmp_path / "m.db"
+    check_killed(
+        tmp_path, at(f"milvus:{place}"), lambda: place.exists() and place.stat().st_size > 0
+    )
+
+
+def test_who_holds_the_file_is_said(tmp_path: Path) -> None:
+    place = tmp_path / "m.db"
+    loaded(at(f"milvus:{place}"), *world(1, 30, 9)[:2])
+    holds = (
+        "import sys, pymilvus\nc = pymilvus.MilvusClient(sys.argv[1])\n"
+        "print('open', flush=True)\nsys.stdin.read()\n"
+    )
+    child = subprocess.Popen(
+        [command()[0], "-W", "ignore", "-c", holds, place],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert child.stdout is not None and child.stdout.readline() == b"open\n"
+        with pytest.raises(ServerError, match=f"is held by process {child.pid} "):
+            open_index(at(f"milvus:{place}"))
+    finally:
+        child.communicate()
+    check_searches(at(f"milvus:{place}"), *world(1, 30, 9)[:2])
+
+
+@pytest.mark.parametrize(
+    ("name", "made", "error", "words"),
+    [
+        ("m.db", lambda p: p.write_bytes(b"nonsense" * 99), BadInputError, "no file of Milvus"),
+        ("m.db", lambda p: p.mkdir(), BadInputError, "is a folder"),
+        ("m.db", None, ServerError, "no such index"),
+        ("m", None, UsageError, "ends in .db"),
+        ("a b.db", None, UsageError, "36 characters"),
+        ("x" * 34 + ".db", None, UsageError, "36 characters"),
+    ],
+)
+def test_what_is_no_file_of_milvus_lite(
+    tmp_path: Path,
+    name: str,
+    made: Callable[[Path], object] | None,
+    error: type[Exception],
+    words: str,
+) -> None:
+    place = tmp_path / name
+    if made is not None:
+        made(place)
+    there = sorted(tmp_path.iterdir())
+    with pytest.raises(error, match=words):
+        open_index(at(f"milvus:{place}"))
+    assert sorted(tmp_path.iterdir()) == there
+
+
+def test_the_imitation_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "3.1.0")
+    with pytest.raises(MissingToolError, match=r"milvus-lite 3\.1\.0 .* milvus-lite==2\.5\.1"):
+        connect(at(f"milvus:{tmp_path / 'm.db'}"))
+
+
+def test_without_the_client(tmp_path: Path) -> None:
+    address = at(f"milvus:{tmp_path / 'm.db'}")
+    for blocked in ({"pymilvus"}, {"milvus_lite"}, {"pkg_resources"}):
+        check_missing_client(address, blocked, "milvus", tmp_path)
+
+
+def test_the_command_line_both_ways(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    matrix = random_matrix(1, 40, 9, 0.4, 9)
+    ids, terms = [f"d{i}" for i in range(40)], list("abcdefghi")
+    docs = json_lines(tmp_path / "docs.jsonl", matrix, ids, terms)
+    address = f"milvus:{tmp_path / 'm.db'}"
+    status, out, _ = run(capfd, "index", docs, "-o", address, "--dry-run")
+    assert status == 0 and json.loads(out)["collectionName"] == "passages"
+    assert not (tmp_path / "m.db").exists()
+    for _ in range(2):
+        status, _, err = run(capfd, "index", docs, "-o", address)
+        assert status == 0 and "all read back from milvus" in err
+    assert run(capfd, "convert", address, tmp_path / "back.ciff", "--to", "ciff")[0] == 0
+    back, source = open_source(tmp_path / "back.ciff"), open_source(docs)
+    assert list(back.batches()) and list(source.batches())
+    assert str(back.content) == str(source.content)
+
+
+@pytest.mark.shared
+def test_nfcorpus(shared: Path, tmp_path: Path) -> None:
+    folder = shared / "splade-v3-nfcorpus"
+    engine("exact").build(open_source(folder / "docs.jsonl.gz"), tmp_path / "exact")
+    check_nfcorpus(
+        at(f"milvus:{tmp_path / 'm.db'}"), folder, tmp_path / "exact", tmp_path / "run",
+        folder / "qrels.nfcorpus.test.trec",
+    )  # fmt: skip
