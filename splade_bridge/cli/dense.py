@@ -13,7 +13,6 @@ from splade_bridge.cli.options import (
     WRITES,
     IdField,
     Json,
-    Memory,
     Overwrite,
     Side,
     SkipOthers,
@@ -99,7 +98,14 @@ def command(
             show_default="all cores, and one for a graph",
         ),
     ] = None,
-    memory: Memory = "2G",
+    memory: Annotated[
+        str,
+        typer.Option(
+            "--memory",
+            help="Budget of parts in the making and of a graph, as 500M, 2G, 512MiB.",
+            metavar="SIZE",
+        ),
+    ] = "2G",
     part_rows: Annotated[
         int,
         typer.Option(

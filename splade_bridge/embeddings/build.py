@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import math
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from splade_bridge.data.counts import Counts
 from splade_bridge.data.doc_ids import DocIdWriter
+from splade_bridge.data.invert import DEFAULT_MEMORY
+from splade_bridge.data.manifest import EncodingInfo, Manifest, VocabularyInfo
+from splade_bridge.data.store import part_files
 from splade_bridge.data.vectors import Float32Array
-from splade_bridge.embeddings.choices import DEFAULT_EF_CONSTRUCTION, DEFAULT_M, IndexKind
+from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.embeddings.choices import (
+    DEFAULT_EF_CONSTRUCTION,
+    DEFAULT_M,
+    KIND,
+    IndexKind,
+    Similarity,
+)
 from splade_bridge.embeddings.faiss_module import faiss_module
-from splade_bridge.embeddings.vectors import DenseBatch
+from splade_bridge.embeddings.vectors import DenseBatch, read_dense_part, rows_of
 from splade_bridge.errors import ExternalProgramError, UsageError
 from splade_bridge.files.writing import atomic_writer, write_error
 
@@ -57,7 +68,12 @@ class Recipe:
     m: int = DEFAULT_M
     ef_construction: int = DEFAULT_EF_CONSTRUCTION
     threads: int = 1
-    memory: int = 2_000_000_000
+    memory: int = DEFAULT_MEMORY
+
+    def recorded(self) -> dict[str, Any]:
+        """What decides the index, for plans and manifests."""
+        graph = {"hnsw_m": self.m, "hnsw_ef_construction": self.ef_construction}
+        return {"index_kind": self.kind, **(graph if self.kind == "hnsw" else {})}
 
 
 @dataclass(frozen=True)
@@ -65,12 +81,10 @@ class Built:
     """What was built.
 
     Attributes:
-        documents: vectors in the index.
         longest: length (L2) of the longest of them.
         files: all that were written.
     """
 
-    documents: int
     longest: float
     files: list[Path]
 
@@ -104,13 +118,52 @@ def build_index(
     if recipe.kind == "hnsw":
         graph = _graph(place / FAISS, documents, dimension, recipe)
         _write(graph, place / FAISS)
-    return Built(documents, longest, sorted(place.iterdir()))
+    return Built(longest, sorted(place.iterdir()))
 
 
 def _with_ids(batches: Iterable[DenseBatch], ids: DocIdWriter) -> Iterator[Float32Array]:
     for batch in batches:
         ids.add(batch.ids)
         yield batch.vectors
+
+
+def finish_index(
+    folder: Path,
+    dimension: int,
+    recipe: Recipe,
+    *,
+    encoding: EncodingInfo | None,
+    similarity: Similarity,
+    options: Mapping[str, Any],
+) -> Manifest:
+    """Make the index of all parts in ``folder``, and write the manifest.
+
+    Args:
+        encoding: how text became these vectors, where that is known.
+        similarity: that the index is searched by.
+        options: what else the manifest keeps.
+
+    Raises:
+        BadInputError: a part is damaged.
+        UsageError, ExternalProgramError, MissingToolError: see :func:`build_index`.
+    """
+    parts = list(part_files(folder).values())
+    documents = sum(map(rows_of, parts))
+    batches = (batch for part in parts for batch in read_dense_part(part, dimension=dimension))
+    built = build_index(folder, batches, documents, dimension, recipe)
+    return Manifest(
+        kind=KIND,
+        vocabulary=VocabularyInfo.of(Vocabulary()),
+        counts=Counts(documents=documents),
+        encoding=encoding,
+        options={
+            **options,
+            "dimension": dimension,
+            "similarity": similarity,
+            **recipe.recorded(),
+            "longest": built.longest,
+        },
+    ).save(folder, [*parts, *built.files])
 
 
 def flat_header(documents: int, dimension: int) -> bytes:

@@ -11,6 +11,8 @@ Yashunin, arXiv 1603.09320), which is approximate."""
 Similarity = Literal["cosine", "dot"]
 """``cosine`` is the inner product of vectors of length 1, ``dot`` of vectors as they are."""
 
+KIND = "dense"
+"""Of a manifest."""
 DEFAULT_M = 32
 DEFAULT_EF_CONSTRUCTION = 200
 DEFAULT_EF_SEARCH = 128

@@ -25,15 +25,13 @@ from splade_bridge.data.hits import Hits
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import Float32Array, Int64Array
 from splade_bridge.embeddings.build import FAISS, INDEX_FOLDER, flat_vectors
-from splade_bridge.embeddings.choices import DEFAULT_EF_SEARCH, IndexKind, Similarity
+from splade_bridge.embeddings.choices import DEFAULT_EF_SEARCH, KIND, IndexKind, Similarity
 from splade_bridge.embeddings.faiss_module import faiss_module
 from splade_bridge.embeddings.vectors import DenseBatch, normalized
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
 from splade_bridge.files.outputs import manifest_file
 from splade_bridge.files.typed import Where, as_table, json_file
 
-KIND = "dense"
-"""Of a manifest."""
 BLOCK_BYTES = 1 << 25
 """Of vectors that one thread compares at a time: what is mapped may go again after that."""
 QUERIES_AT_ONCE = 64

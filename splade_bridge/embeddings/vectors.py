@@ -95,8 +95,28 @@ def write_dense_part(folder: Path, number: int, batch: DenseBatch, note: object)
         writer.add_key_value_metadata({NOTE: orjson.dumps(note).decode()})
 
 
-def read_dense_part(part: Path, rows: int = 4096) -> Iterator[DenseBatch]:
+def rows_of(part: Path) -> int:
+    """How many vectors a part has, by its metadata.
+
+    Raises:
+        BadInputError: it is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return int(pq.read_metadata(part).num_rows)
+    except (pa.ArrowException, OSError) as error:
+        raise BadInputError(f"holds no dense vectors ({error})", str(part)) from error
+
+
+def read_dense_part(
+    part: Path, rows: int = 4096, *, dimension: int | None = None
+) -> Iterator[DenseBatch]:
     """Batches of one Parquet file with a column of ids and one of vectors.
+
+    Args:
+        dimension: that the vectors must have; None for that of the first.
 
     Raises:
         BadInputError: it has no such columns, is damaged, holds vectors of several lengths, a
@@ -105,7 +125,6 @@ def read_dense_part(part: Path, rows: int = 4096) -> Iterator[DenseBatch]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    dimension: int | None = None
     try:
         with pq.ParquetFile(part, page_checksum_verification=True) as file:
             left = file.metadata.num_rows

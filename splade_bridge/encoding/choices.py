@@ -28,7 +28,6 @@ LongMode = Literal["truncate", "max", "passages"]
 Cluster = Literal["ray"]
 
 DEFAULT_PART_ROWS = 8192
-DENSE_MEMORY = 2_000_000_000
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ class DenseChoices:
     batch_size: int = 32
     device: str = "auto"
     threads: int | None = None
-    memory: int = DENSE_MEMORY
+    memory: int = 2_000_000_000
     part_rows: int = DEFAULT_PART_ROWS
 
     def __post_init__(self) -> None:

@@ -5,20 +5,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from splade_bridge.data.counts import Counts
-from splade_bridge.data.manifest import EncodingInfo, Manifest, VocabularyInfo
+from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.store import part_files
 from splade_bridge.data.vector_set import MEMORY
-from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.embeddings.build import Recipe, build_index
-from splade_bridge.embeddings.index import KIND
+from splade_bridge.embeddings.build import Recipe, finish_index
+from splade_bridge.embeddings.choices import KIND
 from splade_bridge.embeddings.vectors import DenseBatch, read_dense_part, write_dense_part
 from splade_bridge.encoding.choices import DenseChoices
 from splade_bridge.encoding.encode_corpus import may_be_ours, role_of
@@ -84,7 +82,7 @@ def dense_corpus(
     """
     name = corpus if isinstance(corpus, str) else str(MEMORY)
     named = {"kind": KIND, "corpus": name, "side": choices.side, "part_rows": choices.part_rows,
-             **_index_plan(choices)}  # fmt: skip
+             **recipe_of(choices).recorded()}  # fmt: skip
     if overwrite or not may_be_ours(out, named):
         check_output(out, overwrite=overwrite)
     role = role_of(choices.side)
@@ -149,7 +147,7 @@ class DenseParts:
         self._dimension = dimension
         for number, file in part_files(folder).items():
             note = note_of(file)
-            rows = sum(map(len, self._batches(file)))
+            rows = sum(map(len, read_dense_part(file, dimension=dimension)))
             if rows != note.texts:
                 raise BadInputError(f"{rows:,} vectors of {note.texts:,} texts", str(file))
             self.notes[number] = note
@@ -180,48 +178,29 @@ class DenseParts:
             UsageError: a graph that is larger than the memory it may have.
             ExternalProgramError: the disk is full, or faiss failed.
         """
-        parts = list(part_files(self.folder).values())
         began = time.perf_counter()
-        log.info("%s: an index of %d vectors", self.folder, self.texts)
-        built = build_index(
+        notes = self.notes.values()
+        manifest = finish_index(
             self.folder,
-            (batch for part in parts for batch in self._batches(part)),
-            self.texts,
             self._dimension,
-            Recipe(
-                choices.index_kind,
-                choices.hnsw_m,
-                choices.hnsw_ef_construction,
-                choices.threads or 1,
-                choices.memory,
-            ),
+            recipe_of(choices),
+            encoding=encoder.info(sum(note.truncated for note in notes)),
+            similarity=encoder.similarity,
+            options={"corpus": corpus, "replaced": sum(note.replaced for note in notes)},
         )
         stats.build_seconds = time.perf_counter() - began
-        notes = self.notes.values()
-        encoding: EncodingInfo = encoder.info(sum(note.truncated for note in notes))
-        options: dict[str, Any] = {
-            "corpus": corpus,
-            "dimension": self._dimension,
-            "similarity": encoder.similarity,
-            **_index_plan(choices),
-            "longest": built.longest,
-            "replaced": sum(note.replaced for note in notes),
-        }
-        return Manifest(
-            kind=KIND,
-            vocabulary=VocabularyInfo.of(Vocabulary()),
-            counts=Counts(documents=built.documents),
-            encoding=encoding,
-            options=options,
-        ).save(self.folder, [*parts, *built.files])
+        return manifest
 
-    def _batches(self, part: Path) -> Iterator[DenseBatch]:
-        for batch in read_dense_part(part):
-            if batch.vectors.shape[1] != self._dimension:
-                raise BadInputError(
-                    f"vectors of {batch.vectors.shape[1]} numbers, not {self._dimension}", str(part)
-                )
-            yield batch
+
+def recipe_of(choices: DenseChoices) -> Recipe:
+    """How the index is made."""
+    return Recipe(
+        choices.index_kind,
+        choices.hnsw_m,
+        choices.hnsw_ef_construction,
+        choices.threads or 1,
+        choices.memory,
+    )
 
 
 def _encode(
@@ -262,14 +241,6 @@ def _encoded(
         raise BadInputError(f"the model gives {text.id} a vector that is not finite", text.place)
     note = PartNote(len(part.texts), part.digest, part.before, truncated, 0, replaced)
     return batch, note
-
-
-def _index_plan(choices: DenseChoices) -> dict[str, Any]:
-    """What of the choices decides the index."""
-    found: dict[str, Any] = {"index_kind": choices.index_kind}
-    if choices.index_kind == "hnsw":
-        found |= {"hnsw_m": choices.hnsw_m, "hnsw_ef_construction": choices.hnsw_ef_construction}
-    return found
 
 
 def _plan(encoder: DenseEncoder) -> dict[str, Any]:

@@ -139,7 +139,7 @@ class DenseEncoder:
             revision=self.revision,
             sha256=self.sha256,
             side=self.side,
-            pooling=f"{self.dimension} dimensions",
+            pooling="dense",
             max_length=self.max_length or 0,
             dtype="float32",
             truncated=truncated,

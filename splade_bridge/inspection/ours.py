@@ -85,20 +85,11 @@ def export(path: Path, found: Inspection, options: InspectOptions) -> None:
 def dense_index(path: Path, found: Inspection, options: InspectOptions) -> None:
     """An index of dense vectors, by its manifest; its files are whole, or it was refused."""
     manifest = found.manifest
-    assert manifest is not None and manifest.encoding is not None
+    assert manifest is not None
     found.what = f"an index of dense vectors ({manifest.options.get('index_kind')})"
     found.counts = manifest.counts
-    encoding = manifest.encoding
-    found.facts = {
-        "documents": manifest.counts.documents,
-        "model": encoding.model,
-        "revision": encoding.revision,
-        "side": encoding.side,
-        "max_length": encoding.max_length or None,
-        "truncated": encoding.truncated,
-        **{key: manifest.options[key] for key in DENSE_KEYS if key in manifest.options},
-        "parts": len(part_files(path)),
-    }
+    found.facts = {key: manifest.options[key] for key in DENSE_KEYS if key in manifest.options}
+    found.facts["parts"] = len(part_files(path))
     found.unknown.append("terms, postings and content: dense vectors have none")
 
 

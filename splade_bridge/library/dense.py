@@ -12,6 +12,7 @@ import numpy as np
 from splade_bridge.data.choices import Side
 from splade_bridge.data.closing import Closing
 from splade_bridge.data.ids import checked_id
+from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vector_set import MEMORY
 from splade_bridge.embeddings.choices import (
@@ -22,7 +23,7 @@ from splade_bridge.embeddings.choices import (
 )
 from splade_bridge.embeddings.index import DenseIndex
 from splade_bridge.embeddings.vectors import DenseBatch
-from splade_bridge.encoding.choices import DEFAULT_PART_ROWS, DENSE_MEMORY, DenseChoices
+from splade_bridge.encoding.choices import DEFAULT_PART_ROWS, DenseChoices
 from splade_bridge.encoding.dense_corpus import dense_corpus
 from splade_bridge.encoding.encode_corpus import role_of
 from splade_bridge.errors import BadInputError, UsageError
@@ -59,7 +60,7 @@ def dense(
     batch_size: int = 32,
     device: str = "auto",
     threads: int | None = None,
-    memory: int | str = DENSE_MEMORY,
+    memory: int | str = DEFAULT_MEMORY,
     part_rows: int = DEFAULT_PART_ROWS,
     id_field: str | None = None,
     text_field: str | None = None,

@@ -20,8 +20,8 @@ from splade_bridge.data.ids import DuplicateGuard, checked_id, quoted
 from splade_bridge.data.manifest import EncodingInfo, Manifest, VocabularyInfo, check_fit
 from splade_bridge.data.store import part_files
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.embeddings.choices import Similarity
-from splade_bridge.embeddings.index import KIND, DenseIndex, is_dense_index
+from splade_bridge.embeddings.choices import KIND, Similarity
+from splade_bridge.embeddings.index import DenseIndex, is_dense_index
 from splade_bridge.embeddings.vectors import DenseBatch, read_dense_part
 from splade_bridge.errors import BadInputError, require
 from splade_bridge.files.inputs import check_file, is_there

@@ -96,16 +96,19 @@ def ranked_densely(
     Raises:
         MismatchError, UsageError: see :func:`search_dense_to_run`.
     """
-    queries.check(index)
     # One more, so that k are left when the query's own document is taken out.
     depth = options.k + 1 if options.remove_query else options.k
+
+    if ef_search is not None and index.kind != "hnsw":
+        raise UsageError(f"{index.path}: is a flat index, and --ef-search is of graphs")
+    if ef_search is not None and ef_search < depth:
+        raise UsageError(f"--ef-search {ef_search} cannot give {depth} documents: at least -k")
+    queries.check(index)
 
     def ask(asked: DenseBatch, deep: int) -> Iterator[Hits]:
         candidates = None if ef_search is None else max(ef_search, deep)
         return index.search(asked, deep, threads=options.threads, ef_search=candidates, alone=alone)
 
-    if ef_search is not None and ef_search < depth:
-        raise UsageError(f"--ef-search {ef_search} cannot give {depth} documents: at least -k")
     stream = (
         fold_passages(ask, queries.batch, depth)
         if options.max_passage
