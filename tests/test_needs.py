@@ -19,8 +19,8 @@ ACTS = {
     "--ciff-docids --lucene-version --route --pisa-profile --pisa-encoding --pisa-block-size "
     "--pisa-bin --pisa-reorder",
     "search": "--queries --model --output --hits --algorithm --threads --output-format "
-    "--remove-query --max-passage --two-step --exact-run --check-against --latencies --scale "
-    "--rounding --clip --overwrite --allow-mismatch",
+    "--remove-query --max-passage --two-step --exact-run --check-against --ef-search --latencies "
+    "--scale --rounding --clip --overwrite --allow-mismatch",
     "evaluate": "--measure --per-query -m --missing --split",
     "verify": "--queries --model --hits --scale --rounding --clip --allow-mismatch",
     "convert": "--to --from --ciff-docids --vocabulary --scale --rounding --clip --overwrite",
@@ -36,6 +36,8 @@ ACTS = {
     "--output --allow-mismatch",
     "bm25": "--output --queries --k1 --b --id-field --text-field --title-field --threads --memory "
     "--overwrite",
+    "dense": "--model --output --index-kind --side --similarity --max-length --batch-size --device "
+    "--threads --memory --part-rows --id-field --text-field --title-field --overwrite",
     "doctor": "--fetch",
     "demo": "--output --model --overwrite",
     "train recipe": "--list",
@@ -58,6 +60,7 @@ ALLOWING = {"--no-check", "--skip-others", "--memory"}
 """What allows something wherever it is; --memory of an index that has no use for it is refused."""
 
 ENCODE, EXPORT = "encode c.jsonl -o v", "export v -o x"
+DENSE = "dense c.jsonl -m m -o i"
 SEARCH, STUDY = "search i -q q.tsv -o r", "quantize-study v -q qv"
 MINE = "train mine --queries q.jsonl --qrels qrels -o m.jsonl"
 RUN = f"{MINE} --run r"
@@ -111,6 +114,9 @@ NOTHING = [
     (STUDY, "--max-loss 0.1", "without --qrels"),
     (STUDY, "--split dev", "without --qrels"),
     (STUDY, "--overwrite", "without --output"),
+    (DENSE, "--hnsw-m 8", "without --index-kind hnsw"),
+    (DENSE, "--hnsw-ef-construction 8", "without --index-kind hnsw"),
+    (DENSE, "--split dev", "without --side query"),
     ("bm25 c.jsonl -o b", "--hits 10", "without --queries"),
     ("bm25 c.jsonl -o b", "--remove-query", "without --queries"),
     ("bm25 c.jsonl -o b", "--split dev", "without --queries"),

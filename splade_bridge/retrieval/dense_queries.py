@@ -170,9 +170,11 @@ def _from_lines(path: Path) -> DenseBatch:
             )
         ids.append(query_id)
         rows.append(vector)
-    batch = DenseBatch(ids, np.array(rows, dtype=np.float32).reshape(len(ids), -1))
-    if ids:
-        batch.refuse_endless(str(path))
+    if not ids:
+        raise BadInputError("holds no queries", str(path))
+    with np.errstate(over="ignore"):  # what becomes infinite is refused
+        batch = DenseBatch(ids, np.array(rows, dtype=np.float64).astype(np.float32))
+    batch.refuse_endless(str(path))
     return batch
 
 
@@ -192,6 +194,6 @@ def _record(record: Any, place: str) -> tuple[str, list[float]]:
             place,
         )
     for value in vector:
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e300:
             raise BadInputError(f"{quoted(value)} in a vector is not a number", place)
     return checked_id(record[name], place), vector
