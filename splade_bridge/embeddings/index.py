@@ -10,11 +10,11 @@ change the first k, and made deeper where it does not reach so far.
 from __future__ import annotations
 
 import abc
+import contextlib
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -27,8 +27,10 @@ from splade_bridge.data.vectors import Float32Array, Int64Array
 from splade_bridge.embeddings.build import FAISS, INDEX_FOLDER, flat_vectors
 from splade_bridge.embeddings.choices import DEFAULT_EF_SEARCH, KIND, IndexKind, Similarity
 from splade_bridge.embeddings.faiss_module import faiss_module
+from splade_bridge.embeddings.graph import read_graph
 from splade_bridge.embeddings.vectors import DenseBatch, normalized
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
+from splade_bridge.files.inputs import is_there
 from splade_bridge.files.outputs import manifest_file
 from splade_bridge.files.typed import Where, as_table, json_file
 
@@ -45,16 +47,13 @@ ROUNDING = 2.0**-24
 
 
 def is_dense_index(path: Path) -> bool:
-    """Whether ``path`` is a finished dense index, by its manifest.
-
-    Raises:
-        BadInputError: it has a manifest that cannot be read.
-    """
-    file = manifest_file(path)
-    if not path.is_dir() or not file.is_file():
+    """Whether ``path`` is a finished dense index, by its manifest; what is damaged is none."""
+    if not is_there(path) or not (file := manifest_file(path)).is_file():
         return False
-    where = Where(str(file))
-    return as_table(json_file(where), where).get("kind") == KIND
+    with contextlib.suppress(BadInputError):
+        where = Where(str(file))
+        return as_table(json_file(where), where).get("kind") == KIND
+    return False
 
 
 class DenseIndex(Closing):
@@ -96,7 +95,7 @@ class DenseIndex(Closing):
                 )
             else:
                 self._nearest = _Graph(path / INDEX_FOLDER / FAISS, len(self), self.dimension)
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, OverflowError, RuntimeError, MemoryError) as error:
             raise self._damaged(str(error)) from error
 
     def __len__(self) -> int:
@@ -257,16 +256,7 @@ class _Graph(_Nearest):
     """A graph, in memory."""
 
     def __init__(self, path: Path, documents: int, dimension: int) -> None:
-        faiss = faiss_module()
-        self._index: Any = faiss.read_index(str(path))
-        if not isinstance(self._index, faiss.IndexHNSWFlat):
-            raise ValueError("not an IndexHNSWFlat")
-        if (self._index.ntotal, self._index.d) != (documents, dimension):
-            raise ValueError(f"{self._index.ntotal:,} vectors of {self._index.d} numbers")
-        # The vectors as they lie in the index, which lives as long as this array is used.
-        self._vectors: Float32Array = faiss.rev_swig_ptr(
-            faiss.downcast_index(self._index.storage).get_xb(), documents * dimension
-        ).reshape(documents, dimension)
+        self._index, self._vectors = read_graph(path, documents, dimension)
 
     def find(
         self,

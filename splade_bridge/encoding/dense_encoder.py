@@ -36,6 +36,8 @@ from splade_bridge.files.typed import Where, checked, json_file, value_of
 MODULES = "modules.json"
 SPARSE = ("MLMTransformer", "SpladePooling", "SparseStaticEmbedding", "SparseAutoEncoder")
 """Modules whose models give a number for each term."""
+ROUTERS = ("Router", "Asym")
+"""Modules that hold others, in folders below their own."""
 SORTED_TOGETHER = 1024
 """Texts of a part that are sorted by length and cut into batches together."""
 
@@ -110,10 +112,7 @@ class DenseEncoder:
         self.settings_sha256 = files_sha256(settings, snapshot.folder)
         self._network = _loaded(snapshot.folder, self.device)
         self.similarity: Similarity = similarity or _similarity(self._network, model)
-        limits = [max_length or math.inf, self._network.max_seq_length or math.inf]
-        self.max_length = None if min(limits) == math.inf else int(min(limits))
-        if self.max_length is not None:
-            self._network.max_seq_length = self.max_length
+        self.max_length = _limited(self._network, max_length)
         self.dimension = int(self._vectors(["dimension"]).shape[1])
 
     def encode(self, texts: Sequence[str]) -> Vectors:
@@ -157,7 +156,7 @@ class DenseEncoder:
                 convert_to_numpy=True,
                 normalize_embeddings=self.similarity == "cosine",
             )
-        except torch.OutOfMemoryError as error:
+        except torch.cuda.OutOfMemoryError as error:
             raise ExternalProgramError(
                 f"{self.device} has too little memory for {self.batch_size} texts at once: give a "
                 "smaller --batch-size"
@@ -209,7 +208,7 @@ def _module_folders(folder: Path) -> list[Path]:
                 f"its module {kind} gives a weight for each term: encode takes it", str(folder)
             )
         place = inside(folder, value_of(entry, "path", str, at), at.inside("path"), itself=True)
-        if place != folder and place.is_dir():
+        if (place != folder or kind in ROUTERS) and place.is_dir():
             found |= {place, *(p for p in place.rglob("*") if p.is_dir())}
     return sorted(found)
 
@@ -233,6 +232,20 @@ def _loaded(folder: Path, device: torch.device) -> Any:
             f"cannot be loaded by sentence-transformers ({first_line(error)})", str(folder)
         ) from error
     return network.eval()
+
+
+def _limited(network: Any, wanted: int | None) -> int | None:
+    """The limit in tokens that is in force; None where the model has none and takes none."""
+    own = network.max_seq_length or math.inf
+    limit = min(wanted or math.inf, own)
+    if limit == math.inf:
+        return None
+    if limit != own:
+        try:
+            network.max_seq_length = int(limit)
+        except AttributeError:  # a table of word vectors reads all
+            return None
+    return int(limit)
 
 
 def _similarity(network: Any, model: str) -> Similarity:
