@@ -52,7 +52,7 @@ def _check_links(graph: Any, documents: int) -> None:
         ValueError: there is something.
     """
     levels: Int32Array = _held(graph.levels)
-    starts: Int64Array = _held(graph.offsets)
+    starts: Int64Array = _held(graph.offsets).view(np.int64)
     links: Int32Array = _held(graph.neighbors)
     widths: Int32Array = _held(graph.cum_nneighbor_per_level)
     if len(levels) != documents or len(starts) != documents + 1:
