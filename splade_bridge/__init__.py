@@ -11,6 +11,7 @@ __all__ = [
     "SpladeBridgeError",
     "VectorStore",
     "convert",
+    "dense",
     "encode",
     "evaluate",
     "explain",
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from splade_bridge.data.store import VectorStore
     from splade_bridge.errors import SpladeBridgeError
     from splade_bridge.library.fusion import fuse
+    from splade_bridge.library.dense import dense
     from splade_bridge.library.indexes import index, open_index
     from splade_bridge.library.query_encoder import query_encoder
     from splade_bridge.library.results import evaluate, explain, search, verify
@@ -43,6 +45,7 @@ _PLACES = {
     "SpladeBridgeError": "errors",
     "VectorStore": "data.store",
     "convert": "library.vectors",
+    "dense": "library.dense",
     "encode": "library.vectors",
     "evaluate": "library.results",
     "explain": "library.results",

@@ -24,8 +24,10 @@ def examine() -> list[Finding]:
         Finding("ir_measures", "evaluate", version_of("ir-measures"), "pip install ir-measures"),
         Finding("ir_datasets", "corpora by ir_datasets id", version_of("ir-datasets"),
                 f"optional: {install('datasets')}"),
-        Finding("sentence-transformers", "training", version_of("sentence-transformers"),
+        Finding("sentence-transformers", "training, dense", version_of("sentence-transformers"),
                 f"optional: {install('train')}"),
+        Finding("faiss", "dense", version_of("faiss-cpu") or version_of("faiss-gpu"),
+                f"optional: {install('dense')}"),
     ]  # fmt: skip
 
 

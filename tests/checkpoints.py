@@ -127,6 +127,40 @@ def save_checkpoint(
     return folder
 
 
+def save_dense(
+    folder: Path,
+    *,
+    seed: int = 0,
+    normalize: bool = False,
+    similarity: str | None = None,
+    prompts: dict[str, str] | None = None,
+    max_length: int = 32,
+) -> Path:
+    """A folder of sentence-transformers: a small random network, means, perhaps length 1."""
+    pytest.importorskip("sentence_transformers")
+    import torch
+    from sentence_transformers import SentenceTransformer, models
+    from transformers import BertModel
+
+    torch.manual_seed(seed)
+    network = BertModel(config("bert", len(VOCABULARY)))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim == 2:
+                parameter.normal_(0, 0.3)
+    bare = folder.with_name(f"{folder.name}-network")
+    network.save_pretrained(bare)
+    wordpiece_tokenizer().save_pretrained(bare)
+    modules = [models.Transformer(str(bare), max_seq_length=max_length)]
+    modules.append(models.Pooling(SMALL["hidden_size"], pooling_mode="mean"))
+    if normalize:
+        modules.append(models.Normalize())
+    SentenceTransformer(
+        modules=modules, similarity_fn_name=similarity, prompts=prompts, device="cpu"
+    ).save(str(folder), create_model_card=False)
+    return folder
+
+
 def write_corpus(path: Path, texts: int) -> Path:
     """A corpus of short texts, some of them empty."""
     rng = np.random.default_rng(0)

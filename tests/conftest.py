@@ -21,7 +21,7 @@ pytest_plugins = ["servers.fixtures"]
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-HEAVY = {package for extra in ("encode", "train") for package in EXTRAS[extra]}
+HEAVY = {package for extra in ("encode", "dense", "train") for package in EXTRAS[extra]}
 ABSENT = {package for package in HEAVY if importlib.util.find_spec(package) is None}
 """What encoding and training need and this environment, thin on purpose, does not have."""
 

@@ -18,7 +18,7 @@ FLOORS = [
     {"errors"},
     {"files"},
     {"data"},
-    {"text"},
+    {"text", "embeddings"},
     {"formats", "encoding", "demo"},
     {"engines"},
     {"conversion"},
@@ -131,7 +131,7 @@ def test_only_encoding_and_training_know_torch() -> None:
 
 HEAVY = {
     "torch", "transformers", "sentence_transformers", "datasets", "huggingface_hub", "pyarrow",
-    "scipy", "pandas", "jnius", "pyserini", "ir_measures", "google",
+    "scipy", "pandas", "jnius", "pyserini", "ir_measures", "google", "faiss",
 }  # fmt: skip
 
 

@@ -30,6 +30,8 @@ from splade_bridge.conversion.detect import open_source
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.store import VectorStore, read_note, unfinished_store
 from splade_bridge.data.vectors import ImpactBatch
+from splade_bridge.embeddings.index import DenseIndex
+from splade_bridge.embeddings.vectors import DenseBatch
 from splade_bridge.encoding.merge import merge_shards
 from splade_bridge.engines import auto
 from splade_bridge.engines.pisa import PisaSearcher
@@ -41,6 +43,7 @@ from splade_bridge.formats.choices import FeedTarget
 from splade_bridge.formats.feeds.source import FeedSource
 from splade_bridge.formats.feeds.write import write_feed
 from splade_bridge.formats.forward import ForwardStore
+from splade_bridge.retrieval.dense_queries import read_dense_queries
 from splade_bridge.training.recipe import read_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -103,6 +106,15 @@ def search(path: Path) -> None:
         list(searcher.search(QUERY, 2))
         searcher.impacts("d3", [0, 1, 2, 3])
         searcher.document_frequencies()
+
+
+def search_densely(path: Path) -> None:
+    with DenseIndex(path) as index:
+        list(index.search(DenseBatch(["q"], np.ones((1, 3), np.float32)), 2))
+
+
+def read_dense(path: Path) -> None:
+    read_dense_queries(path)
 
 
 def open_pisa(path: Path) -> None:
@@ -345,6 +357,18 @@ SOUND = {
         (MANIFEST, *(f"forward/{n}" for n in (
             "vocabulary.json", "indptr.npy", "terms.npy", "impacts.npy", "doc_offsets.npy",
             "doc_ids.bin", "id_buckets.npy", "id_tags.npy", "id_rows.npy"))),
+    ),
+    "a dense index": Sound(
+        made.dense,
+        search_densely,
+        (STORE_MANIFEST, "_index/index.faiss", "_index/doc_ids.bin", "_index/doc_offsets.npy"),
+        ("faiss",),
+    ),
+    "a dense graph": Sound(
+        made.dense_graph, search_densely, ("_index/index.faiss",), ("faiss",)
+    ),
+    "a part of dense vectors": Sound(
+        made.dense, read_dense, ("part-00000.parquet",), ("faiss",)
     ),
     "a bulk feed": Sound(feed("opensearch"), read_feed, (MANIFEST, "bulk-00000.ndjson")),
     "a feed of rows": Sound(

@@ -58,6 +58,7 @@ def test_extras_that_are_named_exist() -> None:
         (("search", "index", "-q", "texts.jsonl", "-m", "model", "-o", "run"), "encode"),
         (("demo", "-o", "demo"), "encode"),
         (("train", "demo", "-o", "model"), "train"),
+        (("dense", "texts.jsonl", "-m", "model", "-o", "dense"), "dense"),
     ],
 )
 def test_what_is_not_installed_is_named_by_its_extra(

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 import command_line
-from checkpoints import one_thread, save_checkpoint  # noqa: F401
+from checkpoints import one_thread, save_checkpoint, save_dense  # noqa: F401
 from documented import ROOT, TABLES, faults
 from splade_bridge.cli.schemas import RESULTS, Error
 
@@ -60,6 +60,12 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "spec.toml").write_text(SPEC)
     save_checkpoint(folder / "model")
     return folder
+
+
+@pytest.fixture(scope="module")
+def dense_model(work: Path) -> Path:
+    """The same for dense vectors."""
+    return save_dense(work / "dense-model")
 
 
 COMMANDS: list[tuple[str, str]] = [
@@ -121,6 +127,23 @@ def test_every_command_prints_what_is_documented(
             written = arguments.split()[arguments.split().index("-o") + 1]
             assert content["output"] == written and Path(written).exists()
     assert (work / "qx" / "topics.tsv").read_text().startswith("q1\t")  # what queries become
+
+
+def test_dense_vectors(
+    work: Path,
+    dense_model: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("faiss")
+    monkeypatch.chdir(work)
+    for command, arguments in (
+        ("dense", "texts.jsonl -m dense-model -o dense"),
+        ("inspect", "dense"),
+        ("search", "dense -q questions.tsv -m dense-model -o dense-run -k 3"),
+    ):
+        content = printed(capfd, command, *arguments.split())
+        assert list(faults(content, RESULTS[command], command)) == []
 
 
 def test_what_is_installed(capfd: pytest.CaptureFixture[str]) -> None:

@@ -31,6 +31,7 @@ from splade_bridge.cli.app import app
 from splade_bridge.demo.collection import model_path
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
 from splade_bridge.library import given as given_values
+from splade_bridge.library.dense import OpenDenseIndex
 from splade_bridge.library.indexes import OpenIndex
 from splade_bridge.retrieval.runs import read_run
 
@@ -82,6 +83,9 @@ def test_no_module_hides_a_public_name(tmp_path: Path) -> None:
         "        print('skipped', module.name, error, file=sys.stderr)\n"
         "documents = [('a', {'cat': 3}), ('b', {'dog': 1})]\n"
         "query = {'q': {'cat': 1}}\n"
+        "def refused():\n"
+        "    try: sb.dense(['a file'], model=sys.argv[1], output='d')\n"
+        "    except sb.SpladeBridgeError: return 'no modules'\n"
         "called = {\n"
         "  'encode': len(sb.encode(['a file'], model=sys.argv[1], output='v')),\n"
         "  'VectorStore': len(sb.VectorStore('v')),\n"
@@ -93,6 +97,7 @@ def test_no_module_hides_a_public_name(tmp_path: Path) -> None:
         "  'open_index': sb.open_index('i').search_one({'cat': 1}),\n"
         "  'query_encoder': sb.query_encoder(sys.argv[1]).encode('a file')['file'] > 0,\n"
         "  'search': sb.search('i', query),\n"
+        "  'dense': refused(),\n"
         "  'evaluate': sb.evaluate({'q': {'a': 1}}, {'q': {'a': 2.0}}, measure='P@1').means,\n"
         "  'verify': sb.verify(['i', 'i'], query).equal,\n"
         "  'explain': sb.explain('i', {'cat': 1}, 'a')[0].score,\n"
@@ -107,7 +112,8 @@ def test_no_module_hides_a_public_name(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == (
-        "1|1|1|1|2|2|2|[('a', 3)]|True|{'q': {'a': 3.0}}|{'P@1': 1.0}|True|3|x|{'q': {'a': 2.0}}"
+        "1|1|1|1|2|2|2|[('a', 3)]|True|{'q': {'a': 3.0}}|no modules|{'P@1': 1.0}|True|3|x"
+        "|{'q': {'a': 2.0}}"
     )
 
 
@@ -127,7 +133,7 @@ def flags(command: str) -> dict[str, Any]:
         ("encode", "encode"), ("quantize", "export"), ("export", "export"), ("convert", "convert"),
         ("index", "index"), ("open_index", "search"), ("query_encoder", "search"),
         ("search", "search"), ("evaluate", "evaluate"), ("verify", "verify"),
-        ("explain", "explain"), ("prune", "prune"), ("fuse", "fuse"),
+        ("explain", "explain"), ("prune", "prune"), ("fuse", "fuse"), ("dense", "dense"),
     ],
 )  # fmt: skip
 def test_keywords_are_named_like_the_flags_and_have_their_defaults(name: str, command: str) -> None:
@@ -145,6 +151,7 @@ def test_keywords_are_named_like_the_flags_and_have_their_defaults(name: str, co
 PUBLIC = [
     *(getattr(sb, name) for name in sb.__all__ if name != "SpladeBridgeError"),
     OpenIndex.search, OpenIndex.search_one, OpenIndex.explain,
+    OpenDenseIndex.search, OpenDenseIndex.search_one,
 ]  # fmt: skip
 
 

@@ -20,12 +20,13 @@ ACTS = {
     "--ciff-docids --lucene-version --route --pisa-profile --pisa-encoding --pisa-block-size "
     "--pisa-bin --pisa-reorder",
     "search": "--queries --model --output --hits --algorithm --threads --output-format "
-    "--remove-query --max-passage --two-step --exact-run --check-against --latencies --scale "
-    "--rounding --clip --overwrite --allow-mismatch",
+    "--remove-query --max-passage --two-step --exact-run --check-against --ef-search --latencies "
+    "--scale --rounding --clip --overwrite --allow-mismatch",
     "fuse": "--output --fusion --weight --depth --hits --as-query --overwrite",
     "evaluate": "--measure --per-query -m --missing --split",
     "verify": "--queries --model --hits --scale --rounding --clip --allow-mismatch",
-    "convert": "--field --to --from --ciff-docids --vocabulary --scale --rounding --clip --overwrite",
+    "convert": "--field --to --from --ciff-docids --vocabulary --scale --rounding --clip "
+    "--overwrite",
     "bench": "--queries --model --hits --algorithm --repeat --threads --output --scale --rounding "
     "--clip --allow-mismatch",
     "compare": "--output --data --rebench --drop-indexes --allow-mismatch",
@@ -39,6 +40,8 @@ ACTS = {
     "--output --allow-mismatch",
     "bm25": "--output --queries --k1 --b --id-field --text-field --title-field --threads --memory "
     "--overwrite",
+    "dense": "--model --output --index-kind --side --similarity --max-length --batch-size --device "
+    "--threads --memory --part-rows --id-field --text-field --title-field --overwrite",
     "doctor": "--fetch",
     "demo": "--output --model --overwrite",
     "train recipe": "--list",
@@ -61,6 +64,7 @@ ALLOWING = {"--no-check", "--skip-others", "--memory"}
 """What allows something wherever it is; --memory of an index that has no use for it is refused."""
 
 ENCODE, EXPORT = "encode c.jsonl -o v", "export v -o x"
+DENSE = "dense c.jsonl -m m -o i"
 SEARCH, STUDY = "search i -q q.tsv -o r", "quantize-study v -q qv"
 FUSE = "fuse a b -o r"
 TUNED = f"{FUSE} --tune AP --qrels q"
@@ -128,6 +132,9 @@ NOTHING = [
     (STUDY, "--max-loss 0.1", "without --qrels"),
     (STUDY, "--split dev", "without --qrels"),
     (STUDY, "--overwrite", "without --output"),
+    (DENSE, "--hnsw-m 8", "without --index-kind hnsw"),
+    (DENSE, "--hnsw-ef-construction 8", "without --index-kind hnsw"),
+    (DENSE, "--split dev", "without --side query"),
     ("bm25 c.jsonl -o b", "--hits 10", "without --queries"),
     ("bm25 c.jsonl -o b", "--remove-query", "without --queries"),
     ("bm25 c.jsonl -o b", "--split dev", "without --queries"),

@@ -14,6 +14,7 @@ from splade_bridge.cli import (
     compare,
     convert,
     demo,
+    dense,
     doctor,
     encode,
     evaluate,
@@ -67,6 +68,7 @@ COMMANDS = (
     prune,
     quantize_study,
     bm25,
+    dense,
     doctor,
     demo,
 )

@@ -16,6 +16,7 @@ from splade_bridge.data.manifest import (
     QuantizationInfo,
     VocabularyInfo,
 )
+from splade_bridge.embeddings.choices import IndexKind, Similarity
 from splade_bridge.engines.findings import Finding
 from splade_bridge.engines.registry import EngineName
 from splade_bridge.evaluation.bench import BenchRow, Latency
@@ -61,6 +62,20 @@ class EncodeResult(TypedDict):
     texts_per_second: Annotated[float, "Of this call."]
     tokens_per_second: Annotated[float, "Of this call."]
     padding_share: Annotated[float, "Share of the computed tokens that were padding."]
+
+
+class DenseResult(TypedDict):
+    """``dense``."""
+
+    output: Output
+    documents: Annotated[int, "Vectors in the index."]
+    dimension: Annotated[int, "Numbers of a vector."]
+    similarity: Annotated[Similarity, "What scores are."]
+    index_kind: Annotated[IndexKind, "flat is exact, hnsw is not."]
+    encoding: Encoding
+    seconds: Seconds
+    texts_per_second: Annotated[float, "Of this call."]
+    build_seconds: Annotated[float, "Of making the index."]
 
 
 class ExportResult(TypedDict):
@@ -197,8 +212,8 @@ class InspectResult(TypedDict):
     path: Annotated[str, "As it was given."]
     kind: Annotated[
         str,
-        "vectors, shard, export, index, bm25, unfinished, comparison, lucene, forward, "
-        "pisa-canonical, checkpoint, ciff, jsonvector, run, qrels, topics, texts.",
+        "vectors, shard, export, index, dense-index, bm25, unfinished, comparison, lucene, "
+        "forward, pisa-canonical, checkpoint, ciff, jsonvector, run, qrels, topics, texts.",
     ]
     what: Annotated[str, "The same in words."]
     reason: Annotated[str, "How it was recognised."]
@@ -398,6 +413,7 @@ RESULTS: dict[str, Any] = {
     "prune": PruneResult,
     "quantize-study": QuantizeStudyResult,
     "bm25": Bm25Result,
+    "dense": DenseResult,
     "doctor": DoctorResult,
     "demo": DemoResult,
     "train recipe": TrainResult,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,6 +26,9 @@ from splade_bridge.cli.telling import note, print_json, progress
 from splade_bridge.errors import UsageError
 from splade_bridge.files.address import Place
 from splade_bridge.retrieval.choices import RunFormat
+
+if TYPE_CHECKING:
+    from splade_bridge.retrieval.search import SearchOptions, SearchSummary
 
 NAME = "search"
 
@@ -104,6 +107,16 @@ def command(
             help="The same, but search this index (of the full vectors) to compare with.",
         ),
     ] = None,
+    ef_search: Annotated[
+        int | None,
+        typer.Option(
+            "--ef-search",
+            min=1,
+            help="Of a graph of dense vectors: candidates of a query, at least -k; more find more "
+            "of the exact results.",
+            show_default="128, or -k if that is more",
+        ),
+    ] = None,
     latencies: Annotated[
         Path | None,
         typer.Option("--latencies", help="Write query id and milliseconds as TSV."),
@@ -117,8 +130,10 @@ def command(
 ) -> None:
     """Search an index and write a run: integer scores, ties by document id ascending.
 
-    Every query is answered; those that find nothing are named in a warning.
+    Every query is answered; those that find nothing are named in a warning. Scores of a dense index
+    are similarities, rounded to float32.
     """
+    from splade_bridge.embeddings.index import is_dense_index
     from splade_bridge.files.outputs import check_output, is_stdout
     from splade_bridge.files.sizes import size_in_bytes
     from splade_bridge.retrieval.search import SearchOptions, search_to_run
@@ -137,21 +152,27 @@ def command(
         first_query_terms=first_query_terms,
         candidates=candidates,
         memory=None if memory is None else size_in_bytes(memory),
+        ef_search=ef_search,
     )
     for target in (output, latencies):
         if target is not None:
             check_output(target, overwrite=overwrite, kind="file")
-    loaded = asked.load(quantize)
-    summary = search_to_run(
-        index,
-        loaded,
-        output,
-        options,
-        latencies=latencies,
-        exact_run=exact_run,
-        check_against=check_against,
-        watch=lambda hits: progress(hits, "searching", len(loaded.batch)),
-    )
+    if isinstance(index, Path) and is_dense_index(index):
+        summary = _dense(
+            index, asked, quantize, output, options, latencies, exact_run, check_against
+        )
+    else:
+        loaded = asked.load(quantize)
+        summary = search_to_run(
+            index,
+            loaded,
+            output,
+            options,
+            latencies=latencies,
+            exact_run=exact_run,
+            check_against=check_against,
+            watch=lambda hits: progress(hits, "searching", len(loaded.batch)),
+        )
     if json:
         print_json({"output": str(output), **asdict(summary)})
         return
@@ -162,3 +183,45 @@ def command(
     if summary.kept:
         told = (f"{share:.2%} of the top {cut}" for cut, share in summary.kept.share.items())
         note(f"of the exact results of {summary.kept.queries:,} queries: {', '.join(told)}")
+
+
+def _dense(
+    index: Path,
+    asked: QueryFlags,
+    quantize: QuantizeFlags,
+    output: Path,
+    options: SearchOptions,
+    latencies: Path | None,
+    exact_run: Path | None,
+    check_against: Path | None,
+) -> SearchSummary:
+    """The same in an index of dense vectors."""
+    from splade_bridge.embeddings.index import DenseIndex
+    from splade_bridge.retrieval.dense_queries import load_dense_queries
+    from splade_bridge.retrieval.dense_search import refuse_options, search_dense_to_run
+
+    refuse_options(index, options)
+    if quantize.options is not None or asked.pre_encoded:
+        raise UsageError(
+            f"{index}: is an index of dense vectors; --scale, --rounding, --clip and --pre-encoded "
+            "are of queries of terms: leave them out"
+        )
+    with DenseIndex(index) as opened:
+        queries = load_dense_queries(
+            asked.queries,
+            opened,
+            asked.model,
+            asked.max_length,
+            split=asked.split,
+            allow_mismatch=asked.allow_mismatch,
+        )
+        return search_dense_to_run(
+            opened,
+            queries,
+            output,
+            options,
+            latencies=latencies,
+            exact_run=exact_run,
+            check_against=check_against,
+            watch=lambda hits: progress(hits, "searching", len(queries.batch)),
+        )

@@ -221,6 +221,12 @@ def _opened(
     elif kind == "ciff":
         found = CiffSource(path, memory, manifest, temporary, options.ciff_docids)
     else:
+        if kind == "dense":
+            raise BadInputError(
+                "holds dense vectors, and no impacts or weights of terms: search and inspect take "
+                "it",
+                str(path),
+            )
         hint = "; splade-bridge merge puts shards together" if kind == SHARD else ""
         raise BadInputError(f"this is {kind}, not a source of vectors{hint}", str(path))
     if manifest is not None:

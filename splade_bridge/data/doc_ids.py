@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from splade_bridge.data.hits import best, contenders, string_ranks
 from splade_bridge.data.vectors import Int64Array
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.writing import mapped, pointers
+
+Number = TypeVar("Number", np.int64, np.float32)
 
 BLOB = "doc_ids.bin"
 OFFSETS = "doc_offsets.npy"
@@ -78,12 +81,14 @@ class DocIds:
             for number, name in enumerate(self._names(numbers), start):
                 yield name.decode(), f"{index}: document {number:,}"
 
-    def rank(self, numbers: Int64Array, scores: Int64Array, k: int) -> tuple[list[str], Int64Array]:
+    def rank(
+        self, numbers: Int64Array, scores: npt.NDArray[Number], k: int
+    ) -> tuple[list[str], npt.NDArray[Number]]:
         """The best ``k`` by (score descending, id ascending).
 
         Args:
             numbers: int64[n] documents, all that tie with the k-th best included.
-            scores: int64[n].
+            scores: int64[n] or float32[n].
 
         Raises:
             BadInputError: a document that is not there, or whose id is damaged.

@@ -20,14 +20,14 @@ class Hits(NamedTuple):
     Attributes:
         query_id: the query.
         doc_ids: at most k, best first.
-        scores: int64[len(doc_ids)].
+        scores: int64[len(doc_ids)], or float32 of dense vectors.
         nanoseconds: time of the retrieval itself, without reading queries or writing runs.
         scored: postings that were scored, where the engine tells.
     """
 
     query_id: str
     doc_ids: list[str]
-    scores: Int64Array
+    scores: npt.NDArray[Any]
     nanoseconds: int
     scored: int | None = None
 

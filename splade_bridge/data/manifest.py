@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 FORMAT_VERSION = 1
 SAID = "damaged ({}): make it again"
 LARGEST = 1 << 63
-STORE_KINDS = ("vectors", "shard")
+STORE_KINDS = ("vectors", "shard", "dense")
 """What is a folder of Parquet parts."""
 
 
@@ -117,7 +117,7 @@ class Manifest:
 
     Attributes:
         kind: ``vectors`` (float store), ``shard`` (some parts of one), ``jsonvector``, ``ciff``,
-            ``feed`` or ``index``.
+            ``feed``, ``index`` or ``dense`` (dense vectors and an index of them).
         engine: for an index, the engine that reads it.
         counts: documents, empty, postings, impact_sum, max_impact.
         content: hash of all that it holds, 32 hexadecimal digits; see :mod:`.content`.

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from splade_bridge.data.choices import Side, check_choice
+from splade_bridge.data.choices import Side, check_choice, check_threads
+from splade_bridge.embeddings.choices import (
+    DEFAULT_EF_CONSTRUCTION,
+    DEFAULT_M,
+    IndexKind,
+    Similarity,
+)
 from splade_bridge.errors import UsageError
 
 Pooling = Literal["max", "sum"]
@@ -60,3 +66,48 @@ class EncodeChoices:
         check_choice("long", self.long, LongMode)
         if self.query_mode == "bow" and self.side != "query":
             raise UsageError("--query-mode bow has no effect without --side query: leave it out")
+
+
+@dataclass(frozen=True)
+class DenseChoices:
+    """One to one with the flags of ``splade-bridge dense`` that say what is made and by what.
+
+    Attributes:
+        max_length: tokens of a text that are read; None for the model's own limit, which is never
+            exceeded.
+        similarity: None for what was saved with the model.
+        index_kind, hnsw_m, hnsw_ef_construction, memory: see
+            :class:`splade_bridge.embeddings.build.Recipe`.
+        batch_size: texts that are computed at once.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: None leaves torch its own choice, and is one for a graph.
+        part_rows: texts of a part.
+
+    Raises:
+        UsageError: a choice that there is not, or a number that cannot be meant.
+    """
+
+    side: Side = "document"
+    max_length: int | None = None
+    similarity: Similarity | None = None
+    index_kind: IndexKind = "flat"
+    hnsw_m: int = DEFAULT_M
+    hnsw_ef_construction: int = DEFAULT_EF_CONSTRUCTION
+    batch_size: int = 32
+    device: str = "auto"
+    threads: int | None = None
+    memory: int = 2_000_000_000
+    part_rows: int = DEFAULT_PART_ROWS
+
+    def __post_init__(self) -> None:
+        check_choice("side", self.side, Side)
+        check_choice("similarity", self.similarity or "dot", Similarity)
+        check_choice("index-kind", self.index_kind, IndexKind)
+        check_threads(self.threads)
+        least = {"hnsw_m": 2, "hnsw_ef_construction": 1, "batch_size": 1, "part_rows": 1}
+        for name, fewest in least.items():
+            if getattr(self, name) < fewest:
+                flag = name.replace("_", "-")
+                raise UsageError(f"--{flag} must be {fewest} or more, not {getattr(self, name)}")
+        if self.max_length is not None and self.max_length < 1:
+            raise UsageError(f"--max-length must be 1 or more, not {self.max_length}")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from splade_bridge.data.choices import Side, check_choice
 from splade_bridge.data.vector_set import MEMORY, VectorsInMemory
@@ -101,7 +101,9 @@ def encode_corpus(
         raise UsageError("--devices with --cluster ray is auto, cpu or cuda; see --workers")
     chosen = None if shard is None else Shard.parse(shard)
     # Before a model is loaded for nothing; a store of this corpus is gone on with, or is there.
-    if overwrite or not _may_be_ours(out, name, chosen, choices):
+    named = {"corpus": name, "side": choices.side, "part_rows": choices.part_rows,
+             "long": choices.long, "shard": chosen and str(chosen)}  # fmt: skip
+    if overwrite or not may_be_ours(out, named):
         check_output(out, overwrite=overwrite)
     role = role_of(choices.side)
     if role == "queries" and isinstance(corpus, str):
@@ -143,8 +145,12 @@ def encode_corpus(
         return manifest, runner.stats
 
 
-def _may_be_ours(out: Path, corpus: str, shard: Shard | None, choices: EncodeChoices) -> bool:
-    """Whether ``out`` has a plan like this; all of it is only known when the model is loaded."""
+def may_be_ours(out: Path, named: Mapping[str, Any]) -> bool:
+    """Whether ``out`` has a plan like this; all of it is only known when the model is loaded.
+
+    Args:
+        named: what is known of the plan already.
+    """
     if not has_plan(out):
         return False
     if not manifest_file(out).exists():
@@ -152,8 +158,6 @@ def _may_be_ours(out: Path, corpus: str, shard: Shard | None, choices: EncodeCho
     with contextlib.suppress(BadInputError):
         where = Where(str(plan_file(out)))
         made = as_table(json_file(where), where)
-        named = {"corpus": corpus, "side": choices.side, "part_rows": choices.part_rows,
-                 "long": choices.long, "shard": shard and str(shard)}  # fmt: skip
         return not differences({k: made.get(k) for k in named}, named)
     return False
 

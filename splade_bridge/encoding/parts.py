@@ -140,7 +140,7 @@ class PartStore(VectorStoreWriter):
     notes: dict[int, PartNote]
 
     def _note_of(self, part: Path) -> PartNote:
-        return _note_of(part)
+        return note_of(part)
 
     @property
     def texts(self) -> int:
@@ -183,7 +183,7 @@ def check_texts(out: Path, texts: Iterable[Text], part_rows: int, shard: Shard |
     Raises:
         UsageError: it was made from others.
     """
-    notes = {number: _note_of(part) for number, part in part_files(out).items()}
+    notes = {number: note_of(part) for number, part in part_files(out).items()}
     same = True
     try:
         same = not any(True for _ in CorpusWalk(texts, part_rows, notes, shard, str(out)))
@@ -195,7 +195,12 @@ def check_texts(out: Path, texts: Iterable[Text], part_rows: int, shard: Shard |
         )
 
 
-def _note_of(part: Path) -> PartNote:
+def note_of(part: Path) -> PartNote:
+    """What the file of a part says of its texts.
+
+    Raises:
+        BadInputError: it is damaged, or no part of an encoding.
+    """
     hint = "not a part of an encoding of this version ({}): pass --overwrite to start anew"
     return typed(PartNote, read_note(part), Where(str(part), said=hint))
 

@@ -167,15 +167,73 @@ def fill_store(
     """
     texts = not_empty(texts, corpus)  # before an old store is touched
     found = runner.provenance
-    plan = {**found.plan, "corpus": corpus, "part_rows": part_rows}
+    manifest = fill_parts(
+        {**found.plan, "corpus": corpus, "part_rows": part_rows},
+        texts,
+        out,
+        begin=lambda folder: PartStore(folder, found.vocabulary),
+        run=lambda walk, store: runner.run(walk, store, progress),
+        complete=lambda store, end: store.complete(found.encoding, {"corpus": corpus}, end, shard),
+        files=files,
+        shard=shard,
+        overwrite=overwrite,
+        progress=progress,
+    )
+    report(manifest)
+    return manifest
+
+
+class PartsInTheMaking(Protocol):
+    """What collects the parts of an output: :class:`.parts.PartStore`, or parts of another kind."""
+
+    notes: dict[int, PartNote]
+
+    @property
+    def texts(self) -> int:
+        """Texts whose parts are whole."""
+        ...
+
+    def drop_new(self) -> None:
+        """Remove what this run has written: it does not belong to the older parts."""
+        ...
+
+
+Parts = TypeVar("Parts", bound=PartsInTheMaking)
+
+
+def fill_parts(
+    plan: dict[str, Any],
+    texts: Iterable[Text],
+    out: Path,
+    *,
+    begin: Callable[[Path], Parts],
+    run: Callable[[CorpusWalk, Parts], CorpusEnd],
+    complete: Callable[[Parts, CorpusEnd], Manifest],
+    files: Sequence[Path] = (),
+    shard: Shard | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Make what is missing of ``out``, whatever its parts hold; see :func:`fill_store`.
+
+    Args:
+        plan: what decides the bytes of ``out``, ``part_rows`` among it.
+        begin: opens the parts in a folder; raises BadInputError where they are damaged.
+        run: makes the parts of a walk.
+        complete: makes the rest, the manifest last.
+        files, shard, overwrite, progress: see :func:`fill_store`.
+
+    Raises:
+        BadInputError, UsageError, ExternalProgramError, Interrupted: see :func:`fill_store`.
+    """
+    part_rows: int = plan["part_rows"]
     if files:
-        plan[CORPUS_FILES] = files_content(files)
+        plan = {**plan, CORPUS_FILES: files_content(files)}
     if shard is not None:
-        plan["shard"] = str(shard)
+        plan = {**plan, "shard": str(shard)}
     if there := kept_store(out, plan, overwrite=overwrite):
         check_texts(out, texts, part_rows, shard)
         tell(out)
-        report(there)
         return there
     kept, place = 0, out
     try:
@@ -185,32 +243,30 @@ def fill_store(
             if folder != real_place(out):  # it replaces another one
                 place = folder
             try:
-                store = PartStore(folder, found.vocabulary)
+                parts = begin(folder)
             except BadInputError:
                 if not overwrite:
                     raise
                 for part in part_files(folder).values():  # damaged, or of another version
                     part.unlink()
-                store = PartStore(folder, found.vocabulary)
-            kept = store.texts
-            if store.notes:
-                log.info("%s: going on with %d texts done", out, store.texts)
+                parts = begin(folder)
+            kept = parts.texts
+            if parts.notes:
+                log.info("%s: going on with %d texts done", out, parts.texts)
                 if progress:
-                    progress(store.texts, 0)
-            walk = CorpusWalk(texts, part_rows, store.notes, shard, str(out))
+                    progress(parts.texts, 0)
+            walk = CorpusWalk(texts, part_rows, parts.notes, shard, str(out))
             try:
-                end = runner.run(walk, store, progress)
+                end = run(walk, parts)
             except CorpusChangedError:
-                store.drop_new()
+                parts.drop_new()
                 raise
             finally:
-                kept = store.texts
-            manifest = store.complete(found.encoding, {"corpus": corpus}, end, shard)
+                kept = parts.texts
+            return complete(parts, end)
     except KeyboardInterrupt:
         what = f"{kept:,} texts are kept in {place}, and the same command goes on from there"
         raise Interrupted(f"interrupted; {what if kept else 'nothing was written'}") from None
-    report(manifest)
-    return manifest
 
 
 def encode_parts(

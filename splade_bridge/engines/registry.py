@@ -239,6 +239,11 @@ def open_index(place: Place, field: str | None = None) -> Searcher:
 def _engine_of(path: Path, manifest: Manifest | None) -> Engine:
     if manifest is None:
         return engine("lucene")
+    if manifest.kind == "dense":
+        raise BadInputError(
+            "holds dense vectors and an index of these, and no impacts: search and inspect take it",
+            str(path),
+        )
     if manifest.kind != "index" or manifest.engine is None:
         raise BadInputError(f"holds {manifest.kind}, not an index", str(path))
     return engine(manifest.engine)

@@ -49,7 +49,8 @@ MARK_TEXT = "A folder that splade-bridge made and may replace.\n"
 ADDED_LATER = ("algorithms.json", "write.lock", ".*.partial-*")
 """What we put into a finished artefact without its manifest listing it."""
 UNFINISHED_STORE = (
-    PLAN, "_vocabulary.json", OLD_PLAN, "vocabulary.json", "part-*.parquet", ".*.partial-*"
+    PLAN, "_vocabulary.json", OLD_PLAN, "vocabulary.json", "part-*.parquet", "_index/*",
+    ".*.partial-*"
 )  # fmt: skip
 UNFINISHED = ".unfinished"
 """Stands in a marked folder as long as it is being filled."""

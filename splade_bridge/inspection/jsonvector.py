@@ -48,7 +48,7 @@ def describe(path: Path, found: Inspection, options: InspectOptions) -> None:
 def dense(path: Path, found: Inspection, options: InspectOptions) -> None:
     """Vectors that are arrays: only how long the first one is."""
     found.facts["dimensions"] = len(Look(path).first_object["vector"])
-    found.unknown.append("all else: dense vectors are not read")
+    found.unknown.append("all else: only search reads dense vectors, as queries")
 
 
 def _records(file: Path, found: Inspection) -> Iterator[Record]:

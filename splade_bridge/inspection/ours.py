@@ -22,6 +22,7 @@ CONFIG_KEYS = (
     "architectures", "model_type", "vocab_size", "hidden_size", "num_hidden_layers",
     "max_position_embeddings", "torch_dtype",
 )  # fmt: skip
+DENSE_KEYS = ("dimension", "similarity", "index_kind", "hnsw_m", "hnsw_ef_construction", "longest")
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
@@ -78,6 +79,17 @@ def export(path: Path, found: Inspection, options: InspectOptions) -> None:
         texts.topics(next(path.glob("topics.tsv*")), found, options)
     else:
         vectors.store(path, found, options)
+
+
+def dense_index(path: Path, found: Inspection, options: InspectOptions) -> None:
+    """An index of dense vectors, by its manifest; its files are whole, or it was refused."""
+    manifest = found.manifest
+    assert manifest is not None
+    found.what = f"an index of dense vectors ({manifest.options.get('index_kind')})"
+    found.counts = manifest.counts
+    found.facts = {key: manifest.options[key] for key in DENSE_KEYS if key in manifest.options}
+    found.facts["parts"] = len(part_files(path))
+    found.unknown.append("terms, postings and content: dense vectors have none")
 
 
 def bm25(path: Path, found: Inspection, options: InspectOptions) -> None:

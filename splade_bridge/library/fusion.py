@@ -12,7 +12,7 @@ from splade_bridge.evaluation.tune_fusion import tune as tune_fusion
 from splade_bridge.files.outputs import check_output
 from splade_bridge.library import given
 from splade_bridge.library.given import Place
-from splade_bridge.library.indexes import RankedRun
+from splade_bridge.library.search_run import RankedRun
 from splade_bridge.retrieval.choices import Fusion, Normalization
 from splade_bridge.retrieval.fusion import (
     RANK_CONSTANT,

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from splade_bridge.data.closing import Closing
-from splade_bridge.data.hits import Hits
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions
-from splade_bridge.data.vector_set import pandas_module
+from splade_bridge.embeddings.index import is_dense_index
 from splade_bridge.engines.base import BuildOptions, Searcher
 from splade_bridge.engines.registry import engine as engine_named
 from splade_bridge.engines.registry import own_options
+from splade_bridge.errors import UsageError
 from splade_bridge.files.checks import unchecked
 from splade_bridge.files.outputs import check_output
 from splade_bridge.formats.queries import Queries
+from splade_bridge.library.dense import OpenDenseIndex, open_dense
 from splade_bridge.library.given import (
     Place,
     quantize_options,
@@ -25,19 +26,19 @@ from splade_bridge.library.given import (
     size,
     source_opener,
 )
+from splade_bridge.library.search_run import SearchRun
 from splade_bridge.retrieval.encode_queries import QueryEncoder
 from splade_bridge.retrieval.explain import Contribution, explain
 from splade_bridge.retrieval.runs import RunFormat
 from splade_bridge.retrieval.search import (
     SearchOptions,
-    SearchSummary,
     open_searcher,
     ranked,
     search_to_run,
 )
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 ONLY = "query"
 """The id of a query that is asked alone."""
@@ -129,8 +130,11 @@ def open_index(
     candidates: int | None = None,
     memory: int | str | None = None,
     no_check: bool = False,
-) -> OpenIndex:
+) -> OpenIndex | OpenDenseIndex:
     """An index of ours, or an impact index that Anserini made, kept open for many searches.
+
+    An index of dense vectors is opened as :class:`OpenDenseIndex`, which searches in the same way;
+    ``pre_encoded``, ``scale``, ``rounding``, ``clip``, ``two_step`` and ``memory`` are not for it.
 
     Args:
         index: its folder.
@@ -156,6 +160,58 @@ def open_index(
         MismatchError: index and forward store do not belong together.
         MissingToolError: its engine is not installed.
     """
+    if is_dense_index(Path(index)):
+        sparse = (scale, rounding, clip, two_step, first_query_terms, candidates, memory,
+                  pre_encoded or None)  # fmt: skip
+        if any(option is not None for option in sparse):
+            raise UsageError(
+                f"{index}: is an index of dense vectors; pre_encoded, scale, rounding, clip, "
+                "two_step and memory are of those of impacts: leave them out"
+            )
+        return open_dense(
+            index,
+            model=model,
+            max_length=max_length,
+            split=split,
+            allow_mismatch=allow_mismatch,
+            no_check=no_check,
+        )
+    return open_impacts(
+        index,
+        model=model,
+        max_length=max_length,
+        split=split,
+        pre_encoded=pre_encoded,
+        allow_mismatch=allow_mismatch,
+        scale=scale,
+        rounding=rounding,
+        clip=clip,
+        two_step=two_step,
+        first_query_terms=first_query_terms,
+        candidates=candidates,
+        memory=memory,
+        no_check=no_check,
+    )
+
+
+def open_impacts(
+    index: Place,
+    *,
+    model: Place | None = None,
+    max_length: int = 256,
+    split: str | None = None,
+    pre_encoded: bool = False,
+    allow_mismatch: bool = False,
+    scale: float | None = None,
+    rounding: str | None = None,
+    clip: int | None = None,
+    two_step: Place | None = None,
+    first_query_terms: int | None = None,
+    candidates: int | None = None,
+    memory: int | str | None = None,
+    no_check: bool = False,
+) -> OpenIndex:
+    """An index of impacts, and of nothing else; see :func:`open_index`."""
     quantize = quantize_options(scale, rounding, clip)
     options = SearchOptions(
         k=1,
@@ -179,36 +235,6 @@ def open_index(
         pre_encoded=pre_encoded,
         allow_mismatch=allow_mismatch,
     )
-
-
-class RankedRun(dict[str, dict[str, float]]):
-    """A run, ``{query id: {document id: score}}``, documents best first.
-
-    Queries without results are in it, with no documents.
-    """
-
-    def to_pandas(self) -> pd.DataFrame:
-        """A DataFrame as PyTerrier has it: ``qid``, ``docno``, ``score``, ``rank`` (from 0).
-
-        Raises:
-            MissingToolError: pandas is not installed.
-        """
-        rows = [
-            (query_id, doc_id, score, rank)
-            for query_id, found in self.items()
-            for rank, (doc_id, score) in enumerate(found.items())
-        ]
-        return pandas_module().DataFrame(rows, columns=["qid", "docno", "score", "rank"])
-
-
-class SearchRun(RankedRun):
-    """What a search has found; scores are whole numbers.
-
-    Attributes:
-        summary: counts, the algorithm, mean milliseconds a query, queries without results.
-    """
-
-    summary: SearchSummary
 
 
 class OpenIndex(Closing):
@@ -352,15 +378,7 @@ def _collected(
 ) -> SearchRun:
     """What a search finds, as a run in memory; written to ``out``, too, if there is one."""
     run = SearchRun()
-
-    def watch(stream: Iterable[Hits]) -> Iterator[Hits]:
-        for hits in stream:
-            run[hits.query_id] = dict(
-                zip(hits.doc_ids, map(float, hits.scores.tolist()), strict=True)
-            )
-            yield hits
-
-    run.summary = search_to_run(searcher, queries, out, options, watch=watch)
+    run.summary = search_to_run(searcher, queries, out, options, watch=run.filled_by)
     return run
 
 

@@ -19,7 +19,8 @@ from splade_bridge.data.choices import Side, check_choice
 from splade_bridge.data.vector_set import vectors_of
 from splade_bridge.errors import MissingToolError
 from splade_bridge.library.given import Place
-from splade_bridge.library.indexes import OpenIndex, SearchRun, open_index
+from splade_bridge.library.indexes import OpenIndex, open_impacts
+from splade_bridge.library.search_run import SearchRun
 from splade_bridge.text.corpora import Text
 
 try:
@@ -102,7 +103,7 @@ class SparseRetriever(pt.Transformer):  # type: ignore[misc]
         **open_options: Any,
     ) -> None:
         self._owned = not isinstance(index, OpenIndex)
-        self.index = index if isinstance(index, OpenIndex) else open_index(index, **open_options)
+        self.index = index if isinstance(index, OpenIndex) else open_impacts(index, **open_options)
         self.k = k
         self.algorithm = algorithm
         self.threads = threads

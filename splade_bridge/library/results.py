@@ -14,8 +14,10 @@ from splade_bridge.evaluation.evaluate import evaluate as evaluate_run
 from splade_bridge.evaluation.verify import Verification
 from splade_bridge.evaluation.verify import verify as verify_searchers
 from splade_bridge.library import given
+from splade_bridge.library.dense import OpenDenseIndex
 from splade_bridge.library.given import Place
-from splade_bridge.library.indexes import OpenIndex, SearchRun, open_index
+from splade_bridge.library.indexes import OpenIndex, open_impacts, open_index
+from splade_bridge.library.search_run import SearchRun
 from splade_bridge.retrieval.explain import Contribution
 
 
@@ -31,6 +33,7 @@ def search(
     k: int = 1000,
     algorithm: str | None = None,
     threads: int = 1,
+    ef_search: int | None = None,
     output: Place | None = None,
     output_format: str = "trec",
     tag: str = "splade-bridge",
@@ -56,6 +59,7 @@ def search(
         two_step, first_query_terms, candidates, memory: see :func:`open_index`, too.
         k, algorithm, threads, remove_query, max_passage, output, output_format, tag, overwrite:
             see :meth:`OpenIndex.search`.
+        ef_search: of a graph of dense vectors; see :meth:`OpenDenseIndex.search`.
 
     Returns:
         ``{query id: {document id: score}}``, documents best first; ``to_pandas()`` makes
@@ -80,6 +84,23 @@ def search(
         memory=memory,
         no_check=no_check,
     ) as opened:
+        if isinstance(opened, OpenDenseIndex):
+            if algorithm is not None:
+                raise UsageError(f"{index}: dense vectors have no algorithm: leave it out")
+            return opened.search(
+                queries,
+                k=k,
+                threads=threads,
+                ef_search=ef_search,
+                remove_query=remove_query,
+                max_passage=max_passage,
+                output=output,
+                output_format=output_format,
+                tag=tag,
+                overwrite=overwrite,
+            )
+        if ef_search is not None:
+            raise UsageError(f"{index}: ef_search is of a graph of dense vectors: leave it out")
         return opened.search(
             queries,
             k=k,
@@ -190,7 +211,7 @@ def verify(
         searchers: list[Searcher] = [
             i.searcher
             if isinstance(i, OpenIndex)
-            else stack.enter_context(open_index(i, no_check=no_check)).searcher
+            else stack.enter_context(open_impacts(i, no_check=no_check)).searcher
             for i in wanted
         ]
         limit_memory(searchers, None if memory is None else given.size(memory))
@@ -228,7 +249,7 @@ def explain(
         BadInputError: no such index, model or document.
         UsageError: text without a model.
     """
-    with open_index(
+    with open_impacts(
         index,
         model=model,
         max_length=max_length,

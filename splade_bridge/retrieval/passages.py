@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
 from splade_bridge.data.hits import Hits, by_score
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.files.address import Place
 
 log = logging.getLogger(__name__)
@@ -34,8 +34,25 @@ def document_of(passage_id: str) -> str:
     return _NUMBER.sub("", passage_id)
 
 
+class QueryRows(Protocol):
+    """Vectors of queries, sparse or dense."""
+
+    def __len__(self) -> int: ...
+
+    def rows(self, start: int, stop: int) -> Self:
+        """Those from ``start`` up to ``stop``."""
+        ...
+
+    def take(self, rows: list[int]) -> Self:
+        """Those of ``rows``, in their order."""
+        ...
+
+
+Rows = TypeVar("Rows", bound=QueryRows)
+
+
 def fold_passages(
-    search: Callable[[ImpactBatch, int], Iterator[Hits]], queries: ImpactBatch, k: int
+    search: Callable[[Rows, int], Iterator[Hits]], queries: Rows, k: int
 ) -> Iterator[Hits]:
     """The best ``k`` documents of every query, exactly.
 
@@ -74,16 +91,16 @@ def fold_passages(
 
 def _folded(hits: Hits, k: int, *, complete: bool) -> Hits | None:
     """Documents of ranked passages, or None where deeper passages might change the first k."""
-    best: dict[str, int] = {}
+    best: dict[str, Any] = {}
     for passage, score in zip(hits.doc_ids, hits.scores.tolist(), strict=True):
         best.setdefault(document_of(passage), score)
     if not complete:
-        last = int(hits.scores[-1])
+        last = hits.scores.tolist()[-1]
         best = {doc_id: score for doc_id, score in best.items() if score > last}
         if len(best) < k:
             return None
     doc_ids = by_score(best)[:k]
-    scores = np.array([best[doc_id] for doc_id in doc_ids], dtype=np.int64)
+    scores = np.array([best[doc_id] for doc_id in doc_ids], dtype=hits.scores.dtype)
     return hits._replace(doc_ids=doc_ids, scores=scores)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from splade_bridge.data.choices import check_choice
 from splade_bridge.data.hits import Hits, by_score
@@ -53,6 +54,7 @@ class SearchOptions:
         first_query_terms: see :class:`.two_step.TwoStepOptions`; for ``two_step`` only.
         candidates: of the first of two steps; 1000 if None, or k if that is more.
         memory: bytes of the heap of the JVM that a Lucene index is open in; None for 1 GiB.
+        ef_search: of a graph of dense vectors; see :meth:`.embeddings.index.DenseIndex.search`.
     """
 
     k: int = 1000
@@ -66,6 +68,7 @@ class SearchOptions:
     first_query_terms: int | None = None
     candidates: int | None = None
     memory: int | None = None
+    ef_search: int | None = None
 
     def __post_init__(self) -> None:
         check_choice("output-format", self.run_format, RunFormat)
@@ -109,6 +112,8 @@ def open_searcher(index: Place, options: SearchOptions) -> Searcher:
         MismatchError: the two do not belong together.
         UsageError: ``options`` say how much memory an engine may take that takes no such limit.
     """
+    if options.ef_search is not None:
+        raise UsageError(f"{index}: is no graph of dense vectors, and --ef-search is of these")
     searcher = _opened(index, options)
     try:
         limit_memory([searcher], options.memory)
@@ -163,7 +168,6 @@ def search_to_run(
     if exact_run is not None and check_against is not None:
         raise UsageError("--exact-run and --check-against: one of them")
     check_apart(path for path in (out, latencies) if path is not None)
-    total_ns, results, without, answered = 0, 0, [], 0
     share = KeptShare({min(KEPT_AT, options.k), options.k})
     with contextlib.ExitStack() as stack:
         if isinstance(index, Searcher):
@@ -173,38 +177,84 @@ def search_to_run(
         # First, and to its end: a second search beside the one that is timed would slow it.
         exact: list[list[str]] = []
         if exact_run is not None:
-            exact = _from_run(exact_run, queries.batch.ids)
+            exact = documents_of_run(exact_run, queries.batch.ids)
         elif check_against is not None:
             exact = _from_index(check_against, queries, options)
         algorithm, batch, stream = ranked(searcher, queries, options, options.algorithm)
         qd_flops = searcher.matching_terms(batch)
+        told = write_results(
+            watch(stream),
+            queries.batch.ids,
+            searcher.path,
+            out,
+            options,
+            latencies=latencies,
+            exact=exact,
+            share=share,
+        )
+    return SearchSummary(
+        len(queries.batch),
+        told.results,
+        told.without,
+        told.nanoseconds / 1e6 / max(1, len(queries.batch)),
+        algorithm,
+        qd_flops,
+        share.result() if exact else None,
+    )
+
+
+class Written(NamedTuple):
+    """What a search found, all queries together.
+
+    Attributes:
+        without: ids of the queries that found nothing.
+    """
+
+    results: int
+    without: list[str]
+    nanoseconds: int
+
+
+def write_results(
+    stream: Iterable[Hits],
+    query_ids: Sequence[str],
+    index: Path,
+    out: Path | None,
+    options: SearchOptions,
+    *,
+    latencies: Path | None = None,
+    exact: Sequence[list[str]] = (),
+    share: KeptShare,
+) -> Written:
+    """Write a run, whole or not at all, as its results come.
+
+    Args:
+        stream: the ranking of each query.
+        query_ids: those that were asked, in order.
+        out: None where nothing is to be written.
+        exact: the exact ranking of each query, counted into ``share``.
+
+    Raises:
+        ExternalProgramError: the results are of other queries, or a file cannot be written.
+    """
+    nanoseconds, results, without = 0, 0, []
+    with contextlib.ExitStack() as stack:
         run = stack.enter_context(atomic_writer(out)) if out else None
         times = stack.enter_context(atomic_writer(latencies)) if latencies else None
-        for query_id, hits in zip(queries.batch.ids, watch(stream), strict=True):
+        for number, (query_id, hits) in enumerate(zip(query_ids, stream, strict=True)):
             if hits.query_id != query_id:
-                raise ExternalProgramError(
-                    f"{searcher.path}: answered {hits.query_id}, not {query_id}"
-                )
+                raise ExternalProgramError(f"{index}: answered {hits.query_id}, not {query_id}")
             if run:
                 write_hits(run, hits, options.run_format, options.tag)
             if times:
                 times.write(f"{query_id}\t{hits.nanoseconds / 1e6:.6f}\n".encode())
             if exact:
-                share.add(hits.doc_ids, exact[answered])
-            answered += 1
+                share.add(hits.doc_ids, exact[number])
             results += len(hits.doc_ids)
-            total_ns += hits.nanoseconds
+            nanoseconds += hits.nanoseconds
             if not hits.doc_ids:
                 without.append(query_id)
-    return SearchSummary(
-        answered,
-        results,
-        without,
-        total_ns / 1e6 / max(1, answered),
-        algorithm,
-        qd_flops,
-        share.result() if exact else None,
-    )
+    return Written(results, without, nanoseconds)
 
 
 def ranked(
@@ -241,7 +291,7 @@ def ranked(
     return chosen, batch, stream
 
 
-def _from_run(path: Path, query_ids: list[str]) -> list[list[str]]:
+def documents_of_run(path: Path, query_ids: list[str]) -> list[list[str]]:
     """The documents of each query, in the order of exact results."""
     run = read_run(path)
     if not any(query_id in run for query_id in query_ids):

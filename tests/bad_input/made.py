@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import zstandard
 
+from dense_small import ENCODED, dense_index
 from small import MemorySource
 from splade_bridge.conversion.export import ExportOptions, export
 from splade_bridge.data.manifest import EncodingInfo
@@ -56,6 +57,17 @@ def lucene(path: Path) -> None:
 def pisa(path: Path) -> None:
     """A PISA index."""
     engine("pisa").build(source(), path)
+
+
+def dense(path: Path) -> None:
+    """An index of dense vectors."""
+    dense_index(path, np.array([[1, 0, 2], [0, 1, 1], [3, 1, 0]]), IDS, encoding=ENCODED)
+
+
+def dense_graph(path: Path) -> None:
+    """A graph of the same."""
+    vectors = np.array([[1, 0, 2], [0, 1, 1], [3, 1, 0]])
+    dense_index(path, vectors, IDS, encoding=ENCODED, kind="hnsw", m=4)
 
 
 def ciff(path: Path) -> None:

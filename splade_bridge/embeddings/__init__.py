@@ -1,0 +1,1 @@
+"""Dense vectors: their parts, faiss indexes of them, and the search in these."""
