@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from splade_bridge.data.store import VectorStore
     from splade_bridge.errors import SpladeBridgeError
-    from splade_bridge.library.fusion import fuse
     from splade_bridge.library.dense import dense
+    from splade_bridge.library.fusion import fuse
     from splade_bridge.library.indexes import index, open_index
     from splade_bridge.library.query_encoder import query_encoder
     from splade_bridge.library.results import evaluate, explain, search, verify

@@ -218,7 +218,7 @@ class Written(NamedTuple):
 def write_results(
     stream: Iterable[Hits],
     query_ids: Sequence[str],
-    index: Path,
+    index: Place,
     out: Path | None,
     options: SearchOptions,
     *,
