@@ -145,7 +145,8 @@ class Qdrant(NumberedIndex):
     def delete(self, doc_ids: Sequence[str]) -> int:
         """See :class:`RemoteIndex`."""
         there = [point.key for point in self._store.retrieve(self._keys(doc_ids), self.field)]
-        self._store.delete(there)
+        if there:
+            self._store.delete(there)
         return len(there)
 
     # Asked
