@@ -75,6 +75,15 @@ BY_RUN = f"{SCORE} --teacher run --run r"
 MLM, BASE = "train mlm --texts t.txt -o m", "train mlm --texts t.txt -o m --base b"
 
 NOTHING = [
+    ("index v -o i -e exact", "--with-contents c.jsonl", "where --output is no address"),
+    ("index v -o i -e exact", "--shards 2", "where --output is no address"),
+    ("index v -o i -e exact", "--replicas 1", "where --output is no address"),
+    ("index v -o i -e exact", "--merge", "where --output is no address"),
+    ("index v -o i -e exact", "--check count", "where --output is no address"),
+    ("index v -o i -e exact", "--allow-loss", "where --output is no address"),
+    ("index v -o i -e exact", "--alias a", "where --output is no address"),
+    ("index v -o i -e exact", "--dry-run", "where --output is no address"),
+    ("index v -o opensearch://localhost/a", "--drop-old", "without --alias"),
     ("convert v o --to npz", "--docs-per-file 9", "without --to jsonvector or --to seismic"),
     ("convert v o --to npz", "--gzip", "without --to jsonvector or --to seismic"),
     ("convert v o --to npz", "--allow-loss", "without --to elasticsearch"),
