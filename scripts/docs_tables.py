@@ -57,6 +57,8 @@ MEANS = {
     "--dtype": "Of the network.",
     "--batch-size": "Of what is computed at once.",
     "--corpus": "Texts, whatever encode takes.",
+    "--with-contents": "The corpus that was encoded: its texts are stored beside the vectors.",
+    "--allow-loss": "Write or load though the engine will change some weights.",
     "--query-model": "Checkpoint of queries, where it is not that of documents.",
 }
 """What flags mean whose help tells more in one command than in another."""

@@ -106,8 +106,8 @@ def test_the_command_writes_a_request_and_no_run(
     Path("a").write_text('{"q1": {"x": 2, "y": 1}, "q2": {"x": 2, "y": 1}}')
     Path("b").write_text('{"q1": {"y": 2, "x": 1}, "q2": {"y": 2, "x": 1}}')
     Path("qrels").write_text("q1 0 x 1\nq2 0 x 1\n")
-    args = ["fuse", "a", "b", "--fusion", "combsum", "--as-query", "elasticsearch", "--field",
-            "text:t", "--field", "sparse:s", "--depth", "50", "-k", "5"]  # fmt: skip
+    args = ["fuse", "a", "b", "--fusion", "combsum", "--as-query", "elasticsearch", "--query-field",
+            "text:t", "--query-field", "sparse:s", "--depth", "50", "-k", "5"]  # fmt: skip
     status, out, _ = command_line.run(capfd, *args, "-o", "-")
     retrievers = orjson.loads(out)["retriever"]["linear"]["retrievers"]
     assert status == 0 and [r["weight"] for r in retrievers] == [0.5, 0.5]

@@ -208,7 +208,8 @@ def _text(annotation: Any) -> Any:
     texts: Any = list[str] if get_origin(kind) is list else str
     if type(None) in get_args(kind):
         texts = texts | None
-    return Annotated[texts, *annotation.__metadata__]
+    marked = () if any(isinstance(m, Use) for m in annotation.__metadata__) else (READS,)
+    return Annotated[texts, *annotation.__metadata__, *marked]
 
 
 def _check_numbers(given: dict[str, Any]) -> None:

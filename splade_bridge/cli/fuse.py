@@ -119,7 +119,7 @@ def command(
     fields: Annotated[
         list[str] | None,
         typer.Option(
-            "--field",
+            "--query-field",
             metavar="KIND:NAME",
             help="What a run stands for in the engine: text, sparse or dense, and a field, as "
             "sparse:splade; one for each run, in their order; repeatable.",
@@ -165,7 +165,7 @@ def command(
     searched = [Field.parse(field) for field in fields or ()]
     if as_query and len(searched) != len(runs):
         raise UsageError(
-            f"--as-query {as_query} needs --field KIND:NAME for each of the {len(runs)} runs, not "
+            f"--as-query {as_query} needs --query-field KIND:NAME for each of the {len(runs)} runs, not "
             f"{len(searched)}"
         )
     check_output(output, overwrite=overwrite, kind="file")

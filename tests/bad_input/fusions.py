@@ -5,7 +5,7 @@ from __future__ import annotations
 from bad_input import Content, Row, made
 
 TWO = {"a.run": made.RUN, "b.run": made.RUN.replace("d3", "d4"), "qrels.txt": made.QRELS}
-QUERY = "--as-query {} --field sparse:v --field text:t"
+QUERY = "--as-query {} --query-field sparse:v --query-field text:t"
 
 
 def fuse(title: str, flags: str, *words: str, code: int = 2) -> Row:
@@ -68,11 +68,11 @@ ROWS = [
         ("b.run: has results for none of 2 judged queries",),
         {**TWO, "b.run": made.RUN.replace("q", "x")},
     ),
-    fuse("a request without fields", "--as-query milvus", "needs --field KIND:NAME for each"),
+    fuse("a request without fields", "--as-query milvus", "needs --query-field KIND:NAME for each"),
     fuse(
         "a field of no kind",
-        "--as-query milvus --field v --field text:t",
-        "--field v: must be KIND:NAME",
+        "--as-query milvus --query-field v --query-field text:t",
+        "--query-field v: must be KIND:NAME",
     ),
     fuse(
         "combmnz, which no engine has",
