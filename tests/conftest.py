@@ -16,6 +16,8 @@ from splade_bridge.errors import EXTRAS, MissingToolError
 if TYPE_CHECKING:
     from tiny_training import World
 
+pytest_plugins = ["servers.fixtures"]
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

@@ -1,1 +1,1 @@
-"""The real servers that tests ask: fetched by pinned checksums, laid out once, started on loopback."""
+"""The real servers that tests ask: of pinned artifacts, laid out once, started on loopback."""

@@ -4,8 +4,9 @@
 
 OWNER is a process id, or 0 for none; USER the number of the user to run as, or - for ours; SIGNAL
 the number of that which stops this server. The guard holds the lock FOLDER/alive as long as the
-server runs, and writes both process ids into it. SIGTERM stops the server, SIGINT kills it; the end
-of the owner stops it and removes FOLDER. If the guard itself is killed, the kernel kills the server.
+server runs, and writes both process ids into it. SIGTERM stops the server, SIGINT kills it; the
+end of the owner stops it and removes FOLDER. If the guard itself is killed, the kernel kills the
+server.
 """
 
 from __future__ import annotations

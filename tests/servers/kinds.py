@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import inspect
 import json
 import os
 import shlex
@@ -82,7 +81,7 @@ class JavaKind(Kind):
         url = f"{self.url(port)}/_cluster/health?wait_for_status=green&timeout=1s"
         try:
             with urllib.request.urlopen(url, timeout=5) as answer:
-                return json.load(answer)["status"] == "green"
+                return bool(json.load(answer)["status"] == "green")
         except (OSError, urllib.error.HTTPError):
             return False
 
@@ -188,7 +187,7 @@ class OpenSearch(JavaKind):
         self._layout()
 
     def _layout(self) -> Path:
-        return layouts.layout(self.name, self._finish, inspect.getsource(inspect.getmodule(self)))
+        return layouts.layout(self.name, self._finish, Path(__file__).read_text())
 
     def _finish(self, folder: Path) -> None:
         suffix = "Plugin" if self.version.startswith("2.") else "ModulePlugin"
@@ -309,7 +308,11 @@ class Postgres(Kind):
             [str(programs / "postgres"), "-D", str(data), "-h", HOST, "-p", str(port), "-k", "",
              "-c", "fsync=off"]
         )  # fmt: skip
-        return ["/bin/sh", "-c", f"[ -f {shlex.quote(str(data))}/PG_VERSION ] || {make} && exec {run}"]
+        return [
+            "/bin/sh",
+            "-c",
+            f"[ -f {shlex.quote(str(data))}/PG_VERSION ] || {make} && exec {run}",
+        ]
 
     def answers(self, port: int) -> bool:
         try:

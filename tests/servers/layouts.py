@@ -111,8 +111,12 @@ def _lay_out(name: str, folder: Path, finish: Callable[[Path], None]) -> None:
             else:
                 shutil.copyfile(file, target / artifact.file_name)
 
-        for done in [downloads.submit(place, artifact) for artifact in artifacts(name)]:
-            done.result()
+        try:
+            for done in [downloads.submit(place, artifact) for artifact in artifacts(name)]:
+                done.result()
+        except MissingToolError:
+            downloads.shutdown(cancel_futures=True)
+            raise
     finish(folder)
 
 

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from servers.kinds import HOST, KINDS, Kind
-from splade_bridge.errors import ExternalProgramError
+from splade_bridge.errors import ExternalProgramError, MissingToolError
 
 START = 180.0
 """Seconds that a server may take until it answers; 4 to 12 are usual, more on a busy machine."""
@@ -30,6 +30,9 @@ LOG_END = 4000
 GUARD = Path(__file__).with_name("guard.py")
 PORTS = range(20_000, 32_000)
 """Below those that the system gives to clients, which could take the port of a stopped server."""
+
+_GUARDS: dict[int, subprocess.Popen[bytes]] = {}
+"""The guards that this process started, for whatever handle."""
 
 
 class Server:
@@ -56,7 +59,6 @@ class Server:
         self.owner = os.getpid() if owner is None else owner
         self.folder = folder or Path(tempfile.mkdtemp(prefix=f"splade-bridge-{name}-"))
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._guards: list[subprocess.Popen[bytes]] = []
 
     @property
     def ports(self) -> tuple[int, int]:
@@ -88,6 +90,8 @@ class Server:
         """
         if self.is_running():
             return self
+        if sys.platform != "linux":
+            raise MissingToolError("the guard of a server needs Linux")
         is_new = not (self.folder / "ports").exists()
         for tries in reversed(range(TRIES)):
             command = self.kind.command(self.folder, *self.ports)
@@ -99,7 +103,7 @@ class Server:
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                     env=self.kind.environment(),
                 )  # fmt: skip
-            self._guards.append(guard)
+            _GUARDS[guard.pid] = guard
             if self._answers(guard):
                 return self
             if guard.poll() is None:
@@ -196,9 +200,14 @@ class Server:
                             raise ExternalProgramError(f"{self.name} does not end")
                 finally:
                     os.close(guard)
-        for guard_process in self._guards:
-            guard_process.wait(STOP)
-        self._guards.clear()
+            _reap()
+
+
+def _reap() -> None:
+    """Forget the guards of this process that have ended."""
+    for number, guard in list(_GUARDS.items()):
+        if guard.poll() is not None:
+            del _GUARDS[number]
 
 
 def _free_ports() -> tuple[int, int]:

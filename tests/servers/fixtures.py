@@ -1,0 +1,120 @@
+"""Fixtures of pytest: real servers, started when a test first needs one.
+
+A test names a server as its fixture (:data:`servers.kinds.KINDS`), or takes its name as a parameter
+and asks ``server_of`` for it. The fixtures are of the session: one server serves all tests and all
+processes of a run, so a test makes indexes of names that no other has. A test that kills, stops or
+fills a server is marked ``pytest.mark.server(alone=True)``, and no other test uses it meanwhile.
+
+A server may be stopped between two tests to make room for another, and then keeps its address and
+what it holds: it surely runs from the start of the fixtures of a test that names it to their end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from servers.kinds import KINDS
+from servers.pool import Pool
+from servers.server import Server
+from splade_bridge.files.locks import scratch_folder
+
+RUN = "SPLADE_BRIDGE_TEST_SERVERS"
+"""Holds the folder of the run and the process that owns it, for the workers of pytest-xdist."""
+
+USED = pytest.StashKey[dict[str, contextlib.ExitStack]]()
+"""What the running test uses, in the stash of the configuration."""
+
+
+def _pool() -> Pool:
+    owner, _, folder = os.environ[RUN].partition(":")
+    return Pool(Path(folder), int(owner))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the folder of the run, in the process that starts the others."""
+    config.stash[USED] = {}
+    if hasattr(config, "workerinput"):
+        return
+    run = contextlib.ExitStack()
+    folder = run.enter_context(scratch_folder())
+    folder.chmod(0o711)  # some servers run as another user
+    os.environ[RUN] = f"{os.getpid()}:{folder}"
+    run.callback(_pool().close)
+    config.add_cleanup(run.close)
+
+
+def named(item: pytest.Item) -> list[str]:
+    """The servers that a test names, as fixtures or parameters."""
+    told = set(getattr(item, "fixturenames", ()))
+    callspec: Any = getattr(item, "callspec", None)
+    if callspec is not None and item.get_closest_marker("server"):
+        told.update(value for value in callspec.params.values() if isinstance(value, str))
+    return [name for name in KINDS if name in told]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of servers come last, those of one server together, so that few are started twice."""
+    items.sort(key=named)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """What a test used may be stopped when it is over."""
+    try:
+        return (yield)
+    finally:
+        used = item.config.stash[USED]
+        for held in used.values():
+            held.close()
+        used.clear()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """The servers that a test names run before its fixtures are made."""
+    names = named(item)
+    if names:
+        alone = any(mark.kwargs.get("alone") for mark in item.iter_markers("server"))
+        _use(item.config, names, alone)
+
+
+def _use(config: pytest.Config, names: list[str], alone: bool = False) -> None:
+    used = config.stash[USED]
+    held = contextlib.ExitStack()
+    held.enter_context(_pool().use(names, alone))
+    used[" ".join(names)] = held
+
+
+@pytest.fixture(scope="session")
+def server_of(pytestconfig: pytest.Config) -> Callable[[str], Server]:
+    """The server of a name, running."""
+
+    def server(name: str) -> Server:
+        if not any(name in names.split() for names in pytestconfig.stash[USED]):
+            _use(pytestconfig, [name])
+        return _pool().server(name)
+
+    return server
+
+
+def _fixture(name: str) -> Any:
+    @pytest.fixture(scope="session", name=name)
+    def server(server_of: Callable[[str], Server]) -> Server:
+        return server_of(name)
+
+    return server
+
+
+elasticsearch8 = _fixture("elasticsearch8")
+elasticsearch9 = _fixture("elasticsearch9")
+opensearch2 = _fixture("opensearch2")
+opensearch_neural = _fixture("opensearch_neural")
+opensearch3 = _fixture("opensearch3")
+milvus_server = _fixture("milvus_server")
+postgres = _fixture("postgres")
