@@ -103,11 +103,13 @@ class RemoteOptions:
     Attributes:
         shards, replicas: None for what the engine does by itself; engines without them refuse one.
         fields: names of stored texts of documents, beside their vectors.
+        terms: how many there are, if that is known and will not grow; the loader says it.
     """
 
     shards: int | None = None
     replicas: int | None = None
     fields: tuple[str, ...] = ()
+    terms: int | None = None
 
 
 class RemoteIndex(Closing, abc.ABC):

@@ -102,7 +102,9 @@ def load(
     account = _weights(index, source, opened, options)
     if state is None:
         state = State(wanted)
-        patiently(lambda: index.create(options.made, State(wanted)))
+        terms = None if source.vocabulary.observed else len(source.vocabulary)
+        made = replace(options.made, terms=terms)
+        patiently(lambda: index.create(made, State(wanted)))
     elif state.loaded:
         log.info("%s: goes on after %d documents", index.address, state.loaded)
     work = _Load(index, source, state, options, texts)
@@ -296,7 +298,10 @@ def _check(
         again = RemoteSource(index, finished=False)
         for _ in again.batches():
             pass
-        if again.counts.postings != source.counts.postings or str(again.content) != str(source.content):
+        if (again.counts.postings, again.content.total) != (
+            source.counts.postings,
+            source.content.total,
+        ):
             raise ExternalProgramError(
                 f"{index.address}: read back {again.counts.postings:,} postings with content "
                 f"{again.content}, the source has {source.counts.postings:,} with "
