@@ -10,8 +10,9 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from splade_bridge.engines.registry import ENGINES, flag
+from splade_bridge.engines.registry import ENGINES, REMOTE_OPTIONS, flag, options_of
 from splade_bridge.errors import UsageError
+from splade_bridge.files.address import Address
 
 PARAMETER = "engine_options"
 
@@ -19,14 +20,14 @@ PARAMETER = "engine_options"
 def takes_engine_options(command: Callable[..., None]) -> Callable[..., None]:
     """Let ``command(engine=..., engine_options=...)`` take the flags of all engines.
 
-    It gets an instance of the chosen engine's options, or None where it has none. A flag of
-    another engine is refused, because it would do nothing.
+    It gets an instance of the chosen engine's options, or None where it has none; an output that is
+    an address has chosen. A flag of another engine is refused, because it would do nothing.
     """
     flags = {f"{name}_{option.name}": (name, option) for name, option in _all()}
     own = inspect.signature(command, eval_str=True).parameters
     parameters = [p for name, p in own.items() if name != PARAMETER]
     for key, (name, option) in flags.items():
-        hint = get_type_hints(ENGINES[name].options)[option.name]
+        hint = get_type_hints(options_of(name))[option.name]
         shown = flag(name, option)
         told = typer.Option(
             f"{shown}/--no-{shown[2:]}" if hint is bool and option.default else shown,
@@ -45,11 +46,14 @@ def takes_engine_options(command: Callable[..., None]) -> Callable[..., None]:
         named = {key: given.pop(key) for key in flags if given.get(key) is not None}
         for key in flags:
             given.pop(key, None)
-        options = ENGINES[given["engine"]].options if given["engine"] in ENGINES else None
+        output = given.get("output")
+        chosen_engine = output.scheme if isinstance(output, Address) else given["engine"]
+        options = options_of(chosen_engine or "")
         for key in named:
             name, option = flags[key]
-            if name != given["engine"]:
-                raise UsageError(f"{flag(name, option)} is for --engine {name}")
+            if name != chosen_engine:
+                of = f"--engine {name}" if name in ENGINES else f"an address {name}://"
+                raise UsageError(f"{flag(name, option)} is for {of}")
         chosen = {flags[key][1].name: value for key, value in named.items()}
         command(*arguments, **given, **{PARAMETER: options(**chosen) if options else None})
 
@@ -59,7 +63,7 @@ def takes_engine_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _all() -> Iterator[tuple[str, Field[Any]]]:
-    for name, entry in ENGINES.items():
-        for option in fields(entry.options) if entry.options else ():
+    for name in (*ENGINES, *REMOTE_OPTIONS):
+        for option in fields(kind) if (kind := options_of(name)) else ():
             assert option.default is not MISSING
             yield name, option

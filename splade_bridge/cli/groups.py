@@ -6,8 +6,8 @@ parameter, and hands the command the group.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,6 +26,7 @@ from splade_bridge.cli.options import (
     Scale,
     SkipOthers,
     Split,
+    VectorField,
     Vocabulary,
 )
 from splade_bridge.engines.remote.choices import Check
@@ -51,6 +52,7 @@ class SourceFlags(Group):
     vocabulary: Vocabulary = None
     skip_others: SkipOthers = False
     ciff_docids: CiffDocids = "gaps"
+    field: VectorField = None
 
     @property
     def options(self) -> SourceOptions:
@@ -63,7 +65,9 @@ class SourceFlags(Group):
         from splade_bridge.formats.vocabularies import read_vocabulary
 
         terms = None if self.vocabulary is None else read_vocabulary(self.vocabulary)
-        return SourceOptions(self.source_format, terms, self.skip_others, self.ciff_docids)
+        return SourceOptions(
+            self.source_format, terms, self.skip_others, self.ciff_docids, self.field
+        )
 
 
 ADDRESS = Needs(
@@ -133,14 +137,18 @@ class LoadFlags(Group):
         ADDRESS,
     ] = False
 
-    def options(self, *, overwrite: bool) -> LoadOptions:
-        """The same for the library."""
+    def options(self, own: Any = None, *, overwrite: bool) -> LoadOptions:
+        """The same for the library.
+
+        Args:
+            own: what only the engine knows, an instance of its options.
+        """
         from splade_bridge.engines.remote.base import RemoteOptions
         from splade_bridge.engines.remote.load import LoadOptions
 
         fields = ("text",) if self.with_contents is not None else ()
         return LoadOptions(
-            RemoteOptions(self.shards, self.replicas, fields),
+            RemoteOptions(self.shards, self.replicas, fields, asdict(own) if own else {}),
             self.check,
             self.allow_loss,
             self.merge,

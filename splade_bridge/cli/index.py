@@ -66,18 +66,19 @@ def command(
     from splade_bridge.files.sizes import size_in_bytes
 
     if isinstance(output, Address):
-        if engine is not None or engine_options is not None or threads != 1:
+        if engine is not None or threads != 1:
             raise UsageError(
-                f"{output}: the address says the engine, which builds as it does: leave --engine, "
-                "its flags and --threads out"
+                f"{output}: the address says the engine, which builds as it does: leave --engine "
+                "and --threads out"
             )
+        options = loading.options(engine_options, overwrite=overwrite)
         if loading.dry_run:
-            print_json(creation(output, loading.options(overwrite=overwrite)))
+            print_json(creation(output, options))
             return
         manifest = load_index(
             source,
             output,
-            loading.options(overwrite=overwrite),
+            options,
             read_as=read_as.options,
             quantize=quantize.options,
             memory=size_in_bytes(memory),

@@ -108,6 +108,15 @@ Vocabulary = Annotated[
     ),
 ]
 
+VectorField = Annotated[
+    str | None,
+    typer.Option(
+        "--field",
+        help="Of an index that others made in an engine: the field that holds the vectors.",
+        show_default="the only one",
+    ),
+]
+
 SkipOthers = Annotated[
     bool,
     typer.Option(

@@ -67,12 +67,14 @@ class SourceOptions:
         vocabulary: what the term ids of a matrix or a table stand for, if nothing beside it says.
         skip_others: leave out what a folder holds beside vectors.
         ciff_docids: see :class:`.CiffSource`.
+        field: that holds the vectors, of an index that others made in an engine.
     """
 
     source_format: SourceFormat | None = None
     vocabulary: Vocabulary | None = None
     skip_others: bool = False
     ciff_docids: CiffDocids = "gaps"
+    field: str | None = None
 
 
 def open_source(
@@ -130,6 +132,8 @@ def open_vectors(
     found = _opened(path, options, quantize, memory, temporary, weights=weights)
     if options.ciff_docids != "gaps" and not isinstance(found, CiffSource):
         raise UsageError(f"{path}: is no CIFF, and --ciff-docids is for CIFF alone: leave it out")
+    if options.field is not None and not isinstance(path, Address):
+        raise UsageError(f"{path}: is no address, and --field is for those alone: leave it out")
     return found
 
 
@@ -143,7 +147,10 @@ def _opened(
     weights: bool,
 ) -> ImpactSource | WeightSource:
     if isinstance(path, Address):
-        return read_remote(path, options.vocabulary)
+        remote = read_remote(path, options.vocabulary, options.field)
+        if isinstance(remote, ImpactSource):
+            return clipped(remote, for_integers(quantize, path, remote.manifest))
+        return remote
     source_format = options.source_format
     there = is_there(path)
     base = collection_at(path) if source_format in (None, "pisa-canonical") else None

@@ -64,6 +64,7 @@ def creation(address: Address, options: LoadOptions) -> dict[str, Any]:
         MissingToolError, ServerError: see :func:`.registry.connect`.
     """
     with connect(address) as index:
+        index.use(options.made)
         return index.creation(options.made)
 
 

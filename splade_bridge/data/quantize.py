@@ -130,7 +130,7 @@ class Clipper:
 
 
 def for_integers(
-    options: QuantizeOptions | None, place: Path, manifest: Manifest | None
+    options: QuantizeOptions | None, place: object, manifest: Manifest | None
 ) -> Clipper | None:
     """What is done to impacts: they are clipped, if that was asked for.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin
 
 from splade_bridge.engines.lucene_options import LuceneOptions
 from splade_bridge.engines.pisa_options import PisaOptions
+from splade_bridge.engines.remote.opensearch_options import OpenSearchOptions
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.address import Address, Place, Scheme
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from splade_bridge.data.vocabulary import Vocabulary
     from splade_bridge.engines.base import Engine, Searcher
     from splade_bridge.engines.remote.base import RemoteIndex
-    from splade_bridge.formats.base import ImpactSource
+    from splade_bridge.formats.base import ImpactSource, WeightSource
 
 
 class Entry(NamedTuple):
@@ -54,10 +55,23 @@ REMOTE: dict[Scheme, str] = {
 }
 """The engines that hold an index themselves, by the scheme of its address."""
 
+REMOTE_OPTIONS: dict[Scheme, type[Any]] = {"opensearch": OpenSearchOptions}
+"""What ``index`` may be told for one of them alone; see :attr:`Entry.options`."""
+
+
+FIRST_ANSWER = 10.0
+"""Seconds within which a server must be there."""
+
 
 def flag(name: str, option: Field[Any]) -> str:
     """The flag of an option of engine ``name``."""
     return str(option.metadata.get("flag", f"--{name}-{option.name.replace('_', '-')}"))
+
+
+def options_of(name: str) -> type[Any] | None:
+    """The dataclass of what only the engine ``name``, or that of the scheme ``name``, knows."""
+    remote: dict[str, type[Any]] = {str(s): kind for s, kind in REMOTE_OPTIONS.items()}
+    return ENGINES[name].options if name in ENGINES else remote.get(name)
 
 
 def own_options(name: str, given: Mapping[str, Any]) -> Any:
@@ -69,7 +83,7 @@ def own_options(name: str, given: Mapping[str, Any]) -> Any:
     Raises:
         UsageError: a keyword that is no flag of this engine, or a value that it does not take.
     """
-    kind = ENGINES[name].options if name in ENGINES else None
+    kind = options_of(name)
     known = {flag(name, f)[2:].replace("-", "_"): f.name for f in fields(kind)} if kind else {}
     hints = get_type_hints(kind) if kind else {}
     found = {}
@@ -126,22 +140,57 @@ def connect(address: Address) -> RemoteIndex:
     module, _, of_class = REMOTE[address.scheme].partition(":")
     kind = getattr(import_module(module), of_class)
     secrets = secrets_of(address)
-    found: RemoteIndex = patiently(lambda: kind(address, secrets), 10)
+    found: RemoteIndex = patiently(lambda: kind(address, secrets), FIRST_ANSWER)
+    try:
+        if patiently(found.exists, FIRST_ANSWER) and patiently(found.state) is not None:
+            patiently(found.look)
+    except BaseException:
+        found.close()
+        raise
     return found
 
 
-def read_remote(address: Address, vocabulary: Vocabulary | None = None) -> ImpactSource:
-    """The documents of the index at ``address``, as a source for whatever takes one.
+def connect_to(address: Address, field: str | None = None) -> RemoteIndex:
+    """The index that is at ``address``, ours or of others; to be closed.
+
+    Args:
+        field: that holds the vectors, where others have made several.
+
+    Raises:
+        BadInputError: it has no such field, or several and none is named.
+        MissingToolError, ServerError: see :func:`connect`; or there is none.
+    """
+    from splade_bridge.engines.remote.patience import patiently
+
+    found = connect(address)
+    try:
+        if not patiently(found.exists):
+            raise found.missing()
+        patiently(lambda: found.look(field))
+    except BaseException:
+        found.close()
+        raise
+    return found
+
+
+def read_remote(
+    address: Address, vocabulary: Vocabulary | None = None, field: str | None = None
+) -> ImpactSource | WeightSource:
+    """The documents of the index at ``address``: impacts, or the weights that others have stored.
 
     Args:
         vocabulary: what the numbers of terms stand for, where the index does not say.
+        field: see :func:`connect_to`.
 
     Raises:
-        BadInputError, MissingToolError, ServerError: see :func:`connect`; it is not whole.
+        BadInputError, MissingToolError, ServerError: see :func:`connect_to`; it is not whole.
     """
-    from splade_bridge.engines.remote.index import RemoteSource
+    from splade_bridge.engines.remote.index import RemoteSource, RemoteWeights, holds_fractions
 
-    return RemoteSource(connect(address), vocabulary=vocabulary)
+    index = connect_to(address, field)
+    if index.state() is None and holds_fractions(index):
+        return RemoteWeights(index, vocabulary=vocabulary)
+    return RemoteSource(index, vocabulary=vocabulary)
 
 
 def read_index(
@@ -161,8 +210,11 @@ def read_index(
     return _engine_of(path, manifest).read(path, manifest, memory, temporary)
 
 
-def open_index(place: Place) -> Searcher:
+def open_index(place: Place, field: str | None = None) -> Searcher:
     """A searcher for an index folder of ours, an impact index that Anserini made, or an address.
+
+    Args:
+        field: see :func:`connect_to`; for addresses alone.
 
     Raises:
         BadInputError: not an index, or one whose making was interrupted.
@@ -176,7 +228,7 @@ def open_index(place: Place) -> Searcher:
     if isinstance(place, Address):
         from splade_bridge.engines.remote.index import RemoteSearcher
 
-        return RemoteSearcher(connect(place))
+        return RemoteSearcher(connect_to(place, field))
     is_foreign = is_lucene(place) and not manifest_file(place).exists()
     manifest = None if is_foreign else Manifest.load(place)
     searcher = _engine_of(place, manifest).open(place, manifest)

@@ -22,7 +22,7 @@ from servers.server import Server
 from splade_bridge.errors import ExternalProgramError, MissingToolError
 
 MOST_JAVA = 2
-"""JVMs that run at once: some 700 MB each."""
+"""JVMs that run at once, each of 200 to 350 MB with some thousand documents."""
 WAIT = 900.0
 """Seconds after which a test no longer waits for others to end."""
 PAUSE = 0.2

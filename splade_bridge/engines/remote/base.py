@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -104,12 +104,14 @@ class RemoteOptions:
         shards, replicas: None for what the engine does by itself; engines without them refuse one.
         fields: names of stored texts of documents, beside their vectors.
         terms: how many there are, if that is known and will not grow; the loader says it.
+        own: what only this engine knows, by the names of its options in the registry.
     """
 
     shards: int | None = None
     replicas: int | None = None
     fields: tuple[str, ...] = ()
     terms: int | None = None
+    own: Mapping[str, Any] = field(default_factory=dict)
 
 
 class RemoteIndex(Closing, abc.ABC):
@@ -135,7 +137,7 @@ class RemoteIndex(Closing, abc.ABC):
 
     engine: ClassVar[str]
     extra: ClassVar[str]
-    naming: ClassVar[Naming]
+    naming: Naming
     kept: ClassVar[Kept]
     most_id_bytes: ClassVar[int] = 32_766
     most_hits: ClassVar[int]
@@ -164,6 +166,23 @@ class RemoteIndex(Closing, abc.ABC):
                 f"document {quoted(doc_id)}: an id of {size:,} bytes, and {self.engine} takes "
                 f"{self.most_id_bytes:,} at most: rename it"
             )
+
+    # Taken as it is
+
+    def use(self, made: RemoteOptions) -> None:
+        """Be as an index is that is made so, before anything else is asked of it."""
+
+    def look(self, field: str | None = None) -> None:
+        """Take the index that is there as it is: ours, or one that others made.
+
+        Args:
+            field: that holds the vectors, where there are several.
+
+        Raises:
+            BadInputError: it has no such field, or several and none is named.
+        """
+        if field not in (None, self.field):
+            raise BadInputError(f"has no field {field!r}", str(self.address))
 
     # Made and thrown away
 
@@ -290,6 +309,13 @@ class RemoteIndex(Closing, abc.ABC):
         return ServerError(
             f"{self.address.server}: {self.engine} cannot be reached "
             f"({self.secrets.hidden(str(why))}): does it run there?"
+        )
+
+    def untrusted(self, why: object) -> ServerError:
+        """For a server that does not prove to be what it is called, or speaks no TLS."""
+        return ServerError(
+            f"{self.address.server}: no connection by TLS ({self.secrets.hidden(str(why))}): "
+            "SPLADE_BRIDGE_CA names a file of the certificates to trust beside the system's"
         )
 
 

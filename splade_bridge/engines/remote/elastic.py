@@ -6,12 +6,19 @@ mapping of an index that is made here, since the default prunes from 8.19 on.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 from splade_bridge.engines.remote.base import Busy, RemoteOptions, missing_client
-from splade_bridge.engines.remote.rest import KEEP_ALIVE, RestIndex
+from splade_bridge.engines.remote.rest import (
+    CONNECTIONS,
+    KEEP_ALIVE,
+    SECONDS,
+    RestIndex,
+    basic_login,
+)
 from splade_bridge.engines.remote.secrets import Secrets
 from splade_bridge.errors import MissingToolError
 from splade_bridge.files.address import Address
@@ -19,9 +26,10 @@ from splade_bridge.formats.feeds.elastic import SparseVector
 from splade_bridge.formats.feeds.names import Naming
 from splade_bridge.formats.feeds.weights import FEATURE
 
-SECONDS = 60
-KEEPS_VECTORS = 9
+LEAVES_VECTORS_OUT = (9, 2)
 """The first version that leaves vectors out of ``_source`` unless it is told to keep them."""
+
+log = logging.getLogger(__name__)
 
 
 class Elasticsearch(RestIndex):
@@ -29,7 +37,7 @@ class Elasticsearch(RestIndex):
 
     engine = "Elasticsearch"
     extra = "elasticsearch"
-    naming: ClassVar[Naming] = "term"
+    naming: Naming = "term"
     kept = FEATURE
     types = ("sparse_vector",)
 
@@ -40,23 +48,24 @@ class Elasticsearch(RestIndex):
         except ImportError as error:
             raise MissingToolError(missing_client(self.engine, self.extra, error)) from error
         self._errors = elasticsearch
+        # Of one node, that it does not answer is told by what is raised.
+        logging.getLogger("elastic_transport.node_pool").setLevel(logging.ERROR)
         self.feed = SparseVector(self.field, "index")
         scheme = "https" if address.secure else "http"
         given: dict[str, Any] = {}
         if secrets.api_key:
             given["api_key"] = secrets.api_key
         elif secrets.password:
-            given["basic_auth"] = (secrets.user or "elastic", secrets.password)
+            given["headers"] = basic_login(secrets, "elastic")
         if secrets.ca and address.secure:
             given["ca_certs"] = secrets.ca
         self._client = elasticsearch.Elasticsearch(
             [{"host": address.host, "port": address.port, "scheme": scheme}],
             request_timeout=SECONDS,
+            connections_per_node=CONNECTIONS,
             max_retries=0,
             **given,
         )
-        if self.exists() and self.state() is None:
-            self.find_field()
 
     def close(self) -> None:
         """End the connection."""
@@ -74,22 +83,42 @@ class Elasticsearch(RestIndex):
                 headers={**self._client._headers, **headers},
                 body=body,
             )
-        except self._errors.exceptions.ConnectionError as error:
+        except self._errors.SSLError as error:
+            raise self.untrusted(error) from error
+        except self._errors.ConnectionError as error:
             raise Busy(str(self.unreachable(error))) from error
         except self._errors.ConnectionTimeout as error:
             raise Busy(f"{self.address}: no answer in {SECONDS} seconds") from error
         return answer.meta.status, answer.body
 
     @cached_property
-    def _version(self) -> int:
-        told = self._ask("GET", "/_nodes/_local", filter_path="nodes.*.version")
-        return min(int(node["version"].split(".")[0]) for node in told["nodes"].values())
+    def _version(self) -> tuple[int, int]:
+        told = self._ask("GET", "/_nodes", filter_path="nodes.*.version")
+        versions = (node["version"].split(".") for node in told["nodes"].values())
+        return min((int(major), int(minor)) for major, minor, *_ in versions)
 
     def _settings(self, options: RemoteOptions) -> dict[str, Any]:
         found = super()._settings(options)
-        if self._version >= KEEPS_VECTORS:
+        if self._version >= LEAVES_VECTORS_OUT:
             found["mapping.exclude_source_vectors"] = False
         return found
+
+    def _source(self) -> Any:
+        found = super()._source()
+        if self._version < LEAVES_VECTORS_OUT:
+            return found
+        name = "index.mapping.exclude_source_vectors"
+        answer = self._ask(
+            "GET", f"{self._path}/_settings/{name}", include_defaults="true", flat_settings="true"
+        )
+        told = next(iter(answer.values()))
+        if {**told.get("defaults", {}), **told["settings"]}.get(name) == "true":
+            log.warning(
+                "%s: leaves vectors out of _source (%s), so weights are those that the field has: "
+                "9 significant bits of what was stored",
+                self.address, name,
+            )  # fmt: skip
+        return {"includes": found, "exclude_vectors": False}
 
     def _pages(self, body: dict[str, Any], size: int) -> Iterator[list[dict[str, Any]]]:
         pit = self._ask("POST", f"{self._path}/_pit", keep_alive=KEEP_ALIVE)["id"]

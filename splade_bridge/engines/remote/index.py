@@ -5,25 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import numpy as np
 
 from splade_bridge.data.hits import Hits, best, string_ranks
-from splade_bridge.data.ids import checked_id
+from splade_bridge.data.ids import checked_id, quoted
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array
+from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array, SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.base import Searcher
-from splade_bridge.engines.remote.base import Float64Array, RemoteIndex, Row
+from splade_bridge.engines.remote.base import Float64Array, RemoteIndex
 from splade_bridge.engines.remote.patience import patiently
 from splade_bridge.errors import BadInputError
-from splade_bridge.formats.base import ImpactSource
+from splade_bridge.formats.base import ImpactSource, WeightSource
 from splade_bridge.formats.feeds.names import named, reader_of
 from splade_bridge.formats.jsonvector import VectorBuilder, VectorRecord, full_batches
 from splade_bridge.formats.queries import Queries
 
 MORE = 50
 """One in so many hits is asked for beyond k, to see whether the last score goes on there."""
+LOOKED_AT = 1000
+"""Documents that tell whether numbers are weights."""
 SECONDS_ASKED = 60.0
 """That a search waits for a busy engine."""
 
@@ -136,14 +139,46 @@ class RemoteSource(ImpactSource):
 
     def _read(self) -> Iterator[ImpactBatch]:
         builder = VectorBuilder(self.vocabulary, None)
-        for _ in full_batches(self._records(self._index.rows()), builder, self.path):
+        for _ in full_batches(records(self._index, self.vocabulary), builder, self.path):
             yield builder.take()
 
-    def _records(self, rows: Iterator[Row]) -> Iterator[VectorRecord]:
-        term_of = reader_of(self._index.naming, self.vocabulary)
-        place = str(self.path)
-        for doc_id, names, weights in rows:
-            terms = [term_of(name, place) for name in names]
-            if len(set(terms)) != len(terms):
-                raise BadInputError(f"document {doc_id}: a term stands twice in it", place)
-            yield VectorRecord(checked_id(doc_id, place), terms, list(weights), place)
+
+class RemoteWeights(WeightSource):
+    """All documents of an index that others made, with the weights that the engine gives back.
+
+    Args:
+        vocabulary: see :class:`RemoteSource`.
+
+    Raises:
+        BadInputError: when read, negative weights, terms twice in a document.
+    """
+
+    def __init__(self, index: RemoteIndex, *, vocabulary: Vocabulary | None = None) -> None:
+        found = vocabulary or patiently(index.vocabulary, SECONDS_ASKED)
+        super().__init__(index.address, found, _manifest(index))
+        self._index = index
+
+    def _read(self) -> Iterator[SparseBatch]:
+        builder = VectorBuilder(self.vocabulary, None, weights=True)
+        for _ in full_batches(records(self._index, self.vocabulary), builder, self.path):
+            yield builder.take_weights()
+
+
+def holds_fractions(index: RemoteIndex) -> bool:
+    """Whether the first documents that the engine gives have a weight that is not whole."""
+    return any(weight % 1 for row in islice(index.rows(), LOOKED_AT) for weight in row.weights)
+
+
+def records(index: RemoteIndex, vocabulary: Vocabulary) -> Iterator[VectorRecord]:
+    """The documents of an index, their terms as strings.
+
+    Raises:
+        BadInputError: an id that no run can hold, a name that stands for no term, one twice.
+    """
+    term_of = reader_of(index.naming, vocabulary)
+    place = str(index.address)
+    for doc_id, names, weights in index.rows():
+        terms = [term_of(name, place) for name in names]
+        if len(set(terms)) != len(terms):
+            raise BadInputError(f"document {quoted(doc_id)}: a term stands twice in it", place)
+        yield VectorRecord(checked_id(doc_id, place), terms, list(weights), place)

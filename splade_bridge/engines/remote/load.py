@@ -92,6 +92,7 @@ def load(
         ServerError, ExternalProgramError: the engine failed, or holds something else in the end.
         UsageError: the index is there.
     """
+    index.use(options.made)
     source = opened()
     wanted = {**source.parent, "options": _plain(options.made), **(plan or {})}
     state = _begun(index, wanted, options)
@@ -99,6 +100,8 @@ def load(
         log.info("%s: already there, of the same source and options", index.address)
         _switch(index, options)
         return state.manifest
+    if options.alias is not None:
+        patiently(lambda: index.aliased(options.alias or ""))  # refused now, or never
     account = _weights(index, source, opened, options)
     if state is None:
         state = State(wanted)
@@ -123,7 +126,7 @@ def load(
 
 
 def _plain(made: RemoteOptions) -> dict[str, Any]:
-    return {name: value for name, value in vars(made).items() if value not in (None, ())}
+    return {name: value for name, value in vars(made).items() if value not in (None, (), {})}
 
 
 def _begun(index: RemoteIndex, plan: Mapping[str, Any], options: LoadOptions) -> State | None:
@@ -298,10 +301,8 @@ def _check(
         again = RemoteSource(index, finished=False)
         for _ in again.batches():
             pass
-        if (again.counts.postings, again.content.total) != (
-            source.counts.postings,
-            source.content.total,
-        ):
+        same_counts = again.counts.postings == source.counts.postings
+        if not same_counts or str(again.content) != str(source.content):
             raise ExternalProgramError(
                 f"{index.address}: read back {again.counts.postings:,} postings with content "
                 f"{again.content}, the source has {source.counts.postings:,} with "

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import abc
+import re
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
@@ -24,10 +28,11 @@ from splade_bridge.engines.remote.base import (
     state_bytes,
     state_of,
 )
+from splade_bridge.engines.remote.secrets import Secrets
 from splade_bridge.errors import BadInputError
+from splade_bridge.formats.feeds.base import pairs
 from splade_bridge.formats.feeds.elastic import Bulk
-from splade_bridge.formats.feeds.names import Names, unescaped
-from splade_bridge.formats.feeds.weights import halvings
+from splade_bridge.formats.feeds.names import Names
 
 META = "splade_bridge"
 """In ``_meta`` of the mapping: the state of the index."""
@@ -35,7 +40,13 @@ BUSY = (408, 429, 502, 503, 504)
 DENIED = (401, 403)
 PAGE = 1000
 KEEP_ALIVE = "5m"
+SECONDS = 60
+"""That one request may take."""
+CONNECTIONS = 64
+"""At most at the same time."""
 ITEM_BUSY = (429, 503)
+BLOCKED = "cluster_block_exception"
+CHUNK = re.compile(r"#[0-9]+\Z")
 
 
 class RestIndex(RemoteIndex):
@@ -44,12 +55,16 @@ class RestIndex(RemoteIndex):
     Attributes:
         feed: how documents and queries are written for its field.
         types: of fields that hold vectors.
+        shown: settings of an index that :meth:`told` tells.
     """
 
     most_id_bytes = 512
     most_hits = 10_000
     types: ClassVar[tuple[str, ...]]
+    shown: ClassVar[tuple[str, ...]] = ("number_of_shards", "number_of_replicas", "version")
     feed: Bulk
+    _nested: str | None = None
+    _searching: ClassVar[Mapping[str, Any]] = {"allow_partial_search_results": "false"}
 
     @abc.abstractmethod
     def _send(
@@ -60,7 +75,7 @@ class RestIndex(RemoteIndex):
     def _ask(
         self, method: str, path: str, body: object = None, *, allow: int = 0, **params: Any
     ) -> Any:
-        """The answer to a request.
+        """The answer to a request, of all shards that it is for.
 
         Args:
             body: bytes as they are, anything else as JSON.
@@ -70,18 +85,38 @@ class RestIndex(RemoteIndex):
         status, answer = self._send(method, path, content, params)
         if status == allow:
             return None
+        if status < 400:
+            self._check_whole(answer)
+            return answer
+        why = f"{status}: {self.secrets.hidden(_why(answer))}"
+        if _type(answer) == BLOCKED:
+            raise self._blocked(why)
         if status in BUSY:
-            raise Busy(f"{self.address}: {self.engine} is busy ({status}: {_why(answer)})")
+            raise Busy(f"{self.address}: {self.engine} is busy ({why})")
         if status in DENIED:
             raise ServerError(
-                f"{self.address}: {self.engine} does not let us ({status}: {_why(answer)}): give "
-                "SPLADE_BRIDGE_USER and SPLADE_BRIDGE_PASSWORD, or SPLADE_BRIDGE_API_KEY"
+                f"{self.address}: {self.engine} does not let us ({why}): give SPLADE_BRIDGE_USER "
+                "and SPLADE_BRIDGE_PASSWORD, or SPLADE_BRIDGE_API_KEY"
             )
         if status == 404:
             raise self.missing()
-        if status >= 400:
-            raise ServerError(f"{self.address}: {self.engine} refuses ({status}: {_why(answer)})")
-        return answer
+        raise ServerError(f"{self.address}: {self.engine} refuses ({why})")
+
+    def _check_whole(self, answer: Any) -> None:
+        """A shard that failed, as its node is gone, must not pass for one without hits."""
+        if isinstance(answer, dict) and (
+            answer.get("timed_out") or answer.get("_shards", {}).get("failed")
+        ):
+            failures = answer.get("_shards", {}).get("failures") or [{}]
+            why = _why({"error": failures[0].get("reason", "some did not answer in time")})
+            raise Busy(f"{self.address}: not all shards of {self.engine} have answered ({why})")
+
+    def _blocked(self, why: str) -> ServerError:
+        """For an index that cannot be written now, as it is where a disk is full."""
+        return ServerError(
+            f"{self.address}: {self.engine} does not let anything be written there ({why}): if its "
+            "disk was full, free some of it and take the block away, then give the command again"
+        )
 
     @property
     def _path(self) -> str:
@@ -91,7 +126,7 @@ class RestIndex(RemoteIndex):
 
     def exists(self) -> bool:
         """See :class:`RemoteIndex`."""
-        return self._ask("GET", self._path, allow=404) is not None
+        return self._ask("GET", f"{self._path}/_mapping", allow=404) is not None
 
     def _settings(self, options: RemoteOptions) -> dict[str, Any]:
         """Of the index, on which results or speed depend."""
@@ -110,9 +145,13 @@ class RestIndex(RemoteIndex):
     def create(self, options: RemoteOptions, state: State) -> None:
         """See :class:`RemoteIndex`; no refreshes until :meth:`finish`."""
         made = self.creation(options)
-        made["mappings"]["_meta"] = {META: orjson.loads(state_bytes(state))}
+        made["mappings"].setdefault("_meta", {})[META] = orjson.loads(state_bytes(state))
         made.setdefault("settings", {}).setdefault("index", {})["refresh_interval"] = "-1"
-        self._ask("PUT", self._path, made)
+        answer = self._ask("PUT", self._path, made, allow=400)
+        if answer is None:  # it may be there of a request whose answer was lost
+            held = self.state() if self.exists() else None
+            if held is None or held.plan != state_of(orjson.loads(state_bytes(state)), "").plan:
+                self._ask("PUT", self._path, made)
 
     def drop(self) -> None:
         """See :class:`RemoteIndex`."""
@@ -133,28 +172,39 @@ class RestIndex(RemoteIndex):
         held = self._mapping().get("_meta", {}).get(META)
         return None if held is None else state_of(held, str(self.address))
 
+    @cached_property
+    def _is_ours(self) -> bool:
+        return self.state() is not None
+
     def keep(self, state: State) -> None:
         """See :class:`RemoteIndex`; what others have put into ``_meta`` stays."""
         meta = self._mapping().get("_meta", {})
         meta[META] = orjson.loads(state_bytes(state))
         self._ask("PUT", f"{self._path}/_mapping", {"_meta": meta})
 
-    def find_field(self) -> None:
-        """Take the field of an index that is there: ours, or the only one that holds vectors.
-
-        Raises:
-            BadInputError: there is none, or there are several.
-        """
-        properties = self._mapping().get("properties", {})
-        fields = [n for n, told in properties.items() if told.get("type") in self.types]
-        if len(fields) != 1:
+    def look(self, field: str | None = None) -> None:
+        """See :class:`RemoteIndex`."""
+        mapping = self._mapping()
+        if META in mapping.get("_meta", {}):
+            super().look(field)
+            return
+        found = {f.path: f for f in vector_fields(mapping.get("properties", {}), self.types)}
+        if field is None and len(found) == 1:
+            field = next(iter(found))
+        if field not in found:
+            lacks = f"no field {field!r}" if field else f"{len(found) or 'no'} fields"
+            there = f"; there are {', '.join(sorted(found))}" * bool(found)
             raise BadInputError(
-                f"has {len(fields) or 'no'} fields of type {' or '.join(self.types)}"
-                f"{': ' * bool(fields)}{', '.join(sorted(fields))}",
+                f"has {lacks} of type {' or '.join(self.types)}{there}"
+                f"{': say --field NAME' * (field is None and len(found) > 1)}",
                 str(self.address),
             )
-        self.field = fields[0]
-        self.feed.field = fields[0]
+        self._take(found[field])
+
+    def _take(self, found: VectorField) -> None:
+        """Ask for this field from now on."""
+        self.field = self.feed.field = found.path
+        self._nested = found.nested
 
     # Filled
 
@@ -185,10 +235,12 @@ class RestIndex(RemoteIndex):
             for item in entry.values()
             if "error" in item
         ]
+        if blocked := next((why for *_, why in failed if why.startswith(BLOCKED)), None):
+            raise self._blocked(blocked)
         # What was busy is sent again with the whole block: writing twice changes nothing.
-        if all(status in ITEM_BUSY for _, status, _ in failed):
-            raise Busy(f"{self.address}: {failed[0][2]}")
-        raise Refused([(i, why) for i, status, why in failed if status not in ITEM_BUSY])
+        if busy := next((why for _, status, why in failed if status in ITEM_BUSY), None):
+            raise Busy(f"{self.address}: {busy}")
+        raise Refused([(doc_id, why) for doc_id, _, why in failed])
 
     def finish(self, *, merge: bool) -> None:
         """See :class:`RemoteIndex`."""
@@ -210,25 +262,68 @@ class RestIndex(RemoteIndex):
         """See :class:`RemoteIndex`."""
         return int(self._ask("GET", f"{self._path}/_count")["count"])
 
-    def _row(self, hit: Mapping[str, Any]) -> Row:
-        vector = hit.get("_source", {}).get(self.field)
-        if vector is None:
+    def _source(self) -> Any:
+        """What of ``_source`` is asked for.
+
+        Raises:
+            BadInputError: the vectors are not in it.
+        """
+        told = self._mapping().get("_source", {})
+        kept, left = told.get("includes", ["*"]), told.get("excludes", [])
+        names = [self.field, *(self.field[:i] for i, c in enumerate(self.field) if c == ".")]
+        if (
+            told.get("enabled", True) in (False, "false")
+            or any(fnmatchcase(name, pattern) for name in names for pattern in left)
+            or not any(fnmatchcase(self.field, f"{pattern}*") for pattern in kept)
+        ):
             raise BadInputError(
-                f"document {quoted(hit['_id'])} has no field {self.field!r} in its _source: an "
-                "index that leaves vectors out gives none back",
+                f"its mapping leaves the field {self.field!r} out of _source: {self.engine} finds "
+                "documents by it, but has no vector to give back; load the vectors from where they "
+                "came from, into an index whose _source keeps them",
                 str(self.address),
             )
-        names = list(vector)
-        if self.naming == "escaped":  # a name is a term of ours, whoever has written it
-            for name in names:
-                unescaped(name, str(self.address))
-        return Row(hit["_id"], names, list(vector.values()))
+        return [self.field]
+
+    def _rows_of(self, hit: Mapping[str, Any]) -> Iterator[Row]:
+        """The vector of a document, or those of its chunks."""
+        held = list(_at(hit.get("_source", {}), self.field))
+        if not held and self._is_ours:
+            raise BadInputError(
+                f"document {quoted(hit['_id'])} has no field {self.field!r} in its _source",
+                str(self.address),
+            )
+        if self._nested is not None and held:
+            for number, vector in enumerate(held):
+                yield self._row(f"{hit['_id']}#{number}", vector)
+        elif len(held) == 1:
+            yield self._row(hit["_id"], held[0])
+        else:  # of several the engine takes the largest weights
+            merged: dict[str, Any] = {}
+            for vector in held:
+                for name, weight in vector.items():
+                    merged[name] = max(weight or 0, merged.get(name, 0))
+            yield self._row(hit["_id"], merged)
+
+    def _row(self, doc_id: str, vector: Any) -> Row:
+        names, weights = pairs(vector, f"{self.address}: document {quoted(doc_id)}")
+        if None in weights:  # a feature without a weight is none
+            there = {name: weight for name, weight in vector.items() if weight is not None}
+            names, weights = list(there), list(there.values())
+        return Row(doc_id, names, weights)
 
     def rows(self) -> Iterator[Row]:
-        """See :class:`RemoteIndex`: by a point in time, in pages."""
-        body = {"query": {"match_all": {}}, "_source": [self.field], "track_total_hits": False}
+        """See :class:`RemoteIndex`: of one state of the index, in pages.
+
+        Chunks in nested fields, as ``semantic_text`` keeps them, are passages: ``id#0``, ``id#1``.
+        """
+        body = {
+            "query": {"match_all": {}},
+            "_source": self._source(),
+            "track_total_hits": False,
+        }
         for hits in self._pages(body, PAGE):
-            yield from map(self._row, hits)
+            for hit in hits:
+                yield from self._rows_of(hit)
 
     @abc.abstractmethod
     def _pages(self, body: dict[str, Any], size: int) -> Iterator[list[dict[str, Any]]]:
@@ -236,25 +331,34 @@ class RestIndex(RemoteIndex):
 
     def get(self, doc_ids: Sequence[str]) -> list[Row]:
         """See :class:`RemoteIndex`."""
+        wanted = set(doc_ids)
+        ids = list(dict.fromkeys(i if self._nested is None else CHUNK.sub("", i) for i in doc_ids))
+        source = self._source()
         found = self._ask(
-            "POST", f"{self._path}/_mget", {"ids": list(doc_ids)}, _source_includes=self.field
+            "POST", f"{self._path}/_mget", {"docs": [{"_id": i, "_source": source} for i in ids]}
         )
-        return [self._row(doc) for doc in found["docs"] if doc.get("found")]
+        rows = [row for doc in found["docs"] if doc.get("found") for row in self._rows_of(doc)]
+        return [row for row in rows if row.doc_id in wanted]
 
     def top(
         self, names: Sequence[Any], weights: Int32Array, n: int, only: Any = None
     ) -> tuple[list[str], Float64Array]:
         """See :class:`RemoteIndex`."""
-        halved = halvings(int(weights.max())) if self.feed.halvings(int(weights.max())) else 0
+        halved = self.feed.halvings(int(weights.max()))
         cells = [
             (orjson.dumps(name), b"%d" % w if not halved else orjson.dumps(w / (1 << halved)))
             for name, w in zip(names, weights.tolist(), strict=True)
         ]
         body = orjson.loads(self.feed.query(cells, min(n, self.most_hits)))
+        if self._nested is not None:
+            body["query"] = {
+                "nested": {"path": self._nested, "score_mode": "max", "query": body["query"]}
+            }
         if only is not None:
             body["query"] = {"bool": {"must": [body["query"]], "filter": [only]}}
         if n <= self.most_hits:
-            hits = self._ask("POST", f"{self._path}/_search", body)["hits"]["hits"]
+            answer = self._ask("POST", f"{self._path}/_search", body, **self._searching)
+            hits = answer["hits"]["hits"]
         else:
             hits = []
             for page in self._pages({**body, "sort": [{"_score": "desc"}]}, self.most_hits):
@@ -270,17 +374,27 @@ class RestIndex(RemoteIndex):
         answer = self._ask("GET", self._path)
         name, found = next(iter(answer.items()))
         settings = found.get("settings", {}).get("index", {})
-        shown = ("number_of_shards", "number_of_replicas", "version")
-        field = found.get("mappings", {}).get("properties", {}).get(self.field)
-        return {"index": name, "field": {self.field: field}} | {
-            key: settings[key] for key in shown if key in settings
+        properties = found.get("mappings", {}).get("properties", {})
+        there = {f.path: f.told for f in vector_fields(properties, self.types)}
+        return {"index": name, "field": {self.field: there.get(self.field)}} | {
+            key: settings[key] for key in self.shown if key in settings
         }
 
     # Aliases
 
     def aliased(self, alias: str) -> str | None:
-        """See :class:`RemoteIndex`."""
-        found = self._ask("GET", f"/_alias/{quote(alias, safe='')}", allow=404)
+        """See :class:`RemoteIndex`.
+
+        Raises:
+            BadInputError: it is the name of an index, or stands for several.
+        """
+        place = str(self.address)
+        path = quote(alias, safe="")
+        found = self._ask("GET", f"/_alias/{path}", allow=404)
+        if found is None and self._ask("GET", f"/{path}/_mapping", allow=404) is not None:
+            raise BadInputError(f"{alias} is an index, and no alias: name another one", place)
+        if found and len(found) > 1:
+            raise BadInputError(f"{alias} stands for {', '.join(sorted(found))}: not one", place)
         return next(iter(found)) if found else None
 
     def point(self, alias: str) -> None:
@@ -293,6 +407,64 @@ class RestIndex(RemoteIndex):
         })  # fmt: skip
 
 
+class VectorField(NamedTuple):
+    """A field that holds vectors.
+
+    Attributes:
+        path: its name behind those of the objects that it lies in, with dots.
+        nested: the path of the nested documents that it lies in, if it does.
+        told: its mapping.
+    """
+
+    path: str
+    nested: str | None
+    told: Mapping[str, Any]
+
+
+def vector_fields(
+    properties: Mapping[str, Any], types: Sequence[str], before: str = "", nested: str | None = None
+) -> Iterator[VectorField]:
+    """Those of a mapping that are of one of ``types``, and those that ``semantic_text`` hides."""
+    for name, told in properties.items():
+        path = f"{before}{name}"
+        of = told.get("type")
+        if of in types:
+            yield VectorField(path, nested, told)
+        elif of == "semantic_text":
+            if told.get("model_settings", {}).get("task_type") == "sparse_embedding":
+                chunks = f"{path}.inference.chunks"
+                yield VectorField(f"{chunks}.embeddings", chunks, told)
+        elif "properties" in told:
+            inside = path if of == "nested" else nested
+            yield from vector_fields(told["properties"], types, f"{path}.", inside)
+
+
+def _at(source: Any, path: str) -> Iterator[Any]:
+    """What stands at a path of a document, in whatever lists and under names that hold dots."""
+    if isinstance(source, list):
+        for one in source:
+            yield from _at(one, path)
+    elif not path:
+        if source is not None:
+            yield source
+    elif isinstance(source, dict):
+        for name, inside in source.items():
+            if path == name:
+                yield from _at(inside, "")
+            elif path.startswith(f"{name}."):
+                yield from _at(inside, path[len(name) + 1 :])
+
+
+def basic_login(secrets: Secrets, user: str) -> dict[str, str]:
+    """The header of user and password, in UTF-8, which the clients do not make of each password.
+
+    Args:
+        user: where none is told.
+    """
+    login = b64encode(f"{secrets.user or user}:{secrets.password}".encode()).decode()
+    return {"authorization": f"Basic {login}"}
+
+
 def _why(answer: Any) -> str:
     """What the server says is wrong, in a line."""
     error = answer.get("error", answer) if isinstance(answer, dict) else answer
@@ -301,3 +473,9 @@ def _why(answer: Any) -> str:
         cause = error.get("caused_by") or causes[0]
         return f"{cause.get('type', '')}: {cause.get('reason', '')}".strip(": ")
     return str(error)[:500]
+
+
+def _type(answer: Any) -> str:
+    """Of the error that the server tells."""
+    error = answer.get("error") if isinstance(answer, dict) else None
+    return str(error.get("type", "")) if isinstance(error, dict) else ""
