@@ -15,7 +15,8 @@ from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.engines.registry import connect
 from splade_bridge.engines.remote.load import LoadOptions, load
 from splade_bridge.errors import MismatchError
-from splade_bridge.files.address import Address, Place
+from splade_bridge.files.address import Address, Place, paths
+from splade_bridge.files.finished import fingerprints
 from splade_bridge.formats.base import Watch, watched
 from splade_bridge.text.corpora import read_texts
 
@@ -48,7 +49,7 @@ def load_index(
     """
     opened = path_opener(source, read_as, quantize=quantize, memory=memory)
     plan = {
-        "source": str(source),
+        "files": list(fingerprints(paths([source])).values()),
         "quantize": asdict(quantize) if quantize else None,
         "contents": with_contents,
     }

@@ -71,12 +71,15 @@ class Searcher(Closing, abc.ABC):
         vocabulary: the terms that queries may use; others match nothing.
         algorithms: names that :meth:`search` takes, the default first.
         uses_threads: whether several threads answer sooner than one.
+        knows_terms: whether :attr:`vocabulary` says which terms have a posting; where it does not,
+            the engine takes any.
         measure: finds the fastest of them for queries like these and a k; what opens an index
             hands it in.
     """
 
     algorithms: tuple[str, ...]
     uses_threads: bool = True
+    knows_terms: bool = True
     measure: Callable[[Searcher, ImpactBatch, int], str] | None
 
     def __init__(self, path: Place, manifest: Manifest | None, vocabulary: Vocabulary) -> None:

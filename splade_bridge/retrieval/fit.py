@@ -47,6 +47,7 @@ def check_encoded(searcher: Searcher, queries: Queries) -> None:
     if (
         queries.allow_mismatch
         or not queries.may_be_text
+        or not searcher.knows_terms
         or searcher.manifest is None
         or searcher.manifest.encoding is None
     ):

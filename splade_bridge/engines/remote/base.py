@@ -130,7 +130,8 @@ class RemoteIndex(Closing, abc.ABC):
         naming: of terms.
         kept: what it keeps of a weight.
         most_id_bytes: of an id at most.
-        most_hits: that one request gives at most; more come by further requests, if ``pages``.
+        most_hits: that one request gives at most.
+        pages: whether further hits come by further requests.
         block_rows, block_bytes: of documents that are written at once, at most.
         algorithm: how it finds the best documents by default, which must be exact.
     """
@@ -141,6 +142,7 @@ class RemoteIndex(Closing, abc.ABC):
     kept: ClassVar[Kept]
     most_id_bytes: ClassVar[int] = 32_766
     most_hits: ClassVar[int]
+    pages: ClassVar[bool] = True
     block_rows: ClassVar[int] = 1000
     block_bytes: ClassVar[int] = 8 << 20
     algorithm: ClassVar[str] = "exact"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,7 @@ class RemoteSearcher(Searcher):
         self.index = index
         self.only = only
         self.algorithms = (index.algorithm,)
+        self.knows_terms = index.naming == "number"
 
     def close(self) -> None:
         """End the connection."""
@@ -48,7 +50,7 @@ class RemoteSearcher(Searcher):
 
     def aligned(self, queries: Queries) -> ImpactBatch:
         """See :class:`Searcher`; where terms are names, the engine takes any."""
-        if self.index.naming != "number":
+        if not self.knows_terms:
             for term in queries.vocabulary.terms:
                 self.vocabulary.add(term)
         return super().aligned(queries)
@@ -69,15 +71,32 @@ class RemoteSearcher(Searcher):
     def _ranked(
         self, indices: Int32Array, weights: Int32Array, k: int
     ) -> tuple[list[str], Int64Array]:
-        """The best k, once every document of the k-th score is known."""
+        """The best k, once every document of the k-th score is known.
+
+        Raises:
+            BadInputError: the engine does not give so many.
+        """
         index = self.index
+        most = sys.maxsize if index.pages else index.most_hits
+        if k > most:
+            raise BadInputError(
+                f"{index.engine} gives {most:,} hits of a query at most, so -k {k:,} cannot be had",
+                str(index.address),
+            )
         names = [named(self.vocabulary[t], t, index.naming) for t in indices.tolist()]
-        n = k + 1 + k // MORE
+        n = min(k + 1 + k // MORE, most)
         while True:
             ids, scores = self._asked(names, weights, n)
             if len(ids) < n or scores[k - 1] > scores[-1]:
                 break
-            n *= 2
+            if n == most:
+                raise BadInputError(
+                    f"{index.engine} gives {most:,} hits of a query at most, and documents of the "
+                    f"same score as hit {k:,} ({scores[k - 1]:g}) may go on beyond them: which of "
+                    "them come first by their ids cannot be known; use a smaller -k",
+                    str(index.address),
+                )
+            n = min(2 * n, most)
         whole = np.rint(scores).astype(np.int64)
         order = best(whole, k, lambda places: string_ranks(ids[i] for i in places.tolist()))
         return [ids[i] for i in order.tolist()], whole[order]

@@ -1,0 +1,635 @@
+r"""Milvus: of a server, or of a file by Milvus Lite 2.5, which carries Milvus' C++ core.
+
+Searched by ``DAAT_MAXSCORE`` without a drop ratio, which is exact. Milvus Lite puts ids between
+single quotes when it replaces documents, so in indexes that are made here an id has ``'``, ``"``,
+``\`` and ``%`` escaped (:func:`escaped_id`); other ids are as they are. What is kept beside a
+collection is a second one, ``NAME__splade_bridge``.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import re
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from splade_bridge.data.ids import quoted
+from splade_bridge.data.vectors import ImpactBatch, Int32Array
+from splade_bridge.engines.remote.base import (
+    Busy,
+    Float64Array,
+    RemoteOptions,
+    Row,
+    ServerError,
+    State,
+    missing_client,
+)
+from splade_bridge.engines.remote.held import holder, running, shared
+from splade_bridge.engines.remote.numbered import (
+    BESIDE,
+    NumberedIndex,
+    newest,
+    numbers,
+    pieces,
+)
+from splade_bridge.engines.remote.secrets import Secrets
+from splade_bridge.errors import BadInputError, MissingToolError, UsageError, install
+from splade_bridge.files.address import Address
+from splade_bridge.formats.feeds.milvus import EXACT, MOST_ID
+from splade_bridge.formats.feeds.names import Names
+from splade_bridge.formats.feeds.weights import as_float32
+
+log = logging.getLogger(__name__)
+
+LITE = "2.5."
+"""Versions of milvus-lite that hold Milvus' core; 3.x is written anew in Python."""
+COLLECTION = "passages"
+"""The name in a file, where the address says none."""
+FILE_NAME = re.compile(r"[a-zA-Z0-9._-]{1,33}\.db")
+"""Milvus Lite takes no other."""
+SQLITE = b"SQLite format 3\0"
+PAGE = 1000
+MOST_TEXT = 65_535
+SECONDS = 60
+LET_GO = 10.0
+"""Seconds in which the core of a killed process ends."""
+EXACT_ALGORITHMS = ("DAAT_MAXSCORE", "DAAT_WAND", "TAAT_NAIVE")
+EXACT_TYPES = ("SPARSE_INVERTED_INDEX", "SPARSE_WAND", "AUTOINDEX")
+NO_COLLECTION, NO_ALIAS, RATE_LIMIT = 100, 1600, (8, 9)
+UNSAFE = re.compile(r"[%'\"\\]")
+
+
+def escaped_id(doc_id: str) -> str:
+    """The primary key of a document."""
+    return UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", doc_id)
+
+
+def unescaped_id(key: str, place: str) -> str:
+    """The id of :func:`escaped_id`.
+
+    Raises:
+        BadInputError: it makes no such key.
+    """
+    doc_id = re.sub(r"%(25|27|22|5C)", lambda found: chr(int(found[1], 16)), key)
+    if escaped_id(doc_id) != key:
+        raise BadInputError(f"{quoted(key)} is no id as it is escaped here", place)
+    return doc_id
+
+
+class _LiteFile:
+    """Milvus' core at work on a file; it ends with its last user."""
+
+    def __init__(self, path: Path) -> None:
+        from milvus_lite.server_manager import server_manager_instance
+
+        self._path, self._servers = path, server_manager_instance
+        # Told before pymilvus tries, which would not say who holds it.
+        lock = path.with_name(f".{path.name}.lock")
+        until = time.monotonic() + LET_GO
+        while (who := holder([lock])) is None and running("milvus", path):
+            if time.monotonic() > until:
+                raise ServerError(f"milvus:{path}: Milvus' core of a process that ended is at work")
+            time.sleep(0.05)
+        if who is not None:
+            raise ServerError(
+                f"milvus:{path}: is held by {who}, and one process at a time may have it open: "
+                "wait until it has ended"
+            )
+        self.uri = server_manager_instance.start_and_get_uri(str(path))
+        if self.uri is None:
+            raise BadInputError(
+                "Milvus Lite cannot open it: another process holds it, or it is damaged",
+                f"milvus:{path}",
+            )
+
+    def __del__(self) -> None:
+        if getattr(self, "uri", None) is not None:
+            self._servers.release_server(str(self._path))
+
+
+class Milvus(NumberedIndex):
+    """A collection with the id as VARCHAR and one sparse vector."""
+
+    engine = "Milvus"
+    extra = "milvus"
+    most_id_bytes = MOST_ID
+    most_hits = 16_384
+    pages = False
+    block_rows: ClassVar[int] = 500
+    algorithm = "daat_maxscore"
+
+    def __init__(self, address: Address, secrets: Secrets) -> None:
+        super().__init__(address, secrets)
+        self._ours = True
+        self._pk = "id"
+        self._pk_is_number = False
+        self._file: _LiteFile | None = None
+        self._open: Any = None
+        try:
+            import grpc  # type: ignore[import-untyped]
+            import pymilvus
+        except ImportError as error:
+            raise MissingToolError(missing_client(self.engine, self.extra, error)) from error
+        # It logs a traceback of every request that is refused, which we tell in a line.
+        logging.getLogger("pymilvus").setLevel(logging.CRITICAL + 1)
+        self._pymilvus, self._grpc = pymilvus, grpc
+        if address.folder is not None:
+            self._check_lite(address.folder)
+
+    def _check_lite(self, path: Path) -> None:
+        """Refuse what Milvus Lite would not open, or another Milvus Lite.
+
+        Raises:
+            MissingToolError: it is not installed, or is the imitation.
+            UsageError: the name of the file.
+            BadInputError: it is no database.
+        """
+        try:
+            version = importlib.metadata.version("milvus-lite")
+        except importlib.metadata.PackageNotFoundError:
+            raise MissingToolError(
+                f"{self.address} needs milvus-lite: {install(self.extra)}"
+            ) from None
+        if not version.startswith(LITE):
+            raise MissingToolError(
+                f"milvus-lite {version} is written anew in Python and is not Milvus' core: "
+                f"pip install milvus-lite==2.5.1, or {install(self.extra)}"
+            )
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of pkg_resources, which it still uses
+                import milvus_lite.server_manager  # noqa: F401
+        except ImportError as error:
+            raise MissingToolError(missing_client("Milvus Lite", self.extra, error)) from error
+        if not FILE_NAME.fullmatch(path.name):
+            raise UsageError(
+                f"{self.address}: Milvus Lite takes a file name of 36 characters at most, of "
+                "letters, digits, '.', '_' and '-', that ends in .db"
+            )
+        if path.is_dir():
+            raise BadInputError("is a folder, and no file of Milvus Lite", str(self.address))
+        if path.exists() and path.stat().st_size:
+            with path.open("rb") as held:
+                if held.read(len(SQLITE)) != SQLITE:
+                    raise BadInputError(
+                        "is no file of Milvus Lite, or is damaged", str(self.address)
+                    )
+
+    @property
+    def _client(self) -> Any:
+        if self._open is None:
+            self._open = self._connected()
+        return self._open
+
+    def _connected(self) -> Any:
+        address, given = self.address, self.secrets
+        if address.folder is not None:
+            self._file = shared(address.folder, _LiteFile)
+            return self._pymilvus.MilvusClient(self._file.uri, timeout=SECONDS)
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        more: dict[str, Any] = {}
+        if given.api_key:
+            more["token"] = given.api_key
+        elif given.password:
+            more["token"] = f"{given.user or 'root'}:{given.password}"
+        if given.ca and address.secure:
+            more["server_pem_path"] = given.ca
+        scheme = "https" if address.secure else "http"
+        uri = f"{scheme}://{host}:{address.port}"
+        try:
+            return self._pymilvus.MilvusClient(uri, timeout=5, **more)
+        except self._pymilvus.MilvusException as error:
+            if "unauthenticated" in str(error).lower() or "auth check" in str(error).lower():
+                raise self._denied(error) from error
+            raise Busy(str(self.unreachable(error.message))) from error
+
+    def close(self) -> None:
+        """End the connection, or let go of the file."""
+        if self._open is not None:
+            self._open.close()
+        self._open = self._file = None
+
+    def _ask(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """What a method of the client gives; its errors become ours."""
+        grpc = self._grpc
+        try:
+            # pymilvus would try 75 times by itself; we ask again, and say so.
+            return getattr(self._client, method)(*args, **kwargs, retry_times=0)
+        except grpc.RpcError as error:
+            raise self._refusal(error.code(), error.details() or str(error.code())) from error
+        except self._pymilvus.MilvusException as error:
+            raise self._refusal(error.code, error.message) from error
+
+    def _refusal(self, code: Any, message: str) -> Exception:
+        status = self._grpc.StatusCode
+        why = self.secrets.hidden(str(message))[:500]
+        if code in (status.UNIMPLEMENTED,):
+            return NotImplementedError(why)
+        if code in (status.UNAVAILABLE,):
+            return Busy(str(self.unreachable(why)))
+        if code in (status.DEADLINE_EXCEEDED, status.CANCELLED, status.RESOURCE_EXHAUSTED):
+            return Busy(f"{self.address}: {self.engine} is busy ({why})")
+        if code in RATE_LIMIT:
+            return Busy(f"{self.address}: {self.engine} asks for patience ({why})")
+        if code in (status.UNAUTHENTICATED, status.PERMISSION_DENIED):
+            return self._denied(why)
+        if code == NO_COLLECTION:
+            return self.missing()
+        return ServerError(f"{self.address}: {self.engine} refuses ({why})")
+
+    def _denied(self, why: object) -> ServerError:
+        return ServerError(
+            f"{self.address}: {self.engine} does not let us ({self.secrets.hidden(str(why))}): "
+            "give SPLADE_BRIDGE_USER and SPLADE_BRIDGE_PASSWORD, or SPLADE_BRIDGE_API_KEY"
+        )
+
+    # Which collection, and what it has
+
+    @cached_property
+    def _name(self) -> str:
+        """Of the collection; an alias stands for one."""
+        if self.address.folder is None:
+            name = self.address.name
+            if not self._ask("has_collection", name):
+                return name
+            return str(self._ask("describe_collection", name)["collection_name"])
+        names = [n for n in self._ask("list_collections") if not n.endswith(BESIDE)]
+        sparse = [n for n in names if self._sparse_fields(self._ask("describe_collection", n))]
+        if len(sparse) > 1:
+            raise BadInputError(
+                f"holds {len(sparse)} collections with sparse vectors ({', '.join(sorted(sparse))})"
+                ", and an address of a file stands for the only one",
+                str(self.address),
+            )
+        return sparse[0] if sparse else COLLECTION
+
+    @property
+    def _beside(self) -> str:
+        return f"{self._name}{BESIDE}"
+
+    def _sparse_fields(self, described: Mapping[str, Any]) -> list[str]:
+        wanted = self._pymilvus.DataType.SPARSE_FLOAT_VECTOR
+        return [field["name"] for field in described["fields"] if field["type"] == wanted]
+
+    def look(self, field: str | None = None) -> None:
+        """See :class:`RemoteIndex`; what makes its scores no plain sums is said."""
+        described = self._ask("describe_collection", self._name)
+        fields = self._sparse_fields(described)
+        fitting = [name for name in fields if field in (None, name)]
+        if len(fitting) != 1:
+            which = f"no sparse vector {field!r}" if field else f"{len(fields)} sparse vectors"
+            raise BadInputError(
+                f"has {which}{' of ' * bool(fields)}{', '.join(sorted(fields))}"
+                f"{': name one by --field' * (len(fields) > 1)}",
+                str(self.address),
+            )
+        self.field = fitting[0]
+        (key,) = (told for told in described["fields"] if told.get("is_primary"))
+        self._pk = key["name"]
+        self._pk_is_number = key["type"] == self._pymilvus.DataType.INT64
+        self._ours = self._ask("has_collection", self._beside)
+        for problem in inexact(self._index()):
+            log.warning("%s: %s", self.address, problem)
+        for name in (self._name, *([self._beside] * self._ours)):
+            self._ask("load_collection", name)
+
+    def _index(self) -> dict[str, Any]:
+        """Of the sparse vector, as Milvus tells its settings."""
+        names = self._ask("list_indexes", self._name)
+        for name in names:
+            found = dict(self._ask("describe_index", self._name, name) or {})
+            if found.get("field_name") == self.field:
+                return found
+        raise BadInputError(
+            f"its field {self.field!r} has no index, and Milvus searches none without",
+            str(self.address),
+        )
+
+    # Made and thrown away
+
+    def exists(self) -> bool:
+        """See :class:`RemoteIndex`."""
+        path = self.address.folder
+        if path is not None and not (path.exists() and path.stat().st_size):
+            return False  # opening it would make it
+        return bool(self._ask("has_collection", self._name))
+
+    @cached_property
+    def _is_lite(self) -> bool:
+        """Whether it has no shards, copies and aliases, as its own server has none."""
+        if self.address.folder is not None:
+            return True
+        try:
+            self._ask("get_server_version")
+        except NotImplementedError:
+            return True
+        return False
+
+    def creation(self, options: RemoteOptions) -> dict[str, Any]:
+        """See :class:`RemoteIndex`: as ``POST /v2/vectordb/collections/create`` takes it."""
+        for name in ("shards", "replicas"):
+            if getattr(options, name) is not None and self._is_lite:
+                raise UsageError(f"{self.address}: Milvus Lite has no {name}: leave --{name} out")
+        text = {"dataType": "VarChar", "elementTypeParams": {"max_length": MOST_TEXT}}
+        fields: list[dict[str, Any]] = [
+            {"fieldName": "id", "dataType": "VarChar", "isPrimary": True,
+             "elementTypeParams": {"max_length": MOST_ID}},
+            {"fieldName": self.field, "dataType": "SparseFloatVector"},
+            *({"fieldName": name, **text} for name in options.fields),
+        ]  # fmt: skip
+        made: dict[str, Any] = {
+            "collectionName": self._name if self.address.folder is None else COLLECTION,
+            "schema": {"autoId": False, "enableDynamicField": False, "fields": fields},
+            "indexParams": [
+                {"fieldName": self.field, "indexName": self.field, "metricType": "IP",
+                 "params": {"index_type": "SPARSE_INVERTED_INDEX", **EXACT}}
+            ],
+            "params": {"consistencyLevel": "Strong"},
+        }  # fmt: skip
+        if options.shards is not None:
+            made["params"]["shardsNum"] = options.shards
+        if options.replicas is not None:
+            made["params"]["replicas"] = options.replicas + 1
+        return made
+
+    def create(self, options: RemoteOptions, state: State) -> None:
+        """See :class:`RemoteIndex`; what is beside it comes first, never is it without."""
+        self.field, self._pk, self._pk_is_number, self._ours = type(self).field, "id", False, True
+        self.creation(options)  # refuses what Milvus Lite has not
+        if self.address.folder is not None:
+            self.address.folder.parent.mkdir(parents=True, exist_ok=True)
+        kinds = self._pymilvus.DataType
+        if self._ask("has_collection", self._beside):  # of one that was never made
+            self._ask("drop_collection", self._beside)
+        beside = self._schema()
+        beside.add_field("key", kinds.VARCHAR, is_primary=True, max_length=200)
+        beside.add_field("name", kinds.VARCHAR, max_length=100)
+        for name in ("version", "part", "parts"):
+            beside.add_field(name, kinds.INT64)
+        beside.add_field("text", kinds.VARCHAR, max_length=MOST_TEXT)
+        beside.add_field("unused", kinds.FLOAT_VECTOR, dim=2)  # no collection is without a vector
+        self._make(self._beside, beside, "unused", "FLAT", {})
+        self.keep(state)
+        schema = self._schema()
+        schema.add_field("id", kinds.VARCHAR, is_primary=True, max_length=MOST_ID)
+        schema.add_field(self.field, kinds.SPARSE_FLOAT_VECTOR)
+        for name in options.fields:
+            schema.add_field(name, kinds.VARCHAR, max_length=MOST_TEXT)
+        more = {} if options.shards is None else {"num_shards": options.shards}
+        self._make(self._name, schema, self.field, "SPARSE_INVERTED_INDEX", EXACT, **more)
+        if options.replicas is not None:
+            self._ask("release_collection", self._name)
+            self._ask("load_collection", self._name, replica_number=options.replicas + 1)
+
+    def _schema(self) -> Any:
+        return self._pymilvus.MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+
+    def _make(
+        self, name: str, schema: Any, field: str, kind: str, params: Mapping[str, Any], **more: Any
+    ) -> None:
+        index = self._pymilvus.MilvusClient.prepare_index_params()
+        index.add_index(
+            field, index_type=kind, index_name=field, metric_type="IP", params=dict(params)
+        )
+        self._ask(
+            "create_collection", name, schema=schema, index_params=index,
+            consistency_level="Strong", **more,
+        )  # fmt: skip
+
+    def drop(self) -> None:
+        """See :class:`RemoteIndex`."""
+        for name in (self._name, self._beside):
+            if self._ask("has_collection", name):
+                self._ask("drop_collection", name)
+
+    # Beside it
+
+    def _pieces(self, name: str) -> list[dict[str, Any]]:
+        fields = ["key", "version", "part", "parts", "text"]
+        found: list[dict[str, Any]] = list(
+            self._ask(
+                "query", self._beside, filter=f'name == "{name}"', output_fields=fields,
+                consistency_level="Strong",
+            )
+        )  # fmt: skip
+        return found
+
+    def read_beside(self, name: str) -> bytes | None:
+        """See :class:`NumberedIndex`."""
+        if not self._ask("has_collection", self._beside):
+            return None
+        return newest(self._pieces(name))[1]
+
+    def write_beside(self, name: str, content: bytes) -> None:
+        """See :class:`NumberedIndex`."""
+        old = self._pieces(name)
+        new = pieces(name, newest(old)[0] + 1, content)
+        self._ask("insert", self._beside, [{**piece, "unused": [0.0, 0.0]} for piece in new])
+        if old:
+            self._ask("delete", self._beside, ids=[piece["key"] for piece in old])
+
+    # Filled
+
+    def key(self, doc_id: str) -> str:
+        """The id; escaped in an index of ours."""
+        return escaped_id(doc_id) if self._ours else doc_id
+
+    def check_id(self, doc_id: str) -> None:
+        """See :class:`RemoteIndex`."""
+        super().check_id(self.key(doc_id))
+
+    def items(
+        self, batch: ImpactBatch, names: Names, fields: Sequence[Mapping[str, str]] | None
+    ) -> Iterator[tuple[Any, int]]:
+        """See :class:`RemoteIndex`: rows."""
+        indices, indptr = batch.indices.tolist(), batch.indptr.tolist()
+        values = as_float32(batch.impacts).tolist()
+        for row, doc_id in enumerate(batch.ids):
+            of = slice(indptr[row], indptr[row + 1])
+            texts = dict(fields[row]) if fields else {}
+            for name, text in texts.items():
+                if len(text.encode()) > MOST_TEXT:
+                    raise BadInputError(
+                        f"document {quoted(doc_id)}: its field {name!r} has "
+                        f"{len(text.encode()):,} bytes, and {self.engine} takes {MOST_TEXT:,} at "
+                        "most: leave --with-contents out, or shorten it"
+                    )
+            vector = dict(zip(indices[of], values[of], strict=True))
+            item = {"id": self.key(doc_id), self.field: vector, **texts}
+            yield item, 8 * len(vector) + len(doc_id) + sum(map(len, texts.values())) + 100
+
+    def write(self, items: list[Any]) -> None:
+        """See :class:`RemoteIndex`."""
+        try:
+            self._upsert(items)
+        except ServerError:
+            place = str(self.address)
+            self.stored_singly(items, lambda row: unescaped_id(row["id"], place), self._upsert)
+
+    def _upsert(self, items: list[Any]) -> None:
+        self._ask("upsert", self._name, items)
+
+    def finish(self, *, merge: bool) -> None:
+        """See :class:`RemoteIndex`."""
+        for name in (self._name, self._beside):
+            self._ask("flush", name)
+            self._ask("load_collection", name)
+        if merge and not self._is_lite:
+            self._ask("compact", self._name)
+
+    def delete(self, doc_ids: Sequence[str]) -> int:
+        """See :class:`RemoteIndex`."""
+        there = [row[self._pk] for row in self._query(doc_ids, [self._pk])]
+        if there:
+            self._ask("delete", self._name, ids=there)
+        return len(there)
+
+    # Asked
+
+    def count(self) -> int:
+        """See :class:`RemoteIndex`."""
+        (found,) = self._ask(
+            "query", self._name, output_fields=["count(*)"], consistency_level="Strong"
+        )
+        return int(found["count(*)"])
+
+    def _id(self, key: Any) -> str:
+        return unescaped_id(key, str(self.address)) if self._ours else str(key)
+
+    def _row(self, row: Mapping[str, Any]) -> Row:
+        vector = row[self.field] or {}
+        return Row(
+            self._id(row[self._pk]),
+            [int(name) for name in vector],
+            numbers([float(weight) for weight in vector.values()]),
+        )
+
+    def rows(self) -> Iterator[Row]:
+        """See :class:`RemoteIndex`."""
+        walk = self._ask(
+            "query_iterator", self._name, batch_size=PAGE, output_fields=[self._pk, self.field],
+            consistency_level="Strong",
+        )  # fmt: skip
+        try:
+            while found := self._next(walk):
+                yield from map(self._row, found)
+        finally:
+            walk.close()
+
+    def _next(self, walk: Any) -> list[dict[str, Any]]:
+        try:
+            found: list[dict[str, Any]] = walk.next()
+        except self._grpc.RpcError as error:
+            raise self._refusal(error.code(), error.details() or "") from error
+        except self._pymilvus.MilvusException as error:
+            raise self._refusal(error.code, error.message) from error
+        return found
+
+    def _query(self, doc_ids: Sequence[str], fields: list[str]) -> list[dict[str, Any]]:
+        keys = [self.key(doc_id) for doc_id in doc_ids]
+        if self._pk_is_number:
+            wanted = ", ".join(key for key in keys if re.fullmatch(r"-?\d{1,19}", key))
+        else:
+            wanted = ", ".join(f'"{_in_string(key)}"' for key in keys)
+        if not wanted:
+            return []
+        found: list[dict[str, Any]] = list(
+            self._ask(
+                "query", self._name, filter=f"{self._pk} in [{wanted}]", output_fields=fields,
+                consistency_level="Strong",
+            )
+        )  # fmt: skip
+        return found
+
+    def get(self, doc_ids: Sequence[str]) -> list[Row]:
+        """See :class:`RemoteIndex`."""
+        return [self._row(row) for row in self._query(doc_ids, [self._pk, self.field])]
+
+    def top(
+        self, names: Sequence[Any], weights: Int32Array, n: int, only: Any = None
+    ) -> tuple[list[str], Float64Array]:
+        """See :class:`RemoteIndex`.
+
+        Args:
+            only: an expression of Milvus, as ``text like "a%"``.
+        """
+        (found,) = self._ask(
+            "search",
+            self._name,
+            [dict(zip(names, as_float32(weights).tolist(), strict=True))],
+            filter=only or "",
+            limit=n,
+            anns_field=self.field,
+            search_params={"metric_type": self._metric, "params": {}},
+            output_fields=[self._pk],
+            consistency_level="Strong",
+        )
+        ids = [self._id(hit[self._pk]) for hit in found]
+        scores = np.array([hit["distance"] for hit in found], dtype=np.float64)
+        above = scores > 0
+        return [i for i, ok in zip(ids, above.tolist(), strict=True) if ok], scores[above]
+
+    @cached_property
+    def _metric(self) -> str:
+        return str(self._index().get("metric_type", "IP"))
+
+    def told(self) -> dict[str, Any]:
+        """See :class:`RemoteIndex`."""
+        described = self._ask("describe_collection", self._name)
+        index = self._index()
+        told = {
+            "collection": self._name,
+            "consistency": described.get("consistency_level_name"),
+            "shards": described.get("num_shards") or None,
+            "index": {
+                name: value
+                for name, value in index.items()
+                if name not in ("total_rows", "indexed_rows", "pending_index_rows", "state")
+            },
+            "notes": inexact(index),
+        }
+        return {name: value for name, value in told.items() if value}
+
+    # Aliases
+
+    def aliased(self, alias: str) -> str | None:
+        """See :class:`RemoteIndex`."""
+        if self._is_lite:
+            raise self._no_aliases()
+        found = self._ask("list_aliases").get("aliases", [])
+        names = [found] if isinstance(found, str) else list(found)
+        if alias not in names:
+            return None
+        return str(self._ask("describe_alias", alias)["collection_name"])
+
+    def point(self, alias: str) -> None:
+        """See :class:`RemoteIndex`: in one step."""
+        there = self.aliased(alias) is not None
+        self._ask("alter_alias" if there else "create_alias", self._name, alias)
+
+
+def _in_string(key: str) -> str:
+    """A key as it stands between the quotes of an expression."""
+    return key.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def inexact(index: Mapping[str, Any]) -> list[str]:
+    """What makes the scores of a sparse vector something else than sums of float32 products."""
+    problems = []
+    if (kind := index.get("index_type")) not in EXACT_TYPES:
+        problems.append(f"its index is of type {kind}, which is not known to be exact")
+    algorithm = index.get("inverted_index_algo", EXACT_ALGORITHMS[0])
+    if algorithm not in EXACT_ALGORITHMS:
+        problems.append(f"it is searched by {algorithm}, which is not known to be exact")
+    if (metric := index.get("metric_type")) != "IP":
+        problems.append(f"its scores are of the metric {metric}, and no inner products")
+    if float(dropped := index.get("drop_ratio_build") or 0):
+        problems.append(f"it was built with drop_ratio_build {dropped}, which loses weights")
+    return problems

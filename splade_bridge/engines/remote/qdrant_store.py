@@ -1,0 +1,103 @@
+"""What Qdrant's points are kept by: a folder in this process, or a server."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from splade_bridge.engines.remote.base import RemoteOptions
+
+PAGE = 1000
+
+
+class Point(NamedTuple):
+    """A document as Qdrant keeps it.
+
+    Attributes:
+        key: its UUID, or its number.
+        payload: with the id, if it is of ours.
+    """
+
+    key: str
+    indices: list[int]
+    values: list[float]
+    payload: dict[str, Any]
+
+
+class Store(abc.ABC):
+    """Points of one collection, wherever it is; each method raises as :class:`RemoteIndex` says."""
+
+    @abc.abstractmethod
+    def exists(self) -> bool:
+        """Whether it is there."""
+
+    @abc.abstractmethod
+    def creation(self, field: str, options: RemoteOptions) -> dict[str, Any]:
+        """What makes it."""
+
+    @abc.abstractmethod
+    def create(self, field: str, options: RemoteOptions, beside: Mapping[str, bytes]) -> None:
+        """Make it, with what is kept beside it; it is there with all of that, or not at all."""
+
+    @abc.abstractmethod
+    def drop(self) -> None:
+        """Throw it away, and what is kept beside it."""
+
+    @abc.abstractmethod
+    def read_beside(self, name: str) -> bytes | None:
+        """See :class:`NumberedIndex`."""
+
+    @abc.abstractmethod
+    def write_beside(self, name: str, content: bytes) -> None:
+        """See :class:`NumberedIndex`."""
+
+    @abc.abstractmethod
+    def fields(self) -> dict[str, dict[str, Any]]:
+        """Names of its sparse vectors, and their settings as Qdrant names them in JSON."""
+
+    @abc.abstractmethod
+    def upsert(self, field: str, points: Sequence[Point]) -> None:
+        """Store points in place of those of the same keys."""
+
+    @abc.abstractmethod
+    def finish(self) -> None:
+        """Keep what was stored, and let Qdrant order it."""
+
+    @abc.abstractmethod
+    def delete(self, keys: Sequence[str]) -> None:
+        """Remove points."""
+
+    @abc.abstractmethod
+    def count(self) -> int:
+        """Points that are there."""
+
+    @abc.abstractmethod
+    def scroll(self, field: str) -> Iterator[Point]:
+        """All of them."""
+
+    @abc.abstractmethod
+    def retrieve(self, keys: Sequence[str], field: str) -> list[Point]:
+        """Those of these keys that are there."""
+
+    @abc.abstractmethod
+    def query(
+        self, field: str, names: list[int], weights: list[float], n: int, only: Any
+    ) -> list[tuple[str, dict[str, Any], float]]:
+        """Key, payload with the id, and score of the best ``n``."""
+
+    @abc.abstractmethod
+    def told(self) -> dict[str, Any]:
+        """Settings of the collection."""
+
+    def aliased(self, alias: str) -> str | None:
+        """The collection that an alias stands for."""
+        raise NotImplementedError
+
+    def point(self, alias: str) -> None:
+        """Let an alias stand for this collection alone."""
+        raise NotImplementedError
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """End what is open."""
