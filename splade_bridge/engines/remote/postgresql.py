@@ -111,6 +111,7 @@ class PostgreSQL(RemoteIndex):
             _check_name(part, MOST_NAME_BYTES, str(address))
         self._sessions = Sessions(address, secrets)
         self._held: _Table | None = None
+        self._column: str | None = None
         self.exists()
 
     def close(self) -> None:
@@ -160,10 +161,15 @@ class PostgreSQL(RemoteIndex):
             columns = session.execute(COLUMNS, [oid]).fetchall()
             keys = [row[0] for row in session.execute(KEY, [oid])]
         vectors = [row for row in columns if row[1] == "sparsevec"]
+        names = ", ".join(row[0] for row in vectors)
+        if self._column is not None:
+            vectors = [row for row in vectors if row[0] == self._column]
         if len(vectors) != 1:
-            names = ", ".join(row[0] for row in vectors)
+            wanted = "columns of type sparsevec, and one is to be named by --field"
+            if self._column is not None:
+                wanted = f"columns {self._column!r} of type sparsevec"
             raise BadInputError(
-                f"has {len(vectors) or 'no'} columns of type sparsevec{': ' * bool(names)}{names}",
+                f"has {len(vectors) or 'no'} {wanted}{': ' * bool(names)}{names}",
                 str(self.address),
             )
         if not keys and any(row[0] == "id" for row in columns):
@@ -179,6 +185,11 @@ class PostgreSQL(RemoteIndex):
         )
         vector, _, dimensions, _ = vectors[0]
         return _Table(oid, name, keys[0], vector, types[keys[0]], texts, max(0, dimensions))
+
+    def look(self, field: str | None = None) -> None:
+        """See :class:`RemoteIndex`; ``field`` is a column."""
+        self._column, self._held = field, None
+        self._table()
 
     # Made and thrown away
 
