@@ -103,15 +103,15 @@ class RemoteOptions:
     Attributes:
         shards, replicas: None for what the engine does by itself; engines without them refuse one.
         fields: names of stored texts of documents, beside their vectors.
-        terms: how many there are, if that is known and will not grow; the loader says it.
         own: what only this engine knows, by the names of its options in the registry.
+        terms: how many there are, if that is known and will not grow; the loader says it.
     """
 
     shards: int | None = None
     replicas: int | None = None
     fields: tuple[str, ...] = ()
-    terms: int | None = None
     own: Mapping[str, Any] = field(default_factory=dict)
+    terms: int | None = None
 
 
 class RemoteIndex(Closing, abc.ABC):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import numpy as np
 import orjson
@@ -65,8 +65,6 @@ field's size, -1 for null, and its bytes (PostgreSQL's manual, COPY, Binary Form
 DATA = ("22", "23", "54")
 """Classes of SQLSTATE that say that a row is at fault: data, constraints, limits."""
 
-Composed = sql.Composed
-
 
 @dataclass(frozen=True)
 class _Table:
@@ -95,7 +93,7 @@ class PostgreSQL(RemoteIndex):
 
     engine = "PostgreSQL"
     extra = "postgresql"
-    naming: ClassVar[Naming] = "number"
+    naming: Naming = "number"
     kept = SINGLE
     most_id_bytes = 2692
     """More do not fit into an entry of the primary key's index, a third of a page."""
@@ -201,7 +199,7 @@ class PostgreSQL(RemoteIndex):
         """See :class:`RemoteIndex`: statements of SQL."""
         return {"sql": [statement.as_string(None) for statement in self._statements(options)]}
 
-    def _statements(self, options: RemoteOptions) -> list[Composed]:
+    def _statements(self, options: RemoteOptions) -> list[sql.Composed]:
         for flag, value in (("shards", options.shards), ("replicas", options.replicas)):
             if value is not None:
                 raise BadInputError(
@@ -221,7 +219,7 @@ class PostgreSQL(RemoteIndex):
             sql.SQL(
                 'create table {} (id text collate "C" primary key, vector sparsevec({}) not null{})'
                 " with (toast_tuple_target = {})"
-            ).format(self._own, options.terms or MOST_DIMENSIONS, Composed(texts), INLINE),
+            ).format(self._own, options.terms or MOST_DIMENSIONS, sql.Composed(texts), INLINE),
             sql.SQL("create table {} (id integer primary key, term text not null)").format(
                 self._beside(TERMS)
             ),
@@ -389,14 +387,15 @@ class PostgreSQL(RemoteIndex):
         """See :class:`RemoteIndex`."""
         table = self._table()
         with self._sessions.session() as session:
-            return session.execute(
+            gone = session.execute(
                 sql.SQL("delete from {} where {}").format(
                     sql.Identifier(*table.name), self._is_one_of(table)
                 ),
                 [list(doc_ids)],
-            ).rowcount
+            )
+            return int(gone.rowcount)
 
-    def _is_one_of(self, table: _Table) -> Composed:
+    def _is_one_of(self, table: _Table) -> sql.Composed:
         """By the key's own type, so that its index is used."""
         return sql.SQL("{} = any($1::{}[])").format(
             sql.Identifier(table.id), sql.SQL(table.id_type)
@@ -410,7 +409,7 @@ class PostgreSQL(RemoteIndex):
         with self._sessions.session(reading=True) as session:
             return int(_one(session.execute(asked))[0])
 
-    def _rows(self, table: _Table) -> Composed:
+    def _rows(self, table: _Table) -> sql.Composed:
         return sql.SQL("select {}::text, {} from {}").format(
             sql.Identifier(table.id), sql.Identifier(table.vector), sql.Identifier(*table.name)
         )

@@ -117,7 +117,7 @@ class Sessions:
         if self._secrets.password:
             password["password"] = self._secrets.password
         try:
-            connection = _Connection.connect(
+            connection: _Connection = _Connection.connect(
                 self._asked,
                 autocommit=True,
                 prepare_threshold=None,  # those who pool connections lose what was prepared
@@ -187,7 +187,7 @@ class Sessions:
         return ServerError(f"{at}: PostgreSQL refuses ({why})")
 
 
-class _Connection(psycopg.Connection[Any]):
+class _Connection(psycopg.Connection[Any]):  # type: ignore[misc]
     """One that looks after the server when that is silent.
 
     Attributes:
@@ -221,4 +221,4 @@ class _Connection(psycopg.Connection[Any]):
 
 def _is_there(ping: str) -> bool:
     """Whether a server takes connections; whether it would let us in is nothing to it."""
-    return psycopg.pq.PGconn.ping(ping.encode()) == psycopg.pq.Ping.OK
+    return bool(psycopg.pq.PGconn.ping(ping.encode()) == psycopg.pq.Ping.OK)
