@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from splade_bridge.errors import UsageError
 
@@ -33,6 +33,9 @@ NAMES: dict[Scheme, tuple[str, ...]] = {
     "elasticsearch": ("INDEX",), "opensearch": ("INDEX",), "milvus": ("COLLECTION",),
     "qdrant": ("COLLECTION",), "postgresql": ("DATABASE", "TABLE"),
 }  # fmt: skip
+
+NAME_SIGNS, USER_SIGNS = "%/?#", "%/?#:@[]"
+"""What ends a name and a user in an address, where it does not stand as ``%2F``."""
 
 BEGINS = re.compile(r"(?P<scheme>[a-z]+)(?P<tls>\+https)?:(?P<rest>.*)", re.DOTALL)
 
@@ -68,7 +71,7 @@ class Address:
         """The address without the index, as messages name a server."""
         if self.folder is not None:
             return str(self)
-        at = f"{self.user}@" if self.user else ""
+        at = f"{_escaped(self.user, USER_SIGNS)}@" if self.user else ""
         host = f"[{self.host}]" if ":" in self.host else self.host
         tls = "+https" if self.secure else ""
         return f"{self.scheme}{tls}://{at}{host}:{self.port}"
@@ -82,7 +85,7 @@ class Address:
     def __str__(self) -> str:
         if self.folder is not None:
             return f"{self.scheme}:{self.folder}"
-        return "/".join((self.server, *self.names))
+        return "/".join((self.server, *(_escaped(name, NAME_SIGNS) for name in self.names)))
 
 
 Place = Path | Address
@@ -113,8 +116,11 @@ def paths(places: Iterable[Place]) -> list[Path]:
 
 
 def _with_server(text: str, scheme: Scheme, secure: bool, rest: str) -> Address:
-    parts = urlsplit(rest)
-    if parts.password is not None or parts.query or parts.fragment:
+    try:
+        parts = urlsplit(rest)
+    except ValueError:  # a bracket that is not closed
+        raise UsageError(f"{_shown(text)}: an address is {_form(scheme)}") from None
+    if parts.password is not None or "?" in rest or "#" in rest:
         what = "holds a password, which everybody can read in the list of processes"
         if parts.password is None:
             what = "holds ? or #"
@@ -148,6 +154,11 @@ def _file(scheme: Scheme) -> str:
     return "FILE.db" if scheme == "milvus" else "FOLDER"
 
 
+def _escaped(text: str, signs: str) -> str:
+    return "".join(quote(c, safe="") if c in signs or c.isspace() else c for c in text)
+
+
 def _shown(text: str) -> str:
-    """``text`` without a password."""
-    return re.sub(r"(//[^/@:]*):[^/@]*@", r"\1:...@", text)
+    """``text`` without what may be a password, wherever it was put."""
+    text = re.sub(r"[?#].*", "?...", text, flags=re.DOTALL)
+    return re.sub(r"(//[^:@/]*:).*@", r"\1...@", text, flags=re.DOTALL)

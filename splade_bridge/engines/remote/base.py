@@ -104,12 +104,14 @@ class RemoteOptions:
         shards, replicas: None for what the engine does by itself; engines without them refuse one.
         fields: names of stored texts of documents, beside their vectors.
         own: what only this engine knows, by the names of its options in the registry.
+        terms: how many there are, if that is known and will not grow; the loader says it.
     """
 
     shards: int | None = None
     replicas: int | None = None
     fields: tuple[str, ...] = ()
     own: Mapping[str, Any] = field(default_factory=dict)
+    terms: int | None = None
 
 
 class RemoteIndex(Closing, abc.ABC):

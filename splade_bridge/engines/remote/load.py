@@ -105,7 +105,9 @@ def load(
     account = _weights(index, source, opened, options)
     if state is None:
         state = State(wanted)
-        patiently(lambda: index.create(options.made, State(wanted)))
+        terms = None if source.vocabulary.observed else len(source.vocabulary)
+        made = replace(options.made, terms=terms)
+        patiently(lambda: index.create(made, State(wanted)))
     elif state.loaded:
         log.info("%s: goes on after %d documents", index.address, state.loaded)
     work = _Load(index, source, state, options, texts)

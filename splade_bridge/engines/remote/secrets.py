@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 
 from splade_bridge.errors import BadInputError, UsageError
@@ -76,7 +77,12 @@ def secrets_of(address: Address) -> Secrets:
 
 
 def _is_here(address: Address) -> bool:
-    return address.host in ("", "localhost", "::1") or address.host.startswith("127.")
+    if address.host in ("", "localhost"):
+        return True
+    try:
+        return ip_address(address.host).is_loopback
+    except ValueError:  # a name, as 127.example.org is one, too
+        return False
 
 
 def _from_file(path: Path, address: Address) -> Secrets:
@@ -91,7 +97,13 @@ def _from_file(path: Path, address: Address) -> Secrets:
     for name, table in toml_file(path, "secrets").items():
         if name.rstrip("/") in (names if address.host else {str(address)}):
             inside = where.inside(name)
-            return typed(Secrets, as_table(table, inside), inside)
+            try:
+                return typed(Secrets, as_table(table, inside), inside)
+            except BadInputError:  # which would quote what must not be shown
+                raise BadInputError(
+                    f"the table of {name} may hold user, password, api_key and ca, each a string",
+                    str(path),
+                ) from None
     return Secrets()
 
 

@@ -1,0 +1,601 @@
+"""PostgreSQL with pgvector: a table with a column of type ``sparsevec``, scanned as a whole.
+
+``TABLE`` holds ``id``, ``vector`` and stored texts, ``TABLE_vocabulary`` the terms that the
+vector's indices stand for (less 1 in text, where they begin with 1), ``TABLE_splade_bridge`` the
+state. A table of another schema than those of the ``search_path`` is ``SCHEMA.TABLE``. An alias is
+a view with a mark.
+
+Inner products are sums in float32 over every row, so scores are exact below 2^24; an index of type
+HNSW is never used, since it answers approximately.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import orjson
+
+from splade_bridge.data.ids import quoted
+from splade_bridge.data.vectors import ImpactBatch, Int32Array
+from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.engines.remote.base import (
+    Float64Array,
+    Refused,
+    RemoteIndex,
+    RemoteOptions,
+    Row,
+    ServerError,
+    State,
+    state_bytes,
+    state_of,
+)
+from splade_bridge.engines.remote.postgresql_sessions import Sessions, psycopg, sql
+from splade_bridge.engines.remote.secrets import Secrets
+from splade_bridge.engines.remote.sparsevec import (
+    MOST_DIMENSIONS,
+    MOST_ENTRIES,
+    MOST_ENTRIES_HNSW,
+    literal,
+    packed,
+    unpacked,
+)
+from splade_bridge.errors import BadInputError
+from splade_bridge.files.address import Address
+from splade_bridge.formats.feeds.names import Names, Naming
+from splade_bridge.formats.feeds.weights import SINGLE
+from splade_bridge.formats.term_limits import Problem
+
+MOST_NAME_BYTES = 63
+"""Of an identifier; PostgreSQL cuts off the rest of a longer one (``NAMEDATALEN``)."""
+STATE, TERMS = "_splade_bridge", "_vocabulary"
+MARK = "An alias of splade-bridge"
+ROWS = 1000
+"""That one fetch of a cursor brings."""
+INLINE = 8160
+"""Bytes up to which a row stays in one piece, the most there is: a scan then reads nothing else."""
+
+COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+COPY_END = struct.pack(">h", -1)
+"""Around the rows of ``COPY ... (format binary)``; a row is its number of fields, then each
+field's size, -1 for null, and its bytes (PostgreSQL's manual, COPY, Binary Format)."""
+DATA = ("22", "23", "54")
+"""Classes of SQLSTATE that say that a row is at fault: data, constraints, limits."""
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A table or view as it is there.
+
+    Attributes:
+        oid: of itself; of the table that it stands for, if it is one of our aliases.
+        name: the same as SQL.
+        id, vector: its columns.
+        id_type: as SQL.
+        texts: further columns of texts.
+        dimensions: of its vectors; 0 if that is not declared.
+    """
+
+    oid: int
+    name: tuple[str, str]
+    id: str
+    vector: str
+    id_type: str
+    texts: tuple[str, ...]
+    dimensions: int
+
+
+class PostgreSQL(RemoteIndex):
+    """A table with one column of type ``sparsevec``."""
+
+    engine = "PostgreSQL"
+    extra = "postgresql"
+    naming: Naming = "number"
+    kept = SINGLE
+    most_id_bytes = 2692
+    """More do not fit into an entry of the primary key's index, a third of a page."""
+    most_hits = 1 << 31
+
+    def __init__(self, address: Address, secrets: Secrets) -> None:
+        super().__init__(address, secrets)
+        schema, dot, name = address.name.partition(".")
+        self._name = (schema, name) if dot else (address.name,)
+        if "" in self._name or "." in name:
+            raise BadInputError("a table is TABLE or SCHEMA.TABLE", str(address))
+        for part in self._name:
+            _check_name(part, MOST_NAME_BYTES, str(address))
+        self._sessions = Sessions(address, secrets)
+        self._held: _Table | None = None
+        self._column: str | None = None
+        self.exists()
+
+    def close(self) -> None:
+        """End the connections."""
+        self._sessions.close()
+
+    @property
+    def problem(self) -> Problem:
+        """See :class:`RemoteIndex`."""
+        return lambda term: "holds NUL" if "\0" in term else None
+
+    # Names
+
+    @property
+    def _own(self) -> sql.Identifier:
+        return sql.Identifier(*self._name)
+
+    def _beside(self, end: str, name: Sequence[str] | None = None) -> sql.Identifier:
+        """A table of ours beside a table."""
+        *schema, last = name or self._name
+        return sql.Identifier(*schema, last + end)
+
+    def _oid(self, name: sql.Identifier) -> int | None:
+        with self._sessions.session() as session:
+            found = session.execute("select to_regclass($1)::oid", [name.as_string(None)])
+            return cast(int | None, _one(found)[0])
+
+    def _table(self) -> _Table:
+        """What is there, looked at once.
+
+        Raises:
+            BadInputError: it does not hold vectors, or more than one of a row.
+            ServerError: it is not there.
+        """
+        if self._held is None:
+            self._held = self._look()
+        return self._held
+
+    def _look(self) -> _Table:
+        oid = self._oid(self._own)
+        if oid is None:
+            raise self.missing()
+        with self._sessions.session() as session:
+            target = session.execute(STANDS_FOR, [oid, MARK]).fetchone()
+            oid = target[0] if target else oid
+            name = _one(session.execute(NAME, [oid]))
+            columns = session.execute(COLUMNS, [oid]).fetchall()
+            keys = [row[0] for row in session.execute(KEY, [oid])]
+        vectors = [row for row in columns if row[1] == "sparsevec"]
+        names = ", ".join(row[0] for row in vectors)
+        if self._column is not None:
+            vectors = [row for row in vectors if row[0] == self._column]
+        if len(vectors) != 1:
+            wanted = "columns of type sparsevec, and one is to be named by --field"
+            if self._column is not None:
+                wanted = f"columns {self._column!r} of type sparsevec"
+            raise BadInputError(
+                f"has {len(vectors) or 'no'} {wanted}{': ' * bool(names)}{names}",
+                str(self.address),
+            )
+        if not keys and any(row[0] == "id" for row in columns):
+            keys = ["id"]  # of a view, which has no key
+        if len(keys) != 1:
+            raise BadInputError(
+                "has no primary key of one column, by which documents could be told apart",
+                str(self.address),
+            )
+        types = {row[0]: row[1] for row in columns}
+        texts = tuple(
+            row[0] for row in columns if row[1] == "text" and row[0] != keys[0] and not row[3]
+        )
+        vector, _, dimensions, _ = vectors[0]
+        return _Table(oid, name, keys[0], vector, types[keys[0]], texts, max(0, dimensions))
+
+    def look(self, field: str | None = None) -> None:
+        """See :class:`RemoteIndex`; ``field`` is a column."""
+        self._column, self._held = field, None
+        self._table()
+
+    # Made and thrown away
+
+    def exists(self) -> bool:
+        """See :class:`RemoteIndex`."""
+        return self._oid(self._own) is not None
+
+    def creation(self, options: RemoteOptions) -> dict[str, Any]:
+        """See :class:`RemoteIndex`: statements of SQL."""
+        return {"sql": [statement.as_string(None) for statement in self._statements(options)]}
+
+    def _statements(self, options: RemoteOptions) -> list[sql.Composed]:
+        for flag, value in (("shards", options.shards), ("replicas", options.replicas)):
+            if value is not None:
+                raise BadInputError(
+                    f"{self.engine} has no {flag} of a table: leave --{flag} out", str(self.address)
+                )
+        _check_name(self._name[-1], MOST_NAME_BYTES - len(STATE), str(self.address))
+        for field in options.fields:
+            _check_name(field, MOST_NAME_BYTES, str(self.address))
+            if field in ("id", "vector"):
+                raise BadInputError(
+                    f"a field named {field!r}, as a column of the table is: rename it",
+                    str(self.address),
+                )
+        texts = [sql.SQL(", {} text").format(sql.Identifier(field)) for field in options.fields]
+        return [
+            sql.SQL("create extension if not exists vector").format(),
+            sql.SQL(
+                'create table {} (id text collate "C" primary key, vector sparsevec({}) not null{})'
+                " with (toast_tuple_target = {})"
+            ).format(self._own, options.terms or MOST_DIMENSIONS, sql.Composed(texts), INLINE),
+            sql.SQL("create table {} (id integer primary key, term text not null)").format(
+                self._beside(TERMS)
+            ),
+            sql.SQL("create table {} (state json not null, observed boolean)").format(
+                self._beside(STATE)
+            ),
+        ]
+
+    def create(self, options: RemoteOptions, state: State) -> None:
+        """See :class:`RemoteIndex`: all in one transaction."""
+        statements = self._statements(options)
+        with self._sessions.session() as session, session.transaction():
+            for statement in statements:
+                session.execute(statement)
+            session.execute(
+                sql.SQL("insert into {} (state) values ($1)").format(self._beside(STATE)),
+                [state_bytes(state).decode()],
+            )
+        self._held = None
+
+    def drop(self) -> None:
+        """See :class:`RemoteIndex`."""
+        with self._sessions.session() as session, session.transaction():
+            for name in (self._own, self._beside(TERMS), self._beside(STATE)):
+                session.execute(sql.SQL("drop table if exists {}").format(name))
+        self._held = None
+
+    def state(self) -> State | None:
+        """See :class:`RemoteIndex`."""
+        kept = self._beside(STATE, self._table().name)
+        if self._oid(kept) is None:
+            return None
+        with self._sessions.session() as session:
+            found = session.execute(sql.SQL("select state::text from {}").format(kept)).fetchone()
+        return None if found is None else state_of(orjson.loads(found[0]), str(self.address))
+
+    def keep(self, state: State) -> None:
+        """See :class:`RemoteIndex`."""
+        with self._sessions.session() as session:
+            session.execute(
+                sql.SQL("update {} set state = $1").format(self._beside(STATE, self._table().name)),
+                [state_bytes(state).decode()],
+            )
+
+    def keep_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """See :class:`RemoteIndex`: as a table that queries in SQL may join."""
+        table = self._table()
+        terms, kept = self._beside(TERMS, table.name), self._beside(STATE, table.name)
+        with self._sessions.session() as session, session.transaction():
+            session.execute(sql.SQL("delete from {}").format(terms))
+            copied = sql.SQL("copy {} (id, term) from stdin").format(terms)
+            with session.cursor() as cursor, cursor.copy(copied) as copy:
+                for row in enumerate(vocabulary.terms):
+                    copy.write_row(row)
+            session.execute(
+                sql.SQL("update {} set observed = $1").format(kept), [vocabulary.observed]
+            )
+
+    def vocabulary(self) -> Vocabulary:
+        """See :class:`RemoteIndex`."""
+        name = self._table().name
+        terms = self._beside(TERMS, name)
+        if self._oid(terms) is None or self._oid(self._beside(STATE, name)) is None:
+            raise BadInputError(
+                "its dimensions are numbers, and no table beside it says which terms they stand "
+                "for: give --vocabulary",
+                str(self.address),
+            )
+        with self._sessions.session() as session:
+            rows = session.execute(
+                sql.SQL("select id, term from {} order by id").format(terms)
+            ).fetchall()
+            observed = session.execute(
+                sql.SQL("select observed from {}").format(self._beside(STATE, name))
+            ).fetchone()
+        if [row[0] for row in rows] != list(range(len(rows))):
+            raise BadInputError(
+                "the table of its vocabulary has lost rows: load it again (--overwrite)",
+                str(self.address),
+            )
+        return Vocabulary((row[1] for row in rows), observed=observed is None or observed[0])
+
+    # Filled
+
+    def items(
+        self, batch: ImpactBatch, names: Names, fields: Sequence[Mapping[str, str]] | None
+    ) -> Iterator[tuple[Any, int]]:
+        """See :class:`RemoteIndex`: an id, and a row of ``COPY`` in binary."""
+        table = self._table()
+        dimensions = table.dimensions or MOST_DIMENSIONS
+        for row, doc_id in enumerate(batch.ids):
+            indices, impacts = batch.row(row)
+            if len(indices) > MOST_ENTRIES:
+                raise BadInputError(
+                    f"document {quoted(doc_id)}: {len(indices):,} terms, and pgvector takes "
+                    f"{MOST_ENTRIES:,} at most: prune it"
+                )
+            cells: list[bytes | None] = [doc_id.encode(), packed(indices, impacts, dimensions)]
+            given = fields[row] if fields else {}
+            cells += [self._text(doc_id, given.get(name)) for name in table.texts]
+            packed_row = struct.pack(">h", len(cells)) + b"".join(map(_cell, cells))
+            yield (doc_id, packed_row), len(packed_row)
+
+    def _text(self, doc_id: str, text: str | None) -> bytes | None:
+        if text is not None and "\0" in text:
+            raise BadInputError(
+                f"document {quoted(doc_id)}: its text holds NUL, which {self.engine} cannot store: "
+                "leave --with-contents out, or take it out of the corpus"
+            )
+        return None if text is None else text.encode()
+
+    def write(self, items: list[Any]) -> None:
+        """See :class:`RemoteIndex`: by ``COPY`` into a table of this session, and from there."""
+        table = self._table()
+        with self._sessions.session() as session:
+            try:
+                self._put(session, table, [row for _, row in items])
+                return
+            except psycopg.Error as error:
+                if not (error.sqlstate or "").startswith(DATA):
+                    raise
+            refused = []
+            for doc_id, row in items:
+                try:
+                    self._put(session, table, [row])
+                except psycopg.Error as error:
+                    if not (error.sqlstate or "").startswith(DATA):
+                        raise
+                    refused.append((doc_id, error.diag.message_primary or str(error)))
+        if refused:
+            raise Refused(refused)
+
+    def _put(self, session: psycopg.Connection[Any], table: _Table, rows: Sequence[bytes]) -> None:
+        block = sql.Identifier("pg_temp", "splade_bridge_block")
+        columns = [sql.Identifier(name) for name in (table.id, table.vector, *table.texts)]
+        listed = sql.SQL(", ").join(columns)
+        new = sql.SQL(", ").join(
+            sql.SQL("{0} = excluded.{0}").format(column) for column in columns[1:]
+        )
+        named = sql.Identifier(*table.name)
+        with session.transaction():
+            session.execute(
+                sql.SQL(
+                    "create temporary table if not exists splade_bridge_block on commit delete "
+                    "rows as select {} from {} limit 0"
+                ).format(listed, named)
+            )
+            copied = sql.SQL("copy {} ({}) from stdin (format binary)").format(block, listed)
+            with session.cursor() as cursor, cursor.copy(copied) as copy:
+                copy.write(COPY_HEAD)
+                copy.write(b"".join(rows))
+                copy.write(COPY_END)
+            session.execute(
+                sql.SQL("insert into {} ({}) select {} from {} on conflict ({}) do update set {}")
+                .format(named, listed, listed, block, columns[0], new)
+            )  # fmt: skip
+
+    def finish(self, *, merge: bool) -> None:
+        """See :class:`RemoteIndex`; ``merge`` writes the table anew, without what was replaced."""
+        how = sql.SQL("vacuum (full, analyze) {}" if merge else "analyze {}")
+        with self._sessions.session() as session:
+            session.execute(how.format(sql.Identifier(*self._table().name)))
+
+    def delete(self, doc_ids: Sequence[str]) -> int:
+        """See :class:`RemoteIndex`."""
+        table = self._table()
+        with self._sessions.session() as session:
+            gone = session.execute(
+                sql.SQL("delete from {} where {}").format(
+                    sql.Identifier(*table.name), self._is_one_of(table)
+                ),
+                [list(doc_ids)],
+            )
+            return int(gone.rowcount)
+
+    def _is_one_of(self, table: _Table) -> sql.Composed:
+        """By the key's own type, so that its index is used."""
+        return sql.SQL("{} = any($1::{}[])").format(
+            sql.Identifier(table.id), sql.SQL(table.id_type)
+        )
+
+    # Asked
+
+    def count(self) -> int:
+        """See :class:`RemoteIndex`."""
+        asked = sql.SQL("select count(*) from {}").format(sql.Identifier(*self._table().name))
+        with self._sessions.session(reading=True) as session:
+            return int(_one(session.execute(asked))[0])
+
+    def _rows(self, table: _Table) -> sql.Composed:
+        return sql.SQL("select {}::text, {} from {}").format(
+            sql.Identifier(table.id), sql.Identifier(table.vector), sql.Identifier(*table.name)
+        )
+
+    def rows(self) -> Iterator[Row]:
+        """See :class:`RemoteIndex`: by a cursor in the server, of one state of the table."""
+        table = self._table()
+        with (
+            self._sessions.session(reading=True) as session,
+            session.transaction(),
+            session.cursor("splade_bridge", binary=True) as cursor,
+        ):
+            cursor.itersize = ROWS
+            for row in cursor.execute(self._rows(table)):
+                yield _row(*row)
+
+    def get(self, doc_ids: Sequence[str]) -> list[Row]:
+        """See :class:`RemoteIndex`."""
+        table = self._table()
+        asked = self._rows(table) + sql.SQL(" where ") + self._is_one_of(table)
+        with (
+            self._sessions.session(reading=True) as session,
+            session.cursor(binary=True) as cursor,
+        ):
+            return [_row(*row) for row in cursor.execute(asked, [list(doc_ids)])]
+
+    def top(
+        self, names: Sequence[Any], weights: Int32Array, n: int, only: Any = None
+    ) -> tuple[list[str], Float64Array]:
+        """See :class:`RemoteIndex`; ``only`` is a condition in SQL, as ``year > 2020``."""
+        if len(names) > MOST_ENTRIES:
+            raise BadInputError(
+                f"a query of {len(names):,} terms, and pgvector takes {MOST_ENTRIES:,} at most: "
+                "prune it",
+                str(self.address),
+            )
+        table = self._table()
+        # "+ 0" so that no index of type HNSW answers, which would be approximate.
+        where = (
+            sql.SQL("where ({}\n) ").format(_condition(only)) if only is not None else sql.SQL("")
+        )
+        asked = sql.SQL(
+            "select {}::text, ({} <#> $1::sparsevec) + 0 as distance from {} {}order by 2 limit $2"
+        ).format(
+            sql.Identifier(table.id),
+            sql.Identifier(table.vector),
+            sql.Identifier(*table.name),
+            where,
+        )
+        order = np.argsort(names)
+        query = literal(
+            np.asarray(names)[order].tolist(),
+            weights[order].tolist(),
+            table.dimensions or MOST_DIMENSIONS,
+        )
+        with self._sessions.session(reading=True) as session:
+            hits = session.execute(asked, [query, n]).fetchall()
+        found = [hit for hit in hits if hit[1] is not None and hit[1] < 0]
+        return [hit[0] for hit in found], np.array([-hit[1] for hit in found], dtype=np.float64)
+
+    def told(self) -> dict[str, Any]:
+        """See :class:`RemoteIndex`."""
+        table = self._table()
+        with self._sessions.session(reading=True) as session:
+            server, extension, size, options = _one(session.execute(TOLD, [table.oid]))
+            indexes = [row[0] for row in session.execute(INDEXES, [table.oid])]
+        told: dict[str, Any] = {
+            "server": server,
+            "pgvector": extension,
+            "table": ".".join(table.name),
+            "column": f"{table.vector} sparsevec({table.dimensions or ''})",
+            "bytes": size,
+            "storage": options,
+            "indexes": indexes,
+        }
+        if any(" hnsw " in index for index in indexes):
+            told["hnsw"] = (
+                f"not used here, since it is approximate; takes {MOST_ENTRIES_HNSW:,} terms of a "
+                "document at most"
+            )
+        return told
+
+    # Aliases
+
+    def aliased(self, alias: str) -> str | None:
+        """See :class:`RemoteIndex`: the table that a view of ours stands for."""
+        name = self._alias(alias)
+        oid = self._oid(name)
+        if oid is None:
+            return None
+        with self._sessions.session() as session:
+            found = session.execute(STANDS_FOR, [oid, MARK]).fetchone()
+            if found is None:
+                raise ServerError(
+                    f"{self.address}: {alias} is no alias of ours but a table or view of its own: "
+                    "name another --alias"
+                )
+            schema, table = _one(session.execute(NAME, [found[0]]))
+        return f"{schema}.{table}" if len(self._name) == 2 else str(table)
+
+    def _alias(self, alias: str) -> sql.Identifier:
+        """In the schema of the table, if that is named."""
+        _check_name(alias, MOST_NAME_BYTES, str(self.address))
+        return sql.Identifier(*self._name[:-1], alias)
+
+    def point(self, alias: str) -> None:
+        """See :class:`RemoteIndex`; rights upon the view stay where its columns do."""
+        self.aliased(alias)
+        name = self._alias(alias)
+        view = sql.SQL("view {} as select * from {}").format(
+            name, sql.Identifier(*self._table().name)
+        )
+        with self._sessions.session() as session, session.transaction():
+            try:
+                with session.transaction():
+                    session.execute(sql.SQL("create or replace ") + view)
+            except psycopg.errors.InvalidTableDefinition:  # its columns are others
+                session.execute(sql.SQL("drop view {}").format(name))
+                session.execute(sql.SQL("create ") + view)
+            session.execute(sql.SQL("comment on view {} is {}").format(name, sql.Literal(MARK)))
+
+
+def _check_name(name: str, most: int, place: str) -> None:
+    if len(name.encode()) > most or "\0" in name:
+        raise BadInputError(
+            f"the name {quoted(name)}: PostgreSQL takes {most} bytes here, without NUL", place
+        )
+
+
+def _condition(only: Any) -> sql.SQL:
+    if not isinstance(only, str):
+        raise BadInputError(
+            f'--filter {quoted(only)}: that of PostgreSQL is a condition in SQL, as "year > 2020"'
+        )
+    return sql.SQL(only)
+
+
+def _cell(value: bytes | None) -> bytes:
+    return struct.pack(">i", -1) if value is None else struct.pack(">i", len(value)) + value
+
+
+def _row(doc_id: str, vector: bytes | None) -> Row:
+    """A row without a vector is an empty document."""
+    if vector is None:
+        return Row(doc_id, [], [])
+    indices, values = unpacked(vector)
+    whole = values.astype(np.int64)
+    same = bool((whole == values).all())
+    return Row(doc_id, indices.tolist(), whole.tolist() if same else values.tolist())
+
+
+def _one(cursor: psycopg.Cursor[Any]) -> Any:
+    found = cursor.fetchone()
+    assert found is not None
+    return found
+
+
+NAME = """
+select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where c.oid = $1
+"""
+STANDS_FOR = """
+select distinct d.refobjid
+from pg_rewrite r
+join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
+    and d.refclassid = 'pg_class'::regclass and d.refobjid <> r.ev_class
+join pg_class c on c.oid = r.ev_class and c.relkind = 'v'
+where r.ev_class = $1 and obj_description(r.ev_class, 'pg_class') = $2
+"""
+COLUMNS = """
+select a.attname, case when t.typname = 'sparsevec' then t.typname
+    else format_type(a.atttypid, null) end, a.atttypmod, a.attgenerated <> ''
+from pg_attribute a join pg_type t on t.oid = a.atttypid
+where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped order by a.attnum
+"""
+KEY = """
+select a.attname from pg_index i
+join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any(i.indkey)
+where i.indrelid = $1 and i.indisprimary
+"""
+TOLD = """
+select current_setting('server_version'),
+    (select extversion from pg_extension where extname = 'vector'),
+    pg_total_relation_size($1::oid),
+    (select coalesce(array_to_string(reloptions, ', '), '') from pg_class where oid = $1)
+"""
+INDEXES = """
+select pg_get_indexdef(indexrelid) from pg_index where indrelid = $1 order by indexrelid
+"""
