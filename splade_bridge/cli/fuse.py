@@ -165,8 +165,8 @@ def command(
     searched = [Field.parse(field) for field in fields or ()]
     if as_query and len(searched) != len(runs):
         raise UsageError(
-            f"--as-query {as_query} needs --query-field KIND:NAME for each of the {len(runs)} runs, not "
-            f"{len(searched)}"
+            f"--as-query {as_query} needs --query-field KIND:NAME for each of the {len(runs)} "
+            f"runs, not {len(searched)}"
         )
     check_output(output, overwrite=overwrite, kind="file")
     lists, names = RunLists(runs), list(map(str, runs))

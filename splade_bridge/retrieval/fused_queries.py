@@ -55,8 +55,8 @@ class Field:
         kind, _, name = given.partition(":")
         if kind not in get_args(FieldKind) or not name:
             raise UsageError(
-                f"--query-field {given}: must be KIND:NAME, where KIND is text, sparse or dense, as "
-                "sparse:splade"
+                f"--query-field {given}: must be KIND:NAME, where KIND is text, sparse or dense, "
+                "as sparse:splade"
             )
         return cls(kind, name)  # type: ignore[arg-type]
 
