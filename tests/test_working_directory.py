@@ -46,6 +46,7 @@ QUICK = [
     "bench x --queries t.tsv -k 2 --repeat 1",
     "explain x q1 d1 --queries t.tsv",
     "inspect x",
+    "fuse --help",
     "export v -o e",
     "prune v -o p --method top-k --value 2",
     "merge s/0 s/1 -o m",

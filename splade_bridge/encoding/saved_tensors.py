@@ -7,7 +7,6 @@ dictionaries and plain values, and refuses all else; numbers are mapped, and not
 from __future__ import annotations
 
 import importlib.util
-import pickle
 import re
 import zipfile
 from pathlib import Path
@@ -70,14 +69,14 @@ def _loaded(path: Path) -> Any:
         checks = torch.sparse.check_sparse_tensor_invariants(enable=False)  # type: ignore[no-untyped-call]
         with checks:  # else torch warns; all is checked where it is read
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:
-        what = NOT_ALLOWED.search(str(error))
-        raise BadInputError(
-            f"holds more than tensors{f' ({what[1]})' if what else ''}, and nothing else that is "
-            "pickled is read: save the tensor alone with torch.save",
-            str(path),
-        ) from error
     except Exception as error:  # torch names no class for a damaged file
+        if type(error).__name__ == "UnpicklingError":
+            what = NOT_ALLOWED.search(str(error))
+            raise BadInputError(
+                f"holds more than tensors{f' ({what[1]})' if what else ''}, and nothing else that "
+                "is pickled is read: save the tensor alone with torch.save",
+                str(path),
+            ) from error
         said = str(error).split(". ")[0].split("\n")[0]
         raise BadInputError(f"torch cannot read it ({said})", str(path)) from error
 

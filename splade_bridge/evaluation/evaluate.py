@@ -192,7 +192,8 @@ def _numbered(qrels: Qrels, run: Run) -> tuple[Qrels, Run]:
         found = run.get(query_id, {})
         ids = sorted(judged.keys() | found.keys())  # by code point, as UTF-8 has it
         number = dict(zip(ids, numbers, strict=False))
-        judgements[str(place)] = {number[doc_id]: grade for doc_id, grade in judged.items()}
+        # Every grade below 0 says the same, and pytrec_eval writes beside its memory at -2.
+        judgements[str(place)] = {number[d]: max(grade, -1) for d, grade in judged.items()}
         if found:
             by_id = [doc_id for doc_id in reversed(ids) if doc_id in found]
             with np.errstate(over="ignore"):  # beyond float32 all tie, as in trec_eval
