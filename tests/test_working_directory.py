@@ -47,6 +47,7 @@ QUICK = [
     "explain x q1 d1 --queries t.tsv",
     "inspect x",
     "fuse --help",
+    "dense --help",
     "export v -o e",
     "prune v -o p --method top-k --value 2",
     "merge s/0 s/1 -o m",
