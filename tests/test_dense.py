@@ -131,6 +131,7 @@ def test_text_is_searched_by_its_model(
     assert refused[0] == 5 and "other weights" in refused[2]
 
 
+@pytest.mark.long
 def test_kills_at_any_moment_change_nothing(tmp_path: Path, model: Path, corpus: Path) -> None:
     script = Path(__file__).with_name("dense_killed.py")
     done = subprocess.run(

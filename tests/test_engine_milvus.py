@@ -346,6 +346,7 @@ def test_the_command_line_both_ways(tmp_path: Path, capfd: pytest.CaptureFixture
     assert str(back.content) == str(source.content)
 
 
+@pytest.mark.long
 @pytest.mark.shared
 def test_nfcorpus(shared: Path, tmp_path: Path) -> None:
     folder = shared / "splade-v3-nfcorpus"

@@ -339,6 +339,7 @@ def test_pieces_are_whole_again_or_not_taken(size: int) -> None:
     assert newest([]) == (0, None)
 
 
+@pytest.mark.long
 @pytest.mark.shared
 def test_nfcorpus(shared: Path, tmp_path: Path) -> None:
     folder = shared / "splade-v3-nfcorpus"

@@ -460,6 +460,7 @@ def test_the_worked_example_of_the_page_is_what_the_command_gives(
 # Real runs
 
 
+@pytest.mark.long
 @pytest.mark.shared
 def test_splade_and_unicoil_on_nfcorpus(shared: Path, tmp_path: Path) -> None:
     """Anserini's runs of SPLADE-v3 and uniCOIL: ranges, and what is told is what is measured."""

@@ -526,6 +526,11 @@ READERS = {
     "inspection/ours.py": "", "formats/feeds/milvus.py": "",
     "formats/vocabularies.py": "", "formats/matrix.py": "", "formats/pisa_source.py": "",
     "formats/tensors.py": "", "encoding/saved_tensors.py": "",
+    # dense indexes, a file of secrets, and what engines hold: tests of each
+    "embeddings/index.py": "", "embeddings/build.py": "", "encoding/dense_encoder.py": "",
+    "engines/remote/secrets.py": "", "engines/remote/rest.py": "",
+    "engines/remote/opensearch.py": "", "engines/remote/numbered.py": "",
+    "engines/remote/qdrant_folder.py": "", "engines/remote/postgresql.py": "",
     # a JSON of token weights that the user names: tests of training's models
     "training/model.py": "",
 }  # fmt: skip

@@ -91,7 +91,7 @@ COMMANDS: list[tuple[str, str]] = [
     ("search", "i -q questions.tsv -m model -o run2 --two-step x/forward --exact-run run"),
     ("fuse", "run run2 -o fused"),
     ("fuse", "run run2 -o fused2 --fusion combsum --tune nDCG@10 --qrels qrels --folds 2"),
-    ("fuse", "run run2 -o request.json --as-query milvus --field sparse:v --field text:t"),
+    ("fuse", "run run2 -o q.json --as-query milvus --query-field sparse:v --query-field text:t"),
     ("evaluate", "qrels run -M nDCG@10 -M AP"),
     ("evaluate", "qrels run --per-query"),
     ("inspect", "run"),
