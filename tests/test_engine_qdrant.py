@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from loaded import (
 )
 from small import MemorySource, random_matrix
 from splade_bridge.conversion.detect import open_source
+from splade_bridge.conversion.load_index import Texts
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.registry import connect, engine, open_index, read_remote
 from splade_bridge.engines.remote.base import RemoteOptions, ServerError
@@ -411,3 +413,28 @@ def _nothing() -> Any:
     from splade_bridge.engines.remote.secrets import Secrets
 
     return Secrets()
+
+
+def test_a_load_with_texts_goes_on_beside_its_corpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Texts come in the order of all documents, those that are stored already included."""
+    matrix, ids, terms = world(4, 40, 9)
+    corpus = tmp_path / "corpus.jsonl"
+    lines = [json.dumps({"id": doc_id, "text": f"text {doc_id}"}) for doc_id in ids]
+    monkeypatch.setattr("splade_bridge.engines.remote.load.KEEP_SECONDS", 0)
+    monkeypatch.setattr(Qdrant, "block_rows", 5)
+    options = LoadOptions(RemoteOptions(fields=("text",)), in_flight=1)
+    for there in (30, 40):  # the corpus ends early at first
+        corpus.write_text("".join(line + "\n" for line in lines[:there]))
+        with connect(at(f"qdrant:{tmp_path / 's'}")) as index:
+            early = pytest.raises(MismatchError, match="ends before")
+            ended = nullcontext() if there == 40 else early
+            with ended:
+                load(
+                    index, lambda: MemorySource(matrix, ids, terms), options,
+                    texts=Texts(str(corpus)),
+                )  # fmt: skip
+            state = index.state()
+            assert state is not None and (state.manifest is not None) == (there == 40)
+            assert there == 40 or 0 < state.loaded < 30

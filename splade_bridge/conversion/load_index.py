@@ -53,7 +53,7 @@ def load_index(
         "quantize": asdict(quantize) if quantize else None,
         "contents": with_contents,
     }
-    texts = None if with_contents is None else _Texts(with_contents)
+    texts = None if with_contents is None else Texts(with_contents)
     with connect(address) as index:
         return load(index, lambda: watched(opened(), watch), options, texts=texts, plan=plan)
 
@@ -69,7 +69,7 @@ def creation(address: Address, options: LoadOptions) -> dict[str, Any]:
         return index.creation(options.made)
 
 
-class _Texts:
+class Texts:
     """The texts of a corpus that comes in the order of the vectors."""
 
     def __init__(self, corpus: str) -> None:
@@ -77,6 +77,11 @@ class _Texts:
         self._texts = iter(read_texts(corpus))
 
     def __call__(self, ids: Sequence[str]) -> list[Mapping[str, str]]:
+        """Those of the documents that come next.
+
+        Raises:
+            MismatchError: the corpus has another document there, or ends.
+        """
         return list(self._next(ids))
 
     def _next(self, ids: Sequence[str]) -> Iterator[Mapping[str, str]]:

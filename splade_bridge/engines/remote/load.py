@@ -11,9 +11,11 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
+
+import orjson
 
 from splade_bridge.data.ids import DuplicateGuard, quoted
 from splade_bridge.data.manifest import Manifest, base_tools
@@ -94,7 +96,8 @@ def load(
     """
     index.use(options.made)
     source = opened()
-    wanted = {**source.parent, "options": _plain(options.made), **(plan or {})}
+    told = {**source.parent, "options": _plain(options.made), **(plan or {})}
+    wanted = orjson.loads(orjson.dumps(told))  # as it comes back from the engine: with lists
     state = _begun(index, wanted, options)
     if state is not None and state.manifest is not None:
         log.info("%s: already there, of the same source and options", index.address)
@@ -119,7 +122,7 @@ def load(
         tools=base_tools(),
     )
     patiently(lambda: index.finish(merge=options.merge))
-    _check(index, source, manifest, work.sample, exact=not account.changed, check=options.check)
+    _check(index, source, work.sample, exact=not account.changed, check=options.check)
     patiently(lambda: index.keep(replace(state, loaded=source.counts.documents, manifest=manifest)))
     _switch(index, options)
     return manifest
@@ -203,10 +206,10 @@ class _Load:
             try:
                 for items in self._blocks():
                     self._flying.append((pool.submit(self._write, items), len(items)))
-                    while len(self._flying) > self._options.in_flight:
-                        self._settle(self._flying[0][0])
+                    if len(self._flying) > self._options.in_flight:
+                        self._settle()
                 while self._flying:
-                    self._settle(self._flying[0][0])
+                    self._settle()
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
@@ -214,13 +217,11 @@ class _Load:
         if self._index.naming == "number":
             patiently(lambda: self._index.keep_vocabulary(self._source.vocabulary))
 
-    def _settle(self, first: Future[None]) -> None:
-        """Wait for the oldest block; count what is stored from the beginning on."""
-        wait([first], return_when=FIRST_COMPLETED)
-        while self._flying and self._flying[0][0].done():
-            future, documents = self._flying.popleft()
-            future.result()
-            self._loaded += documents
+    def _settle(self) -> None:
+        """Wait for the oldest block; what is stored from the beginning on has grown by it."""
+        future, documents = self._flying.popleft()
+        future.result()
+        self._loaded += documents
         if time.monotonic() - self._kept_at > KEEP_SECONDS:
             state = replace(self._state, loaded=self._loaded)
             patiently(lambda: self._index.keep(state))
@@ -259,7 +260,8 @@ class _Load:
             seen += len(batch)
             self.sample.add(batch)
             rest = batch.rows(skipped, len(batch))
-            fields = self._texts(rest.ids) if self._texts else None
+            # Texts come in the order of all documents, also of those that are stored already.
+            fields = self._texts(batch.ids)[skipped:] if self._texts else None
             for item, bytes_ in index.items(rest, names, fields):
                 if block and (size + bytes_ > index.block_bytes or len(block) == index.block_rows):
                     yield block
@@ -273,7 +275,6 @@ class _Load:
 def _check(
     index: RemoteIndex,
     source: ImpactSource,
-    manifest: Manifest,
     sample: Sample,
     *,
     exact: bool,
