@@ -424,6 +424,13 @@ def test_a_model_that_cannot_be_split_says_so() -> None:
             {"config.json": '{"model_type": "bert"}', "model.safetensors": "no"},
             "cannot be loaded",
         ),
+        (  # transformers would build layer after layer until the memory is full
+            {
+                "config.json": '{"model_type": "bert", "num_hidden_layers": 2147483648}',
+                "model.safetensors": "no",
+            },
+            "config.json: num_hidden_layers is above 1,000",
+        ),
         ({"modules.json": "["}, "modules.json: not JSON"),
         (
             {"modules.json": '[{"path": "", "type": "a.Pooling"}]'},

@@ -95,7 +95,7 @@ class DenseIndex(Closing):
                 )
             else:
                 self._nearest = _Graph(path / INDEX_FOLDER / FAISS, len(self), self.dimension)
-        except (OSError, ValueError, OverflowError, RuntimeError, MemoryError) as error:
+        except (OSError, ValueError, TypeError, OverflowError, RuntimeError, MemoryError) as error:
             raise self._damaged(str(error)) from error
 
     def __len__(self) -> int:

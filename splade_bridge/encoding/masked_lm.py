@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +25,13 @@ from splade_bridge.encoding.head import ChunkedHead, Head
 from splade_bridge.encoding.packed import Body, packed_attention, packed_body, padded_body
 from splade_bridge.encoding.prepacked import prepack
 from splade_bridge.errors import BadInputError
+from splade_bridge.files.typed import Where, json_file
 
 log = logging.getLogger(__name__)
 
+REPEATED = re.compile(r"layers?$|blocks$|groups?(_num)?$|experts$")
+"""Settings that say how often a part is built."""
+MOST_LAYERS = 1_000
 PROBE_TEXTS = (range(11), range(6, 12), range(2, 8))
 PROBE_TOLERANCE = 1e-4
 
@@ -52,6 +57,7 @@ def load_masked_lm(folder: Path) -> Any:
     """
     from transformers import AutoModelForMaskedLM
 
+    refuse_endless(folder)
     try:
         with quiet():
             model, info = AutoModelForMaskedLM.from_pretrained(
@@ -68,6 +74,26 @@ def load_masked_lm(folder: Path) -> Any:
             str(folder),
         )
     return _cast(model.eval(), torch.float32)
+
+
+def refuse_endless(folder: Path) -> None:
+    """Refuse a configuration whose building never ends: it decides the layers, not the weights.
+
+    Raises:
+        BadInputError: it claims more than any network has.
+    """
+    file = folder / "config.json"
+    tree: Any = None
+    with contextlib.suppress(BadInputError):  # whoever loads the network says what is wrong
+        tree = json_file(Where(str(file)))
+    nested = [tree]
+    while nested:
+        if not isinstance(table := nested.pop(), dict):
+            continue
+        nested += table.values()
+        for key, value in table.items():
+            if REPEATED.search(key) and isinstance(value, int) and value > MOST_LAYERS:
+                raise BadInputError(f"{key} is above {MOST_LAYERS:,}, as no network's", str(file))
 
 
 def head_width(model: Any) -> int:

@@ -245,8 +245,9 @@ def _pretrained(base: Path) -> Any:
     import torch
     from transformers import AutoModelForMaskedLM
 
-    from splade_bridge.encoding.masked_lm import first_line
+    from splade_bridge.encoding.masked_lm import first_line, refuse_endless
 
+    refuse_endless(base)
     try:
         return AutoModelForMaskedLM.from_pretrained(
             base, dtype=torch.float32, trust_remote_code=False
