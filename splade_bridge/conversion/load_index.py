@@ -8,13 +8,16 @@ from itertools import islice
 from typing import Any
 
 from splade_bridge.conversion.detect import SourceOptions, path_opener
-from splade_bridge.data.ids import quoted
+from splade_bridge.data.ids import DuplicateGuard, checked_id, quoted
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.engines.registry import connect
+from splade_bridge.engines.remote.base import Change
+from splade_bridge.engines.remote.change import delete, update
+from splade_bridge.engines.remote.choices import Check
 from splade_bridge.engines.remote.load import LoadOptions, load
-from splade_bridge.errors import MismatchError
+from splade_bridge.errors import MismatchError, UsageError
 from splade_bridge.files.address import Address, Place, paths
 from splade_bridge.files.finished import fingerprints
 from splade_bridge.formats.base import Watch, watched
@@ -48,14 +51,79 @@ def load_index(
         MissingToolError: the client of the engine is not installed.
     """
     opened = path_opener(source, read_as, quantize=quantize, memory=memory)
-    plan = {
+    plan = _plan(source, quantize, with_contents)
+    texts = None if with_contents is None else Texts(with_contents)
+    with connect(address) as index:
+        return load(index, lambda: watched(opened(), watch), options, texts=texts, plan=plan)
+
+
+def update_index(
+    source: Place,
+    address: Address,
+    options: LoadOptions = LoadOptions(),
+    *,
+    read_as: SourceOptions = SourceOptions(),
+    quantize: QuantizeOptions | None = None,
+    memory: int = DEFAULT_MEMORY,
+    with_contents: str | None = None,
+    watch: Watch | None = None,
+) -> Change:
+    """Add the documents of ``source`` to the index at ``address``, or replace those of their ids.
+
+    Args:
+        source, read_as, quantize, memory, with_contents, watch: see :func:`load_index`.
+
+    Raises:
+        BadInputError, ExternalProgramError, MismatchError, ServerError, UsageError: see
+            :func:`splade_bridge.engines.remote.change.update`.
+        MissingToolError: the client of the engine is not installed.
+    """
+    opened = path_opener(source, read_as, quantize=quantize, memory=memory)
+    plan = _plan(source, quantize, with_contents)
+    texts = None if with_contents is None else Texts(with_contents)
+    with connect(address) as index:
+        return update(index, lambda: watched(opened(), watch), options, texts=texts, plan=plan)
+
+
+def _plan(
+    source: Place, quantize: QuantizeOptions | None, with_contents: str | None
+) -> dict[str, Any]:
+    """What tells one load from another."""
+    return {
         "files": list(fingerprints(paths([source])).values()),
         "quantize": asdict(quantize) if quantize else None,
         "contents": with_contents,
     }
-    texts = None if with_contents is None else Texts(with_contents)
-    with connect(address) as index:
-        return load(index, lambda: watched(opened(), watch), options, texts=texts, plan=plan)
+
+
+def delete_documents(
+    place: Place, ids: Sequence[str], *, missing_ok: bool = False, check: Check | None = None
+) -> Change:
+    """Delete documents from the index at an address.
+
+    Args:
+        ids: checked as those of documents are, none twice.
+        missing_ok, check: see :func:`splade_bridge.engines.remote.change.delete`.
+
+    Raises:
+        BadInputError, ExternalProgramError, MismatchError, ServerError: see there.
+        MissingToolError: the client of the engine is not installed.
+        UsageError: ``place`` is a folder, or the index is of others; or no ids.
+    """
+    if not isinstance(place, Address):
+        raise UsageError(
+            f"{place}: is no address, and indexes of files are made anew: leave the documents out "
+            "of the source, and index it with --overwrite"
+        )
+    guard, found = DuplicateGuard(), []
+    for number, doc_id in enumerate(ids, start=1):
+        where = f"the ids to be deleted, number {number:,}"
+        found.append(checked_id(doc_id, where))
+        guard.check(found[-1], where)
+    if not found:
+        raise UsageError("no ids of documents to be deleted: give --id or --ids")
+    with connect(place) as index:
+        return delete(index, found, missing_ok=missing_ok, check=check)
 
 
 def creation(address: Address, options: LoadOptions) -> dict[str, Any]:

@@ -68,6 +68,26 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Change:
+    """What is being made of an index that is whole; the same command goes on with it.
+
+    Attributes:
+        plan: what is added or deleted, and how; the same command has the same one.
+        manifest: of the index as it will be.
+        added, replaced, deleted, missing: documents, and ids that were not there.
+        loaded: the first so many documents of the source are stored.
+    """
+
+    plan: dict[str, Any]
+    manifest: Manifest
+    added: int = 0
+    replaced: int = 0
+    deleted: int = 0
+    missing: int = 0
+    loaded: int = 0
+
+
+@dataclass(frozen=True)
 class State:
     """What is kept beside an index of ours, in the engine.
 
@@ -75,11 +95,13 @@ class State:
         plan: what it is made of and how; the same command has the same one.
         loaded: the first so many documents of the source are stored.
         manifest: None until the index is whole and was checked.
+        change: what was begun upon a whole index and has not ended; ``manifest`` is that of before.
     """
 
     plan: dict[str, Any]
     loaded: int = 0
     manifest: Manifest | None = None
+    change: Change | None = None
 
 
 def state_bytes(state: State) -> bytes:
@@ -252,6 +274,10 @@ class RemoteIndex(Closing, abc.ABC):
     @abc.abstractmethod
     def finish(self, *, merge: bool) -> None:
         """After the last document: make all of them found; ``merge`` into one segment if asked."""
+
+    def settle(self, *, merge: bool) -> None:
+        """After a change of an index that is whole: make it found; settings stay as they are."""
+        self.finish(merge=merge)
 
     @abc.abstractmethod
     def delete(self, doc_ids: Sequence[str]) -> int:
