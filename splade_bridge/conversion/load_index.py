@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from splade_bridge.conversion.detect import SourceOptions, path_opener
@@ -20,6 +21,7 @@ from splade_bridge.engines.remote.load import LoadOptions, load
 from splade_bridge.errors import MismatchError, UsageError
 from splade_bridge.files.address import Address, Place, paths
 from splade_bridge.files.finished import fingerprints
+from splade_bridge.files.lines import text_lines
 from splade_bridge.formats.base import Watch, watched
 from splade_bridge.text.corpora import read_texts
 
@@ -94,6 +96,19 @@ def _plan(
         "quantize": asdict(quantize) if quantize else None,
         "contents": with_contents,
     }
+
+
+def read_ids(path: Path) -> list[str]:
+    """The ids in a file, one a line; ``-`` is stdin.
+
+    Raises:
+        BadInputError: the file cannot be read; a line that is no id, or one that was there before.
+    """
+    guard, found = DuplicateGuard(), []
+    for line, place in text_lines(path, pipe=True):
+        found.append(checked_id(line, place))
+        guard.check(line, place)
+    return found
 
 
 def delete_documents(
