@@ -85,7 +85,7 @@ def update(
         UsageError: the index is of others.
     """
     source = opened()
-    wanted = _as_kept({"update": source.parent, **(plan or {})})
+    wanted = _as_kept({"update": {**source.parent, **(plan or {})}})
     state, manifest = _whole(index, wanted)
     check_alike(index, manifest, source)
     _check_fields(index, manifest, options.made.fields)

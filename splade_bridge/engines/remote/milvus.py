@@ -521,6 +521,8 @@ class Milvus(NumberedIndex):
 
     def rows(self) -> Iterator[Row]:
         """See :class:`RemoteIndex`."""
+        if not self.count():
+            return  # the core refuses to look into a collection that has lost all of its rows
         walk = self._ask(
             "query_iterator", self._name, batch_size=PAGE, output_fields=[self._pk, self.field],
             consistency_level="Strong",
@@ -558,7 +560,12 @@ class Milvus(NumberedIndex):
 
     def get(self, doc_ids: Sequence[str]) -> list[Row]:
         """See :class:`RemoteIndex`."""
-        return [self._row(row) for row in self._query(doc_ids, [self._pk, self.field])]
+        try:
+            return [self._row(row) for row in self._query(doc_ids, [self._pk, self.field])]
+        except ServerError:
+            if self.count():
+                raise
+            return []  # see rows
 
     def top(
         self, names: Sequence[Any], weights: Int32Array, n: int, only: Any = None
