@@ -9,14 +9,12 @@ import contextlib
 import io
 import itertools
 import json
-import os
 import random
 import signal
 import subprocess
 import sys
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,9 +23,9 @@ from typing import Any
 import orjson
 import pytest
 
+from addresses import IDS, TERMS, Documents, documents, file, loaded
 from command_line import run
 from loaded import at, command, environment, rows_of
-from servers.server import Server
 from small import write_json_lines
 from splade_bridge.conversion.build_index import build_index
 from splade_bridge.conversion.load_index import delete_documents, load_index, update_index
@@ -48,82 +46,6 @@ from splade_bridge.files.address import Address
 from splade_bridge.formats.base import BatchSource, ImpactSource
 from splade_bridge.formats.jsonvector import JsonVectorSource
 from splade_bridge.formats.queries import read_queries
-
-TERMS = [*"abcdefgh", "a.b", "%2E", "##x", "[CLS]", "two words", "日本", "'", '"', "\\", "0"]
-IDS = [f"d{i}" for i in range(40)] + ["it's", "a%27b", "é漢😀", "-1", "{}", "\x01", "null"]
-Documents = dict[str, dict[str, int]]
-
-SEARCH_SERVERS = [
-    pytest.mark.server,
-    pytest.mark.skipif(
-        "SPLADE_BRIDGE_SEARCH_SERVERS" not in os.environ,
-        reason="five servers take half an hour: SPLADE_BRIDGE_SEARCH_SERVERS=1",
-    ),
-]
-
-
-@pytest.fixture(
-    params=[
-        "qdrant",
-        "milvus",
-        pytest.param("postgres", marks=pytest.mark.server),
-        pytest.param("elasticsearch8", marks=SEARCH_SERVERS),
-        pytest.param("elasticsearch9", marks=SEARCH_SERVERS),
-        pytest.param("opensearch2", marks=SEARCH_SERVERS),
-        pytest.param("opensearch3", marks=SEARCH_SERVERS),
-        pytest.param("opensearch_neural", marks=SEARCH_SERVERS),
-    ]
-)
-def address(
-    request: pytest.FixtureRequest, server_of: Callable[[str], Server], tmp_path: Path
-) -> Iterator[Address]:
-    """An address at which nothing is, of each engine."""
-    name = request.param
-    index = f"changed-{uuid.uuid4().hex[:12]}"
-    if name == "qdrant":
-        pytest.importorskip("qdrant_edge")
-        yield at(f"qdrant:{tmp_path / 'shard'}")
-        return
-    if name == "milvus":
-        pytest.importorskip("pymilvus", exc_type=ImportError)
-        pytest.importorskip("pkg_resources")
-        yield at(f"milvus:{tmp_path / 'm.db'}")
-        return
-    server = server_of(name)
-    if name == "postgres":
-        psycopg = pytest.importorskip("psycopg")
-        with contextlib.suppress(psycopg.errors.UniqueViolation):  # another worker makes it now
-            url = f"{server.url.rpartition('/')[0]}/postgres"
-            with psycopg.connect(url, autocommit=True) as session:
-                session.execute("create extension if not exists vector")
-        place = at(f"postgresql://postgres@{server.host}:{server.port}/postgres/{index}")
-    else:
-        scheme = "elasticsearch" if name.startswith("elastic") else "opensearch"
-        place = at(f"{scheme}://{server.host}:{server.port}/{index}")
-    yield place
-    with connect(place) as made:
-        if made.exists():
-            made.drop()
-
-
-def documents(seed: int, ids: list[str], terms: list[str] = TERMS, largest: int = 400) -> Documents:
-    """Some are empty."""
-    drawn = random.Random(seed)
-    return {
-        doc_id: {
-            term: drawn.randint(1, largest)
-            for term in drawn.sample(terms, drawn.randrange(min(9, len(terms) + 1)))
-        }
-        for doc_id in ids
-    }
-
-
-def file(path: Path, some: Documents) -> Path:
-    return write_json_lines(path, [{"id": i, "vector": v} for i, v in some.items()])
-
-
-def loaded(address: Address, tmp_path: Path, some: Documents, **more: Any) -> Manifest:
-    return load_index(file(tmp_path / "first.jsonl", some), address, LoadOptions(**more))
 
 
 def check_holds(address: Address, wanted: Documents, tmp_path: Path) -> Manifest:

@@ -227,12 +227,13 @@ class InspectResult(TypedDict):
     kind: Annotated[
         str,
         "vectors, shard, export, index, dense-index, bm25, unfinished, comparison, lucene, "
-        "forward, pisa-canonical, checkpoint, ciff, jsonvector, run, qrels, topics, texts.",
+        "forward, pisa-canonical, checkpoint, ciff, jsonvector, run, qrels, topics, texts, "
+        "address.",
     ]
     what: Annotated[str, "The same in words."]
     reason: Annotated[str, "How it was recognised."]
     ours: Annotated[bool, "Whether splade-bridge made it."]
-    bytes: Annotated[int, "Of all its files."]
+    bytes: Annotated[int | None, "Of all its files; of an address what its engine says."]
     engine: Annotated[AnyEngine | None, "Of an index of ours or of an address, the one it is in."]
     manifest: Annotated[
         Manifest | None, "Of what is ours; all of the files that it names are whole."

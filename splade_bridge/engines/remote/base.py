@@ -23,6 +23,7 @@ from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.remote.secrets import Secrets
 from splade_bridge.errors import BadInputError, ExternalProgramError, install
 from splade_bridge.files.address import Address
+from splade_bridge.files.inputs import all_files
 from splade_bridge.files.typed import Where, typed
 from splade_bridge.formats.feeds.names import PROBLEMS, Names, Naming
 from splade_bridge.formats.feeds.weights import Kept
@@ -312,8 +313,16 @@ class RemoteIndex(Closing, abc.ABC):
         """
 
     def told(self) -> dict[str, Any]:
-        """Settings as the engine has them, on which results or memory depend."""
+        """Settings as the engine has them, on which results or memory depend.
+
+        ``notes``, if there are any, say why its scores are no plain sums.
+        """
         return {}
+
+    def size(self) -> int | None:
+        """Bytes that it takes, without copies of it in other nodes; None where that is not told."""
+        folder = self.address.folder
+        return None if folder is None else sum(p.stat().st_size for p in all_files(folder))
 
     # Aliases
 

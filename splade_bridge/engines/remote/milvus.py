@@ -600,6 +600,7 @@ class Milvus(NumberedIndex):
         described = self._ask("describe_collection", self._name)
         index = self._index()
         told = {
+            "server": self._server(),
             "collection": self._name,
             "consistency": described.get("consistency_level_name"),
             "shards": described.get("num_shards") or None,
@@ -611,6 +612,13 @@ class Milvus(NumberedIndex):
             "notes": inexact(index),
         }
         return {name: value for name, value in told.items() if value}
+
+    def _server(self) -> str:
+        if self._is_lite:
+            return f"Milvus Lite {importlib.metadata.version('milvus-lite')}" * bool(
+                self.address.folder
+            )
+        return str(self._ask("get_server_version"))
 
     # Aliases
 

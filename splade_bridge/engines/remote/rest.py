@@ -391,9 +391,25 @@ class RestIndex(RemoteIndex):
         settings = found.get("settings", {}).get("index", {})
         properties = found.get("mappings", {}).get("properties", {})
         there = {f.path: f.told for f in vector_fields(properties, self.types)}
-        return {"index": name, "field": {self.field: there.get(self.field)}} | {
-            key: settings[key] for key in self.shown if key in settings
+        return {
+            "server": self._versions(),
+            "index": name,
+            "field": {self.field: there.get(self.field)},
+            **{key: settings[key] for key in self.shown if key in settings},
         }
+
+    def _versions(self) -> list[str]:
+        """Of its nodes, each once; none where we may not know."""
+        try:
+            told = self._ask("GET", "/_nodes", filter_path="nodes.*.version")
+        except ServerError:
+            return []
+        return sorted({node["version"] for node in told.get("nodes", {}).values()})
+
+    def size(self) -> int | None:
+        """See :class:`RemoteIndex`."""
+        told = self._ask("GET", f"{self._path}/_stats/store", filter_path="_all.primaries.store")
+        return int(told["_all"]["primaries"]["store"]["size_in_bytes"])
 
     # Aliases
 
