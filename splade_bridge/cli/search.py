@@ -20,6 +20,7 @@ from splade_bridge.cli.options import (
     RemoveQuery,
     Tag,
     Threads,
+    VectorField,
     output_flag,
 )
 from splade_bridge.cli.telling import note, print_json, progress
@@ -122,6 +123,7 @@ def command(
         typer.Option("--latencies", help="Write query id and milliseconds as TSV."),
         WRITES,
     ] = None,
+    field: VectorField = None,
     quantize: QuantizeFlags = QuantizeFlags(),
     memory: IndexMemory = None,
     no_check: NoCheck = False,
@@ -153,6 +155,7 @@ def command(
         candidates=candidates,
         memory=None if memory is None else size_in_bytes(memory),
         ef_search=ef_search,
+        field=field,
     )
     for target in (output, latencies):
         if target is not None:

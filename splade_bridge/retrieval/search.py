@@ -55,6 +55,7 @@ class SearchOptions:
         candidates: of the first of two steps; 1000 if None, or k if that is more.
         memory: bytes of the heap of the JVM that a Lucene index is open in; None for 1 GiB.
         ef_search: of a graph of dense vectors; see :meth:`.embeddings.index.DenseIndex.search`.
+        field: that holds the vectors, of an index that others made in an engine.
     """
 
     k: int = 1000
@@ -69,6 +70,7 @@ class SearchOptions:
     candidates: int | None = None
     memory: int | None = None
     ef_search: int | None = None
+    field: str | None = None
 
     def __post_init__(self) -> None:
         check_choice("output-format", self.run_format, RunFormat)
@@ -125,10 +127,10 @@ def open_searcher(index: Place, options: SearchOptions) -> Searcher:
 
 def _opened(index: Place, options: SearchOptions) -> Searcher:
     if options.two_step is None:
-        return open_index(index)
+        return open_index(index, options.field)
     forward = ForwardStore(options.two_step)
     candidates = options.candidates or max(DEFAULT_CANDIDATES, options.k)
-    first = open_index(index)
+    first = open_index(index, options.field)
     try:
         return TwoStepSearcher(
             first, forward, TwoStepOptions(candidates, options.first_query_terms)

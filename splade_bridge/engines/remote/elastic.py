@@ -7,7 +7,7 @@ mapping of an index that is made here, since the default prunes from 8.19 on.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -134,6 +134,17 @@ class Elasticsearch(RestIndex):
                 self.address, name,
             )  # fmt: skip
         return {"includes": found, "exclude_vectors": False}
+
+    def _documents(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """See :class:`RestIndex`: ``_mget`` does not take what asks for vectors."""
+        if self._version < LEAVES_VECTORS_OUT:
+            return super()._documents(ids)
+        body = {"query": {"ids": {"values": list(ids)}}, "_source": self._source()}
+        answer = self._ask(
+            "POST", f"{self._path}/_search", {**body, "size": len(ids)}, **self._searching
+        )
+        found: list[dict[str, Any]] = answer["hits"]["hits"]
+        return found
 
     def _pages(self, body: dict[str, Any], size: int) -> Iterator[list[dict[str, Any]]]:
         pit = self._ask("POST", f"{self._path}/_pit", keep_alive=KEEP_ALIVE)["id"]

@@ -348,12 +348,16 @@ class RestIndex(RemoteIndex):
         """See :class:`RemoteIndex`."""
         wanted = set(doc_ids)
         ids = list(dict.fromkeys(i if self._nested is None else CHUNK.sub("", i) for i in doc_ids))
+        rows = [row for hit in self._documents(ids) for row in self._rows_of(hit)]
+        return [row for row in rows if row.doc_id in wanted]
+
+    def _documents(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Those of these ids that are there, with their vectors."""
         source = self._source()
         found = self._ask(
             "POST", f"{self._path}/_mget", {"docs": [{"_id": i, "_source": source} for i in ids]}
         )
-        rows = [row for doc in found["docs"] if doc.get("found") for row in self._rows_of(doc)]
-        return [row for row in rows if row.doc_id in wanted]
+        return [doc for doc in found["docs"] if doc.get("found")]
 
     def top(
         self, names: Sequence[Any], weights: Int32Array, n: int, only: Any = None
