@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -15,14 +15,15 @@ from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.engines.registry import connect
 from splade_bridge.engines.remote.base import Change
-from splade_bridge.engines.remote.change import delete, update
+from splade_bridge.engines.remote.change import delete
+from splade_bridge.engines.remote.change import update as change
 from splade_bridge.engines.remote.choices import Check
 from splade_bridge.engines.remote.load import LoadOptions, load
 from splade_bridge.errors import MismatchError, UsageError
 from splade_bridge.files.address import Address, Place, paths
 from splade_bridge.files.finished import fingerprints
 from splade_bridge.files.lines import text_lines
-from splade_bridge.formats.base import Watch, watched
+from splade_bridge.formats.base import ImpactSource, Watch, watched
 from splade_bridge.text.corpora import read_texts
 
 
@@ -59,6 +60,40 @@ def load_index(
         return load(index, lambda: watched(opened(), watch), options, texts=texts, plan=plan)
 
 
+def load_opened(
+    opened: Callable[[], ImpactSource],
+    address: Address,
+    options: LoadOptions = LoadOptions(),
+    *,
+    source: Place | None,
+    quantize: QuantizeOptions | None = None,
+    with_contents: str | None = None,
+    update: bool = False,
+) -> Manifest:
+    """Load an index, or add to one, from a source that is a path, an address or in memory.
+
+    Args:
+        opened: gives it anew.
+        source: its place; None in memory, where its content tells one load from another.
+        quantize, with_contents: see :func:`load_index`.
+        update: see :func:`update_index`.
+
+    Raises:
+        SpladeBridgeError: see :func:`load_index` and :func:`update_index`.
+    """
+    if source is None:
+        looked = opened()
+        looked.read_all()
+        plan = {"content": str(looked.content), "contents": with_contents}
+    else:
+        plan = _plan(source, quantize, with_contents)
+    texts = None if with_contents is None else Texts(with_contents)
+    with connect(address) as index:
+        if update:
+            return change(index, opened, options, texts=texts, plan=plan).manifest
+        return load(index, opened, options, texts=texts, plan=plan)
+
+
 def update_index(
     source: Place,
     address: Address,
@@ -84,7 +119,7 @@ def update_index(
     plan = _plan(source, quantize, with_contents)
     texts = None if with_contents is None else Texts(with_contents)
     with connect(address) as index:
-        return update(index, lambda: watched(opened(), watch), options, texts=texts, plan=plan)
+        return change(index, lambda: watched(opened(), watch), options, texts=texts, plan=plan)
 
 
 def _plan(
