@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from splade_bridge.comparison.addressed import check_address, engine_address
 from splade_bridge.comparison.spec import Bm25, Encoded, Spec, ToTrain, Variant, Vectors
 from splade_bridge.conversion.detect import open_source
 from splade_bridge.engines.base import AUTO
@@ -55,9 +56,13 @@ def check(spec: Spec) -> Checked:
         )  # fmt: skip
     algorithms = {}
     for name, chosen in spec.algorithms.items():
-        chosen_engine = engine(name, spec.engine_options.get(name))
-        chosen_engine.check_installed()
-        known = chosen_engine.algorithms
+        known: tuple[str, ...]
+        if (address := engine_address(name)) is not None:
+            known = check_address(address)
+        else:
+            chosen_engine = engine(name, spec.engine_options.get(name))
+            chosen_engine.check_installed()
+            known = chosen_engine.algorithms
         for algorithm in chosen:
             if algorithm not in (*known, AUTO):
                 raise BadInputError(

@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from splade_bridge import __version__
+from splade_bridge.comparison.addressed import engine_address
 from splade_bridge.comparison.check import check
 from splade_bridge.comparison.fused import fusion_result
 from splade_bridge.comparison.make import Maker
@@ -123,7 +124,7 @@ def _results(maker: Maker, runs: dict[str, list[Step]], timing: Latencies) -> Re
         variants=variants,
         sessions=timing.sessions,
         machine=_machine(),
-        versions=_versions(list(maker.checked.algorithms)),
+        versions=_versions(maker),
     )
 
 
@@ -267,10 +268,14 @@ def _machine() -> dict[str, str]:
     }
 
 
-def _versions(engines: list[str]) -> dict[str, str]:
+def _versions(maker: Maker) -> dict[str, str]:
     found = {"splade-bridge": __version__, "Python": platform.python_version()}
-    for name in engines:
-        found |= engine(name).tools()
+    first = maker.spec.variants[0]
+    for name in maker.checked.algorithms:
+        if engine_address(name) is None:
+            found |= engine(name).tools()
+        else:
+            found[name] = maker.index(first, name).outcome["server"]
     for name in ("numpy", "ir-measures", "pytrec-eval-terrier", "scipy"):
         with suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)

@@ -9,6 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from splade_bridge.comparison.addressed import (
+    dropped,
+    engine_address,
+    is_there,
+    load_variant,
+)
 from splade_bridge.comparison.check import Checked
 from splade_bridge.comparison.spec import (
     Bm25,
@@ -32,6 +38,7 @@ from splade_bridge.errors import MismatchError
 from splade_bridge.evaluation.agreement import agreement, rankings
 from splade_bridge.evaluation.bench import size_on_disk, time_encoding
 from splade_bridge.evaluation.evaluate import evaluate
+from splade_bridge.files.address import Address, Place, place_of
 from splade_bridge.files.outputs import MANIFEST, manifest_file
 from splade_bridge.files.writing import sha256_file
 from splade_bridge.formats.base import ImpactSource
@@ -44,6 +51,8 @@ from splade_bridge.retrieval.runs import read_run
 from splade_bridge.retrieval.search import SearchOptions, search_to_run
 from splade_bridge.text.corpora import Role, Text, corpus_files, read_texts
 
+ADDRESS = "address"
+"""In the outcome of an index: where it is, if that is no folder of the step."""
 INDEX, RUN, VECTORS, BM25, CHECKPOINT = "index", "run.trec.zst", "vectors", "bm25", "checkpoint"
 
 
@@ -157,6 +166,8 @@ class Maker:
         """
         more = variant.two_step.documents if variant.two_step else ()
         documents = self.documents(variant, more)
+        if (address := engine_address(name)) is not None:
+            return self._loaded(variant, documents, address, there=there)
         chosen = engine(name, self.spec.engine_options.get(name))
         inputs = {
             "documents": documents.inputs,
@@ -169,21 +180,39 @@ class Maker:
             out = folder / INDEX
             source = documents.open(self.spec.index.memory, folder)
             manifest = chosen.build(source, out, self.spec.index, overwrite=True)
-            counts = asdict(manifest.counts)
-            return {
-                "counts": {k: v for k, v in counts.items() if k != "empty_ids"},
-                "pruning": manifest.pruning,
-                "bytes": size_on_disk(out),
-            }
+            return {**_of_index(manifest), "bytes": size_on_disk(out)}
 
         known = self.steps.known("index", inputs)
         if known and there and not (known.folder / INDEX / MANIFEST).is_file():
             self.steps.forget("index", inputs)
         return self.steps.run("index", f"{variant.name}: index for {name}", inputs, make)
 
-    def index_path(self, variant: Variant, name: str) -> Path:
-        """The folder of the index."""
-        return self.index(variant, name, there=True).folder / INDEX
+    def _loaded(
+        self, variant: Variant, documents: Documents, address: Address, *, there: bool
+    ) -> Step:
+        """The index of a variant behind an address; its build is a load."""
+        own = self.spec.engine_options.get(address.scheme)
+        inputs = {"documents": documents.inputs, "engine": str(address), "options": own}
+        memory = self.spec.index.memory
+
+        def make(folder: Path) -> dict[str, Any]:
+            done = load_variant(address, lambda: documents.open(memory, folder), folder, own)
+            return {
+                **_of_index(done.manifest),
+                "bytes": done.bytes,
+                "server": done.server,
+                ADDRESS: str(done.address),
+            }
+
+        known = self.steps.known("index", inputs)
+        if known and there and not is_there(_address(known)):
+            self.steps.forget("index", inputs)
+        return self.steps.run("index", f"{variant.name}: load into {address}", inputs, make)
+
+    def index_path(self, variant: Variant, name: str) -> Place:
+        """The folder of the index, or its address."""
+        step = self.index(variant, name, there=True)
+        return _address(step) if ADDRESS in step.outcome else step.folder / INDEX
 
     def forward(self, variant: Variant) -> Step | None:
         """The full vectors that a variant with two steps rescores with."""
@@ -326,7 +355,12 @@ class Maker:
 
     def drop_indexes(self) -> int:
         """Delete all indexes, also of variants that are no more; the bytes that this freed."""
-        freed = 0
+        freed = sum(
+            dropped(_address(step))
+            for variant in self.spec.variants
+            for name in self.checked.algorithms
+            if ADDRESS in (step := self.index(variant, name)).outcome
+        )
         for folder in self.steps.folder.glob(f"index/*/{INDEX}"):
             freed += size_on_disk(folder)
             shutil.rmtree(folder)
@@ -485,3 +519,19 @@ def queries_digest(queries: Queries) -> str:
         named = zip([queries.vocabulary[t] for t in terms], impacts, strict=True)
         rows.append([query_id, sorted(named)])
     return digest(rows)
+
+
+def _of_index(manifest: Manifest) -> dict[str, Any]:
+    """What is known of an index, wherever it is."""
+    counts = asdict(manifest.counts)
+    return {
+        "counts": {k: v for k, v in counts.items() if k != "empty_ids"},
+        "pruning": manifest.pruning,
+    }
+
+
+def _address(step: Step) -> Address:
+    """Where the index of a step is, if it is behind an address."""
+    found = place_of(step.outcome[ADDRESS])
+    assert isinstance(found, Address)
+    return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
+from splade_bridge.comparison.addressed import engine_address
 from splade_bridge.comparison.spec import (
     MAX_LENGTH,
     Bm25,
@@ -24,7 +25,7 @@ from splade_bridge.comparison.table import Table
 from splade_bridge.data.choices import Rounding
 from splade_bridge.data.quantize import QuantizeOptions, Quantizer
 from splade_bridge.engines.base import BuildOptions
-from splade_bridge.engines.registry import ENGINES, NAMES
+from splade_bridge.engines.registry import ENGINES, NAMES, REMOTE_OPTIONS
 from splade_bridge.errors import SpladeBridgeError, UsageError
 from splade_bridge.evaluation.evaluate import DEFAULT_MEASURES
 from splade_bridge.evaluation.measures import parse_measures
@@ -449,8 +450,12 @@ class _Values(Table):
 def _engines(table: Table) -> dict[str, tuple[str, ...]]:
     found = {}
     for name in table.keys():  # noqa: SIM118 - a Table is no mapping
-        if name not in NAMES:
-            table.fail(f"no engine {name!r}: there are {', '.join(NAMES)}")
+        try:
+            known = name in NAMES or engine_address(name) is not None
+        except UsageError as error:
+            table.wrong(error)
+        if not known:
+            table.fail(f"no engine {name!r}: there are {', '.join(NAMES)}, and addresses")
         chosen = table.take_any(name)
         found[name] = () if chosen == [] else tuple(table.take_list(name, str))
     if not found:
@@ -484,6 +489,7 @@ def _index(table: Table) -> tuple[BuildOptions, dict[str, Any]]:
         for name, entry in ENGINES.items()
         if entry.options
     }
+    own |= {s: kind(**_own_options(table, s, kind)) for s, kind in REMOTE_OPTIONS.items()}
     table.finish()
     return options, own
 

@@ -127,6 +127,21 @@ def is_lucene(path: Path) -> bool:
     return path.is_dir() and any(path.glob("segments_*"))
 
 
+def _kind(scheme: Scheme) -> type[RemoteIndex]:
+    module, _, of_class = REMOTE[scheme].partition(":")
+    found: type[RemoteIndex] = getattr(import_module(module), of_class)
+    return found
+
+
+def algorithms_of(address: Address) -> tuple[str, ...]:
+    """How the engine behind an address finds the best documents.
+
+    Raises:
+        MissingToolError: its client is not installed.
+    """
+    return (_kind(address.scheme).algorithm,)
+
+
 def connect(address: Address) -> RemoteIndex:
     """The index at ``address``, there or not; to be closed.
 
@@ -137,9 +152,7 @@ def connect(address: Address) -> RemoteIndex:
     from splade_bridge.engines.remote.patience import patiently
     from splade_bridge.engines.remote.secrets import secrets_of
 
-    module, _, of_class = REMOTE[address.scheme].partition(":")
-    kind = getattr(import_module(module), of_class)
-    secrets = secrets_of(address)
+    kind, secrets = _kind(address.scheme), secrets_of(address)
     found: RemoteIndex = patiently(lambda: kind(address, secrets), FIRST_ANSWER)
     try:
         if patiently(found.exists, FIRST_ANSWER) and patiently(found.state) is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -37,7 +39,7 @@ def latency_charts(results: Results) -> list[Chart]:
             drawn = _scatter(
                 results,
                 cost,
-                name=f"latency-{engine}-{k}",
+                name=f"latency-{_file_name(engine)}-{k}",
                 title=f"{results.main} against latency: {engine}, k = {k}",
                 x_name="ms a query",
                 x_text=text.milliseconds,
@@ -67,7 +69,7 @@ def size_charts(results: Results) -> list[Chart]:
             _scatter(
                 results,
                 lambda v, engine=engine: v.index(engine).bytes + v.bytes.get("forward", 0),  # type: ignore[misc]
-                name=f"size-{engine}",
+                name=f"size-{_file_name(engine)}",
                 title=f"{results.main} against size: {engine}",
                 x_name="bytes",
                 x_text=text.size,
@@ -119,6 +121,14 @@ def _scatter(
     listed = ", ".join(f"{shown[i][0].name} ({told(shown[i][1])})" for i in by_cost)
     caption = f"{caption} Dashed: {results.baseline}. On the front: {listed}."
     return Chart(name, drawing, caption)
+
+
+def _file_name(engine: str) -> str:
+    """Its name, or what is left of an address and a hash of all of it."""
+    if re.fullmatch(r"\w+", engine):
+        return engine
+    plain = re.sub(r"\W+", "-", engine).strip("-")[:60]
+    return f"{plain}-{hashlib.sha256(engine.encode()).hexdigest()[:6]}"
 
 
 def difference_charts(results: Results) -> list[tuple[VariantResult, Chart]]:
