@@ -127,6 +127,20 @@ def test_ids_that_are_not_there(address: Address, tmp_path: Path) -> None:
     check_holds(address, held, tmp_path)
 
 
+def test_from_one_address_to_another(address: Address, tmp_path: Path) -> None:
+    """A source that was changed is another one, though it has the same address."""
+    pytest.importorskip("qdrant_edge")
+    copy = at(f"qdrant:{tmp_path / 'copy'}")
+    held = documents(1, IDS[:9])
+    loaded(address, tmp_path, held)
+    assert load_index(address, copy) == load_index(address, copy)
+    update_index(file(tmp_path / "u.jsonl", {"x": {"a": 1}}), address)
+    with pytest.raises(UsageError, match="is there already; --overwrite"):
+        load_index(address, copy)
+    update_index(address, copy)
+    check_holds(copy, held | {"x": {"a": 1}}, tmp_path)
+
+
 def test_all_may_go_and_others_come(address: Address, tmp_path: Path) -> None:
     held = documents(3, IDS[:5])
     loaded(address, tmp_path, held)
@@ -441,6 +455,8 @@ def test_the_command_line(
 @pytest.mark.parametrize(
     ("line", "status", "words"),
     [
+        ("index qdrant:q -o qdrant:q --update", 2, "is read, too; name another output"),
+        ("index qdrant:q -o qdrant:q", 2, "is read, too; name another output"),
         ("delete i --id a", 2, "indexes of files are made anew"),
         ("delete qdrant:q", 2, "no ids of documents"),
         ("delete qdrant:q --id a --id a", 4, "number 2: id 'a' was there before"),

@@ -53,6 +53,7 @@ def load_index(
             :func:`splade_bridge.engines.remote.load.load`.
         MissingToolError: the client of the engine is not installed.
     """
+    _check_apart(source, address)
     opened = path_opener(source, read_as, quantize=quantize, memory=memory)
     plan = _plan(source, quantize, with_contents)
     texts = None if with_contents is None else Texts(with_contents)
@@ -81,6 +82,7 @@ def load_opened(
     Raises:
         SpladeBridgeError: see :func:`load_index` and :func:`update_index`.
     """
+    _check_apart(source, address)
     if source is None:
         looked = opened()
         looked.read_all()
@@ -115,11 +117,17 @@ def update_index(
             :func:`splade_bridge.engines.remote.change.update`.
         MissingToolError: the client of the engine is not installed.
     """
+    _check_apart(source, address)
     opened = path_opener(source, read_as, quantize=quantize, memory=memory)
     plan = _plan(source, quantize, with_contents)
     texts = None if with_contents is None else Texts(with_contents)
     with connect(address) as index:
         return change(index, lambda: watched(opened(), watch), options, texts=texts, plan=plan)
+
+
+def _check_apart(source: Place | None, address: Address) -> None:
+    if source == address:
+        raise UsageError(f"{address}: is read, too; name another output")
 
 
 def _plan(

@@ -31,6 +31,7 @@ from splade_bridge.engines.remote.load import (
     Writing,
     check_stored,
     is_exact,
+    origin,
 )
 from splade_bridge.engines.remote.patience import patiently
 from splade_bridge.engines.remote.sample import Sample
@@ -85,7 +86,7 @@ def update(
         UsageError: the index is of others.
     """
     source = opened()
-    wanted = _as_kept({"update": {**source.parent, **(plan or {})}})
+    wanted = _as_kept({"update": {**origin(source), **(plan or {})}})
     state, manifest = _whole(index, wanted)
     check_alike(index, manifest, source)
     _check_fields(index, manifest, options.made.fields)

@@ -26,6 +26,7 @@ from splade_bridge.engines.remote.index import RemoteSource
 from splade_bridge.engines.remote.patience import patiently
 from splade_bridge.engines.remote.sample import Sample
 from splade_bridge.errors import BadInputError, ExternalProgramError, MismatchError, UsageError
+from splade_bridge.files.address import Address
 from splade_bridge.formats.base import ImpactSource, refuse_empty
 from splade_bridge.formats.feeds.names import Names
 from splade_bridge.formats.feeds.weights import WeightAccount
@@ -97,7 +98,7 @@ def load(
     """
     index.use(options.made)
     source = opened()
-    told = {**source.parent, "options": _plain(options.made), **(plan or {})}
+    told = {**origin(source), "options": _plain(options.made), **(plan or {})}
     wanted = orjson.loads(orjson.dumps(told))  # as it comes back from the engine: with lists
     state = _begun(index, wanted, options)
     if state is not None and state.manifest is not None:
@@ -134,6 +135,12 @@ def load(
     patiently(lambda: index.keep(replace(begun, loaded=source.counts.documents, manifest=manifest)))
     _switch(index, options)
     return manifest
+
+
+def origin(source: ImpactSource) -> dict[str, Any]:
+    """What tells a source from others: of an address, whose files nobody sees, the content."""
+    known = source.manifest if isinstance(source.path, Address) else None
+    return {**source.parent, **({"content": known.content} if known else {})}
 
 
 def _plain(made: RemoteOptions) -> dict[str, Any]:
