@@ -12,7 +12,6 @@ import pytest
 import splade_bridge as sb
 from addresses import Documents, documents, file
 from command_line import run
-from splade_bridge.conversion.load_index import load_index
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.errors import MismatchError, SpladeBridgeError, UsageError
 from splade_bridge.files.address import Address
@@ -32,6 +31,9 @@ def test_what_is_in_memory_is_loaded_searched_changed_and_read(
     assert sb.index(iter(some.items()), place) == manifest  # already there, of the same content
     exact = str(tmp_path / "exact")
     sb.index(some, exact, engine="exact")
+    with sb.open_index(place) as index:  # which has heard of no term yet
+        assert index.search_one({"a": 2, "no such": 1}) == sb.open_index(exact).search_one({"a": 2})
+        assert index.search_one({"no such": 1}) == []
     assert sb.verify([exact, place], QUERIES).equal
     assert sb.search(place, QUERIES, k=7) == sb.search(exact, QUERIES, k=7)
     with sb.open_index(place) as index, sb.open_index(exact) as oracle:
@@ -60,10 +62,14 @@ def test_what_is_in_memory_is_loaded_searched_changed_and_read(
     assert (status, told["content"]["computed"]) == (0, content)
 
 
-def test_a_path_is_loaded_as_by_the_command_line(address: Address, tmp_path: Path) -> None:
+def test_a_path_is_loaded_as_by_the_command_line(
+    address: Address, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     path = file(tmp_path / "d.jsonl", held())
     manifest = sb.index(path, str(address))
-    assert load_index(path, address) == manifest  # already there, by the same plan
+    status, out, err = run(capfd, "index", path, "-o", address, "--json", "-v")
+    assert status == 0 and "already there, of the same source and options" in err
+    assert json.loads(out)["counts"]["postings"] == manifest.counts.postings
     with pytest.raises(UsageError, match="is there already; --overwrite"):
         sb.index({"a": {"a": 1}}, str(address))
     assert sb.index({"a": {"a": 1}}, str(address), overwrite=True).counts.documents == 1

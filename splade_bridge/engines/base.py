@@ -88,6 +88,9 @@ class Searcher(Closing, abc.ABC):
         self.vocabulary = vocabulary
         self.measure = None
 
+    def meet(self, vocabulary: Vocabulary) -> None:
+        """Hear of the terms of queries, where the engine takes any and has no list of its own."""
+
     def aligned(self, queries: Queries) -> ImpactBatch:
         """``queries`` in the ids of :attr:`vocabulary`; see :meth:`.queries.Queries.aligned`.
 

@@ -394,6 +394,7 @@ class OpenIndex(Closing):
             BadInputError, UsageError, ExternalProgramError: as :meth:`search`.
         """
         asked = self.queries([(ONLY, query)])
+        self.searcher.meet(asked.vocabulary)
         if not any(term in self.searcher.vocabulary for term in _terms(asked)):
             return []
         options = SearchOptions(k=k, algorithm=algorithm)

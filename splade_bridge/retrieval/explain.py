@@ -35,6 +35,7 @@ def contributions(
     """Contributions of all terms of query ``number``, in the order of its vocabulary."""
     term_ids, weights = queries.batch.row(number)
     terms = [queries.vocabulary[int(i)] for i in term_ids]
+    searcher.meet(queries.vocabulary)
     known = {t: i for t in terms if (i := searcher.vocabulary.get(t)) is not None}
     found = searcher.impacts(doc_id, list(known.values()))
     impacts = dict(zip(known, found, strict=True)) if found is not None else {}

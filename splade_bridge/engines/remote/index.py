@@ -51,11 +51,15 @@ class RemoteSearcher(Searcher):
         """End the connection."""
         self.index.close()
 
-    def aligned(self, queries: Queries) -> ImpactBatch:
-        """See :class:`Searcher`; where terms are names, the engine takes any."""
+    def meet(self, vocabulary: Vocabulary) -> None:
+        """See :class:`Searcher`: where terms are names, the engine takes any."""
         if not self.knows_terms:
-            for term in queries.vocabulary.terms:
+            for term in vocabulary.terms:
                 self.vocabulary.add(term)
+
+    def aligned(self, queries: Queries) -> ImpactBatch:
+        """See :class:`Searcher`."""
+        self.meet(queries.vocabulary)
         return super().aligned(queries)
 
     def _search(self, queries: ImpactBatch, k: int, threads: int, algorithm: str) -> Iterator[Hits]:
