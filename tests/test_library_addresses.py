@@ -34,6 +34,9 @@ def test_what_is_in_memory_is_loaded_searched_changed_and_read(
     with sb.open_index(place) as index:  # which has heard of no term yet
         assert index.search_one({"a": 2, "no such": 1}) == sb.open_index(exact).search_one({"a": 2})
         assert index.search_one({"no such": 1}) == []
+    sb.export(some, tmp_path / "full", format="forward")
+    again = sb.search(place, QUERIES, k=7, two_step=tmp_path / "full" / "forward")
+    assert again == sb.search(exact, QUERIES, k=7)
     assert sb.verify([exact, place], QUERIES).equal
     assert sb.search(place, QUERIES, k=7) == sb.search(exact, QUERIES, k=7)
     with sb.open_index(place) as index, sb.open_index(exact) as oracle:

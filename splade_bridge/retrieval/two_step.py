@@ -71,6 +71,7 @@ class TwoStepSearcher(Searcher):
         self.algorithms = first.algorithms
         self.uses_threads = first.uses_threads
         self._order = TermOrder(forward.vocabulary)
+        first.meet(forward.vocabulary)
         self._in_first = forward.vocabulary.mapping(first.vocabulary)
         ours, theirs = (m.vocabulary if m else None for m in (forward.manifest, first.manifest))
         known = ours and theirs and not ours.observed and not theirs.observed
