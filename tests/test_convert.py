@@ -170,7 +170,7 @@ def test_feeds_of_weights_come_back(tmp_path: Path, to: ConvertFormat) -> None:
     assert scaled.manifest.content == again.manifest.content
 
 
-@pytest.mark.sample(8)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("to", FORMATS)
 def test_every_index_becomes_every_format(tmp_path: Path, name: str, to: ConvertFormat) -> None:

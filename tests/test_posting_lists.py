@@ -195,6 +195,7 @@ def test_an_error_beside_is_raised() -> None:
     assert threading.active_count() < 10
 
 
+@pytest.mark.long
 def test_lists_of_several_pages_come_whole(
     lucene: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -188,6 +188,7 @@ STREAMS: dict[str, tuple[Callable[[Path], object], Callable[[Path], Iterator[Any
 
 @pytest.mark.parametrize("name", STREAMS)
 @pytest.mark.parametrize("how", ["grows", "is written over", "is replaced"])
+@pytest.mark.sample(9)
 def test_a_file_that_changes_while_it_is_read_is_an_error(
     tmp_path: Path, name: str, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
