@@ -18,9 +18,10 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from functools import cache
+from io import BufferedReader, RawIOBase
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 
@@ -233,9 +234,10 @@ def _write_documents(out: BinaryIO, names: list[str], lengths: Int64Array, first
     for number, (doc_id, length) in enumerate(zip(names, lengths.tolist(), strict=True), first):
         text = doc_id.encode()
         # As protobuf writes it, which leaves zeros out; its own calls take twice as long.
-        content = b"\x08" + _varint(number) if number else b""
-        content += b"\x12" + _varint(len(text)) + text
-        content += b"\x18" + _varint(length) if length else b""
+        content = b"\x08%b" % _varint(number) if number else b""
+        content += b"\x12%b%b" % (_varint(len(text)), text)
+        if length:
+            content += b"\x18" + _varint(length)
         parts += [_varint(len(content)), content]
     out.write(b"".join(parts))
 
@@ -523,7 +525,9 @@ class CiffReader:
     def __init__(
         self, stream: BinaryIO, path: Path, memory: int, docids: CiffDocids = "gaps"
     ) -> None:
-        self._stream = stream
+        if not hasattr(stream, "peek"):
+            stream = BufferedReader(cast(RawIOBase, stream), READ_AT_ONCE)
+        self._stream = cast(BufferedReader, stream)
         self._path = path
         self._absolute = docids == "absolute"
         self.most = max(memory, DEFAULT_MEMORY) // BYTES_A_DOCUMENT
@@ -766,8 +770,14 @@ class CiffReader:
         ids: list[str] = []
         lengths: list[int] = []
         last = min(first + RECORDS_TOGETHER, count)
-        contents = [self._message(_Record((n, count))) for n in range(first + 1, last + 1)]
-        for record in self._parsed_records(contents, first):
+        framed: list[bytes] = []
+        while len(framed) < last - first:
+            some = self._framed(last - first - len(framed))
+            if not some:  # a record over the end of what lies in the buffer
+                content = self._message(_Record((first + len(framed) + 1, count)))
+                some = [_varint(len(content)) + content]
+            framed += some
+        for record in self._parsed_records(framed, first):
             docids.append(record.docid)
             ids.append(record.collection_docid)
             lengths.append(record.doclength)
@@ -783,18 +793,36 @@ class CiffReader:
                 self._check_record(RawRecord(_record(number, count), docid, doc_id, length))
         return docids, ids, lengths
 
-    def _parsed_records(self, contents: list[bytes], first: int) -> Iterable[Any]:
+    def _framed(self, most: int) -> list[bytes]:
+        """The next messages, each behind its length, as far as they lie in the buffer whole."""
+        window = self._stream.peek(READ_AT_ONCE)
+        found: list[bytes] = []
+        at, end = 0, len(window) - 1
+        while len(found) < most and at < end:
+            size, start = window[at], at + 1
+            if size > 127:
+                if window[start] > 127:  # 16 KiB or more
+                    break
+                size, start = size & 127 | window[start] << 7, start + 1
+            if start + size > len(window):
+                break
+            found.append(window[at : start + size])
+            at = start + size
+        self._stream.read(at)
+        return found
+
+    def _parsed_records(self, framed: list[bytes], first: int) -> Iterable[Any]:
         """The records of these messages: as fields of one message, or one by one to name a bad."""
         from google.protobuf.message import DecodeError
 
-        together = b"".join([_field(content) for content in contents])
+        together = _FIELD_1 + _FIELD_1.join(framed)
         try:
             return messages().Records.FromString(together).records  # type: ignore[no-any-return]
         except DecodeError:
             kind, count = messages().DocRecord, self.header.num_docs
             return [
-                self._parse(kind, content, _Record((number, count)))
-                for number, content in enumerate(contents, first + 1)
+                self._parse(kind, content[_read_varint(content, 0)[1] :], _Record((number, count)))
+                for number, content in enumerate(framed, first + 1)
             ]
 
     def _check_record(self, record: RawRecord) -> None:
@@ -927,21 +955,18 @@ def _record(number: int, count: int) -> str:
 
 
 def _varint(value: int) -> bytes:
-    if value < 128:
-        return bytes((value,))
     if value < 1 << 14:
-        return bytes((value & 127 | 128, value >> 7))
-    out = bytearray()
-    while value >= 128:
-        out.append(value & 127 | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+        return _SHORT[value]
+    if value < 1 << 28:
+        return _GOES_ON[value & (1 << 14) - 1] + _SHORT[value >> 14]
+    return _GOES_ON[value & (1 << 14) - 1] + _varint(value >> 14)
 
 
-def _field(content: bytes) -> bytes:
-    """A message as field 1 of another."""
-    return b"\x0a" + _varint(len(content)) + content
+_SHORT = [bytes((v,)) if v < 128 else bytes((v & 127 | 128, v >> 7)) for v in range(1 << 14)]
+"""The varints of one and two bytes; others begin with one of the next."""
+_GOES_ON = [bytes((v & 127 | 128, v >> 7 | 128)) for v in range(1 << 14)]
+_FIELD_1 = b"\x0a"
+"""Before the length of a message that is field 1 of another."""
 
 
 def _read_varint(content: bytes, at: int) -> tuple[int, int]:
