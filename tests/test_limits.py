@@ -22,7 +22,7 @@ from splade_bridge.data.doc_ids import DocIds, DocIdWriter
 from splade_bridge.data.hits import Hits
 from splade_bridge.data.id_table import IdTable, write_id_table
 from splade_bridge.engines.registry import engine, open_index
-from splade_bridge.formats import ciff, ciff_postings
+from splade_bridge.formats import ciff_messages, ciff_postings
 from splade_bridge.formats.queries import read_queries
 
 ROOT = Path(__file__).parents[1]
@@ -51,12 +51,12 @@ def run(tmp_path: Path, most: int, *arguments: object) -> tuple[int, str]:
 
 
 def message(content: bytes) -> bytes:
-    return ciff._varint(len(content)) + content
+    return ciff_messages.varint(len(content)) + content
 
 
 def claiming(documents: int, docid: int = 0, lists: int = 1) -> bytes:
     """A CIFF file of one document that says it has ``documents``, one of them in a list."""
-    kinds = ciff.messages()
+    kinds = ciff_messages.messages()
     header = kinds.Header(version=1, num_postings_lists=lists, num_docs=documents)
     postings = kinds.PostingsList(term="alpha", df=1, cf=3, postings=[{"docid": docid, "tf": 3}])
     record = kinds.DocRecord(docid=0, collection_docid="d1", doclength=3)
@@ -81,7 +81,7 @@ def test_a_message_that_claims_two_gibibytes(tmp_path: Path) -> None:
     content = claiming(1)
     at = content.index(b"\x0a\x05alpha")
     file = tmp_path / "a.ciff"
-    file.write_bytes(content[: at - 1] + ciff._varint(2**31 - 1) + content[at:])
+    file.write_bytes(content[: at - 1] + ciff_messages.varint(2**31 - 1) + content[at:])
     status, said = run(tmp_path, 64 * MIB, "index", file, "-o", "out", "-e", "exact")
     assert (status, "cut off" in said) == (4, True)
 
