@@ -148,7 +148,8 @@ def _file(file: Path, role: Role, options: CorpusOptions) -> Iterator[Text]:
     suffix = plain_suffix(file)
     if suffix in TSV_SUFFIXES or suffix == ".csv":
         fields = {"--id-field": options.id_field, "--text-field": options.text_field}
-        named = [flag for flag, field in fields.items() if field is not None]
+        # Of queries it may be meant for the documents beside them (bm25 takes both).
+        named = [f for f, field in fields.items() if field is not None and role == "documents"]
         records = delimited_rows(file, _names(role, options), csv=suffix == ".csv", named=named)
     elif suffix in TABLE_SUFFIXES:
         names = {n for known in _names(role, options) for n in known} | {options.title_field}

@@ -58,8 +58,8 @@ def delimited_rows(
             continue
         if first and named:
             raise BadInputError(
-                f"the first line names no columns, so {' and '.join(named)} mean nothing: leave "
-                "them out (a line is id<TAB>text), or give the file a first line of names",
+                f"the first line names no columns, so {' and '.join(named)} would do "
+                "nothing: leave it out (a line is id<TAB>text), or give it a first line of names",
                 place,
             )
         first = False
