@@ -7,7 +7,7 @@ mapping of an index that is made here, since the default prunes from 8.19 on.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -119,6 +119,16 @@ class Elasticsearch(RestIndex):
                 self.address, name,
             )  # fmt: skip
         return {"includes": found, "exclude_vectors": False}
+
+    def _got(self, ids: Sequence[str]) -> Any:
+        # Beside a document _mget knows no exclude_vectors, only for all of them.
+        source = self._source()
+        if isinstance(source, list):
+            return super()._got(ids)
+        return self._ask(
+            "POST", f"{self._path}/_mget", {"docs": [{"_id": doc_id} for doc_id in ids]},
+            _source_includes=",".join(source["includes"]), _source_exclude_vectors="false",
+        )  # fmt: skip
 
     def _pages(self, body: dict[str, Any], size: int) -> Iterator[list[dict[str, Any]]]:
         pit = self._ask("POST", f"{self._path}/_pit", keep_alive=KEEP_ALIVE)["id"]
