@@ -63,7 +63,6 @@ class Elasticsearch(RestIndex):
             [{"host": address.host, "port": address.port, "scheme": scheme}],
             request_timeout=SECONDS,
             connections_per_node=CONNECTIONS,
-            max_retries=0,
             **given,
         )
 
@@ -82,6 +81,7 @@ class Elasticsearch(RestIndex):
                 path + _query(params),
                 headers={**self._client._headers, **headers},
                 body=body,
+                max_retries=0,  # we ask again, and say so; that of the client is not for this
             )
         except self._errors.SSLError as error:
             raise self.untrusted(error) from error
