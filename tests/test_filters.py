@@ -32,6 +32,7 @@ SERVERS = {
     "opensearch3": "opensearch",
     "opensearch_neural": "opensearch",
     "postgres": "postgresql",
+    "milvus_server": "milvus",
 }
 ENGINES = [*EMBEDDED, *(pytest.param(name, marks=pytest.mark.server) for name in SERVERS)]
 EDGES_TRUTH = ("open:keyword", "keyword")
