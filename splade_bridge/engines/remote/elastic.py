@@ -84,9 +84,9 @@ class Elasticsearch(RestIndex):
                 max_retries=0,  # we ask again, and say so; that of the client is not for this
             )
         except self._errors.SSLError as error:
-            raise self.untrusted(error) from error
+            raise self.untrusted(error.__cause__ or error) from error
         except self._errors.ConnectionError as error:
-            raise Busy(str(self.unreachable(error))) from error
+            raise Busy(str(self.unreachable(error.__cause__ or error))) from error
         except self._errors.ConnectionTimeout as error:
             raise Busy(f"{self.address}: no answer in {SECONDS} seconds") from error
         return answer.meta.status, answer.body
