@@ -46,6 +46,13 @@ def index(title: str, address: str, code: int, *words: str, more: str = "", **re
     return Row(title, command, code, words, CORPUS, **rest)  # type: ignore[arg-type]
 
 
+def why(scheme: str, at: str) -> tuple[str, ...]:
+    """Words of the reason; Milvus' client tells none, and resolvers tell it variously."""
+    if scheme == "milvus":
+        return ()
+    return ("refused",) if at.endswith(":1") else ()
+
+
 ROWS = [
     # No address
     search("an address of an unknown engine", "solr://localhost:8983/p", 2,
@@ -73,7 +80,7 @@ ROWS = [
     # Nobody there
     *(
         search(f"{scheme} at a {what}", address.format(at=at), 6,
-               f"{scheme}://{at}", "cannot be reached", "does it run there?",
+               f"{scheme}://{at}", "cannot be reached", "does it run there?", *why(scheme, at),
                imports=(CLIENTS[scheme],))
         for scheme, address in CLOSED.items()
         for at, what in NOWHERE
