@@ -114,6 +114,17 @@ class LoadFlags(Group):
         READS,
         ADDRESS,
     ] = None
+    fields: Annotated[
+        str | None,
+        typer.Option(
+            "--fields",
+            metavar="NAME,NAME",
+            help="Store these further fields of the corpus, for search --filter; NAME:TYPE says "
+            "one of keyword, integer, number, boolean.",
+            show_default=False,
+        ),
+        needs("--with-contents"),
+    ] = None
     shards: Annotated[
         int | None,
         typer.Option("--shards", min=1, help="Of the new index.", show_default="as the engine has"),

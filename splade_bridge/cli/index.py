@@ -61,6 +61,7 @@ def command(
     any is thrown away and exit code 6 returned. What is loaded by an address is read back whole.
     """
     from splade_bridge.conversion.build_index import build_index
+    from splade_bridge.conversion.corpus_fields import wanted_fields
     from splade_bridge.conversion.load_index import creation, load_index
     from splade_bridge.engines.base import BuildOptions
     from splade_bridge.files.sizes import size_in_bytes
@@ -72,8 +73,9 @@ def command(
                 "and --threads out"
             )
         options = loading.options(engine_options, overwrite=overwrite)
+        fields = {} if loading.fields is None else wanted_fields(loading.fields)
         if loading.dry_run:
-            print_json(creation(output, options))
+            print_json(creation(output, options, loading.with_contents, fields))
             return
         manifest = load_index(
             source,
@@ -83,6 +85,7 @@ def command(
             quantize=quantize.options,
             memory=size_in_bytes(memory),
             with_contents=loading.with_contents,
+            fields=fields,
             watch=watching(f"loading {output.scheme}"),
         )
         _say(output, output.scheme, manifest, manifest.quantization, json=json)
@@ -120,6 +123,9 @@ def _say(
         note(f"{lost.dropped_to_zero:,} weights rounded to 0 and were dropped")
     if lost and lost.clipped:
         note(f"{lost.clipped:,} impacts were clipped to {lost.clip}")
+    if columns := manifest.options.get("columns"):
+        told = (f"{name} ({kind})" for name, kind in columns.items())
+        note(f"fields that filters may ask for: {', '.join(told)}")
     note(
         f"{output}: {counts.documents:,} documents, {counts.postings:,} postings, impacts of "
         f"{counts.impact_sum:,} in sum, largest {counts.max_impact:,}; all read back from {engine}"

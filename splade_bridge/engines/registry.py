@@ -210,16 +210,18 @@ def read_index(
     return _engine_of(path, manifest).read(path, manifest, memory, temporary)
 
 
-def open_index(place: Place, field: str | None = None) -> Searcher:
+def open_index(place: Place, field: str | None = None, only: str | None = None) -> Searcher:
     """A searcher for an index folder of ours, an impact index that Anserini made, or an address.
 
     Args:
         field: see :func:`connect_to`; for addresses alone.
+        only: find no other documents than these; a filter as the engine of an address takes it.
 
     Raises:
         BadInputError: not an index, or one whose making was interrupted.
         MissingToolError: its engine is not installed.
         ServerError: what is behind an address does not answer.
+        UsageError: ``only`` is no filter, or ``place`` no address.
     """
     from splade_bridge.data.manifest import Manifest
     from splade_bridge.engines.auto import best_algorithm
@@ -228,7 +230,14 @@ def open_index(place: Place, field: str | None = None) -> Searcher:
     if isinstance(place, Address):
         from splade_bridge.engines.remote.index import RemoteSearcher
 
-        return RemoteSearcher(connect_to(place, field))
+        index = connect_to(place, field)
+        try:
+            return RemoteSearcher(index, None if only is None else index.filter_of(only))
+        except BaseException:
+            index.close()
+            raise
+    if only is not None:
+        raise UsageError(f"{place}: is no address, and --filter is for the engine behind one")
     is_foreign = is_lucene(place) and not manifest_file(place).exists()
     manifest = None if is_foreign else Manifest.load(place)
     searcher = _engine_of(place, manifest).open(place, manifest)

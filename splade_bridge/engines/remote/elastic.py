@@ -7,7 +7,7 @@ mapping of an index that is made here, since the default prunes from 8.19 on.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -63,7 +63,6 @@ class Elasticsearch(RestIndex):
             [{"host": address.host, "port": address.port, "scheme": scheme}],
             request_timeout=SECONDS,
             connections_per_node=CONNECTIONS,
-            max_retries=0,
             **given,
         )
 
@@ -82,11 +81,12 @@ class Elasticsearch(RestIndex):
                 path + _query(params),
                 headers={**self._client._headers, **headers},
                 body=body,
+                max_retries=0,  # we ask again, and say so; that of the client is not for this
             )
         except self._errors.SSLError as error:
-            raise self.untrusted(error) from error
+            raise self.untrusted(error.__cause__ or error) from error
         except self._errors.ConnectionError as error:
-            raise Busy(str(self.unreachable(error))) from error
+            raise Busy(str(self.unreachable(error.__cause__ or error))) from error
         except self._errors.ConnectionTimeout as error:
             raise Busy(f"{self.address}: no answer in {SECONDS} seconds") from error
         return answer.meta.status, answer.body
@@ -119,6 +119,16 @@ class Elasticsearch(RestIndex):
                 self.address, name,
             )  # fmt: skip
         return {"includes": found, "exclude_vectors": False}
+
+    def _got(self, ids: Sequence[str]) -> Any:
+        # Beside a document _mget knows no exclude_vectors, only for all of them.
+        source = self._source()
+        if isinstance(source, list):
+            return super()._got(ids)
+        return self._ask(
+            "POST", f"{self._path}/_mget", {"docs": [{"_id": doc_id} for doc_id in ids]},
+            _source_includes=",".join(source["includes"]), _source_exclude_vectors="false",
+        )  # fmt: skip
 
     def _pages(self, body: dict[str, Any], size: int) -> Iterator[list[dict[str, Any]]]:
         pit = self._ask("POST", f"{self._path}/_pit", keep_alive=KEEP_ALIVE)["id"]
