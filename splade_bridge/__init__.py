@@ -11,6 +11,7 @@ __all__ = [
     "SpladeBridgeError",
     "VectorStore",
     "convert",
+    "delete",
     "dense",
     "encode",
     "evaluate",
@@ -18,6 +19,7 @@ __all__ = [
     "export",
     "fuse",
     "index",
+    "inspect",
     "open_index",
     "prune",
     "quantize",
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from splade_bridge.library.dense import dense
     from splade_bridge.library.fusion import fuse
     from splade_bridge.library.indexes import index, open_index
+    from splade_bridge.library.loading import delete, inspect
     from splade_bridge.library.query_encoder import query_encoder
     from splade_bridge.library.results import evaluate, explain, search, verify
     from splade_bridge.library.vectors import convert, encode, export, prune, quantize
@@ -45,6 +48,7 @@ _PLACES = {
     "SpladeBridgeError": "errors",
     "VectorStore": "data.store",
     "convert": "library.vectors",
+    "delete": "library.loading",
     "dense": "library.dense",
     "encode": "library.vectors",
     "evaluate": "library.results",
@@ -52,6 +56,7 @@ _PLACES = {
     "export": "library.vectors",
     "fuse": "library.fusion",
     "index": "library.indexes",
+    "inspect": "library.loading",
     "open_index": "library.indexes",
     "prune": "library.vectors",
     "quantize": "library.vectors",

@@ -87,6 +87,9 @@ def test_no_module_hides_a_public_name(tmp_path: Path) -> None:
         "def refused():\n"
         "    try: sb.dense(['a file'], model=sys.argv[1], output='d')\n"
         "    except sb.SpladeBridgeError: return 'no modules'\n"
+        "def told(call):\n"
+        "    try: call()\n"
+        "    except sb.SpladeBridgeError as error: return 'made anew' in str(error)\n"
         "called = {\n"
         "  'encode': len(sb.encode(['a file'], model=sys.argv[1], output='v')),\n"
         "  'VectorStore': len(sb.VectorStore('v')),\n"
@@ -101,6 +104,8 @@ def test_no_module_hides_a_public_name(tmp_path: Path) -> None:
         "  'dense': refused(),\n"
         "  'evaluate': sb.evaluate({'q': {'a': 1}}, {'q': {'a': 2.0}}, measure='P@1').means,\n"
         "  'verify': sb.verify(['i', 'i'], query).equal,\n"
+        "  'delete': told(lambda: sb.delete('i', 'a')),\n"
+        "  'inspect': sb.inspect('i').kind,\n"
         "  'explain': sb.explain('i', {'cat': 1}, 'a')[0].score,\n"
         "  'SpladeBridgeError': str(sb.SpladeBridgeError('x')),\n"
         "  'fuse': sb.fuse([{'q': {'a': 7}}, {'q': {'a': 9}}], rank_constant=0),\n"
@@ -113,8 +118,8 @@ def test_no_module_hides_a_public_name(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == (
-        "1|1|1|1|2|2|2|[('a', 3)]|True|{'q': {'a': 3.0}}|no modules|{'P@1': 1.0}|True|3|x"
-        "|{'q': {'a': 2.0}}"
+        "1|1|1|1|2|2|2|[('a', 3)]|True|{'q': {'a': 3.0}}|no modules|{'P@1': 1.0}|True|True|index"
+        "|3|x|{'q': {'a': 2.0}}"
     )
 
 
@@ -135,6 +140,7 @@ def flags(command: str) -> dict[str, Any]:
         ("index", "index"), ("open_index", "search"), ("query_encoder", "search"),
         ("search", "search"), ("evaluate", "evaluate"), ("verify", "verify"),
         ("explain", "explain"), ("prune", "prune"), ("fuse", "fuse"), ("dense", "dense"),
+        ("delete", "delete"), ("inspect", "inspect"),
     ],
 )  # fmt: skip
 def test_keywords_are_named_like_the_flags_and_have_their_defaults(name: str, command: str) -> None:

@@ -16,22 +16,23 @@ ACTS = {
     "--cluster --part-rows --id-field --text-field --title-field --overwrite",
     "export": "--output --format --model --scale --rounding --clip --memory --overwrite",
     "index": "--field --opensearch-query "
-    "--output --engine --from --vocabulary --scale --rounding --clip --memory --overwrite "
+    "--output --engine --from --vocabulary --scale --rounding --clip --memory "
     "--ciff-docids --lucene-version --route --pisa-profile --pisa-encoding --pisa-block-size "
     "--pisa-bin --pisa-reorder",
+    "delete": "--id --ids --missing-ok --check",
     "search": "--queries --model --output --hits --algorithm --threads --output-format "
     "--remove-query --max-passage --two-step --exact-run --check-against --ef-search --latencies "
-    "--scale --rounding --clip --overwrite --allow-mismatch",
+    "--scale --rounding --clip --overwrite --allow-mismatch --field",
     "fuse": "--output --fusion --weight --depth --hits --as-query --overwrite",
     "evaluate": "--measure --per-query -m --missing --split",
-    "verify": "--queries --model --hits --scale --rounding --clip --allow-mismatch",
+    "verify": "--queries --model --hits --scale --rounding --clip --allow-mismatch --field",
     "convert": "--field --to --from --ciff-docids --vocabulary --scale --rounding --clip "
     "--overwrite",
     "bench": "--queries --model --hits --algorithm --repeat --threads --output --scale --rounding "
-    "--clip --allow-mismatch",
+    "--clip --allow-mismatch --field",
     "compare": "--output --data --rebench --drop-indexes --allow-mismatch",
-    "explain": "--queries --model --scale --rounding --clip --allow-mismatch",
-    "inspect": "--from --ciff-docids --quick --memory",
+    "explain": "--queries --model --scale --rounding --clip --allow-mismatch --field",
+    "inspect": "--from --ciff-docids --quick --memory --field",
     "merge": "--output --overwrite",
     "prune": "--field "
     "--output --method --value --side --min-terms --from --vocabulary --scale --gzip "
@@ -65,6 +66,7 @@ ALLOWING = {"--no-check", "--skip-others", "--memory"}
 
 ENCODE, EXPORT = "encode c.jsonl -o v", "export v -o x"
 DENSE = "dense c.jsonl -m m -o i"
+UPDATED = "index v -o opensearch://localhost/a --update"
 SEARCH, STUDY = "search i -q q.tsv -o r", "quantize-study v -q qv"
 FUSE = "fuse a b -o r"
 TUNED = f"{FUSE} --tune AP --qrels q"
@@ -85,6 +87,12 @@ NOTHING = [
     ("index v -o i -e exact", "--alias a", "where --output is no address"),
     ("index v -o i -e exact", "--dry-run", "where --output is no address"),
     ("index v -o opensearch://localhost/a", "--drop-old", "without --alias"),
+    ("index v -o i -e exact", "--update", "where --output is a folder, since indexes of files"),
+    (UPDATED, "--shards 2", "with --update"),
+    (UPDATED, "--replicas 2", "with --update"),
+    (UPDATED, "--alias a", "with --update"),
+    (UPDATED, "--dry-run", "with --update"),
+    (UPDATED, "--overwrite", "with --update"),
     ("convert v o --to npz", "--docs-per-file 9", "without --to jsonvector or --to seismic"),
     ("convert v o --to npz", "--gzip", "without --to jsonvector or --to seismic"),
     ("convert v o --to npz", "--allow-loss", "without --to elasticsearch"),
@@ -105,6 +113,7 @@ NOTHING = [
     (f"{EXPORT} -m m", "--from ciff", "with --model"),
     (f"{EXPORT} -m m", "--ciff-docids absolute", "with --model"),
     (f"{EXPORT} -m m", "--vocabulary v.txt", "with --model"),
+    (f"{EXPORT} -m m", "--field v", "with --model"),
     ("inspect i --quick", "--corpus c.jsonl", "with --quick"),
     ("inspect i --quick", "--vocabulary v.json", "with --quick"),
     (f"{EXPORT} -f ciff", "--docs-per-file 7", "without --format jsonvector"),

@@ -19,7 +19,10 @@ PAGE = (ROOT / "docs" / "python.md").read_text()
 SECTIONS = dict(re.findall(r"^## (.+)\n((?:(?!^## ).*\n)*)", PAGE, re.MULTILINE))
 FIRST = "From text to a measure"
 """The section whose index later ones search."""
-NEEDS = {"In a Pyserini session": "pyserini", "PyTerrier transformers": "pyterrier"}
+NEEDS = {
+    "In a Pyserini session": "pyserini", "PyTerrier transformers": "pyterrier",
+    "Indexes behind an address": "qdrant_edge",
+}  # fmt: skip
 
 
 def blocks(section: str) -> list[tuple[str, str]]:

@@ -46,6 +46,7 @@ QUICK = [
     "bench x --queries t.tsv -k 2 --repeat 1",
     "explain x q1 d1 --queries t.tsv",
     "inspect x",
+    "delete --help",
     "fuse --help",
     "dense --help",
     "export v -o e",

@@ -10,7 +10,15 @@ import typer
 
 from splade_bridge.cli.groups import QuantizeFlags, QueryFlags
 from splade_bridge.cli.needs import needs
-from splade_bridge.cli.options import WRITES, IndexMemory, Json, NoCheck, Overwrite, output_flag
+from splade_bridge.cli.options import (
+    WRITES,
+    IndexMemory,
+    Json,
+    NoCheck,
+    Overwrite,
+    VectorField,
+    output_flag,
+)
 from splade_bridge.cli.telling import note, print_json, say
 from splade_bridge.errors import UsageError
 from splade_bridge.files.address import Place
@@ -52,6 +60,7 @@ def command(
             show_default=False,
         ),
     ] = None,
+    field: VectorField = None,
     output: Annotated[Path | None, output_flag("Write the figures as CSV."), WRITES] = None,
     quantize: QuantizeFlags = QuantizeFlags(),
     memory: IndexMemory = None,
@@ -67,7 +76,7 @@ def command(
     from dataclasses import replace
 
     from splade_bridge.engines.base import limit_memory
-    from splade_bridge.engines.registry import open_index
+    from splade_bridge.engines.registry import open_indexes
     from splade_bridge.evaluation.bench import TOO_NOISY, BenchOptions, bench, time_encoding
     from splade_bridge.files.lines import plain_suffix
     from splade_bridge.files.outputs import check_output
@@ -82,7 +91,7 @@ def command(
     limit = None if memory is None else size_in_bytes(memory)
     encoding = None
     with contextlib.ExitStack() as stack:
-        searchers = [stack.enter_context(open_index(path)) for path in indexes]
+        searchers = list(map(stack.enter_context, open_indexes(indexes, field)))
         limit_memory(searchers, limit)
         if asked.model is None:
             loaded = asked.load(quantize)

@@ -23,10 +23,12 @@ from splade_bridge.cli.options import (
     Overwrite,
     Side,
     SkipOthers,
+    VectorField,
     Vocabulary,
     output_flag,
 )
 from splade_bridge.cli.telling import note, print_json, watching
+from splade_bridge.files.address import Place, place_of
 from splade_bridge.formats.choices import ExportFormat
 
 NAME = "export"
@@ -53,7 +55,9 @@ def writes(*formats: str) -> Needs:
 def command(
     source: Annotated[
         str,
-        typer.Argument(help="Vector store, JsonVectorCollection, CIFF; or text with --model."),
+        typer.Argument(
+            help="Vector store, JsonVectorCollection, CIFF, an address; or text with --model."
+        ),
         READS,
     ],
     output: Annotated[Path, output_flag("Folder of the export."), WRITES],
@@ -74,6 +78,7 @@ def command(
     skip_others: SkipOthers = False,
     ciff_docids: Annotated[CiffDocids, unless("--model")] = "gaps",
     vocabulary: Annotated[Vocabulary, unless("--model")] = None,
+    field: Annotated[VectorField, unless("--model")] = None,
     docs_per_file: Annotated[
         int,
         typer.Option("--docs-per-file", min=1, help="Documents a jsonvector part."),
@@ -107,10 +112,11 @@ def command(
         vocabulary=vocabulary,
         skip_others=skip_others and model is None,
         ciff_docids=ciff_docids,
+        field=field,
     )
     check_output(output, overwrite=overwrite)  # before a model is loaded for nothing
     with contextlib.ExitStack() as stack:
-        vectors = Path(source)
+        vectors: Place = Path(source) if model is not None else place_of(source)
         if model is not None:
             from splade_bridge.encoding.encode_corpus import encoded
             from splade_bridge.text.corpora import CorpusOptions

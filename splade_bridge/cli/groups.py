@@ -15,6 +15,7 @@ from splade_bridge.cli.needs import Needs, needs, unless
 from splade_bridge.cli.options import (
     READS,
     AllowMismatch,
+    CheckStored,
     CiffDocids,
     Clip,
     From,
@@ -32,7 +33,6 @@ from splade_bridge.cli.options import (
     VectorField,
     Vocabulary,
 )
-from splade_bridge.engines.remote.choices import Check
 from splade_bridge.files.address import Address
 
 if TYPE_CHECKING:
@@ -99,10 +99,28 @@ ADDRESS = Needs(
 )
 
 
+OF_ADDRESS = Needs(
+    "where --output is a folder, since indexes of files are made anew",
+    "give an address, or --overwrite",
+    lambda given: isinstance(given["output"], Address),
+)
+NEW = unless("--update")
+"""Of what an index is made with."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LoadFlags(Group):
     """How an index is loaded that an engine holds itself."""
 
+    update: Annotated[
+        bool,
+        typer.Option(
+            "--update",
+            help="Add the documents to the index that is there; one of the same id is replaced as "
+            "a whole.",
+        ),
+        OF_ADDRESS,
+    ] = False
     with_contents: Annotated[
         str | None,
         typer.Option(
@@ -129,24 +147,18 @@ class LoadFlags(Group):
         int | None,
         typer.Option("--shards", min=1, help="Of the new index.", show_default="as the engine has"),
         ADDRESS,
+        NEW,
     ] = None
     replicas: Annotated[
         int | None,
         typer.Option("--replicas", min=0, help="Of each shard.", show_default="as the engine has"),
         ADDRESS,
+        NEW,
     ] = None
     merge: Annotated[
         bool, typer.Option("--merge", help="Merge into one segment at the end."), ADDRESS
     ] = False
-    check: Annotated[
-        Check | None,
-        typer.Option(
-            "--check",
-            help="What is compared in the end: all documents, 10,000 of them, or their number.",
-            show_default="full up to a million documents, else sample",
-        ),
-        ADDRESS,
-    ] = None
+    check: Annotated[CheckStored, ADDRESS] = None
     allow_loss: Annotated[
         bool,
         typer.Option("--allow-loss", help="Load though the engine will change some weights."),
@@ -158,6 +170,7 @@ class LoadFlags(Group):
             "--alias", help="Stands for the index once it is whole and checked.", show_default=False
         ),
         ADDRESS,
+        NEW,
     ] = None
     drop_old: Annotated[
         bool,
@@ -168,6 +181,7 @@ class LoadFlags(Group):
         bool,
         typer.Option("--dry-run", help="Print what would make the index, and make nothing."),
         ADDRESS,
+        NEW,
     ] = False
 
     def options(self, own: Any = None, *, overwrite: bool) -> LoadOptions:

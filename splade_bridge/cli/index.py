@@ -9,7 +9,7 @@ import typer
 
 from splade_bridge.cli.engine_flags import takes_engine_options
 from splade_bridge.cli.groups import LoadFlags, QuantizeFlags, SourceFlags
-from splade_bridge.cli.needs import Needs
+from splade_bridge.cli.needs import Needs, unless
 from splade_bridge.cli.options import (
     WRITES,
     Engine,
@@ -26,6 +26,7 @@ from splade_bridge.files.address import Address, Place
 
 if TYPE_CHECKING:
     from splade_bridge.data.manifest import Manifest, QuantizationInfo
+    from splade_bridge.engines.remote.base import Change
 
 NAME = "index"
 SEVERAL = Needs(
@@ -50,7 +51,7 @@ def command(
     threads: Annotated[Threads, SEVERAL] = 1,
     memory: Memory = "2G",
     no_check: NoCheck = False,
-    overwrite: Overwrite = False,
+    overwrite: Annotated[Overwrite, unless("--update")] = False,
     json: Json = False,
     *,
     engine_options: Any = None,
@@ -58,11 +59,12 @@ def command(
     """Build an index from vectors, and check that it holds all of them.
 
     Documents, postings and the sum of impacts are read back from the engine; an index that lacks
-    any is thrown away and exit code 6 returned. What is loaded by an address is read back whole.
+    any is thrown away and exit code 6 returned. What is loaded by an address is read back whole;
+    with --update documents are added to what is there, once all of them were found to fit.
     """
     from splade_bridge.conversion.build_index import build_index
     from splade_bridge.conversion.corpus_fields import wanted_fields
-    from splade_bridge.conversion.load_index import creation, load_index
+    from splade_bridge.conversion.load_index import creation, load_index, update_index
     from splade_bridge.engines.base import BuildOptions
     from splade_bridge.files.sizes import size_in_bytes
 
@@ -77,18 +79,26 @@ def command(
         if loading.dry_run:
             print_json(creation(output, options, loading.with_contents, fields))
             return
-        manifest = load_index(
-            source,
-            output,
-            options,
-            read_as=read_as.options,
-            quantize=quantize.options,
-            memory=size_in_bytes(memory),
-            with_contents=loading.with_contents,
-            fields=fields,
-            watch=watching(f"loading {output.scheme}"),
-        )
-        _say(output, output.scheme, manifest, manifest.quantization, json=json)
+        given: dict[str, Any] = {
+            "read_as": read_as.options,
+            "quantize": quantize.options,
+            "memory": size_in_bytes(memory),
+            "with_contents": loading.with_contents,
+            "fields": fields,
+            "watch": watching(f"loading {output.scheme}"),
+        }
+        change = None
+        if loading.update:
+            if engine_options not in (None, type(engine_options)()):
+                raise UsageError(
+                    f"{output}: its engine's own flags are of a new index: leave them out with "
+                    "--update"
+                )
+            change = update_index(source, output, options, **given)
+            manifest = change.manifest
+        else:
+            manifest = load_index(source, output, options, **given)
+        _say(output, output.scheme, manifest, manifest.quantization, change, json=json)
         return
     if engine is None:
         raise UsageError("--engine is missing: lucene, pisa or exact; or give an address as output")
@@ -111,14 +121,19 @@ def _say(
     engine: str,
     manifest: Manifest,
     lost: QuantizationInfo | None,
+    change: Change | None = None,
     *,
     json: bool,
 ) -> None:
     counts = manifest.counts
     if json:
         print_json({"output": str(output), "engine": engine, "counts": counts,
-                    "quantization": manifest.quantization})  # fmt: skip
+                    "quantization": manifest.quantization,
+                    "added": change and change.added,
+                    "replaced": change and change.replaced})  # fmt: skip
         return
+    if change:
+        note(f"{change.added:,} documents added, {change.replaced:,} replaced")
     if lost and lost.dropped_to_zero:
         note(f"{lost.dropped_to_zero:,} weights rounded to 0 and were dropped")
     if lost and lost.clipped:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,9 +15,11 @@ from splade_bridge.cli.options import (
     Json,
     Memory,
     NoCheck,
+    VectorField,
     Vocabulary,
 )
 from splade_bridge.cli.telling import print_json, say
+from splade_bridge.files.address import Place
 
 if TYPE_CHECKING:
     from splade_bridge.inspection.found import Distribution, Inspection
@@ -29,10 +30,11 @@ SHOWN_FACTS = 200
 
 def command(
     artefact: Annotated[
-        Path,
+        Place,
         typer.Argument(
             help="Any file or folder, ours or not: vectors, export, feed, index, CIFF, JSON "
-            "lines, matrix, tensors, table, topics, texts, run, judgements, checkpoint."
+            "lines, matrix, tensors, table, topics, texts, run, judgements, checkpoint; or an "
+            "address."
         ),
     ],
     corpus: Annotated[
@@ -48,6 +50,7 @@ def command(
     source_format: From = None,
     vocabulary: Annotated[Vocabulary, unless("--quick")] = None,
     ciff_docids: CiffDocids = "gaps",
+    field: VectorField = None,
     quick: Annotated[
         bool,
         typer.Option("--quick", help="Tell only what can be told without reading all of it."),
@@ -56,7 +59,7 @@ def command(
     no_check: NoCheck = False,
     json: Json = False,
 ) -> None:
-    """Say of any file or folder what it is, what it holds, and what is wrong with it.
+    """Say of any file, folder or address what it is, what it holds, and what is wrong with it.
 
     All of it is read: counts, content hash, distributions, the longest lists and every fault with
     its first places. What cannot be known is said to be unknown.
@@ -64,12 +67,12 @@ def command(
     from splade_bridge.files.sizes import size_in_bytes
     from splade_bridge.formats.vocabularies import read_vocabulary
     from splade_bridge.inspection.found import InspectOptions
-    from splade_bridge.inspection.kinds import inspect_path
+    from splade_bridge.inspection.remote import inspect_place
 
     terms = None if vocabulary is None else read_vocabulary(vocabulary)
     anew, most = not (no_check or quick), size_in_bytes(memory)
-    options = InspectOptions(corpus, source_format, ciff_docids, quick, anew, most, terms)
-    found = inspect_path(artefact, options)
+    options = InspectOptions(corpus, source_format, ciff_docids, quick, anew, most, terms, field)
+    found = inspect_place(artefact, options)
     if json:
         print_json(found)
         return
@@ -79,7 +82,10 @@ def command(
 
 def _lines(found: Inspection) -> Iterator[str]:
     yield _row("kind", f"{found.kind}: {found.what} ({found.reason})")
-    yield _row("size", f"{found.bytes:,} bytes")
+    if found.engine and found.kind == "address":
+        yield _row("engine", found.engine)
+    if found.bytes is not None:
+        yield _row("size", f"{found.bytes:,} bytes")
     yield from _from_manifest(found)
     if counts := found.counts:
         yield _row("documents", f"{counts.documents:,} ({counts.empty:,} empty)")
@@ -124,7 +130,8 @@ def _from_manifest(found: Inspection) -> Iterator[str]:
     if manifest is None:
         return
     files = manifest.files
-    yield _row("files", f"{len(files)}, {sum(f.bytes for f in files):,} bytes, whole")
+    if files:
+        yield _row("files", f"{len(files)}, {sum(f.bytes for f in files):,} bytes, whole")
     yield _row("vocabulary", f"{manifest.vocabulary.size:,} terms")
     if encoding := manifest.encoding:
         yield _row("model", f"{encoding.model} ({encoding.sha256[:12]}), {encoding.side} side")

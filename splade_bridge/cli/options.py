@@ -17,6 +17,7 @@ import typer
 from splade_bridge.data.choices import Rounding as RoundingChoice
 from splade_bridge.data.choices import Side as SideChoice
 from splade_bridge.engines.registry import EngineName
+from splade_bridge.engines.remote.choices import Check as CheckChoice
 from splade_bridge.formats.choices import CiffDocids as CiffDocidsChoice
 from splade_bridge.formats.choices import SourceFormat
 
@@ -145,6 +146,17 @@ Clip = Annotated[
     int | None,
     typer.Option("--clip", min=1, help="Cut impacts to this, and count it.", show_default=False),
 ]
+
+
+CheckStored = Annotated[
+    CheckChoice | None,
+    typer.Option(
+        "--check",
+        help="What is compared in the end: all documents, 10,000 of them, or their number.",
+        show_default="full up to a million documents, else sample",
+    ),
+]
+"""What an engine holds in the end, where it holds the index itself."""
 
 
 def model_flag(*names: str) -> Any:

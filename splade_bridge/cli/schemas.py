@@ -23,6 +23,7 @@ from splade_bridge.evaluation.bench import BenchRow, Latency
 from splade_bridge.evaluation.quantize_study import Setting
 from splade_bridge.evaluation.tune_fusion import Tuning
 from splade_bridge.evaluation.verify import Difference
+from splade_bridge.files.address import Scheme
 from splade_bridge.inspection.found import (
     ContentHash,
     Distribution,
@@ -35,6 +36,8 @@ from splade_bridge.report.results import Results
 from splade_bridge.retrieval.choices import Fusion, Normalization
 from splade_bridge.retrieval.two_step import Kept
 
+AnyEngine = EngineName | Scheme
+"""Of this machine, or behind an address."""
 Output = Annotated[str, "What was written: a file or a folder."]
 MaybeOutput = Annotated[str | None, "What was written; null if that was not asked for."]
 CountsOf = Annotated[Counts, "Of what was written, checked against what was read."]
@@ -104,9 +107,20 @@ class IndexResult(TypedDict):
     """``index``."""
 
     output: Output
-    engine: Annotated[EngineName, "Which built it, and reads it."]
+    engine: Annotated[AnyEngine, "Which built it, and reads it."]
     counts: CountsOf
     quantization: Quantization
+    added: Annotated[int | None, "With --update: documents that were not there before."]
+    replaced: Annotated[int | None, "With --update: documents that are there in place of others."]
+
+
+class DeleteResult(TypedDict):
+    """``delete``."""
+
+    index: Annotated[str, "Its address."]
+    deleted: Annotated[int, "Documents that are no longer there."]
+    not_there: Annotated[int, "Ids of which there was no document; with --missing-ok."]
+    counts: CountsOf
 
 
 class SearchResult(TypedDict):
@@ -213,13 +227,14 @@ class InspectResult(TypedDict):
     kind: Annotated[
         str,
         "vectors, shard, export, index, dense-index, bm25, unfinished, comparison, lucene, "
-        "forward, pisa-canonical, checkpoint, ciff, jsonvector, run, qrels, topics, texts.",
+        "forward, pisa-canonical, checkpoint, ciff, jsonvector, run, qrels, topics, texts, "
+        "address.",
     ]
     what: Annotated[str, "The same in words."]
     reason: Annotated[str, "How it was recognised."]
     ours: Annotated[bool, "Whether splade-bridge made it."]
-    bytes: Annotated[int, "Of all its files."]
-    engine: Annotated[EngineName | None, "Of an index of ours, the one that reads it."]
+    bytes: Annotated[int | None, "Of all its files; of an address what its engine says."]
+    engine: Annotated[AnyEngine | None, "Of an index of ours or of an address, the one it is in."]
     manifest: Annotated[
         Manifest | None, "Of what is ours; all of the files that it names are whole."
     ]
@@ -290,7 +305,7 @@ class DoctorResult(TypedDict):
 class DemoEngine(TypedDict):
     """One engine of the demo."""
 
-    engine: Annotated[EngineName, "Its name."]
+    engine: Annotated[AnyEngine, "Its name."]
     source: Annotated[str, "What its index was built from."]
     bytes: Annotated[int, "Of the index."]
     mean_ms: Annotated[float, "Milliseconds a query."]
@@ -401,6 +416,7 @@ RESULTS: dict[str, Any] = {
     "export": ExportResult,
     "convert": ConvertResult,
     "index": IndexResult,
+    "delete": DeleteResult,
     "search": SearchResult,
     "fuse": FuseResult,
     "evaluate": EvaluateResult,

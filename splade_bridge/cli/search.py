@@ -20,6 +20,7 @@ from splade_bridge.cli.options import (
     RemoveQuery,
     Tag,
     Threads,
+    VectorField,
     output_flag,
 )
 from splade_bridge.cli.telling import note, print_json, progress
@@ -138,6 +139,7 @@ def command(
         typer.Option("--latencies", help="Write query id and milliseconds as TSV."),
         WRITES,
     ] = None,
+    field: VectorField = None,
     quantize: QuantizeFlags = QuantizeFlags(),
     memory: IndexMemory = None,
     no_check: NoCheck = False,
@@ -170,6 +172,7 @@ def command(
         memory=None if memory is None else size_in_bytes(memory),
         ef_search=ef_search,
         filter=only,
+        field=field,
     )
     for target in (output, latencies):
         if target is not None:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from splade_bridge.conversion.corpus_fields import texts_with, types_of
 from splade_bridge.conversion.detect import SourceOptions, path_opener
-from splade_bridge.data.ids import quoted
+from splade_bridge.data.ids import DuplicateGuard, checked_id, quoted
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.engines.registry import connect
-from splade_bridge.engines.remote.base import Fields
-from splade_bridge.engines.remote.choices import FieldType
+from splade_bridge.engines.remote.base import Change, Fields
+from splade_bridge.engines.remote.change import delete
+from splade_bridge.engines.remote.change import update as change
+from splade_bridge.engines.remote.choices import Check, FieldType
 from splade_bridge.engines.remote.load import LoadOptions, load
 from splade_bridge.errors import MismatchError, UsageError
 from splade_bridge.files.address import Address, Place, paths
 from splade_bridge.files.finished import fingerprints
-from splade_bridge.formats.base import Watch, watched
+from splade_bridge.files.lines import text_lines
+from splade_bridge.formats.base import ImpactSource, Watch, watched
 
 
 def load_index(
@@ -52,19 +56,140 @@ def load_index(
             :func:`splade_bridge.engines.remote.load.load`.
         MissingToolError: the client of the engine is not installed.
     """
-    if fields:
-        if with_contents is None:
-            raise UsageError("--fields are fields of the corpus that --with-contents names")
-        options = with_columns(options, types_of(with_contents, fields))
+    options = _with_fields(options, with_contents, fields)
     opened = path_opener(source, read_as, quantize=quantize, memory=memory)
-    plan = {
+    plan = _plan(source, quantize, with_contents)
+    texts = None if with_contents is None else Texts(with_contents, options.made.columns)
+    with connect(address) as index:
+        return load(index, lambda: watched(opened(), watch), options, texts=texts, plan=plan)
+
+
+def load_opened(
+    opened: Callable[[], ImpactSource],
+    address: Address,
+    options: LoadOptions = LoadOptions(),
+    *,
+    source: Place | None,
+    quantize: QuantizeOptions | None = None,
+    with_contents: str | None = None,
+    update: bool = False,
+) -> Manifest:
+    """Load an index, or add to one, from a source that is a path, an address or in memory.
+
+    Args:
+        opened: gives it anew.
+        source: its place; None in memory, where its content tells one load from another.
+        quantize, with_contents: see :func:`load_index`.
+        update: see :func:`update_index`.
+
+    Raises:
+        SpladeBridgeError: see :func:`load_index` and :func:`update_index`.
+    """
+    if source is None:
+        looked = opened()
+        looked.read_all()
+        plan = {"content": str(looked.content), "contents": with_contents}
+    else:
+        plan = _plan(source, quantize, with_contents)
+    texts = None if with_contents is None else Texts(with_contents)
+    with connect(address) as index:
+        if update:
+            return change(index, opened, options, texts=texts, plan=plan).manifest
+        return load(index, opened, options, texts=texts, plan=plan)
+
+
+def update_index(
+    source: Place,
+    address: Address,
+    options: LoadOptions = LoadOptions(),
+    *,
+    read_as: SourceOptions = SourceOptions(),
+    quantize: QuantizeOptions | None = None,
+    memory: int = DEFAULT_MEMORY,
+    with_contents: str | None = None,
+    fields: Mapping[str, FieldType | None] = {},
+    watch: Watch | None = None,
+) -> Change:
+    """Add the documents of ``source`` to the index at ``address``, or replace those of their ids.
+
+    Args:
+        source, read_as, quantize, memory, with_contents, fields, watch: see :func:`load_index`.
+
+    Raises:
+        BadInputError, ExternalProgramError, MismatchError, ServerError, UsageError: see
+            :func:`splade_bridge.engines.remote.change.update`.
+        MissingToolError: the client of the engine is not installed.
+    """
+    options = _with_fields(options, with_contents, fields)
+    opened = path_opener(source, read_as, quantize=quantize, memory=memory)
+    plan = _plan(source, quantize, with_contents)
+    texts = None if with_contents is None else Texts(with_contents, options.made.columns)
+    with connect(address) as index:
+        return change(index, lambda: watched(opened(), watch), options, texts=texts, plan=plan)
+
+
+def _plan(
+    source: Place, quantize: QuantizeOptions | None, with_contents: str | None
+) -> dict[str, Any]:
+    """What tells one load from another."""
+    return {
         "files": list(fingerprints(paths([source])).values()),
         "quantize": asdict(quantize) if quantize else None,
         "contents": with_contents,
     }
-    texts = None if with_contents is None else Texts(with_contents, options.made.columns)
-    with connect(address) as index:
-        return load(index, lambda: watched(opened(), watch), options, texts=texts, plan=plan)
+
+
+def read_ids(path: Path) -> list[str]:
+    """The ids in a file, one a line; ``-`` is stdin.
+
+    Raises:
+        BadInputError: the file cannot be read; a line that is no id, or one that was there before.
+    """
+    guard, found = DuplicateGuard(), []
+    for line, place in text_lines(path, pipe=True):
+        found.append(checked_id(line, place))
+        guard.check(line, place)
+    return found
+
+
+def delete_documents(
+    place: Place, ids: Sequence[str], *, missing_ok: bool = False, check: Check | None = None
+) -> Change:
+    """Delete documents from the index at an address.
+
+    Args:
+        ids: checked as those of documents are, none twice.
+        missing_ok, check: see :func:`splade_bridge.engines.remote.change.delete`.
+
+    Raises:
+        BadInputError, ExternalProgramError, MismatchError, ServerError: see there.
+        MissingToolError: the client of the engine is not installed.
+        UsageError: ``place`` is a folder, or the index is of others; or no ids.
+    """
+    if not isinstance(place, Address):
+        raise UsageError(
+            f"{place}: is no address, and indexes of files are made anew: leave the documents out "
+            "of the source, and index it with --overwrite"
+        )
+    guard, found = DuplicateGuard(), []
+    for number, doc_id in enumerate(ids, start=1):
+        where = f"the ids to be deleted, number {number:,}"
+        found.append(checked_id(doc_id, where))
+        guard.check(found[-1], where)
+    if not found:
+        raise UsageError("no ids of documents to be deleted: give --id or --ids")
+    with connect(place) as index:
+        return delete(index, found, missing_ok=missing_ok, check=check)
+
+
+def _with_fields(
+    options: LoadOptions, with_contents: str | None, fields: Mapping[str, FieldType | None]
+) -> LoadOptions:
+    if not fields:
+        return options
+    if with_contents is None:
+        raise UsageError("--fields are fields of the corpus that --with-contents names")
+    return with_columns(options, types_of(with_contents, fields))
 
 
 def with_columns(options: LoadOptions, columns: Mapping[str, FieldType]) -> LoadOptions:

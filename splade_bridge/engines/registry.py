@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import Field, fields
 from importlib import import_module
 from pathlib import Path
@@ -221,7 +221,7 @@ def open_index(place: Place, field: str | None = None, only: str | None = None) 
         BadInputError: not an index, or one whose making was interrupted.
         MissingToolError: its engine is not installed.
         ServerError: what is behind an address does not answer.
-        UsageError: ``only`` is no filter, or ``place`` no address.
+        UsageError: ``only`` is no filter; a field or a filter of what is no address.
     """
     from splade_bridge.data.manifest import Manifest
     from splade_bridge.engines.auto import best_algorithm
@@ -236,13 +236,32 @@ def open_index(place: Place, field: str | None = None, only: str | None = None) 
         except BaseException:
             index.close()
             raise
-    if only is not None:
-        raise UsageError(f"{place}: is no address, and --filter is for the engine behind one")
+    for flag, given in (("--field", field), ("--filter", only)):
+        if given is not None:
+            raise UsageError(f"{place}: is no address, and {flag} is for those alone: leave it out")
     is_foreign = is_lucene(place) and not manifest_file(place).exists()
     manifest = None if is_foreign else Manifest.load(place)
     searcher = _engine_of(place, manifest).open(place, manifest)
     searcher.measure = best_algorithm
     return searcher
+
+
+def check_field(places: Iterable[object], field: str | None) -> None:
+    """Raise UsageError for a field where not one of several places is an address."""
+    if field is not None and not any(isinstance(place, Address) for place in places):
+        raise UsageError("--field is for addresses alone, and there is none: leave it out")
+
+
+def open_indexes(places: Sequence[Place], field: str | None = None) -> Iterator[Searcher]:
+    """Searchers of several indexes; ``field`` is that of each address.
+
+    Raises:
+        BadInputError, MissingToolError, ServerError: see :func:`open_index`.
+        UsageError: a field, and no address.
+    """
+    check_field(places, field)
+    for place in places:
+        yield open_index(place, field if isinstance(place, Address) else None)
 
 
 def _engine_of(path: Path, manifest: Manifest | None) -> Engine:

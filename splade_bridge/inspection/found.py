@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.errors import BadInputError
 from splade_bridge.formats.choices import CiffDocids
 
 PLACES = 5
@@ -27,6 +29,7 @@ class InspectOptions:
         anew: hash files of ours, whatever is remembered of them.
         memory: bytes that documents of a CIFF file may take.
         vocabulary: what the term ids of a matrix or a table stand for, if nothing beside it says.
+        field: that holds the vectors, of an index that others made in an engine.
     """
 
     corpus: str | None = None
@@ -36,6 +39,7 @@ class InspectOptions:
     anew: bool = False
     memory: int = 2_000_000_000
     vocabulary: Vocabulary | None = None
+    field: str | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,7 @@ class Inspection:
     """All that is known of an artefact; None and empty lists stand for what it does not have.
 
     Attributes:
+        bytes: of all its files; None where an engine holds it and does not say.
         kind: its name in :mod:`.kinds`.
         what: the same in words.
         reason: how that was recognised.
@@ -153,7 +158,7 @@ class Inspection:
     what: str
     reason: str
     ours: bool
-    bytes: int
+    bytes: int | None
     engine: str | None = None
     manifest: Manifest | None = None
     counts: Counts | None = None
@@ -189,3 +194,34 @@ class Inspection:
                     "topics and JsonVectorCollections cannot hold them: prune --method drop-terms "
                     "--value @white-space",
                 )
+
+
+def completed(
+    found: Inspection, options: InspectOptions, describe: Callable[[], None]
+) -> Inspection:
+    """``found``, after ``describe`` has filled it, and with what is the same for every kind.
+
+    Raises:
+        BadInputError: it is ours and damaged, or nothing could be found out.
+    """
+    try:
+        describe()
+    except BadInputError as error:
+        if found.ours or (found.counts is None and not found.facts):
+            raise  # nothing was found out
+        found.fault("what ended reading", str(error), "mend it: what follows is unknown")
+        found.unknown.append("counts, distributions and content: reading ended at a fault")
+    if options.quick:
+        found.unknown.append("what reading all of it would tell: leave --quick out")
+        if found.manifest is not None:
+            found.counts = found.manifest.counts
+    if found.content is None and found.manifest is not None and found.manifest.content:
+        found.content = ContentHash(found.manifest.content, None, None)
+    content = found.content
+    if content is not None and content.equal is False:
+        found.fault(
+            "content that is not what the manifest says",
+            f"{content.computed}, not {content.manifest}",
+            "make it again: what it holds was changed, or read otherwise",
+        )
+    return found

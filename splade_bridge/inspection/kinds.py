@@ -33,7 +33,7 @@ from splade_bridge.inspection import (
     texts,
     vectors,
 )
-from splade_bridge.inspection.found import ContentHash, Inspection, InspectOptions
+from splade_bridge.inspection.found import Inspection, InspectOptions, completed
 from splade_bridge.inspection.look import Look
 from splade_bridge.text.corpora import ID_FIELDS, TEXT_FIELDS, TSV_SUFFIXES
 
@@ -109,27 +109,7 @@ def _described(kind: Kind, reason: str, look: Look, options: InspectOptions) -> 
     if kind.ours or kind.name in IN_EXPORTS:
         found.manifest = look.manifest
         found.ours = kind.ours or found.manifest is not None
-    try:
-        kind.describe(look.path, found, options)
-    except BadInputError as error:
-        if found.ours or (found.counts is None and not found.facts):
-            raise  # nothing was found out
-        found.fault("what ended reading", str(error), "mend it: what follows is unknown")
-        found.unknown.append("counts, distributions and content: reading ended at a fault")
-    if options.quick:
-        found.unknown.append("what reading all of it would tell: leave --quick out")
-        if found.manifest is not None:
-            found.counts = found.manifest.counts
-    if found.content is None and found.manifest is not None and found.manifest.content:
-        found.content = ContentHash(found.manifest.content, None, None)
-    content = found.content
-    if content is not None and content.equal is False:
-        found.fault(
-            "content that is not what the manifest says",
-            f"{content.computed}, not {content.manifest}",
-            "make it again: what it holds was changed, or read otherwise",
-        )
-    return found
+    return completed(found, options, lambda: kind.describe(look.path, found, options))
 
 
 IN_EXPORTS = (

@@ -19,6 +19,7 @@ from splade_bridge.data.quantize import quantize_options as options_of
 from splade_bridge.data.vector_set import MEMORY, VectorSet
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.evaluation.qrels import Qrels, check_grade, read_qrels
+from splade_bridge.files.address import Address, place_of
 from splade_bridge.files.checks import unchecked
 from splade_bridge.files.sizes import size_in_bytes
 from splade_bridge.formats.base import ImpactSource, StoreSource, clipped
@@ -31,7 +32,7 @@ from splade_bridge.retrieval.runs import Run, read_run
 from splade_bridge.text.corpora import Role, texts_in_memory
 
 Place = str | os.PathLike[str]
-"""A path."""
+"""A path, or the address of an index that an engine holds: docs/engines.md."""
 
 T = TypeVar("T")
 
@@ -39,6 +40,15 @@ T = TypeVar("T")
 def is_place(given: object) -> bool:
     """Whether this is a path."""
     return isinstance(given, str | os.PathLike)
+
+
+def place(given: Place) -> Path | Address:
+    """The path or the address that is given.
+
+    Raises:
+        UsageError: it begins as an address and is none, or holds a password.
+    """
+    return place_of(given if isinstance(given, str) else Path(given))
 
 
 def size(memory: int | str) -> int:
@@ -117,6 +127,7 @@ def source_opener(
     once: bool = False,
     skip_others: bool = False,
     ciff_docids: str = "gaps",
+    field: str | None = None,
     no_check: bool = False,
 ) -> Callable[[], ImpactSource]:
     """What opens vectors as impacts, as often as it is called.
@@ -126,6 +137,7 @@ def source_opener(
         once: it will be called once only; else an iterator is read into a list.
         skip_others: leave out what a folder holds beside vectors.
         ciff_docids: ``absolute`` for a path of CIFF whose postings hold docids and not gaps.
+        field: of an address, that holds the vectors.
         no_check: do not compare the files of a path with the hashes in its manifest.
 
     Raises:
@@ -137,10 +149,14 @@ def source_opener(
         raise UsageError("from_ is for paths; vectors in memory need none")
     if ciff_docids != "gaps" and not is_place(given):
         raise UsageError("ciff_docids is for paths; vectors in memory need none")
+    if field is not None and not is_place(given):
+        raise UsageError("field is for addresses; vectors in memory have none")
     if is_place(given):
         opener = path_opener(
-            Path(given),
-            source_options(source_format, skip_others=skip_others, ciff_docids=ciff_docids),
+            place(given),
+            source_options(
+                source_format, skip_others=skip_others, ciff_docids=ciff_docids, field=field
+            ),
             quantize=quantize,
             memory=memory,
             temporary=temporary,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from splade_bridge.data.closing import Closing
 from splade_bridge.data.invert import DEFAULT_MEMORY
@@ -15,17 +15,20 @@ from splade_bridge.engines.base import BuildOptions, Searcher
 from splade_bridge.engines.registry import engine as engine_named
 from splade_bridge.engines.registry import own_options
 from splade_bridge.errors import UsageError
+from splade_bridge.files.address import Address
 from splade_bridge.files.checks import unchecked
 from splade_bridge.files.outputs import check_output
 from splade_bridge.formats.queries import Queries
 from splade_bridge.library.dense import OpenDenseIndex, open_dense
 from splade_bridge.library.given import (
     Place,
+    place,
     quantize_options,
     queries,
     size,
     source_opener,
 )
+from splade_bridge.library.loading import loaded, refuse_loading
 from splade_bridge.library.search_run import SearchRun
 from splade_bridge.retrieval.encode_queries import QueryEncoder
 from splade_bridge.retrieval.explain import Contribution, explain
@@ -37,9 +40,6 @@ from splade_bridge.retrieval.search import (
     search_to_run,
 )
 
-if TYPE_CHECKING:
-    pass
-
 ONLY = "query"
 """The id of a query that is asked alone."""
 
@@ -48,15 +48,25 @@ def index(
     source: Any,
     output: Place,
     *,
-    engine: str,
+    engine: str | None = None,
     from_: str | None = None,
     scale: float | None = None,
     rounding: str | None = None,
     clip: int | None = None,
     skip_others: bool = False,
     ciff_docids: str = "gaps",
+    field: str | None = None,
     threads: int = 1,
     memory: int | str = DEFAULT_MEMORY,
+    update: bool = False,
+    with_contents: Place | None = None,
+    shards: int | None = None,
+    replicas: int | None = None,
+    merge: bool = False,
+    check: str | None = None,
+    allow_loss: bool = False,
+    alias: str | None = None,
+    drop_old: bool = False,
     no_check: bool = False,
     overwrite: bool = False,
     **engine_options: Any,
@@ -65,12 +75,12 @@ def index(
 
     Args:
         source: the path of a vector store, an export, a JsonVectorCollection, CIFF or forward
-            store; what :func:`encode`, :func:`quantize` or :func:`prune` returned; an iterable of
-            ``(id, {term: number})`` or of records with an id and a ``vector``; a mapping; a
-            DataFrame with such columns. Integers are impacts and taken as they are; floats are
-            weights and quantized.
-        output: folder of the new index.
-        engine: ``lucene``, ``pisa`` or ``exact``.
+            store; an address; what :func:`encode`, :func:`quantize` or :func:`prune` returned; an
+            iterable of ``(id, {term: number})`` or of records with an id and a ``vector``; a
+            mapping; a DataFrame with such columns. Integers are impacts and taken as they are;
+            floats are weights and quantized.
+        output: folder of the new index, or an address.
+        engine: ``lucene``, ``pisa`` or ``exact``; an address says it itself.
         from_: ``vectors``, ``jsonvector``, ``ciff`` or ``forward``, where a path is unclear.
         scale: impact = weight x scale, rounded. None is 100 for weights, but files with float
             weights must be told, as on the command line. Integers are impacts already, and a
@@ -80,8 +90,18 @@ def index(
         skip_others: leave out files of a folder that hold no vectors; else they are an error.
         ciff_docids: ``absolute`` for a CIFF file whose postings hold docids and not gaps, as an
             early jsonl2ciff wrote them.
+        field: of a source that is an address, and that others made: the one with the vectors.
         threads: of an engine that can use several.
         memory: budget for sorting, in bytes or as ``"500M"``, ``"2G"``.
+        update: at an address, add the documents to the index that is there; one of the same id is
+            replaced as a whole.
+        with_contents: at an address, store the texts of this corpus, which was encoded, too.
+        shards, replicas: of a new index at an address.
+        merge: at an address, merge into one segment at the end.
+        check: at an address, what is compared in the end: ``full``, ``sample`` or ``count``.
+        allow_loss: at an address, load though the engine will change some weights.
+        alias: stands for the index at an address, once it is whole and checked.
+        drop_old: throw away the index that ``alias`` stood for.
         no_check: do not compare the files of ``source`` with the hashes in its manifest.
         overwrite: replace an artefact of ours at ``output``.
         engine_options: named like the flags, as ``pisa_encoding="block_qmx"``.
@@ -94,24 +114,46 @@ def index(
         BadInputError: a broken or empty source; of one in memory the document is named by its
             place.
         UsageError: ``output`` exists, or an option that the engine does not take.
+        MismatchError: ``update`` with documents of another model, side, scale or vocabulary.
         MissingToolError: the engine is not installed.
         ExternalProgramError: the engine failed, or its counts differ from the input's.
     """
-    out = Path(output)
-    builder = engine_named(engine, own_options(engine, engine_options))
-    options = BuildOptions(threads, size(memory))
+    out = place(output)
+    loading: dict[str, Any] = {
+        "update": update,
+        "with_contents": None if with_contents is None else str(with_contents),
+        "shards": shards,
+        "replicas": replicas,
+        "merge": merge,
+        "check": check,
+        "allow_loss": allow_loss,
+        "alias": alias,
+        "drop_old": drop_old,
+    }
+    is_address = isinstance(out, Address)
+    quantize = quantize_options(scale, rounding, clip)
     opened = source_opener(
         source,
         source_format=from_,
-        quantize=quantize_options(scale, rounding, clip),
-        memory=options.memory,
-        temporary=out.parent if out.parent.exists() else None,
-        once=True,
+        quantize=quantize,
+        memory=size(memory),
+        temporary=out.parent if isinstance(out, Path) and out.parent.exists() else None,
+        once=not is_address,
         skip_others=skip_others,
         ciff_docids=ciff_docids,
+        field=field,
         no_check=no_check,
     )
-    return builder.build(opened(), out, options, overwrite=overwrite)
+    if isinstance(out, Address):
+        if engine is not None or threads != 1:
+            raise UsageError(f"{out}: the address says the engine: leave engine and threads out")
+        options = own_options(out.scheme, engine_options)
+        return loaded(opened, source, out, quantize, options, **loading, overwrite=overwrite)
+    refuse_loading(out, loading)
+    if engine is None:
+        raise UsageError("engine is missing: lucene, pisa or exact; or give an address as output")
+    builder = engine_named(engine, own_options(engine, engine_options))
+    return builder.build(opened(), out, BuildOptions(threads, size(memory)), overwrite=overwrite)
 
 
 def open_index(
@@ -129,6 +171,7 @@ def open_index(
     first_query_terms: int | None = None,
     candidates: int | None = None,
     memory: int | str | None = None,
+    field: str | None = None,
     no_check: bool = False,
 ) -> OpenIndex | OpenDenseIndex:
     """An index of ours, or an impact index that Anserini made, kept open for many searches.
@@ -137,7 +180,7 @@ def open_index(
     ``pre_encoded``, ``scale``, ``rounding``, ``clip``, ``two_step`` and ``memory`` are not for it.
 
     Args:
-        index: its folder.
+        index: its folder, or its address.
         model: checkpoint, a folder or a hub name, that encodes queries which are text; loaded now.
         max_length: of a text query, in tokens.
         split: of the queries of a BEIR folder those that ``qrels/SPLIT.tsv`` judges.
@@ -151,6 +194,7 @@ def open_index(
             that is more.
         memory: heap of the JVM that a Lucene index is open in, in bytes or as ``"4G"``; None is
             1 GiB. Other engines map their files and take no such limit.
+        field: of an address that others made: the one that holds the vectors.
         no_check: do not compare the files that are opened with the hashes in their manifests,
             or those of an index without one with Lucene's checksums.
 
@@ -160,13 +204,14 @@ def open_index(
         MismatchError: index and forward store do not belong together.
         MissingToolError: its engine is not installed.
     """
-    if is_dense_index(Path(index)):
+    where = place(index)
+    if isinstance(where, Path) and is_dense_index(where):
         sparse = (scale, rounding, clip, two_step, first_query_terms, candidates, memory,
-                  pre_encoded or None)  # fmt: skip
+                  field, pre_encoded or None)  # fmt: skip
         if any(option is not None for option in sparse):
             raise UsageError(
                 f"{index}: is an index of dense vectors; pre_encoded, scale, rounding, clip, "
-                "two_step and memory are of those of impacts: leave them out"
+                "two_step, memory and field are of those of impacts: leave them out"
             )
         return open_dense(
             index,
@@ -190,6 +235,7 @@ def open_index(
         first_query_terms=first_query_terms,
         candidates=candidates,
         memory=memory,
+        field=field,
         no_check=no_check,
     )
 
@@ -209,6 +255,7 @@ def open_impacts(
     first_query_terms: int | None = None,
     candidates: int | None = None,
     memory: int | str | None = None,
+    field: str | None = None,
     no_check: bool = False,
 ) -> OpenIndex:
     """An index of impacts, and of nothing else; see :func:`open_index`."""
@@ -219,9 +266,10 @@ def open_impacts(
         first_query_terms=first_query_terms,
         candidates=candidates,
         memory=None if memory is None else size(memory),
+        field=field,
     )
     with unchecked(no_check):
-        searcher = open_searcher(Path(index), options)
+        searcher = open_searcher(place(index), options)
     try:
         encoder = QueryEncoder(str(model), quantize, max_length) if model is not None else None
     except BaseException:
@@ -243,7 +291,7 @@ class OpenIndex(Closing):
     Several threads may search it at a time; text queries are encoded one after the other.
 
     Attributes:
-        path: of the index.
+        path: of the index, or its address.
         manifest: provenance and counts; None for an index that another tool made.
         algorithms: what ``algorithm`` may be, beside ``auto``; the default first.
     """

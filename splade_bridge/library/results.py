@@ -7,12 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from splade_bridge.engines.base import Searcher, limit_memory
+from splade_bridge.engines.registry import check_field
 from splade_bridge.errors import UsageError
 from splade_bridge.evaluation.choices import Missing
 from splade_bridge.evaluation.evaluate import DEFAULT_MEASURES, Evaluation
 from splade_bridge.evaluation.evaluate import evaluate as evaluate_run
 from splade_bridge.evaluation.verify import Verification
 from splade_bridge.evaluation.verify import verify as verify_searchers
+from splade_bridge.files.address import Address
 from splade_bridge.library import given
 from splade_bridge.library.dense import OpenDenseIndex
 from splade_bridge.library.given import Place
@@ -43,6 +45,7 @@ def search(
     first_query_terms: int | None = None,
     candidates: int | None = None,
     memory: int | str | None = None,
+    field: str | None = None,
     scale: float | None = None,
     rounding: str | None = None,
     clip: int | None = None,
@@ -52,11 +55,11 @@ def search(
     """Search an index once: :func:`open_index`, :meth:`OpenIndex.search`, and closed again.
 
     Args:
-        index: folder of an index.
+        index: folder or address of an index.
         queries: pre-encoded or, with ``model``, text; see :meth:`OpenIndex.search`.
         model, max_length, split, pre_encoded, allow_mismatch: see :func:`open_index`.
         scale, rounding, clip, no_check: see :func:`open_index`, too.
-        two_step, first_query_terms, candidates, memory: see :func:`open_index`, too.
+        two_step, first_query_terms, candidates, memory, field: see :func:`open_index`, too.
         k, algorithm, threads, remove_query, max_passage, output, output_format, tag, overwrite:
             see :meth:`OpenIndex.search`.
         ef_search: of a graph of dense vectors; see :meth:`OpenDenseIndex.search`.
@@ -82,6 +85,7 @@ def search(
         first_query_terms=first_query_terms,
         candidates=candidates,
         memory=memory,
+        field=field,
         no_check=no_check,
     ) as opened:
         if isinstance(opened, OpenDenseIndex):
@@ -172,18 +176,20 @@ def verify(
     rounding: str | None = None,
     clip: int | None = None,
     memory: int | str | None = None,
+    field: str | None = None,
     no_check: bool = False,
 ) -> Verification:
     """Search several indexes with the same queries and compare each with the first.
 
     Args:
-        indexes: two or more, paths or open ones.
+        indexes: two or more, paths, addresses or open ones.
         queries: see :meth:`OpenIndex.search`.
         model, max_length, split: for queries that are text.
         pre_encoded, allow_mismatch: see :func:`open_index`.
         k: documents a query.
         scale, rounding, clip: how float weights of queries are quantized; None is 100.
         memory: see :func:`open_index`; of those that are Lucene's.
+        field: see :func:`open_index`; of those that are addresses.
         no_check: see :func:`open_index`.
 
     Returns:
@@ -207,11 +213,15 @@ def verify(
         pre_encoded=pre_encoded,
         allow_mismatch=allow_mismatch,
     )
+    places = [given.place(i) for i in wanted if not isinstance(i, OpenIndex)]
+    check_field(places, field)
     with contextlib.ExitStack() as stack:
         searchers: list[Searcher] = [
             i.searcher
             if isinstance(i, OpenIndex)
-            else stack.enter_context(open_impacts(i, no_check=no_check)).searcher
+            else stack.enter_context(
+                open_impacts(i, field=_of_address(i, field), no_check=no_check)
+            ).searcher
             for i in wanted
         ]
         limit_memory(searchers, None if memory is None else given.size(memory))
@@ -230,16 +240,17 @@ def explain(
     rounding: str | None = None,
     clip: int | None = None,
     memory: int | str | None = None,
+    field: str | None = None,
     no_check: bool = False,
 ) -> list[Contribution]:
     """What each term of a query adds to a document's score, as the engine has it.
 
     Args:
-        index: folder of an index; see :meth:`OpenIndex.explain` for one that is open.
+        index: folder or address of an index; see :meth:`OpenIndex.explain` for one that is open.
         query: ``{term: weight}``, or text with ``model``.
         doc_id: the document.
-        model, max_length, allow_mismatch, scale, rounding, clip, memory, no_check: see
-            :func:`open_index`.
+        model, max_length, allow_mismatch, scale, rounding, clip, memory, field, no_check:
+            see :func:`open_index`.
 
     Returns:
         ``term``, ``weight``, ``impact`` and ``score`` (their product) of each term of the query,
@@ -258,6 +269,11 @@ def explain(
         rounding=rounding,
         clip=clip,
         memory=memory,
+        field=field,
         no_check=no_check,
     ) as opened:
         return opened.explain(query, doc_id)
+
+
+def _of_address(index: Place, field: str | None) -> str | None:
+    return field if isinstance(given.place(index), Address) else None

@@ -40,6 +40,7 @@ from splade_bridge.library.given import (
     Place,
     is_place,
     items_of,
+    place,
     quantize_options,
     size,
     source_opener,
@@ -202,6 +203,7 @@ def export(
     gzip: bool = False,
     with_contents: Any = None,
     memory: int | str = DEFAULT_MEMORY,
+    field: str | None = None,
     no_check: bool = False,
     overwrite: bool = False,
 ) -> Manifest:
@@ -215,7 +217,7 @@ def export(
             search); of queries ``topics`` (TSV of repeated tokens), ``topics-jsonl``,
             ``topics-pisa``.
         from_: ``vectors``, ``jsonvector``, ``ciff`` or ``forward``, where a path is unclear.
-        scale, rounding, clip, skip_others, ciff_docids: see :func:`index`.
+        scale, rounding, clip, skip_others, ciff_docids, field: see :func:`index`.
         docs_per_file: documents of a jsonvector part.
         gzip: compress what is written.
         with_contents: the texts that were encoded (as :func:`encode` takes them), for jsonvector's
@@ -243,6 +245,7 @@ def export(
         once=len(set(formats)) == 1,
         skip_others=skip_others,
         ciff_docids=ciff_docids,
+        field=field,
         no_check=no_check,
     )
     if with_contents is None or is_place(with_contents):
@@ -275,6 +278,7 @@ def convert(
     rounding: str | None = None,
     clip: int | None = None,
     skip_others: bool = False,
+    field: str | None = None,
     docs_per_file: int = 100_000,
     gzip: bool = False,
     memory: int | str = DEFAULT_MEMORY,
@@ -284,7 +288,7 @@ def convert(
     """Turn vectors of any kind into files of another kind, and check that nothing was lost.
 
     Args:
-        source: path of a vector store, files, an export, or an index of any engine.
+        source: path of a vector store, files, an export, or an index of any engine; an address.
         output: folder to be made.
         to: ``vectors``, ``jsonvector``, ``ciff``, ``forward``, ``pisa-canonical``, ``npz``,
             ``seismic`` or ``hf``; see docs/formats.md.
@@ -292,7 +296,7 @@ def convert(
         ciff_docids: ``absolute`` for a CIFF whose postings hold docids instead of gaps.
         vocabulary: what term ids of a matrix or table stand for: a file, or a checkpoint's folder.
         scale, rounding, clip: make impacts of weights, which else stay weights; see :func:`index`.
-        skip_others: see :func:`index`.
+        skip_others, field: see :func:`index`.
         docs_per_file: documents of a jsonvector part.
         gzip: compress what is written.
         memory: budget for sorting, in bytes or as ``"2G"``.
@@ -310,12 +314,16 @@ def convert(
     check_choice("to", to, ConvertFormat)
     with unchecked(no_check):
         return convert_path(
-            Path(source),
+            place(source),
             Path(output),
             cast(Any, to),
             ExportOptions((to,), docs_per_file, gzip, size(memory)),
             read_as=source_options(
-                from_, vocabulary=vocabulary, skip_others=skip_others, ciff_docids=ciff_docids
+                from_,
+                vocabulary=vocabulary,
+                skip_others=skip_others,
+                ciff_docids=ciff_docids,
+                field=field,
             ),
             quantize=quantize_options(scale, rounding, clip),
             overwrite=overwrite,

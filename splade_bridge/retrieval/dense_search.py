@@ -125,6 +125,7 @@ def refuse_options(index: Path, options: SearchOptions) -> None:
         "--algorithm": options.algorithm,
         "--two-step": options.two_step,
         "--memory": options.memory,
+        "--field": options.field,
     }
     for flag, value in given.items():
         if value is not None:

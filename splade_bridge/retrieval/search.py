@@ -56,6 +56,7 @@ class SearchOptions:
         memory: bytes of the heap of the JVM that a Lucene index is open in; None for 1 GiB.
         ef_search: of a graph of dense vectors; see :meth:`.embeddings.index.DenseIndex.search`.
         filter: find no other documents than these, as the engine of an address takes it.
+        field: that holds the vectors, of an index that others made in an engine.
     """
 
     k: int = 1000
@@ -71,6 +72,7 @@ class SearchOptions:
     memory: int | None = None
     ef_search: int | None = None
     filter: str | None = None
+    field: str | None = None
 
     def __post_init__(self) -> None:
         check_choice("output-format", self.run_format, RunFormat)
@@ -127,10 +129,10 @@ def open_searcher(index: Place, options: SearchOptions) -> Searcher:
 
 def _opened(index: Place, options: SearchOptions) -> Searcher:
     if options.two_step is None:
-        return open_index(index, only=options.filter)
+        return open_index(index, options.field, only=options.filter)
     forward = ForwardStore(options.two_step)
     candidates = options.candidates or max(DEFAULT_CANDIDATES, options.k)
-    first = open_index(index, only=options.filter)
+    first = open_index(index, options.field, only=options.filter)
     try:
         return TwoStepSearcher(
             first, forward, TwoStepOptions(candidates, options.first_query_terms)

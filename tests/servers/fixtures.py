@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Generator
+import uuid
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ import pytest
 from servers.kinds import KINDS
 from servers.pool import Pool
 from servers.server import Server
+from splade_bridge.engines.registry import connect
+from splade_bridge.files.address import Address, place_of
 from splade_bridge.files.locks import scratch_folder
 
 RUN = "SPLADE_BRIDGE_TEST_SERVERS"
@@ -118,3 +121,62 @@ opensearch_neural = _fixture("opensearch_neural")
 opensearch3 = _fixture("opensearch3")
 milvus_server = _fixture("milvus_server")
 postgres = _fixture("postgres")
+
+
+SEARCH_SERVERS = [
+    pytest.mark.server,
+    pytest.mark.skipif(
+        "SPLADE_BRIDGE_SEARCH_SERVERS" not in os.environ,
+        reason="five servers take half an hour: SPLADE_BRIDGE_SEARCH_SERVERS=1",
+    ),
+]
+
+
+@pytest.fixture(
+    params=[
+        "qdrant",
+        "milvus",
+        pytest.param("postgres", marks=pytest.mark.server),
+        pytest.param("elasticsearch8", marks=SEARCH_SERVERS),
+        pytest.param("elasticsearch9", marks=SEARCH_SERVERS),
+        pytest.param("opensearch2", marks=SEARCH_SERVERS),
+        pytest.param("opensearch3", marks=SEARCH_SERVERS),
+        pytest.param("opensearch_neural", marks=SEARCH_SERVERS),
+    ]
+)
+def address(
+    request: pytest.FixtureRequest, server_of: Callable[[str], Server], tmp_path: Path
+) -> Iterator[Address]:
+    """An address at which nothing is, of each engine."""
+    name = request.param
+    index = f"changed-{uuid.uuid4().hex[:12]}"
+    if name == "qdrant":
+        pytest.importorskip("qdrant_edge")
+        yield _at(f"qdrant:{tmp_path / 'shard'}")
+        return
+    if name == "milvus":
+        pytest.importorskip("pymilvus", exc_type=ImportError)
+        pytest.importorskip("pkg_resources")
+        yield _at(f"milvus:{tmp_path / 'm.db'}")
+        return
+    server = server_of(name)
+    if name == "postgres":
+        psycopg = pytest.importorskip("psycopg")
+        with contextlib.suppress(psycopg.errors.UniqueViolation):  # another worker makes it now
+            url = f"{server.url.rpartition('/')[0]}/postgres"
+            with psycopg.connect(url, autocommit=True) as session:
+                session.execute("create extension if not exists vector")
+        place = _at(f"postgresql://postgres@{server.host}:{server.port}/postgres/{index}")
+    else:
+        scheme = "elasticsearch" if name.startswith("elastic") else "opensearch"
+        place = _at(f"{scheme}://{server.host}:{server.port}/{index}")
+    yield place
+    with connect(place) as made:
+        if made.exists():
+            made.drop()
+
+
+def _at(text: str) -> Address:
+    found = place_of(text)
+    assert isinstance(found, Address)
+    return found

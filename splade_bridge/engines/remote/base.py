@@ -24,6 +24,7 @@ from splade_bridge.engines.remote.choices import FieldType
 from splade_bridge.engines.remote.secrets import Secrets
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError, install
 from splade_bridge.files.address import Address
+from splade_bridge.files.inputs import all_files
 from splade_bridge.files.typed import Where, typed
 from splade_bridge.formats.feeds.names import PROBLEMS, Names, Naming
 from splade_bridge.formats.feeds.weights import Kept
@@ -73,6 +74,26 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Change:
+    """What is being made of an index that is whole; the same command goes on with it.
+
+    Attributes:
+        plan: what is added or deleted, and how; the same command has the same one.
+        manifest: of the index as it will be.
+        added, replaced, deleted, missing: documents, and ids that were not there.
+        loaded: the first so many documents of the source are stored.
+    """
+
+    plan: dict[str, Any]
+    manifest: Manifest
+    added: int = 0
+    replaced: int = 0
+    deleted: int = 0
+    missing: int = 0
+    loaded: int = 0
+
+
+@dataclass(frozen=True)
 class State:
     """What is kept beside an index of ours, in the engine.
 
@@ -80,11 +101,13 @@ class State:
         plan: what it is made of and how; the same command has the same one.
         loaded: the first so many documents of the source are stored.
         manifest: None until the index is whole and was checked.
+        change: what was begun upon a whole index and has not ended; ``manifest`` is that of before.
     """
 
     plan: dict[str, Any]
     loaded: int = 0
     manifest: Manifest | None = None
+    change: Change | None = None
 
 
 def state_bytes(state: State) -> bytes:
@@ -289,6 +312,10 @@ class RemoteIndex(Closing, abc.ABC):
     def finish(self, *, merge: bool) -> None:
         """After the last document: make all of them found; ``merge`` into one segment if asked."""
 
+    def settle(self, *, merge: bool) -> None:
+        """After a change of an index that is whole: make it found; settings stay as they are."""
+        self.finish(merge=merge)
+
     @abc.abstractmethod
     def delete(self, doc_ids: Sequence[str]) -> int:
         """Remove documents; how many were there."""
@@ -322,8 +349,16 @@ class RemoteIndex(Closing, abc.ABC):
         """
 
     def told(self) -> dict[str, Any]:
-        """Settings as the engine has them, on which results or memory depend."""
+        """Settings as the engine has them, on which results or memory depend.
+
+        ``notes``, if there are any, say why its scores are no plain sums.
+        """
         return {}
+
+    def size(self) -> int | None:
+        """Bytes that it takes, without copies of it in other nodes; None where that is not told."""
+        folder = self.address.folder
+        return None if folder is None else sum(p.stat().st_size for p in all_files(folder))
 
     # Aliases
 

@@ -29,6 +29,9 @@ from splade_bridge.formats.feeds.weights import FEATURE
 LEAVES_VECTORS_OUT = (9, 2)
 """The first version that leaves vectors out of ``_source`` unless it is told to keep them."""
 
+PRUNES = (8, 19)
+"""The first version that can be told, in a mapping, not to prune; 9.0 is older."""
+
 log = logging.getLogger(__name__)
 
 
@@ -93,9 +96,21 @@ class Elasticsearch(RestIndex):
 
     @cached_property
     def _version(self) -> tuple[int, int]:
-        told = self._ask("GET", "/_nodes", filter_path="nodes.*.version")
-        versions = (node["version"].split(".") for node in told["nodes"].values())
-        return min((int(major), int(minor)) for major, minor, *_ in versions)
+        versions = [version.split(".") for version in self._versions()]
+        return min(((int(major), int(minor)) for major, minor, *_ in versions), default=PRUNES)
+
+    def creation(self, options: RemoteOptions) -> dict[str, Any]:
+        """See :class:`RestIndex`; whoever asks it without a word about pruning gets all scores."""
+        made = super().creation(options)
+        if self._version >= PRUNES and self._version != (9, 0):
+            made["mappings"]["properties"][self.field]["index_options"] = {"prune": False}
+        return made
+
+    def told(self) -> dict[str, Any]:
+        """See :class:`RestIndex`."""
+        found = super().told()
+        options = (found["field"][self.field] or {}).get("index_options") or {}
+        return {**found, "prunes_unless_it_is_told_not_to": options.get("prune") is not False}
 
     def _settings(self, options: RemoteOptions) -> dict[str, Any]:
         found = super()._settings(options)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
@@ -16,13 +17,15 @@ from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array, SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.base import Searcher
-from splade_bridge.engines.remote.base import Float64Array, RemoteIndex
+from splade_bridge.engines.remote.base import Float64Array, RemoteIndex, Row
 from splade_bridge.engines.remote.patience import patiently
 from splade_bridge.errors import BadInputError
 from splade_bridge.formats.base import ImpactSource, WeightSource
 from splade_bridge.formats.feeds.names import named, reader_of
 from splade_bridge.formats.jsonvector import VectorBuilder, VectorRecord, full_batches
 from splade_bridge.formats.queries import Queries
+
+log = logging.getLogger(__name__)
 
 MORE = 50
 """One in so many hits is asked for beyond k, to see whether the last score goes on there."""
@@ -136,6 +139,11 @@ def _manifest(index: RemoteIndex) -> Manifest | None:
             "give the command that began it",
             str(index.address),
         )
+    if state is not None and state.change is not None:
+        log.warning(
+            "%s: is being changed, or a change of it was interrupted: what it holds is neither of "
+            "before nor of after", index.address
+        )  # fmt: skip
     return state.manifest if state else None
 
 
@@ -192,15 +200,20 @@ def holds_fractions(index: RemoteIndex) -> bool:
     return any(weight % 1 for row in islice(index.rows(), LOOKED_AT) for weight in row.weights)
 
 
-def records(index: RemoteIndex, vocabulary: Vocabulary) -> Iterator[VectorRecord]:
+def records(
+    index: RemoteIndex, vocabulary: Vocabulary, rows: Iterable[Row] | None = None
+) -> Iterator[VectorRecord]:
     """The documents of an index, their terms as strings.
+
+    Args:
+        rows: some that the engine gave; None for all.
 
     Raises:
         BadInputError: an id that no run can hold, a name that stands for no term, one twice.
     """
     term_of = reader_of(index.naming, vocabulary)
     place = str(index.address)
-    for doc_id, names, weights in index.rows():
+    for doc_id, names, weights in index.rows() if rows is None else rows:
         terms = [term_of(name, place) for name in names]
         if len(set(terms)) != len(terms):
             raise BadInputError(f"document {quoted(doc_id)}: a term stands twice in it", place)

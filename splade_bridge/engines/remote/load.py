@@ -19,6 +19,7 @@ import orjson
 
 from splade_bridge.data.ids import DuplicateGuard, quoted
 from splade_bridge.data.manifest import Manifest, base_tools
+from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.remote.base import (
     Fields,
     Refused,
@@ -120,8 +121,15 @@ def load(
         patiently(lambda: index.create(made, State(wanted)))
     elif state.loaded:
         log.info("%s: goes on after %d documents", index.address, state.loaded)
-    work = _Load(index, source, state, options, texts)
+    begun = state
+
+    def keep(loaded: int) -> None:
+        index.keep(replace(begun, loaded=loaded))
+
+    work = Writing(index, source, state.loaded, keep, options, texts)
     work.run()
+    if index.naming == "number":
+        patiently(lambda: index.keep_vocabulary(source.vocabulary))
     manifest = source.described(
         "index",
         engine=index.address.scheme,
@@ -129,8 +137,8 @@ def load(
         tools=base_tools(),
     )
     patiently(lambda: index.finish(merge=options.merge))
-    _check(index, source, work.sample, exact=not account.changed, check=options.check)
-    patiently(lambda: index.keep(replace(state, loaded=source.counts.documents, manifest=manifest)))
+    check_stored(index, manifest, work.sample, source.vocabulary, options.check)
+    patiently(lambda: index.keep(replace(begun, loaded=source.counts.documents, manifest=manifest)))
     _switch(index, options)
     return manifest
 
@@ -189,21 +197,31 @@ def _weights(
     return account
 
 
-class _Load:
-    """One load: blocks in flight, and how many documents are known to be stored."""
+class Writing:
+    """Documents of a source on their way: blocks in flight, and how many are known to be stored.
+
+    Args:
+        loaded: the first so many documents are stored already.
+        keep: is told now and then how many are, and keeps that in the index.
+        texts: stored beside the vectors.
+
+    Attributes:
+        sample: of the documents.
+    """
 
     def __init__(
         self,
         index: RemoteIndex,
         source: ImpactSource,
-        state: State,
+        loaded: int,
+        keep: Callable[[int], None],
         options: LoadOptions,
         texts: Texts | None,
     ) -> None:
-        self._index, self._source, self._state = index, source, state
+        self._index, self._source, self._keep = index, source, keep
         self._options, self._texts = options, texts
         self._flying: deque[tuple[Future[None], int]] = deque()
-        self._loaded = state.loaded
+        self._before = self._loaded = loaded
         self.sample = Sample()
         self._kept_at = time.monotonic()
 
@@ -221,8 +239,6 @@ class _Load:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
         refuse_empty(self._source.counts, self._source.path)
-        if self._index.naming == "number":
-            patiently(lambda: self._index.keep_vocabulary(self._source.vocabulary))
 
     def _settle(self) -> None:
         """Wait for the oldest block; what is stored from the beginning on has grown by it."""
@@ -230,8 +246,8 @@ class _Load:
         future.result()
         self._loaded += documents
         if time.monotonic() - self._kept_at > KEEP_SECONDS:
-            state = replace(self._state, loaded=self._loaded)
-            patiently(lambda: self._index.keep(state))
+            loaded = self._loaded
+            patiently(lambda: self._keep(loaded))
             self._kept_at = time.monotonic()
 
     def _write(self, items: list[Any]) -> None:
@@ -263,7 +279,7 @@ class _Load:
             for doc_id in batch.ids:
                 index.check_id(doc_id)
                 guard.check(index.key(doc_id), f"{source.path}: document {quoted(doc_id)}")
-            skipped = min(len(batch), max(0, self._state.loaded - seen))
+            skipped = min(len(batch), max(0, self._before - seen))
             seen += len(batch)
             self.sample.add(batch)
             rest = batch.rows(skipped, len(batch))
@@ -279,42 +295,59 @@ class _Load:
             yield block
 
 
-def _check(
+def is_exact(manifest: Manifest) -> bool:
+    """Whether an engine keeps all weights of an index of ours as they were given."""
+    return not manifest.options.get("weights_changed")
+
+
+def check_stored(
     index: RemoteIndex,
-    source: ImpactSource,
+    wanted: Manifest,
     sample: Sample,
-    *,
-    exact: bool,
+    vocabulary: Vocabulary,
     check: Check | None,
-) -> None:
-    """Compare what is stored with what was read.
+    *,
+    read: bool = False,
+) -> RemoteSource | None:
+    """Compare what is stored with what should be.
+
+    Documents are counted; what they hold is compared where the engine keeps weights as they are.
 
     Args:
-        exact: whether the engine keeps all weights as they are; else documents are only counted.
+        wanted: counts and content of all that should be there.
+        sample: documents of a known vector, of the term ids in ``vocabulary``.
+        check: None for ``full`` up to a million documents, and a ``sample`` beyond.
+        read: read everything back, whatever ``check`` says.
+
+    Returns:
+        All documents as they were read back; None where they were not.
 
     Raises:
         ExternalProgramError: they differ.
     """
-    documents = source.counts.documents
+    documents = wanted.counts.documents
     there = patiently(index.count)
     if there != documents:
         raise ExternalProgramError(
-            f"{index.address}: {index.engine} holds {there:,} documents, the source has "
-            f"{documents:,}: the index is not finished; give the command again, or --overwrite"
+            f"{index.address}: {index.engine} holds {there:,} documents, and {documents:,} should "
+            "be there: the index is not finished; give the command again, or load it anew "
+            "(index --overwrite)"
         )
     check = check or ("full" if documents <= FULL_UP_TO else "sample")
+    exact = is_exact(wanted)
     if check == "sample" and exact:
-        sample.compare(index, source.vocabulary)
-    elif check == "full" and exact:
-        again = RemoteSource(index, finished=False)
-        for _ in again.batches():
-            pass
-        if str(again.content) != str(source.content):
-            raise ExternalProgramError(
-                f"{index.address}: read back {again.counts.postings:,} postings with content "
-                f"{again.content}, the source has {source.counts.postings:,} with "
-                f"{source.content}: load it again (--overwrite)"
-            )
+        sample.compare(index, vocabulary)
+    if not read and (check != "full" or not exact):
+        return None
+    again = RemoteSource(index, finished=False)
+    again.read_all()
+    if exact and wanted.content is not None and str(again.content) != wanted.content:
+        raise ExternalProgramError(
+            f"{index.address}: read back {again.counts.postings:,} postings with content "
+            f"{again.content}, and it should be {wanted.counts.postings:,} with {wanted.content}: "
+            "load it again (index --overwrite)"
+        )
+    return again
 
 
 def _switch(index: RemoteIndex, options: LoadOptions) -> None:

@@ -551,6 +551,8 @@ class Milvus(NumberedIndex):
 
     def rows(self) -> Iterator[Row]:
         """See :class:`RemoteIndex`."""
+        if not self.count():
+            return  # the core refuses to look into a collection that has lost all of its rows
         walk = self._ask(
             "query_iterator", self._name, batch_size=PAGE, output_fields=[self._pk, self.field],
             consistency_level="Strong",
@@ -588,7 +590,12 @@ class Milvus(NumberedIndex):
 
     def get(self, doc_ids: Sequence[str]) -> list[Row]:
         """See :class:`RemoteIndex`."""
-        return [self._row(row) for row in self._query(doc_ids, [self._pk, self.field])]
+        try:
+            return [self._row(row) for row in self._query(doc_ids, [self._pk, self.field])]
+        except ServerError:
+            if self.count():
+                raise
+            return []  # see rows
 
     def top(
         self, names: Sequence[Any], weights: Int32Array, n: int, only: Any = None
@@ -623,6 +630,7 @@ class Milvus(NumberedIndex):
         described = self._ask("describe_collection", self._name)
         index = self._index()
         told = {
+            "server": self._server(),
             "collection": self._name,
             "consistency": described.get("consistency_level_name"),
             "shards": described.get("num_shards") or None,
@@ -634,6 +642,13 @@ class Milvus(NumberedIndex):
             "notes": inexact(index),
         }
         return {name: value for name, value in told.items() if value}
+
+    def _server(self) -> str:
+        if self._is_lite:
+            return f"Milvus Lite {importlib.metadata.version('milvus-lite')}" * bool(
+                self.address.folder
+            )
+        return str(self._ask("get_server_version"))
 
     # Aliases
 

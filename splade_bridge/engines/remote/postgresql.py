@@ -526,6 +526,12 @@ class PostgreSQL(RemoteIndex):
             )
         return told
 
+    def size(self) -> int | None:
+        """See :class:`RemoteIndex`: with its indexes."""
+        with self._sessions.session(reading=True) as session:
+            asked = "select pg_total_relation_size($1::oid)"
+            return int(_one(session.execute(asked, [self._table().oid]))[0])
+
     # Aliases
 
     def aliased(self, alias: str) -> str | None:

@@ -8,6 +8,7 @@ nothing of the points it lacks, so their number is kept, too, and compared.
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -208,8 +209,9 @@ class FolderStore(Store):
 
     def told(self) -> dict[str, Any]:
         """See :class:`Store`."""
-        config = self._folder / CONFIG
-        return {"config": json_file(Where(str(config)))} if config.is_file() else {}
+        config, version = self._folder / CONFIG, importlib.metadata.version("qdrant-edge-py")
+        told = {"config": json_file(Where(str(config)))} if config.is_file() else {}
+        return {"server": f"Qdrant Edge {version}", **told}
 
     @_told
     def upsert(self, field: str, points: Sequence[Point]) -> None:

@@ -193,7 +193,11 @@ class ServerStore(Store):
 
     def told(self) -> dict[str, Any]:
         """See :class:`Store`."""
-        return {"collection": self._name, "params": self._config()["params"]}
+        return {
+            "server": self._ask("info").version,
+            "collection": self._name,
+            "params": self._config()["params"],
+        }
 
     def upsert(self, field: str, points: Sequence[Point]) -> None:
         """See :class:`Store`."""

@@ -234,8 +234,17 @@ class RestIndex(RemoteIndex):
             "POST", f"{self._path}/_bulk", b"".join(items), filter_path="errors,items.*.error"
                                                                         ",items.*._id,items.*.status",
         )  # fmt: skip
+        if failed := self._failed(answer):
+            raise Refused(failed)
+
+    def _failed(self, answer: Any) -> list[tuple[str, str]]:
+        """Id and reason of each item of a bulk request that failed.
+
+        Raises:
+            Busy, ServerError: the server was busy, or lets nothing be written.
+        """
         if not answer.get("errors"):
-            return
+            return []
         failed = [
             (item["_id"], item["status"], _why(item))
             for entry in answer["items"]
@@ -247,11 +256,15 @@ class RestIndex(RemoteIndex):
         # What was busy is sent again with the whole block: writing twice changes nothing.
         if busy := next((why for _, status, why in failed if status in ITEM_BUSY), None):
             raise Busy(f"{self.address}: {busy}")
-        raise Refused([(doc_id, why) for doc_id, _, why in failed])
+        return [(doc_id, why) for doc_id, _, why in failed]
 
     def finish(self, *, merge: bool) -> None:
         """See :class:`RemoteIndex`."""
         self._ask("PUT", f"{self._path}/_settings", {"index": {"refresh_interval": None}})
+        self.settle(merge=merge)
+
+    def settle(self, *, merge: bool) -> None:
+        """See :class:`RemoteIndex`."""
         self._ask("POST", f"{self._path}/_refresh")
         if merge:
             self._ask("POST", f"{self._path}/_forcemerge", max_num_segments=1)
@@ -261,6 +274,8 @@ class RestIndex(RemoteIndex):
         """See :class:`RemoteIndex`."""
         lines = b"".join(b'{"delete":{"_id":%b}}\n' % orjson.dumps(i) for i in doc_ids)
         answer = self._ask("POST", f"{self._path}/_bulk", lines, refresh="true")
+        if failed := self._failed(answer):
+            raise Refused(failed)
         return sum(item["delete"].get("result") == "deleted" for item in answer["items"])
 
     # Asked
@@ -387,9 +402,25 @@ class RestIndex(RemoteIndex):
         settings = found.get("settings", {}).get("index", {})
         properties = found.get("mappings", {}).get("properties", {})
         there = {f.path: f.told for f in vector_fields(properties, self.types)}
-        return {"index": name, "field": {self.field: there.get(self.field)}} | {
-            key: settings[key] for key in self.shown if key in settings
+        return {
+            "server": self._versions(),
+            "index": name,
+            "field": {self.field: there.get(self.field)},
+            **{key: settings[key] for key in self.shown if key in settings},
         }
+
+    def _versions(self) -> list[str]:
+        """Of its nodes, each once; none where we may not know."""
+        try:
+            told = self._ask("GET", "/_nodes", filter_path="nodes.*.version")
+        except ServerError:
+            return []
+        return sorted({node["version"] for node in told.get("nodes", {}).values()})
+
+    def size(self) -> int | None:
+        """See :class:`RemoteIndex`."""
+        told = self._ask("GET", f"{self._path}/_stats/store", filter_path="_all.primaries.store")
+        return int(told["_all"]["primaries"]["store"]["size_in_bytes"])
 
     # Aliases
 

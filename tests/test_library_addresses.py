@@ -1,0 +1,119 @@
+"""Indexes behind an address from Python: what the command line gives, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import splade_bridge as sb
+from addresses import Documents, documents, file
+from command_line import run
+from splade_bridge.conversion.load_index import load_index
+from splade_bridge.data.manifest import Manifest
+from splade_bridge.errors import MismatchError, SpladeBridgeError, UsageError
+from splade_bridge.files.address import Address
+
+QUERIES = {"q1": {"a": 2, "b": 1, "a.b": 1}, "q2": {"c": 3}, "q3": {"##x": 1, "[CLS]": 2}}
+
+
+def held() -> Documents:
+    return documents(1, [f"d{i}" for i in range(30)])
+
+
+def test_what_is_in_memory_is_loaded_searched_changed_and_read(
+    address: Address, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    place, some = str(address), held()
+    manifest = sb.index(some, place)
+    assert sb.index(iter(some.items()), place) == manifest  # already there, of the same content
+    exact = str(tmp_path / "exact")
+    sb.index(some, exact, engine="exact")
+    assert sb.verify([exact, place], QUERIES).equal
+    assert sb.search(place, QUERIES, k=7) == sb.search(exact, QUERIES, k=7)
+    with sb.open_index(place) as index, sb.open_index(exact) as oracle:
+        assert str(index.path) == place and index.manifest == manifest
+        assert sb.verify([oracle, index], QUERIES).equal
+        found = index.search_one(QUERIES["q1"], k=3)
+        assert found == oracle.search_one(QUERIES["q1"], k=3)
+        doc_id = found[0][0]
+    ours = [(c.term, c.score) for c in sb.explain(place, QUERIES["q1"], doc_id)]
+    assert ours == [(c.term, c.score) for c in sb.explain(exact, QUERIES["q1"], doc_id)]
+    fresh = documents(2, [f"d{i}" for i in range(20, 40)])
+    sb.index(fresh, place, update=True, check="full")
+    done = sb.delete(place, ["d1", "nobody"], missing_ok=True)
+    assert (done.deleted, done.missing) == (1, 1)
+    assert sb.delete(place, "d2").deleted == 1
+    left = {i: v for i, v in (some | fresh).items() if i not in ("d1", "d2")}
+    sb.index(left, exact, engine="exact", overwrite=True)
+    assert sb.verify([exact, place], QUERIES).equal
+    content = sb.convert(place, tmp_path / "back", to="vectors").content
+    found_of = sb.inspect(place)
+    assert found_of.content is not None and found_of.content.equal
+    assert content == found_of.content.computed == sb.inspect(exact).content.computed  # type: ignore[union-attr]
+    assert sb.export(place, tmp_path / "x", format="ciff").counts.documents == len(left)
+    status, out, _ = run(capfd, "inspect", place, "--json")
+    told = json.loads(out)
+    assert (status, told["content"]["computed"]) == (0, content)
+
+
+def test_a_path_is_loaded_as_by_the_command_line(address: Address, tmp_path: Path) -> None:
+    path = file(tmp_path / "d.jsonl", held())
+    manifest = sb.index(path, str(address))
+    assert load_index(path, address) == manifest  # already there, by the same plan
+    with pytest.raises(UsageError, match="is there already; --overwrite"):
+        sb.index({"a": {"a": 1}}, str(address))
+    assert sb.index({"a": {"a": 1}}, str(address), overwrite=True).counts.documents == 1
+
+
+WRONG: list[tuple[Callable[[Path], Any], type[Exception], str]] = [
+    (lambda p: sb.index({"a": {"a": 1}}, p / "i", engine="exact", update=True), UsageError,
+     "update has no effect where output is no address"),
+    (lambda p: sb.index({"a": {"a": 1}}, p / "i", engine="exact", shards=2), UsageError, "shards"),
+    (lambda p: sb.index({"a": {"a": 1}}, p / "i"), UsageError, "engine is missing"),
+    (lambda p: sb.index({"a": {"a": 1}}, "qdrant:q", engine="exact"), UsageError, "leave engine"),
+    (lambda p: sb.index({"a": {"a": 1}}, "qdrant:q", update=True, alias="a"), UsageError, "alias"),
+    (lambda p: sb.index({"a": {"a": 1}}, "qdrant:q", update=True, overwrite=True), UsageError,
+     "overwrite has no effect with update"),
+    (lambda p: sb.index({"a": {"a": 1}}, "qdrant:q", drop_old=True), UsageError, "without alias"),
+    (lambda p: sb.index({"a": {"a": 1}}, "qdrant:q", check="all"), UsageError, "check"),
+    (lambda p: sb.index({"a": {"a": 1}}, "qdrant:q", field="v"), UsageError, "field is for"),
+    (lambda p: sb.index({"a": {"a": 1}}, "opensearch://u:p@h/i"), UsageError, "password"),
+    (lambda p: sb.delete(p / "i", "a"), UsageError, "made anew"),
+    (lambda p: sb.delete("qdrant:q", []), UsageError, "no ids of documents"),
+    (lambda p: sb.inspect(p, field="v"), UsageError, "no address"),
+    (lambda p: sb.search(p, {"q": {"a": 1}}, field="v"), UsageError, "no address"),
+    (lambda p: sb.verify([p, p], {"q": {"a": 1}}, field="v"), UsageError, "there is none"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "error", "words"), WRONG, ids=[words for _, _, words in WRONG])
+def test_what_does_nothing_is_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    call: Callable[[Path], Any],
+    error: type[Exception],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=words):
+        call(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_scale_is_refused(address: Address) -> None:
+    floats = {"a": {"a": 0.5}, "b": {"b": 1.25}}
+    manifest: Manifest = sb.index(floats, str(address), scale=100)
+    assert manifest.quantization is not None and manifest.quantization.scale == 100
+    with pytest.raises(MismatchError, match="has scale 50"):
+        sb.index({"c": {"a": 0.5}}, str(address), scale=50, update=True)
+    assert sb.index({"c": {"a": 0.5}}, str(address), update=True).counts.impact_sum == 225
+
+
+def test_nothing_is_there(address: Address) -> None:
+    for call in (sb.inspect, sb.open_index, lambda a: sb.delete(a, "x")):
+        with pytest.raises(SpladeBridgeError, match="no such index"):
+            call(str(address))
