@@ -223,8 +223,8 @@ def _check_fields(index: RemoteIndex, manifest: Manifest, made: RemoteOptions) -
         given = ", ".join(fields) or "none"
         raise MismatchError(
             f"{index.address}: its documents are stored with {stored}, and the new ones would be "
-            f"with {given}: a document is replaced as a whole, so give --with-contents and --fields "
-            "as they were given when the index was made"
+            f"with {given}: a document is replaced as a whole, so give --with-contents and "
+            "--fields as they were given when the index was made"
         )
 
 
