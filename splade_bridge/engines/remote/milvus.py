@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import re
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -90,9 +91,6 @@ class _LiteFile:
     """Milvus' core at work on a file; it ends with its last user."""
 
     def __init__(self, path: Path) -> None:
-        from milvus_lite.server_manager import server_manager_instance
-
-        self._path, self._servers = path, server_manager_instance
         # Told before pymilvus tries, which would not say who holds it.
         lock = path.with_name(f".{path.name}.lock")
         until = time.monotonic() + LET_GO
@@ -105,21 +103,40 @@ class _LiteFile:
                 f"milvus:{path}: is held by {who}, and one process at a time may have it open: "
                 "wait until it has ended"
             )
-        self.uri = server_manager_instance.start_and_get_uri(str(path))
-        if self.uri is None:
+        self._home = tempfile.TemporaryDirectory(prefix="splade-bridge-milvus-")
+        self._server = _server(path, self._home.name)
+        if not (self._server.init() and self._server.start()):
             raise BadInputError(
                 "Milvus Lite cannot open it: another process holds it, or it is damaged",
                 f"milvus:{path}",
             )
 
+        self.uri: str = self._server.uds_path
         # It is waited for half a second, and on a busy machine listens later than that.
         until = time.monotonic() + SECONDS
         while not Path(self.uri.removeprefix("unix:")).exists() and time.monotonic() < until:
             time.sleep(0.02)
 
     def __del__(self) -> None:
-        if getattr(self, "uri", None) is not None:
-            self._servers.release_server(str(self._path))
+        if hasattr(self, "uri"):
+            self._server.stop()
+            self._home.cleanup()
+
+
+def _server(path: Path, home: str) -> Any:
+    """Milvus Lite's server of a file, in a home of its own.
+
+    The core empties ``~/.cache/milvus`` when it begins and when it ends, also where another one
+    is at work there.
+    """
+    from milvus_lite.server import Server
+
+    class AtHome(Server):  # type: ignore[misc]
+        @property
+        def args(self) -> list[str]:
+            return ["/usr/bin/env", f"HOME={home}", *map(str, super().args)]
+
+    return AtHome(str(path))
 
 
 class Milvus(NumberedIndex):
@@ -174,7 +191,7 @@ class Milvus(NumberedIndex):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of pkg_resources, which it still uses
-                import milvus_lite.server_manager  # noqa: F401
+                import milvus_lite.server  # noqa: F401
         except ImportError as error:
             raise MissingToolError(missing_client("Milvus Lite", self.extra, error)) from error
         if not FILE_NAME.fullmatch(path.name):
