@@ -5,9 +5,9 @@
 DOCS is any source of impacts, QUERIES pre-encoded. Each ADDRESS is of an index that does not exist.
 It is made in turn by `index --check count` and by the client's own calls (`helpers.bulk`, Milvus'
 `insert`, Qdrant Edge's `upsert_points`, `COPY` of text) in blocks of 1,000 with the same settings:
-once each to warm up, then twice, of which the faster counts; and thrown away in the end. Then each
-query is asked for 10 hits, in turn through the address and by a bare request of the client; medians
-of the times. The documents are in memory before any load begins.
+once each to warm up, then five times in changing order; and thrown away in the end. Then each
+query is asked for 10 hits through the address and by a bare request of the client, in changing
+order. All figures are medians. The documents are in memory before any load begins.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import abc
 import argparse
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ from splade_bridge.formats.queries import Queries, read_queries
 
 K = 10
 BLOCK = 1000
-WARM, ROUNDS = 1, 2
+WARM, ROUNDS = 1, 5
 
 
 class Bare(abc.ABC):
@@ -212,6 +212,13 @@ def beside(address: Address) -> Address:
     return Address(address.scheme, "", 0, False, None, (), folder)
 
 
+def timed(do: Callable[[], object]) -> float:
+    """Seconds that it takes."""
+    started = time.perf_counter()
+    do()
+    return time.perf_counter() - started
+
+
 def latencies(searcher: RemoteSearcher, queries: Queries, bare: Bare) -> tuple[float, float]:
     """Medians in ms: through the address, and of the client alone."""
     batch = searcher.aligned(queries)
@@ -219,21 +226,23 @@ def latencies(searcher: RemoteSearcher, queries: Queries, bare: Bare) -> tuple[f
         bare.names = [
             named(t, i, bare.index.naming) for i, t in enumerate(searcher.vocabulary.terms)
         ]
-    ours, theirs = [], []
+    ours: list[float] = []
+    theirs: list[float] = []
     for number in range(len(batch)):
         one = batch.rows(number, number + 1)
         if not len(one.indices):
             continue
         question = bare.question(one)
+        both = [
+            (ours, lambda one=one: list(searcher.search(one, K))),
+            (theirs, lambda question=question: bare.ask(question)),
+        ]
         for repeat in range(3):  # the first is not counted
-            started = time.perf_counter()
-            list(searcher.search(one, K))
-            middle = time.perf_counter()
-            bare.ask(question)
-            ended = time.perf_counter()
-            if repeat:
-                ours.append(middle - started)
-                theirs.append(ended - middle)
+            for times, ask in both:
+                seconds = timed(ask)
+                if repeat:
+                    times.append(seconds)
+            both.reverse()
     return 1000 * statistics.median(ours), 1000 * statistics.median(theirs)
 
 
@@ -254,23 +263,23 @@ def measured(address: Address, docs: Path, queries: Queries) -> str:
                     index.drop()
                 other.create(made, State({}))
                 bare = BARE[address.scheme](other, batches, source.vocabulary)
-                started = time.perf_counter()
-                bare.load()
-                other.finish(merge=False)
-                middle = time.perf_counter()
-                load(index, opened, LoadOptions(check="count"))
-                ended = time.perf_counter()
-                if number >= WARM:
-                    bulks.append(middle - started)
-                    loads.append(ended - middle)
+                both: list[tuple[list[float], Callable[[], object]]] = [
+                    (loads, lambda: load(index, opened, LoadOptions(check="count"))),
+                    (bulks, lambda bare=bare: (bare.load(), other.finish(merge=False))),
+                ]
+                for times, fill in both if number % 2 else reversed(both):
+                    seconds = timed(fill)
+                    if number >= WARM:
+                        times.append(seconds)
             other.look()
             index.look()
             ours, theirs = latencies(RemoteSearcher(index), queries, bare)
         finally:
             other.drop()
             index.drop()
+    loaded, bulk = statistics.median(loads), statistics.median(bulks)
     return (
-        f"| {index.engine} | {documents / min(loads):,.0f} | {documents / min(bulks):,.0f} | "
+        f"| {index.engine} | {documents / loaded:,.0f} | {documents / bulk:,.0f} | "
         f"{ours:.2f} | {theirs:.2f} |"
     )
 
