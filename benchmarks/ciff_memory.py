@@ -14,7 +14,8 @@ from pathlib import Path
 
 from machine import describe
 from memory import PeakMemory
-from splade_bridge.formats.ciff import CiffSource, write_ciff
+from splade_bridge.formats.ciff import CiffSource
+from splade_bridge.formats.ciff_writer import write_ciff
 from synth import SyntheticSource
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import itertools
 import logging
 import statistics
 import tempfile
@@ -31,7 +32,7 @@ from splade_bridge.text.corpora import Text
 
 MSMARCO_PASSAGES = 8_841_823
 HIDDEN, TERMS = 768, 30522
-BLOCKS = [(128, 256, 64, 8, 3), (128, 256, 64, 8, 4), (128, 128, 64, 8, 3), (128, 128, 64, 4, 3)]
+BLOCKS = [(128, 128, 64, 4, 3), (128, 128, 64, 4, 4), (128, 256, 64, 8, 3), (64, 256, 64, 4, 3)]
 """Positions, terms and hidden dimensions of a block, warps, stages; see fused._blocks."""
 
 
@@ -113,9 +114,14 @@ def heads(most: float) -> None:
 
 def texts_of_128(count: int) -> list[Text]:
     """Passages joined until each has more than 128 tokens, to be cut there."""
-    passages = [t.text for t in passages_of(4096)]
-    joined = [" ".join(passages[i : i + 8]) for i in range(0, len(passages) - 8)]
-    return [Text(str(i), joined[i % len(joined)], "") for i in range(count)]
+    passages = itertools.cycle(t.text for t in passages_of(4096))
+    texts = []
+    for i in range(count):
+        words: list[str] = []
+        while len(words) < 128:  # and no more than are needed, which would all be tokenized
+            words += next(passages).split()
+        texts.append(Text(str(i), " ".join(words), ""))
+    return texts
 
 
 class Timed(NamedTuple):
@@ -225,6 +231,7 @@ def attention() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--texts", type=int, default=32768)
+    parser.add_argument("--no-heads", action="store_true", help="leave the heads out")
     parser.add_argument("--layers", type=int, nargs="+", default=[12, 6])
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -235,11 +242,12 @@ def main() -> None:
           f"CUDA {torch.version.cuda}, triton {triton}\n")  # fmt: skip
     most = peak()
     attention()
-    heads(most)
+    if not arguments.no_heads:
+        heads(most)
     with tempfile.TemporaryDirectory() as folder:
         for layers in arguments.layers:
             throughput(layers, most, arguments.texts, Path(folder))
-            passages(layers, arguments.texts, Path(folder))
+            passages(layers, 2 * arguments.texts, Path(folder))
 
 
 if __name__ == "__main__":

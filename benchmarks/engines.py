@@ -36,7 +36,7 @@ from splade_bridge.engines.pisa_worker import library, load
 from splade_bridge.engines.pyserini import prepare
 from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.formats.base import ImpactSource
-from splade_bridge.formats.ciff import write_ciff
+from splade_bridge.formats.ciff_writer import write_ciff
 from splade_bridge.formats.jsonvector import JsonVectorWriter
 from splade_bridge.formats.pisa import number_name
 from splade_bridge.formats.queries import Queries, read_queries, write_repeated_tokens

@@ -26,9 +26,10 @@ BAD = [
     "opensearch://[h/i", "opensearch://h/i?",
     "opensearch://h:x/i", "opensearch://h:70000/i", "opensearch://h/i?a=b", "opensearch://h/i#a",
     "postgresql://h/db", "postgresql://h/db/", "postgresql+https://h/db/t", "milvus:",
-    "qdrant+https:folder", "elasticsearch+https:i",
+    "qdrant+https:folder", "elasticsearch+https:i", "s3://bucket/x", "solr://h/i",
+    "OpenSearch://h/i", "opensearch+http://h/i", "https://me:sesame@h/i",
 ]  # fmt: skip
-PATHS = ["index", "a/b", "C:\\x", "s3://bucket/x", "opensearch", "./opensearch://h/i", "-", "x:y"]
+PATHS = ["index", "a/b", "C:\\x", "s3:bucket/x", "opensearch", "./opensearch://h/i", "-", "x:y"]
 
 
 @pytest.mark.parametrize(("text", "parts"), GOOD)

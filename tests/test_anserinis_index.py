@@ -96,6 +96,7 @@ def test_it_is_searched_as_it_is(built: Path, expected: bytes, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["lucene", "pisa", "exact"])
+@pytest.mark.sample(1)
 def test_it_becomes_an_index_of_every_engine_with_the_same_run(
     name: EngineName, built: Path, expected: bytes, tmp_path: Path
 ) -> None:
@@ -107,6 +108,7 @@ def test_it_becomes_an_index_of_every_engine_with_the_same_run(
 
 
 @pytest.mark.parametrize("to", ["ciff", "jsonvector", "pisa-canonical"])
+@pytest.mark.sample(1)
 def test_it_becomes_files_with_the_same_run(
     to: ConvertFormat, built: Path, expected: bytes, tmp_path: Path
 ) -> None:
@@ -144,6 +146,7 @@ def nfcorpus_run(index: Path, shared: Path, folder: Path) -> bytes:
 
 
 @pytest.mark.shared
+@pytest.mark.long
 def test_the_real_one_becomes_pisa_with_the_same_run(
     shared: Path, real: bytes, tmp_path: Path
 ) -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import command_line
-from bad_input import Row, all_rows
+from bad_input import Row, ServerRow, all_rows, server_rows
+from servers.server import Server
+from splade_bridge.engines import registry
 
 ROWS = list(all_rows())
+SERVER_ROWS = list(server_rows())
 
 
 def seen(folder: Path) -> dict[str, str]:
@@ -30,12 +35,16 @@ def seen(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=f"{m}: {row.title}") for m, row in ROWS])
+@pytest.mark.sample(230)
 def test_a_bad_input_ends_as_the_table_says(
     row: Row,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
+    for module in row.imports:
+        pytest.importorskip(module)
+    monkeypatch.setattr(registry, "FIRST_ANSWER", 0.5)
     row.lay_out(tmp_path)
     monkeypatch.chdir(tmp_path)
     before = seen(tmp_path)
@@ -50,6 +59,23 @@ def test_a_bad_input_ends_as_the_table_says(
     assert {n for n in new if not any(n == m or n.startswith(f"{m}/") for m in row.made)} == set()
 
 
+@pytest.mark.server
+@pytest.mark.parametrize(
+    "row", [pytest.param(row, id=f"{row.server}: {row.title}") for _, row in SERVER_ROWS]
+)
+def test_a_bad_input_for_a_server(
+    row: ServerRow,
+    server_of: Callable[[str], Server],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    server = server_of(row.server)
+    row.before(server)
+    there = replace(row, command=row.command.replace("{at}", f"{server.host}:{server.port}"))
+    test_a_bad_input_ends_as_the_table_says(there, tmp_path, monkeypatch, capfd)
+
+
 def test_a_title_stands_once_in_a_module() -> None:
-    names = [(module, row.title) for module, row in ROWS]
+    names = [(module, row.title) for module, row in (*ROWS, *SERVER_ROWS)]
     assert len(names) == len(set(names))

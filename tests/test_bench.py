@@ -62,6 +62,7 @@ def indexes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {path.name: path for path in sorted(folder.iterdir())}
 
 
+@pytest.mark.sample(1)
 def test_figures_of_all_engines_are_sane(indexes: dict[str, Path], engine_name: str) -> None:
     path = indexes[engine_name]
     with open_index(path) as searcher:

@@ -197,6 +197,7 @@ def test_weights_are_the_formula(rows: list[dict[int, int]], k1: float, b: float
     assert found.tolist() == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
+@pytest.mark.long
 def test_real_collection_reaches_the_published_figure(
     shared: Path, lucene: None, tmp_path: Path
 ) -> None:
@@ -318,6 +319,7 @@ def assert_like_anserini(
             assert our_index.stored(text.id) == {"id": text.id}
 
 
+@pytest.mark.long
 def test_index_and_run_are_anserinis_on_odd_texts(
     baseline: tuple[Path, Bm25Summary], anserini: Path, tmp_path: Path
 ) -> None:

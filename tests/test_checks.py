@@ -108,6 +108,7 @@ def damaged(whole: Path, folder: Path) -> Iterator[tuple[str, str, Path]]:
 
 
 @pytest.mark.parametrize("kind", ARTEFACTS)
+@pytest.mark.sample(3)
 def test_a_file_that_is_not_as_it_was_written_is_named_before_it_is_used(
     kind: str, good: Callable[[str], Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

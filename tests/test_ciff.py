@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from splade_bridge.data.vectors import ImpactBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, SpladeBridgeError
-from splade_bridge.formats.ciff import CiffSource, messages, write_ciff
+from splade_bridge.formats.ciff import CiffSource
+from splade_bridge.formats.ciff_messages import messages
 from splade_bridge.formats.ciff_postings import decode_postings, encode_postings
+from splade_bridge.formats.ciff_writer import write_ciff
 from splade_bridge.formats.jsonvector import JsonVectorSource
 from strategies import MAX_IMPACT, Collection, as_dictionaries, collections, impacts, quick
 

@@ -189,6 +189,7 @@ def test_changed_inputs_are_noticed(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 6, 9])
+@pytest.mark.sample(1)
 def test_a_killed_comparison_goes_on(data: Path, tmp_path: Path, steps: int) -> None:
     run(data, tmp_path / "whole")
     out = tmp_path / "killed"

@@ -24,7 +24,7 @@ from splade_bridge.engines.registry import NAMES, engine
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
 from splade_bridge.formats.base import BatchSource, ImpactSource
 from splade_bridge.formats.choices import ConvertFormat
-from splade_bridge.formats.ciff import write_ciff
+from splade_bridge.formats.ciff_writer import write_ciff
 from splade_bridge.formats.feeds.write import FEED_TARGETS
 from splade_bridge.formats.queries import read_queries
 from splade_bridge.inspection.kinds import inspect_path
@@ -170,7 +170,7 @@ def test_feeds_of_weights_come_back(tmp_path: Path, to: ConvertFormat) -> None:
     assert scaled.manifest.content == again.manifest.content
 
 
-@pytest.mark.sample(8)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("to", FORMATS)
 def test_every_index_becomes_every_format(tmp_path: Path, name: str, to: ConvertFormat) -> None:

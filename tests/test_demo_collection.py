@@ -36,6 +36,7 @@ def qrels() -> dict[str, dict[str, int]]:
     return answers
 
 
+@pytest.mark.long
 def test_ids_are_unique_sorted_and_of_the_expected_number(passages: list[Passage]) -> None:
     ids = [passage.id for passage in passages]
     assert ids == sorted(set(ids))
@@ -71,6 +72,7 @@ def test_passages_are_described_once(passages: list[Passage]) -> None:
     assert len(texts) == len(set(texts))
 
 
+@pytest.mark.long
 def test_corpus_file_holds_the_passages(passages: list[Passage], tmp_path: Path) -> None:
     path = tmp_path / "corpus.jsonl"
     assert collection.write_corpus(path) == len(passages)

@@ -266,6 +266,7 @@ def test_other_commands_say_that_it_is_dense(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.long
 def test_memory_is_bounded(tmp_path: Path) -> None:
     script = Path(__file__).with_name("dense_peak.py")
     done = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True)

@@ -25,7 +25,8 @@ from soaking import SEED, often
 from splade_bridge.data.ids import checked_id
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
-from splade_bridge.formats.ciff import CiffSource, write_ciff
+from splade_bridge.formats.ciff import CiffSource
+from splade_bridge.formats.ciff_writer import write_ciff
 from splade_bridge.formats.jsonvector import JsonVectorSource
 from splade_bridge.formats.queries import read_queries, write_repeated_tokens
 from splade_bridge.text.corpora import read_texts

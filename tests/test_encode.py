@@ -495,6 +495,7 @@ def test_a_text_of_a_million_characters(bert: Encoder) -> None:
     assert found.any(1).all()
 
 
+@pytest.mark.long
 def test_memory_stays_below_one_tensor_of_logits(tmp_path: Path) -> None:
     """8 texts of 256 tokens with 30,522 terms: B x L x V would be 250 MB in float32."""
     script = Path(__file__).with_name("encode_peak.py")

@@ -68,6 +68,7 @@ KILLS = often(5, 200)
 
 
 @pytest.mark.soak
+@pytest.mark.long
 def test_kills_at_random_moments_change_nothing(model: Path, corpus: Path, tmp_path: Path) -> None:
     script = Path(__file__).with_name("encode_kills.py")
     folder = tmp_path / "stores"

@@ -294,6 +294,7 @@ def fill(place: Path, runner: DeviceRunner, out: Path, **options: Any) -> Manife
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_two_processes_make_the_store_of_one(place: Path, whole: Path, tmp_path: Path) -> None:
     """Killed first: one of the processes, whose death is an error that can be gone on from."""
     spec = EncoderSpec(str(place / "model"), "document", OPTIONS)

@@ -56,13 +56,7 @@ from splade_bridge.formats.jsonvector import JsonVectorSource
 from splade_bridge.formats.queries import Queries, read_queries
 from strategies import AWKWARD_TERMS
 
-pytestmark = [
-    pytest.mark.server,
-    pytest.mark.skipif(
-        "SPLADE_BRIDGE_SEARCH_SERVERS" not in os.environ,
-        reason="five servers take half an hour: SPLADE_BRIDGE_SEARCH_SERVERS=1",
-    ),
-]
+pytestmark = pytest.mark.server
 
 SERVERS = {
     "elasticsearch8": "elasticsearch",
@@ -71,6 +65,11 @@ SERVERS = {
     "opensearch3": "opensearch",
     "opensearch_neural": "opensearch",
 }
+NEWEST = ("elasticsearch9", "opensearch3")
+"""One of each client, for what is the client's or the loader's and takes long."""
+OTHERS_LONG = [
+    name if name in NEWEST else pytest.param(name, marks=pytest.mark.long) for name in SERVERS
+]
 TERMS = [*AWKWARD_TERMS, ".", "%", "a.b", "%2E", "%25", "..", ".x", "x.", "U.S.", "x" * 1000]
 
 
@@ -207,6 +206,7 @@ def test_a_loss_that_is_allowed_is_counted(engine: Engine, address: Address) -> 
     assert found == [[("b", 1022), ("a", 512)]]
 
 
+@pytest.mark.parametrize("engine", OTHERS_LONG, indirect=True)
 def test_ties_go_on_beyond_what_one_request_gives(engine: Engine, address: Address) -> None:
     n = 12_000
     documents = np.ones((n, 1), dtype=np.int64)
@@ -370,6 +370,7 @@ def test_an_index_that_may_not_be_written_is_told(engine: Engine, address: Addre
     assert content(open_source(address)) == content(interrupted()())
 
 
+@pytest.mark.parametrize("engine", NEWEST, indirect=True)
 @pytest.mark.server(alone=True)
 def test_a_server_that_dies_and_comes_back_in_the_middle(engine: Engine, address: Address) -> None:
     def die() -> None:
@@ -383,6 +384,7 @@ def test_a_server_that_dies_and_comes_back_in_the_middle(engine: Engine, address
 KILLS = 2
 
 
+@pytest.mark.parametrize("engine", NEWEST, indirect=True)
 def test_a_load_that_is_killed_goes_on(engine: Engine, address: Address, tmp_path: Path) -> None:
     matrix = random_matrix(10, 2000, 400, 0.5, 300)
     ids = [f"d{i}" for i in range(2000)]
@@ -509,6 +511,7 @@ def guarded(server: Server, folder: Path, *, tls: bool = False) -> Iterator[tupl
 KEPT = ("content-type", "accept")
 
 
+@pytest.mark.parametrize("engine", NEWEST, indirect=True)
 @pytest.mark.parametrize("tls", [False, True])
 def test_rights_and_certificates(
     engine: Engine,
@@ -746,6 +749,7 @@ def exact(nfcorpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("engine", OTHERS_LONG, indirect=True)
 @pytest.mark.shared
 def test_nfcorpus(
     engine: Engine, address: Address, nfcorpus: Path, exact: Path, tmp_path: Path

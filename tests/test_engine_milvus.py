@@ -51,6 +51,7 @@ def lite() -> None:
 
 
 @pytest.mark.parametrize("largest", [400, 1 << 19])
+@pytest.mark.sample(1)
 def test_what_is_loaded_is_found_and_read_back(tmp_path: Path, largest: int) -> None:
     check_all(at(f"milvus:{tmp_path / 'm.db'}"), largest)
 
@@ -183,6 +184,7 @@ def test_an_alias_is_refused_before_anything_is_made(tmp_path: Path) -> None:
         loaded(at(f"milvus:{tmp_path / 'm.db'}"), *world(1, 9, 9)[:2], alias="other")
 
 
+@pytest.mark.long
 def test_another_plan_is_refused_and_overwrite_replaces(tmp_path: Path) -> None:
     address = at(f"milvus:{tmp_path / 'm.db'}")
     matrix, ids, _ = world(1, 30, 9)
@@ -245,6 +247,7 @@ def test_a_filter_of_milvus(tmp_path: Path) -> None:
         assert scores.tolist() == [matrix[ids.index(i)].sum() for i in found]
 
 
+@pytest.mark.long
 def test_hits_end_at_16384(tmp_path: Path) -> None:
     rows = 16_500
     matrix = np.ones((rows, 1), np.int64)
@@ -263,6 +266,7 @@ def test_hits_end_at_16384(tmp_path: Path) -> None:
             list(searcher.search(asked, 16_385))
 
 
+@pytest.mark.long
 def test_a_killed_load_goes_on(tmp_path: Path) -> None:
     place = tmp_path / "m.db"
     check_killed(

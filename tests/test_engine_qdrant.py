@@ -397,6 +397,7 @@ def test_what_a_server_is_asked_to_make() -> None:
     models.CreateCollection.model_validate(made)
 
 
+@pytest.mark.long
 def test_a_server_that_is_not_there(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     pytest.importorskip("qdrant_client")
     (tmp_path / "q.jsonl").write_text('{"id": "q", "vector": {"a": 1}}\n')

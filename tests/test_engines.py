@@ -263,6 +263,7 @@ def test_the_death_of_pisa_is_an_error_with_its_signal(tmp_path: Path) -> None:
         assert len(list(searcher.search(batch, 5))) == 9, "a new worker takes over"
 
 
+@pytest.mark.sample(1)
 def test_a_killed_build_leaves_no_index_and_the_next_one_succeeds(
     tmp_path: Path, engine_name: str
 ) -> None:
@@ -336,6 +337,7 @@ def test_missing_java_says_what_to_install(
     assert issubclass(MissingToolError, SpladeBridgeError) and MissingToolError.exit_code == 3
 
 
+@pytest.mark.long
 def test_anserinis_own_route_is_believed_only_with_its_counts(
     tmp_path: Path, lucene: None, anserini: Path
 ) -> None:

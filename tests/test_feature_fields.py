@@ -51,6 +51,7 @@ def scored(documents: np.ndarray, queries: np.ndarray) -> np.ndarray:
     return products.astype(np.float64).sum(axis=2).astype(np.float32)
 
 
+@pytest.mark.long
 def test_what_is_stored_and_scored(class_path: str) -> None:
     random = np.random.default_rng(7)
     documents = np.zeros((400, 20), np.float32)

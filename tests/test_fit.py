@@ -177,6 +177,7 @@ def test_tokens_and_bags_of_them_raise_no_alarm(index: Callable[..., Path], tmp_
 
 
 @pytest.mark.shared
+@pytest.mark.long
 def test_texts_of_nfcorpus_are_refused_and_its_topics_are_not(shared: Path, tmp_path: Path) -> None:
     """Words for word pieces: nDCG@10 is .0879 instead of .3624, and the exit status was 0."""
     folder = shared / "splade-v3-nfcorpus"

@@ -58,6 +58,7 @@ TERMS = ["a", "b"]
 QUERIES = queries_of(np.array([[1, 0], [2, 3]]), TERMS)
 
 
+@pytest.mark.long
 def test_deleted_and_replaced_documents_are_not_there(make: Make, tmp_path: Path) -> None:
     """The oracle is an index of ours of what is left, in segments that hold what is not."""
     index = make(
@@ -107,6 +108,7 @@ def test_deleted_and_replaced_documents_are_not_there(make: Make, tmp_path: Path
         (("number|7|a=1",), "1 without an id"),
     ],
 )  # fmt: skip
+@pytest.mark.sample(3)
 def test_ids_that_a_run_cannot_hold_are_refused_by_name(
     make: Make, tmp_path: Path, told: tuple[str, ...], says: str
 ) -> None:

@@ -39,6 +39,7 @@ def source() -> MemorySource:
 
 
 @pytest.mark.parametrize("memory", [10_000, 10**9], ids=["while sorting", "while writing"])
+@pytest.mark.sample(2)
 def test_an_index_that_does_not_fit_leaves_nothing(
     small_disk: Path, engine_name: str, memory: int
 ) -> None:
@@ -48,6 +49,7 @@ def test_an_index_that_does_not_fit_leaves_nothing(
 
 
 @pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.sample(3)
 def test_an_export_that_does_not_fit_leaves_nothing(small_disk: Path, name: str) -> None:
     with pytest.raises(ExternalProgramError, match="space left"):
         export(source, small_disk / "x", ExportOptions(formats=(name,), memory=10_000))

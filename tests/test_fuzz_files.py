@@ -510,6 +510,7 @@ READERS = {
     "data/doc_ids.py": "an exact index", "data/id_table.py": "a forward store",
     "data/manifest.py": "a vector store", "data/store.py": "an unfinished store",
     "data/vocabulary.py": "a vector store", "encoding/merge.py": "shards",
+    "encoding/masked_lm.py": "a checkpoint",
     "encoding/settings.py": "a SparseEncoder", "encoding/side.py": "a SparseEncoder",
     "engines/auto.py": "algorithms", "engines/exact.py": "an exact index",
     "engines/pisa_programs.py": "",

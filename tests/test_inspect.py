@@ -498,7 +498,7 @@ def test_one_content_for_all_forms_of_nfcorpus(shared: Path, lucene: None) -> No
     assert found[2].facts["lucene"] == "9.9.1" and found[2].facts["segments"] == 1
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(1)
 @pytest.mark.shared
 @pytest.mark.parametrize(
     ("name", "kind", "facts"),

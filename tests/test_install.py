@@ -61,6 +61,7 @@ def test_extras_that_are_named_exist() -> None:
         (("dense", "texts.jsonl", "-m", "model", "-o", "dense"), "dense"),
     ],
 )
+@pytest.mark.sample(2)
 def test_what_is_not_installed_is_named_by_its_extra(
     tmp_path: Path, arguments: tuple[str, ...], extra: str
 ) -> None:

@@ -60,6 +60,7 @@ def indexing(folder: Path) -> JavaProcess:
         (MAGIC + TERMS + ROW.replace(struct.pack("<i", 4), struct.pack("<i", 0)), "impact 0"),
     ],
 )
+@pytest.mark.sample(4)
 def test_a_broken_stream_ends_the_helper_with_a_message(
     tmp_path: Path, lucene: None, stream: bytes, what: str
 ) -> None:

@@ -145,7 +145,7 @@ def tree(place: Path) -> dict[str, bytes]:
     return {str(p.relative_to(place)): p.read_bytes() for p in place.rglob("*") if p.is_file()}
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("steps", [range(0, 12), range(12, 24), range(24, 40)], ids=str)
 @pytest.mark.parametrize(
     ("write", "old"),

@@ -65,6 +65,7 @@ def test_importing_the_package_loads_nothing_but_itself() -> None:
     assert done.stdout.splitlines() == ["splade_bridge", "False", "False False"]
 
 
+@pytest.mark.long
 def test_no_module_hides_a_public_name(tmp_path: Path) -> None:
     """Every module is imported, then every public name is called."""
     pytest.importorskip("torch")

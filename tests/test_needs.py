@@ -78,6 +78,7 @@ MLM, BASE = "train mlm --texts t.txt -o m", "train mlm --texts t.txt -o m --base
 
 NOTHING = [
     ("index v -o i -e exact", "--with-contents c.jsonl", "where --output is no address"),
+    ("index v -o opensearch://localhost/a", "--fields year", "without --with-contents"),
     ("index v -o i -e exact", "--shards 2", "where --output is no address"),
     ("index v -o i -e exact", "--replicas 1", "where --output is no address"),
     ("index v -o i -e exact", "--merge", "where --output is no address"),
@@ -120,6 +121,7 @@ NOTHING = [
     (f"{EXPORT} -f ciff", "--with-contents /nosuch", "without --format jsonvector"),
     (f"{EXPORT} -f forward", "--gzip", "without --format jsonvector or --format ciff"),
     ("index v -o i -e exact", "--threads 2", "with --engine exact"),
+    (SEARCH, "--filter year=3", "where INDEX is no address"),
     (SEARCH, "--max-length 256", "without --model"),
     (SEARCH, "--split dev", "without --model"),
     (f"{SEARCH} -m m", "--pre-encoded", "with --model"),

@@ -78,7 +78,7 @@ def anserini_runs(data: Path) -> dict[str, dict[str, list[tuple[str, int]]]]:
     return runs
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("queries", FIGURES)
 @pytest.mark.parametrize("name", NAMES)
 def test_runs_and_figures_are_anserinis(

@@ -206,6 +206,7 @@ STRANGE = {
 }
 
 
+@pytest.mark.long
 def test_a_million_characters(model: Path, tmp_path: Path) -> None:
     """Texts that take hours where anything is quadratic, and gigabytes where all is kept."""
     wide = load_encoder(str(model), "document", EncodeOptions(max_length=64, threads=1))

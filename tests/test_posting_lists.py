@@ -23,9 +23,10 @@ from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.lucene_index import LuceneIndex
 from splade_bridge.engines.registry import engine
 from splade_bridge.errors import BadInputError
-from splade_bridge.formats import ciff, postings
+from splade_bridge.formats import ciff_reader, postings
 from splade_bridge.formats.base import BatchSource
-from splade_bridge.formats.ciff import CiffSource, ListWriter, write_ciff, write_ciff_lists
+from splade_bridge.formats.ciff import CiffSource
+from splade_bridge.formats.ciff_writer import ListWriter, write_ciff, write_ciff_lists
 from splade_bridge.formats.postings import PostingList, PostingListSource
 from strategies import Collection, collections, impacts, quick
 
@@ -100,7 +101,7 @@ def test_what_is_read_as_lists_counts_as_what_is_read_as_documents(
         CiffSource(path, MEMORY), CiffSource(path, MEMORY), of(collection)
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ciff, "DECODED_TOGETHER", together)
+        patch.setattr(ciff_reader, "DECODED_TOGETHER", together)
         by_lists.read_all()
     of_memory.read_all()
     list(by_documents.batches())
@@ -195,6 +196,7 @@ def test_an_error_beside_is_raised() -> None:
     assert threading.active_count() < 10
 
 
+@pytest.mark.long
 def test_lists_of_several_pages_come_whole(
     lucene: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

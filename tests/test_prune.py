@@ -572,7 +572,7 @@ def real(shared: Path) -> tuple[Path, list[Row]]:
     return path, [row for _, row in as_dictionaries(list(source.batches()), source.vocabulary)]
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("method", "value", "reference"),
     [
@@ -592,6 +592,7 @@ def test_real_vectors(
     assert got == only(rows, reference(rows, value))
 
 
+@pytest.mark.long
 def test_bytes_are_those_of_a_pisa_index(real: tuple[Path, list[Row]], tmp_path: Path) -> None:
     try:
         engine("pisa").check_installed()

@@ -65,12 +65,13 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_from_text_to_a_measure_is_twenty_lines_and_all_sections_run(session: Path) -> None:
     ((code, _),) = blocks(FIRST)
     assert len([line for line in code.splitlines() if line]) <= 20
 
 
-@pytest.mark.sample(3)
+@pytest.mark.long
 @pytest.mark.parametrize("section", NEEDS)
 def test_a_section_runs_and_prints_what_it_says(session: Path, section: str) -> None:
     pytest.importorskip(NEEDS[section])

@@ -124,6 +124,7 @@ KINDS: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("prompt", ["", "query: ", "a"])
+@pytest.mark.sample(7)
 def test_the_tokens_in_pieces_are_those_of_the_whole(
     kind: str, prompt: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,7 +138,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     holder.close()
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [LightKills, LightDisk, LightChildren], ids=lambda k: k.name)
 def test_a_sample_of_what_runs_commands(
     place: Path, tmp_path: Path, kind: type[ShopSubject]

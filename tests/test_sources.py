@@ -188,6 +188,7 @@ STREAMS: dict[str, tuple[Callable[[Path], object], Callable[[Path], Iterator[Any
 
 @pytest.mark.parametrize("name", STREAMS)
 @pytest.mark.parametrize("how", ["grows", "is written over", "is replaced"])
+@pytest.mark.sample(9)
 def test_a_file_that_changes_while_it_is_read_is_an_error(
     tmp_path: Path, name: str, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,10 +211,10 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(
     assert len(list(read(path))) > 0
     stream = read(path)
     if name == "index.ciff":  # read to its end before its first batch
-        from splade_bridge.formats import ciff
+        from splade_bridge.formats import ciff_reader
 
-        real = ciff.CiffReader.documents
-        monkeypatch.setattr(ciff.CiffReader, "documents", lambda r: (change(), real(r))[1])
+        real = ciff_reader.CiffReader.documents
+        monkeypatch.setattr(ciff_reader.CiffReader, "documents", lambda r: (change(), real(r))[1])
     else:
         next(stream)
         change()

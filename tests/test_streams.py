@@ -90,6 +90,7 @@ def test_a_stdout_that_takes_nothing_is_exit_code_6(work: Path, line: str, end: 
 
 @pytest.mark.parametrize("end", ["2>&-", "2>/dev/full", "<&-"])
 @pytest.mark.parametrize("line", ["search index -q topics.tsv -o -", "evaluate qrels run -M R@9"])
+@pytest.mark.sample(3)
 def test_a_stream_that_a_command_can_do_without_may_be_closed(
     work: Path, line: str, end: str
 ) -> None:
@@ -136,7 +137,7 @@ def stopped(folder: Path, line: str, number: int, after: float) -> tuple[int, st
     return process.returncode, err
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("number", CODES)
 @pytest.mark.parametrize(
     "line",

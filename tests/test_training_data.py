@@ -505,6 +505,7 @@ def _parts(passage: Any) -> set[str]:
     return {text.strip() for text in whole}
 
 
+@pytest.mark.long
 def test_the_test_set_recognises_quotes() -> None:
     held = TestSet()
     assert held.asks("Make a TEMPORARY folder, that removes itself!")
@@ -552,6 +553,7 @@ def test_pairs_are_made_as_often_as_wanted(tmp_path: Path, monkeypatch: Any) -> 
     assert whole == 200 and thrice == 3 * written and 1.5 * library < twice <= 2 * library
 
 
+@pytest.mark.long
 def test_docstrings_as_a_data_format(shared: Path) -> None:
     options = DataOptions(
         "docstrings", shared / "openstax", negatives=2, library_pairs=1, max_rows=3000

@@ -127,7 +127,7 @@ def check_sides(model: Trained, texts: list[str], queries: np.ndarray) -> None:
         np.testing.assert_array_equal(row, expected)
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 def test_all_engines_give_the_scores_of_both_sides(
     trained: Trained, world: World, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,7 +16,7 @@ from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.errors import BadInputError
 from splade_bridge.formats.base import ImpactSource
-from splade_bridge.formats.ciff import write_ciff
+from splade_bridge.formats.ciff_writer import write_ciff
 from splade_bridge.formats.queries import read_queries
 from splade_bridge.library.given import source_opener
 from splade_bridge.retrieval.runs import read_run

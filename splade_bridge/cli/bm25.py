@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from splade_bridge.cli.groups import TextFlags
 from splade_bridge.cli.needs import needs
 from splade_bridge.cli.options import (
     QUERIES,
     READS,
     WRITES,
     Hits,
-    IdField,
     Json,
     Memory,
     Overwrite,
     RemoveQuery,
-    SkipOthers,
     Split,
-    TextField,
     Threads,
-    TitleField,
     output_flag,
 )
 from splade_bridge.cli.telling import note, print_json
@@ -58,10 +55,7 @@ def command(
     k: Annotated[Hits, needs("--queries")] = 1000,
     remove_query: Annotated[RemoveQuery, needs("--queries")] = False,
     split: Annotated[Split, needs("--queries")] = None,
-    id_field: IdField = None,
-    text_field: TextField = None,
-    title_field: TitleField = "title",
-    skip_others: SkipOthers = False,
+    texts: TextFlags = TextFlags(),
     threads: Threads = 1,
     memory: Memory = "2G",
     overwrite: Overwrite = False,
@@ -76,13 +70,12 @@ def command(
     from splade_bridge.engines.bm25 import DOCUMENTS, INDEX, QUERIES, RUN, Bm25Options, build_bm25
     from splade_bridge.files.outputs import check_output
     from splade_bridge.files.sizes import size_in_bytes
-    from splade_bridge.text.corpora import CorpusOptions, read_texts
+    from splade_bridge.text.corpora import read_texts
 
     check_output(output, overwrite=overwrite)
-    fields = CorpusOptions(id_field, text_field, title_field, skip_others)
     summary = build_bm25(
-        read_texts(corpus, "documents", fields),
-        None if queries is None else read_texts(queries, "queries", replace(fields, split=split)),
+        read_texts(corpus, "documents", texts.options()),
+        None if queries is None else read_texts(queries, "queries", texts.options(split)),
         output,
         Bm25Options(k1, b, k, remove_query, threads, size_in_bytes(memory)),
         overwrite=overwrite,

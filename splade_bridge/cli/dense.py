@@ -7,18 +7,17 @@ from typing import Annotated
 
 import typer
 
+from splade_bridge.cli.groups import TextFlags
 from splade_bridge.cli.needs import needs
 from splade_bridge.cli.options import (
     READS,
     WRITES,
-    IdField,
+    Corpus,
     Json,
     Overwrite,
+    PartRows,
     Side,
-    SkipOthers,
     Split,
-    TextField,
-    TitleField,
     model_flag,
     output_flag,
 )
@@ -35,14 +34,7 @@ NAME = "dense"
 
 
 def command(
-    corpus: Annotated[
-        str,
-        typer.Argument(
-            help="JSON lines or arrays, TSV, CSV, Parquet, Arrow, a folder of these, a BEIR "
-            "folder, an ir_datasets id; - is JSON lines on stdin."
-        ),
-        READS,
-    ],
+    corpus: Corpus,
     model: Annotated[str, model_flag(), READS],
     output: Annotated[Path, output_flag("Folder of the index."), WRITES],
     index_kind: Annotated[
@@ -106,16 +98,8 @@ def command(
             metavar="SIZE",
         ),
     ] = "2G",
-    part_rows: Annotated[
-        int,
-        typer.Option(
-            "--part-rows", min=1, help="Texts of a part: what a kill loses, and a worker takes."
-        ),
-    ] = 8192,
-    id_field: IdField = None,
-    text_field: TextField = None,
-    title_field: TitleField = "title",
-    skip_others: SkipOthers = False,
+    part_rows: PartRows = 8192,
+    texts: TextFlags = TextFlags(),
     split: Annotated[Split, needs("--side", "query")] = None,
     overwrite: Overwrite = False,
     json: Json = False,
@@ -127,7 +111,6 @@ def command(
     """
     from splade_bridge.encoding.dense_corpus import dense_corpus
     from splade_bridge.files.sizes import size_in_bytes
-    from splade_bridge.text.corpora import CorpusOptions
 
     choices = DenseChoices(
         side=side,
@@ -147,7 +130,7 @@ def command(
         output,
         model,
         choices,
-        fields=CorpusOptions(id_field, text_field, title_field, skip_others, split),
+        fields=texts.options(split),
         overwrite=overwrite,
         progress=True,
     )

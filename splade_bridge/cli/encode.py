@@ -7,20 +7,19 @@ from typing import Annotated
 
 import typer
 
+from splade_bridge.cli.groups import TextFlags
 from splade_bridge.cli.needs import Needs, needs, unless
 from splade_bridge.cli.options import (
     READS,
     WRITES,
-    IdField,
+    Corpus,
     Json,
     MaxLength,
     Model,
     Overwrite,
+    PartRows,
     Side,
-    SkipOthers,
     Split,
-    TextField,
-    TitleField,
     output_flag,
 )
 from splade_bridge.cli.telling import note, print_json
@@ -44,14 +43,7 @@ OF_NEITHER_SIDE = Needs(
 
 
 def command(
-    corpus: Annotated[
-        str,
-        typer.Argument(
-            help="JSON lines or arrays, TSV, CSV, Parquet, Arrow, a folder of these, a BEIR "
-            "folder, an ir_datasets id; - is JSON lines on stdin."
-        ),
-        READS,
-    ],
+    corpus: Corpus,
     output: Annotated[Path, output_flag("Folder of the vector store."), WRITES],
     model: Annotated[Model, OF_NEITHER_SIDE] = None,
     query_model: Annotated[
@@ -156,16 +148,8 @@ def command(
         ),
         needs("--cluster"),
     ] = None,
-    part_rows: Annotated[
-        int,
-        typer.Option(
-            "--part-rows", min=1, help="Texts of a part: what a kill loses, and a worker takes."
-        ),
-    ] = 8192,
-    id_field: IdField = None,
-    text_field: TextField = None,
-    title_field: TitleField = "title",
-    skip_others: SkipOthers = False,
+    part_rows: PartRows = 8192,
+    texts: TextFlags = TextFlags(),
     split: Annotated[Split, needs("--side", "query")] = None,
     overwrite: Overwrite = False,
     json: Json = False,
@@ -176,7 +160,6 @@ def command(
     ended is left as it is.
     """
     from splade_bridge.encoding.encode_corpus import encode_corpus, model_of
-    from splade_bridge.text.corpora import CorpusOptions
 
     if batch_tokens != AUTO and not batch_tokens.isdecimal():
         raise UsageError(f"--batch-tokens is auto or a number of tokens, not {batch_tokens!r}")
@@ -202,7 +185,7 @@ def command(
         cluster=cluster,
         cluster_address=cluster_address,
         workers=workers,
-        fields=CorpusOptions(id_field, text_field, title_field, skip_others, split),
+        fields=texts.options(split),
         overwrite=overwrite,
         progress=True,
     )

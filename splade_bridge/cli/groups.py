@@ -19,6 +19,7 @@ from splade_bridge.cli.options import (
     CiffDocids,
     Clip,
     From,
+    IdField,
     MaxLength,
     PreEncoded,
     Queries,
@@ -27,6 +28,8 @@ from splade_bridge.cli.options import (
     Scale,
     SkipOthers,
     Split,
+    TextField,
+    TitleField,
     VectorField,
     Vocabulary,
 )
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from splade_bridge.data.quantize import QuantizeOptions
     from splade_bridge.engines.remote.load import LoadOptions
     from splade_bridge.formats.queries import Queries as LoadedQueries
+    from splade_bridge.text.corpora import CorpusOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +71,24 @@ class SourceFlags(Group):
         terms = None if self.vocabulary is None else read_vocabulary(self.vocabulary)
         return SourceOptions(
             self.source_format, terms, self.skip_others, self.ciff_docids, self.field
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextFlags(Group):
+    """How texts are read."""
+
+    id_field: IdField = None
+    text_field: TextField = None
+    title_field: TitleField = "title"
+    skip_others: SkipOthers = False
+
+    def options(self, split: str | None = None) -> CorpusOptions:
+        """The same for the library."""
+        from splade_bridge.text.corpora import CorpusOptions
+
+        return CorpusOptions(
+            self.id_field, self.text_field, self.title_field, self.skip_others, split
         )
 
 
@@ -109,6 +131,17 @@ class LoadFlags(Group):
         ),
         READS,
         ADDRESS,
+    ] = None
+    fields: Annotated[
+        str | None,
+        typer.Option(
+            "--fields",
+            metavar="NAME,NAME",
+            help="Store these further fields of the corpus, for search --filter; NAME:TYPE says "
+            "one of keyword, integer, number, boolean.",
+            show_default=False,
+        ),
+        needs("--with-contents"),
     ] = None
     shards: Annotated[
         int | None,

@@ -63,6 +63,7 @@ def command(
     with --update documents are added to what is there, once all of them were found to fit.
     """
     from splade_bridge.conversion.build_index import build_index
+    from splade_bridge.conversion.corpus_fields import wanted_fields
     from splade_bridge.conversion.load_index import creation, load_index, update_index
     from splade_bridge.engines.base import BuildOptions
     from splade_bridge.files.sizes import size_in_bytes
@@ -74,14 +75,16 @@ def command(
                 "and --threads out"
             )
         options = loading.options(engine_options, overwrite=overwrite)
+        fields = {} if loading.fields is None else wanted_fields(loading.fields)
         if loading.dry_run:
-            print_json(creation(output, options))
+            print_json(creation(output, options, loading.with_contents, fields))
             return
         given: dict[str, Any] = {
             "read_as": read_as.options,
             "quantize": quantize.options,
             "memory": size_in_bytes(memory),
             "with_contents": loading.with_contents,
+            "fields": fields,
             "watch": watching(f"loading {output.scheme}"),
         }
         change = None
@@ -135,6 +138,9 @@ def _say(
         note(f"{lost.dropped_to_zero:,} weights rounded to 0 and were dropped")
     if lost and lost.clipped:
         note(f"{lost.clipped:,} impacts were clipped to {lost.clip}")
+    if columns := manifest.options.get("columns"):
+        told = (f"{name} ({kind})" for name, kind in columns.items())
+        note(f"fields that filters may ask for: {', '.join(told)}")
     note(
         f"{output}: {counts.documents:,} documents, {counts.postings:,} postings, impacts of "
         f"{counts.impact_sum:,} in sum, largest {counts.max_impact:,}; all read back from {engine}"

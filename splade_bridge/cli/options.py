@@ -220,6 +220,20 @@ RemoveQuery = Annotated[
     typer.Option("--remove-query", help="Leave out the document whose id is the query's."),
 ]
 
+Corpus = Annotated[
+    str,
+    typer.Argument(
+        help="JSON lines or arrays, TSV, CSV, Parquet, Arrow, a folder of these, a BEIR folder, an "
+        "ir_datasets id; - is JSON lines on stdin."
+    ),
+    READS,
+]
+PartRows = Annotated[
+    int,
+    typer.Option(
+        "--part-rows", min=1, help="Texts of a part: what a kill loses, and a worker takes."
+    ),
+]
 IdField = Annotated[
     str | None,
     typer.Option("--id-field", help="Field of the id.", show_default="id, _id or docid"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from splade_bridge.cli.groups import QuantizeFlags, QueryFlags
-from splade_bridge.cli.needs import needs
+from splade_bridge.cli.needs import Needs, needs
 from splade_bridge.cli.options import (
     WRITES,
     Hits,
@@ -25,13 +25,18 @@ from splade_bridge.cli.options import (
 )
 from splade_bridge.cli.telling import note, print_json, progress
 from splade_bridge.errors import UsageError
-from splade_bridge.files.address import Place
+from splade_bridge.files.address import Address, Place
 from splade_bridge.retrieval.choices import RunFormat
 
 if TYPE_CHECKING:
     from splade_bridge.retrieval.search import SearchOptions, SearchSummary
 
 NAME = "search"
+ADDRESS = Needs(
+    "where INDEX is no address",
+    "filter the run, or load the vectors into an engine that filters: docs/engines.md",
+    lambda given: isinstance(given["index"], Address),
+)
 
 
 def command(
@@ -118,6 +123,17 @@ def command(
             show_default="128, or -k if that is more",
         ),
     ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            "--filter",
+            help="Find no other documents than these, as the engine of the address filters: JSON "
+            "of a query (Elasticsearch, OpenSearch) or a filter (Qdrant), an expression (Milvus), "
+            "a condition in SQL (PostgreSQL).",
+            show_default=False,
+        ),
+        ADDRESS,
+    ] = None,
     latencies: Annotated[
         Path | None,
         typer.Option("--latencies", help="Write query id and milliseconds as TSV."),
@@ -155,6 +171,7 @@ def command(
         candidates=candidates,
         memory=None if memory is None else size_in_bytes(memory),
         ef_search=ef_search,
+        filter=only,
         field=field,
     )
     for target in (output, latencies):

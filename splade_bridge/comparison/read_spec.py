@@ -499,7 +499,7 @@ def _memory(table: Table, usual: int) -> int:
     if not isinstance(table.take_any("memory"), str):
         return _positive(table, "memory", usual)
     try:
-        return size_in_bytes(table.take("memory", str))
+        return size_in_bytes(table.take("memory", str), "")
     except UsageError as error:
         table.wrong(error, "memory")
 

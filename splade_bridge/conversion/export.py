@@ -34,7 +34,7 @@ from splade_bridge.formats.base import (
     watched,
 )
 from splade_bridge.formats.choices import ExportFormat, FeedTarget
-from splade_bridge.formats.ciff import write_ciff, write_ciff_lists
+from splade_bridge.formats.ciff_writer import write_ciff, write_ciff_lists
 from splade_bridge.formats.columns import write_columns
 from splade_bridge.formats.forward import FORWARD_FOLDER, write_forward
 from splade_bridge.formats.jsonvector import JsonVectorWriter

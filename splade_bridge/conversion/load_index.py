@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from splade_bridge.conversion.corpus_fields import texts_with, types_of
 from splade_bridge.conversion.detect import SourceOptions, path_opener
 from splade_bridge.data.ids import DuplicateGuard, checked_id, quoted
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.engines.registry import connect
-from splade_bridge.engines.remote.base import Change
+from splade_bridge.engines.remote.base import Change, Fields
 from splade_bridge.engines.remote.change import delete
 from splade_bridge.engines.remote.change import update as change
-from splade_bridge.engines.remote.choices import Check
+from splade_bridge.engines.remote.choices import Check, FieldType
 from splade_bridge.engines.remote.load import LoadOptions, load
 from splade_bridge.errors import MismatchError, UsageError
 from splade_bridge.files.address import Address, Place, paths
 from splade_bridge.files.finished import fingerprints
 from splade_bridge.files.lines import text_lines
 from splade_bridge.formats.base import ImpactSource, Watch, watched
-from splade_bridge.text.corpora import read_texts
 
 
 def load_index(
@@ -36,6 +36,7 @@ def load_index(
     quantize: QuantizeOptions | None = None,
     memory: int = DEFAULT_MEMORY,
     with_contents: str | None = None,
+    fields: Mapping[str, FieldType | None] = {},
     watch: Watch | None = None,
 ) -> Manifest:
     """Load ``source`` into a new index at ``address``, and check that it holds all of it.
@@ -46,6 +47,8 @@ def load_index(
         memory: budget in bytes of reading the source.
         with_contents: the corpus that was encoded, in the same order; its texts are stored in the
             field ``text``.
+        fields: further fields of that corpus to be stored, with their types; None for the type
+            that their values have.
         watch: wraps the stream of batches of each pass, for a progress bar.
 
     Raises:
@@ -54,9 +57,10 @@ def load_index(
         MissingToolError: the client of the engine is not installed.
     """
     _check_apart(source, address)
+    options = _with_fields(options, with_contents, fields)
     opened = path_opener(source, read_as, quantize=quantize, memory=memory)
     plan = _plan(source, quantize, with_contents)
-    texts = None if with_contents is None else Texts(with_contents)
+    texts = None if with_contents is None else Texts(with_contents, options.made.columns)
     with connect(address) as index:
         return load(index, lambda: watched(opened(), watch), options, texts=texts, plan=plan)
 
@@ -105,12 +109,13 @@ def update_index(
     quantize: QuantizeOptions | None = None,
     memory: int = DEFAULT_MEMORY,
     with_contents: str | None = None,
+    fields: Mapping[str, FieldType | None] = {},
     watch: Watch | None = None,
 ) -> Change:
     """Add the documents of ``source`` to the index at ``address``, or replace those of their ids.
 
     Args:
-        source, read_as, quantize, memory, with_contents, watch: see :func:`load_index`.
+        source, read_as, quantize, memory, with_contents, fields, watch: see :func:`load_index`.
 
     Raises:
         BadInputError, ExternalProgramError, MismatchError, ServerError, UsageError: see
@@ -118,9 +123,10 @@ def update_index(
         MissingToolError: the client of the engine is not installed.
     """
     _check_apart(source, address)
+    options = _with_fields(options, with_contents, fields)
     opened = path_opener(source, read_as, quantize=quantize, memory=memory)
     plan = _plan(source, quantize, with_contents)
-    texts = None if with_contents is None else Texts(with_contents)
+    texts = None if with_contents is None else Texts(with_contents, options.made.columns)
     with connect(address) as index:
         return change(index, lambda: watched(opened(), watch), options, texts=texts, plan=plan)
 
@@ -184,25 +190,52 @@ def delete_documents(
         return delete(index, found, missing_ok=missing_ok, check=check)
 
 
-def creation(address: Address, options: LoadOptions) -> dict[str, Any]:
+def _with_fields(
+    options: LoadOptions, with_contents: str | None, fields: Mapping[str, FieldType | None]
+) -> LoadOptions:
+    if not fields:
+        return options
+    if with_contents is None:
+        raise UsageError("--fields are fields of the corpus that --with-contents names")
+    return with_columns(options, types_of(with_contents, fields))
+
+
+def with_columns(options: LoadOptions, columns: Mapping[str, FieldType]) -> LoadOptions:
+    """The same, with further fields that are stored."""
+    return replace(options, made=replace(options.made, columns=columns))
+
+
+def creation(
+    address: Address,
+    options: LoadOptions,
+    with_contents: str | None = None,
+    fields: Mapping[str, FieldType | None] = {},
+) -> dict[str, Any]:
     """What would make the index at ``address``, as its engine takes it; nothing is made.
 
+    Args:
+        with_contents, fields: see :func:`load_index`.
+
     Raises:
+        BadInputError: the engine takes no field of such a name, or the corpus has none.
         MissingToolError, ServerError: see :func:`.registry.connect`.
     """
+    if fields and with_contents is not None:
+        options = with_columns(options, types_of(with_contents, fields))
     with connect(address) as index:
         index.use(options.made)
+        index.check_fields(options.made)
         return index.creation(options.made)
 
 
 class Texts:
-    """The texts of a corpus that comes in the order of the vectors."""
+    """The texts of a corpus that comes in the order of the vectors, and fields of it."""
 
-    def __init__(self, corpus: str) -> None:
+    def __init__(self, corpus: str, columns: Mapping[str, FieldType] = {}) -> None:
         self._corpus = corpus
-        self._texts = iter(read_texts(corpus))
+        self._texts = texts_with(corpus, columns)
 
-    def __call__(self, ids: Sequence[str]) -> list[Mapping[str, str]]:
+    def __call__(self, ids: Sequence[str]) -> list[Fields]:
         """Those of the documents that come next.
 
         Raises:
@@ -210,7 +243,7 @@ class Texts:
         """
         return list(self._next(ids))
 
-    def _next(self, ids: Sequence[str]) -> Iterator[Mapping[str, str]]:
+    def _next(self, ids: Sequence[str]) -> Iterator[Fields]:
         found = list(islice(self._texts, len(ids)))
         for doc_id, text in zip(ids, found, strict=False):
             if doc_id != text.id:
@@ -218,7 +251,7 @@ class Texts:
                     f"{self._corpus}: has document {quoted(text.id)} where the vectors have "
                     f"{quoted(doc_id)}: give the corpus that was encoded"
                 )
-            yield {"text": text.text}
+            yield {"text": text.text, **(text.further or {})}
         if len(found) < len(ids):
             raise MismatchError(
                 f"{self._corpus}: ends before document {quoted(ids[len(found)])}: give the corpus "

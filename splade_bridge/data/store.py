@@ -467,7 +467,6 @@ def write_parquet(out: BinaryIO, batch: SparseBatch, vocabulary_size: int, note:
         ValueError: a term id is beyond the vocabulary.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     if batch.indices.size and int(batch.indices.max()) >= vocabulary_size:
         raise ValueError("a term id beyond the vocabulary")
@@ -481,7 +480,14 @@ def write_parquet(out: BinaryIO, batch: SparseBatch, vocabulary_size: int, note:
             "weights": pa.ListArray.from_arrays(offsets, pa.array(batch.weights)),
         }
     )
-    writer = pq.ParquetWriter(
+    write_table(out, table, note)
+
+
+def write_table(out: BinaryIO, table: Any, note: object) -> None:
+    """``table`` as the Parquet of a part: small, with checksums, and the note in its metadata."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetWriter(
         out,
         table.schema,
         compression="zstd",
@@ -489,8 +495,7 @@ def write_parquet(out: BinaryIO, batch: SparseBatch, vocabulary_size: int, note:
         write_statistics=False,
         write_page_checksum=True,
         store_schema=False,
-    )
-    with writer:
+    ) as writer:
         writer.write_table(table)
         writer.add_key_value_metadata({NOTE: orjson.dumps(note).decode()})
 

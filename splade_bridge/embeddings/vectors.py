@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 
 from splade_bridge.data.ids import check_ids
-from splade_bridge.data.store import NOTE, part_name
+from splade_bridge.data.store import part_name, write_table
 from splade_bridge.data.vectors import Float32Array
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.writing import atomic_writer
@@ -73,26 +72,13 @@ def write_dense_part(folder: Path, number: int, batch: DenseBatch, note: object)
         ExternalProgramError: it cannot be written.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     count, dimension = batch.vectors.shape
     offsets = np.arange(0, (count + 1) * dimension, dimension, dtype=np.int32)
     lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(batch.vectors.reshape(-1)))
     table = pa.table({"id": pa.array(batch.ids, pa.string()), "vector": lists})
-    with (
-        atomic_writer(folder / part_name(number)) as out,
-        pq.ParquetWriter(
-            out,
-            table.schema,
-            compression="zstd",
-            use_dictionary=False,
-            write_statistics=False,
-            write_page_checksum=True,
-            store_schema=False,
-        ) as writer,
-    ):
-        writer.write_table(table)
-        writer.add_key_value_metadata({NOTE: orjson.dumps(note).decode()})
+    with atomic_writer(folder / part_name(number)) as out:
+        write_table(out, table, note)
 
 
 def rows_of(part: Path) -> int:

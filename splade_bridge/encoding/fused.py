@@ -29,7 +29,10 @@ from splade_bridge.encoding.head import Activation, LinearHead, Pooling, activat
 log = logging.getLogger(__name__)
 
 CHECK_LENGTHS = (200, 57, 57, 1)
-TOLERANCE = 2e-2
+CHECK_TERMS = 4096
+"""At each end of the vocabulary."""
+TOLERANCE = 1e-3
+"""Of the largest logit: sums are in float32 in another order, or in TF32."""
 
 
 class FusedHead(LinearHead):
@@ -49,7 +52,10 @@ class FusedHead(LinearHead):
         return spoil_(activate_(pooled, activation), hidden, lengths)
 
     def check(self) -> None:
-        """Compare the kernel with the base class on random numbers.
+        """Compare the kernel with the plain formula in float32 on random numbers.
+
+        Without the bias: a trained one is as low as the logits are high, and what is left of
+        random numbers above it is rounding.
 
         Raises:
             ValueError: they differ; or whatever else the compiler or the card raises.
@@ -61,10 +67,13 @@ class FusedHead(LinearHead):
             device=self.weight.device,
         ).to(self.weight.dtype)
         with torch.inference_mode():
-            found = self(hidden, CHECK_LENGTHS, "max", "relu")
-            wanted = LinearHead.__call__(self, hidden, CHECK_LENGTHS, "max", "relu")
-            if not bool((found - wanted).norm() <= TOLERANCE * wanted.norm() + 1e-6):
-                raise ValueError("the fused kernel gives other results")
+            found = largest_logits(hidden, self.weight, torch.zeros_like(self.bias), CHECK_LENGTHS)
+            for ends in (slice(CHECK_TERMS), slice(-CHECK_TERMS, None)):
+                logits = hidden.float() @ self.weight[ends].float().t()
+                texts = torch.split(logits, list(CHECK_LENGTHS))
+                wanted = torch.stack([text.amax(0) for text in texts]).relu_()
+                if not bool((found[:, ends] - wanted).abs().max() <= TOLERANCE * wanted.max()):
+                    raise ValueError("the fused kernel gives other results")
 
 
 def fused_head(weight: Tensor, bias: Tensor | None) -> LinearHead:
@@ -118,7 +127,7 @@ def _blocks(device: torch.device, width: int) -> tuple[int, int, int, int, int]:
     """Positions, terms and hidden dimensions of a block, warps and pipeline stages."""
     block_h = next(n for n in (64, 32, 16) if width % n == 0)
     if device.type == "cuda" and torch.cuda.get_device_capability(device) in ((8, 0), (9, 0)):
-        return 128, 256, block_h, 8, 3  # 144 KiB of shared memory in 16 bits
+        return 128, 128, block_h, 4, 3  # 96 KiB of shared memory in 16 bits
     return 128, 128, min(block_h, 32), 4, 3  # 32 KiB
 
 

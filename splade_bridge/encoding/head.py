@@ -158,7 +158,9 @@ def spoil_(pooled: Tensor, hidden: Tensor, lengths: Sequence[int]) -> Tensor:
 
 def owners(lengths: Sequence[int], device: torch.device) -> Tensor:
     """int64[T]: the number of the text that each position belongs to."""
-    return sent(torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths)), device)
+    sizes = sent(torch.tensor(lengths), device)
+    numbers = torch.arange(len(lengths), device=device)
+    return numbers.repeat_interleave(sizes, output_size=sum(lengths))
 
 
 def _pool(

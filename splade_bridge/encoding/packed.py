@@ -1,8 +1,9 @@
 """Texts of different lengths as one row of tokens, so that nothing is computed for padding.
 
 Everything in a transformer but attention works on single tokens. Here the tokens of a batch are
-laid end to end, and attention alone is told where a text begins: it runs once for each run of
-texts of one length, without a mask, which is also what lets CUDA use its flash kernels.
+laid end to end, and attention alone is told where a text begins. On CUDA, in 16 bits, torch's
+flash attention for sequences of different lengths takes all texts at once; elsewhere attention
+runs once for each run of texts of one length, without a mask.
 
 transformers lets a model's attention be replaced by name (its ``AttentionInterface``). Whether a
 model obeys, and takes the positions it is given, is not asked but tried: see
@@ -11,15 +12,20 @@ model obeys, and takes the positions it is given, is not asked but tried: see
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from itertools import groupby, pairwise
+from functools import cache, cached_property
+from itertools import accumulate, groupby, pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
+
+log = logging.getLogger(__name__)
 
 NAME = "splade_bridge_packed"
 SCORES_BYTES = 1 << 20
@@ -31,7 +37,14 @@ in bfloat16 at 85 tokens); from 512 on they lose."""
 Body = Callable[[Tensor, Sequence[int]], Tensor]
 """Hidden states [T, H] of texts laid end to end: their ids, int64[T], and their lengths."""
 
-_runs: ContextVar[list[tuple[int, int]]] = ContextVar("runs")
+WITHOUT_PLANS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+"""torch would rather take cuDNN's attention on Hopper, which plans for each new shape anew: a
+quarter of a second (measured on an H200), and batches of texts have hundreds of shapes."""
+WITH_THE_COMMAND = 1 << 16
+"""Bytes that CUDA copies at once (CUDA driver API, "API synchronization behavior")."""
+TRIED_LENGTHS = (9, 3, 70, 1)
+TRIED_WINDOW = 7
+TRIED_TOLERANCE = 2e-2
 
 
 def packed_body(model: Any, hidden: Callable[[Any], Tensor], first_position: int) -> Body:
@@ -44,9 +57,10 @@ def packed_body(model: Any, hidden: Callable[[Any], Tensor], first_position: int
 
     def body(ids: Tensor, lengths: Sequence[int]) -> Tensor:
         sizes = torch.tensor(lengths)
-        starts = (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
-        positions = sent(torch.arange(len(ids)) - starts + first_position, ids.device)
-        with _packed(lengths):
+        sizes, starts = sent(torch.stack([sizes, sizes.cumsum(0) - sizes]), ids.device)
+        starts = starts.repeat_interleave(sizes, output_size=len(ids))
+        positions = torch.arange(len(ids), device=ids.device) - starts + first_position
+        with _packed(_Texts(lengths, ids.device)):
             found = hidden(model(input_ids=ids[None], position_ids=positions[None]))
         return found[0]
 
@@ -99,8 +113,14 @@ def padded_groups(lengths: Sequence[int]) -> list[slice]:
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """``tensor``, from the host, on ``device``, without waiting for what is queued there."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+    """``tensor``, from the host, on ``device``, without waiting for what is queued there.
+
+    What is small travels with the command. The rest needs memory of its own that is pinned, which
+    takes milliseconds unless an earlier copy has left some.
+    """
+    if device.type == "cuda" and tensor.nbytes > WITH_THE_COMMAND:
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def runs_of(lengths: Sequence[int]) -> list[tuple[int, int]]:
@@ -108,13 +128,38 @@ def runs_of(lengths: Sequence[int]) -> list[tuple[int, int]]:
     return [(n, sum(1 for _ in same)) for n, same in groupby(lengths)]
 
 
+class _Texts:
+    """Where the texts of a batch lie, on the device that computes it."""
+
+    def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
+        self.lengths = lengths
+        self._device = device
+
+    @cached_property
+    def runs(self) -> list[tuple[int, int]]:
+        return runs_of(self.lengths)
+
+    @cached_property
+    def longest(self) -> int:
+        return max(self.lengths)
+
+    @cached_property
+    def bounds(self) -> Tensor:
+        """int32[B + 1]: where each begins, and the end of the last; sent once for all layers."""
+        ends = torch.tensor([0, *accumulate(self.lengths)], dtype=torch.int32)
+        return sent(ends, self._device)
+
+
+_texts: ContextVar[_Texts] = ContextVar("texts")
+
+
 @contextmanager
-def _packed(lengths: Sequence[int]) -> Iterator[None]:
-    token = _runs.set(runs_of(lengths))
+def _packed(texts: _Texts) -> Iterator[None]:
+    token = _texts.set(texts)
     try:
         yield
     finally:
-        _runs.reset(token)
+        _texts.reset(token)
 
 
 def _attention(
@@ -141,15 +186,60 @@ def _attention(
     if asked or attention_mask is not None or query.shape != key.shape:
         raise NotImplementedError(f"attention with {asked or 'a mask or grouped heads'}")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    packed = [x[0].transpose(0, 1) for x in (query, key, value)]  # [T, heads, d]
-    out = torch.empty(packed[2].shape, dtype=value.dtype, device=value.device)
+    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))  # [T, heads, d]
+    texts = _texts.get()
+    if q.is_cuda and _flash_works(q.device, q.dtype, q.shape[-1]):
+        return _flash(q, k, v, texts, scale, sliding_window)[None], None
+    return _by_runs(q, k, v, texts, scale, sliding_window)[None], None
+
+
+def _flash(
+    q: Tensor, k: Tensor, v: Tensor, texts: _Texts, scale: float, window: int | None
+) -> Tensor:
+    """Attention of all texts at once, [T, heads, d]."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    around = (-1, -1) if window is None else (window - 1, window - 1)
+    bounds, longest = texts.bounds, texts.longest
+    found: Tensor = varlen_attn(  # type: ignore[assignment]  # it gives more where more is asked for
+        *(q, k, v), bounds, bounds, longest, longest, scale=scale, window_size=around
+    )
+    return found
+
+
+@cache
+def _flash_works(device: torch.device, dtype: torch.dtype, width: int) -> bool:
+    """Whether :func:`_flash` is there, and gives what :func:`_by_runs` gives."""
+    if dtype not in (torch.bfloat16, torch.float16):
+        return False
+    texts = _Texts(TRIED_LENGTHS, device)
+    generator = torch.Generator(device).manual_seed(0)
+    shape = (3, sum(TRIED_LENGTHS), 2, width)
+    q, k, v = torch.randn(shape, generator=generator, device=device).to(dtype)
+    try:
+        for window in (None, TRIED_WINDOW):
+            found = _flash(q, k, v, texts, width**-0.5, window).float()
+            wanted = _by_runs(q, k, v, texts, width**-0.5, window).float()
+            if not bool((found - wanted).abs().max() <= TRIED_TOLERANCE * wanted.abs().max()):
+                raise ValueError("other results")
+    except Exception as error:  # torch before 2.10 has none, and older cards raise as they like
+        log.info("attention of many texts at once does not work here (%s)", error)
+        return False
+    return True
+
+
+def _by_runs(
+    q: Tensor, k: Tensor, v: Tensor, texts: _Texts, scale: float, window: int | None
+) -> Tensor:
+    """Attention of the texts of one length after the other, [T, heads, d]."""
+    out = torch.empty_like(v, memory_format=torch.contiguous_format)
     start = 0
-    for length, count in _steps(_runs.get(), query):
+    for length, count in _steps(texts.runs, q):
         here = slice(start, start + length * count)
-        q, k, v = (_rows(x[here], count).transpose(1, 2) for x in packed)
-        _rows(out[here], count).copy_(_attend(q, k, v, scale, sliding_window).transpose(1, 2))
+        a, b, c = (_rows(x[here], count).transpose(1, 2) for x in (q, k, v))
+        _rows(out[here], count).copy_(_attend(a, b, c, scale, window).transpose(1, 2))
         start = here.stop
-    return out[None], None
+    return out
 
 
 def _rows(packed: Tensor, count: int) -> Tensor:
@@ -158,7 +248,7 @@ def _rows(packed: Tensor, count: int) -> Tensor:
 
 
 def _steps(runs: Sequence[tuple[int, int]], query: Tensor) -> Iterator[tuple[int, int]]:
-    """``runs``, on a CPU cut so that the scores of one step stay in the cache."""
+    """``runs``, on a CPU cut so that the scores of one step [T, heads, d] stay in the cache."""
     if query.is_cuda:
         yield from runs
         return
@@ -180,4 +270,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None) -
     if window is not None and length > window:
         places = torch.arange(length, device=q.device)
         near = (places[:, None] - places).abs() < window
-    return scaled_dot_product_attention(q, k, v, attn_mask=near, scale=scale)
+    if not q.is_cuda:
+        return scaled_dot_product_attention(q, k, v, attn_mask=near, scale=scale)
+    with sdpa_kernel(WITHOUT_PLANS):
+        return scaled_dot_product_attention(q, k, v, attn_mask=near, scale=scale)

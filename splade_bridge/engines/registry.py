@@ -223,17 +223,18 @@ def read_index(
     return _engine_of(path, manifest).read(path, manifest, memory, temporary)
 
 
-def open_index(place: Place, field: str | None = None) -> Searcher:
+def open_index(place: Place, field: str | None = None, only: str | None = None) -> Searcher:
     """A searcher for an index folder of ours, an impact index that Anserini made, or an address.
 
     Args:
         field: see :func:`connect_to`; for addresses alone.
+        only: find no other documents than these; a filter as the engine of an address takes it.
 
     Raises:
         BadInputError: not an index, or one whose making was interrupted.
         MissingToolError: its engine is not installed.
         ServerError: what is behind an address does not answer.
-        UsageError: a field of what is no address.
+        UsageError: ``only`` is no filter; a field or a filter of what is no address.
     """
     from splade_bridge.data.manifest import Manifest
     from splade_bridge.engines.auto import best_algorithm
@@ -242,9 +243,15 @@ def open_index(place: Place, field: str | None = None) -> Searcher:
     if isinstance(place, Address):
         from splade_bridge.engines.remote.index import RemoteSearcher
 
-        return RemoteSearcher(connect_to(place, field))
-    if field is not None:
-        raise UsageError(f"{place}: is no address, and --field is for those alone: leave it out")
+        index = connect_to(place, field)
+        try:
+            return RemoteSearcher(index, None if only is None else index.filter_of(only))
+        except BaseException:
+            index.close()
+            raise
+    for flag, given in (("--field", field), ("--filter", only)):
+        if given is not None:
+            raise UsageError(f"{place}: is no address, and {flag} is for those alone: leave it out")
     is_foreign = is_lucene(place) and not manifest_file(place).exists()
     manifest = None if is_foreign else Manifest.load(place)
     searcher = _engine_of(place, manifest).open(place, manifest)

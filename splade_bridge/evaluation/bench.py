@@ -155,10 +155,16 @@ def bench(
 
     Raises:
         MismatchError: queries and an index have nothing in common.
-        UsageError: no engine knows an algorithm, or there are no queries.
+        UsageError: no engine knows an algorithm, or uses threads that are asked for, or there are
+            no queries.
         ExternalProgramError: an engine died.
     """
     options = options or BenchOptions()
+    if (options.threads or 1) > 1 and not any(searcher.uses_threads for searcher in searchers):
+        raise UsageError(
+            f"--threads {options.threads} has no effect: {searchers[0].path} is searched in one "
+            "thread; leave it out"
+        )
     known = {AUTO, ALL}.union(*(s.algorithms for s in searchers))
     if unknown := [name for name in options.algorithms if name not in known]:
         raise UsageError(f"no algorithm {unknown[0]!r}; there are {', '.join(sorted(known))}")

@@ -38,6 +38,7 @@ NAME_SIGNS, USER_SIGNS = "%/?#", "%/?#:@[]"
 """What ends a name and a user in an address, where it does not stand as ``%2F``."""
 
 BEGINS = re.compile(r"(?P<scheme>[a-z]+)(?P<tls>\+https)?:(?P<rest>.*)", re.DOTALL)
+URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://")
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,18 @@ def place_of(text: str | Path) -> Place:
     """The address that ``text`` is, or the path.
 
     Raises:
-        UsageError: it begins as an address and is none, or holds a password.
+        UsageError: it begins as an address and is none, of no engine, or holds a password.
     """
-    if isinstance(text, Path) or not (found := BEGINS.fullmatch(text)):
-        return Path(text)
-    scheme = next((s for s in SCHEMES if s == found["scheme"]), None)
-    if scheme is None:
+    if isinstance(text, Path):
+        return text
+    found = BEGINS.fullmatch(text)
+    scheme = next((s for s in SCHEMES if found and s == found["scheme"]), None)
+    if found is None or scheme is None:
+        if url := URL.match(text):
+            raise UsageError(
+                f"{_shown(text)}: no engine is called {url['scheme']}; an address is one of "
+                f"{', '.join(f'{s}://' for s in SCHEMES)}"
+            )
         return Path(text)
     if found["rest"].startswith("//"):
         return _with_server(text, scheme, bool(found["tls"]), found["rest"])

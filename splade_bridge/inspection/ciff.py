@@ -11,7 +11,7 @@ from splade_bridge.data.vectors import BoolArray, Int64Array
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.lines import open_reader
-from splade_bridge.formats.ciff import ABSOLUTE, CiffReader, RawList
+from splade_bridge.formats.ciff_reader import ABSOLUTE, CiffReader, RawList
 from splade_bridge.inspection.found import Inspection, InspectOptions
 from splade_bridge.inspection.tally import Tally
 from splade_bridge.inspection.vectors import Ids, finish

@@ -14,7 +14,7 @@ from splade_bridge.errors import BadInputError
 from splade_bridge.files.inputs import all_files, check_file, is_there
 from splade_bridge.files.lines import STDIO, open_reader
 from splade_bridge.files.outputs import MARK, has_plan, is_unfinished, manifest_file, plan_file
-from splade_bridge.formats.ciff import CiffReader
+from splade_bridge.formats.ciff_reader import CiffReader
 from splade_bridge.formats.columns import SUFFIXES as TABLE_SUFFIXES
 from splade_bridge.formats.feeds.write import FEED_TARGETS, FEEDS
 from splade_bridge.formats.forward import is_forward

@@ -57,7 +57,7 @@ def size(memory: int | str) -> int:
     Raises:
         UsageError: it is no such size.
     """
-    return size_in_bytes(str(memory))
+    return size_in_bytes(str(memory), "memory ")
 
 
 def quantize_options(

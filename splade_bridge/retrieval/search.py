@@ -55,6 +55,7 @@ class SearchOptions:
         candidates: of the first of two steps; 1000 if None, or k if that is more.
         memory: bytes of the heap of the JVM that a Lucene index is open in; None for 1 GiB.
         ef_search: of a graph of dense vectors; see :meth:`.embeddings.index.DenseIndex.search`.
+        filter: find no other documents than these, as the engine of an address takes it.
         field: that holds the vectors, of an index that others made in an engine.
     """
 
@@ -70,6 +71,7 @@ class SearchOptions:
     candidates: int | None = None
     memory: int | None = None
     ef_search: int | None = None
+    filter: str | None = None
     field: str | None = None
 
     def __post_init__(self) -> None:
@@ -127,10 +129,10 @@ def open_searcher(index: Place, options: SearchOptions) -> Searcher:
 
 def _opened(index: Place, options: SearchOptions) -> Searcher:
     if options.two_step is None:
-        return open_index(index, options.field)
+        return open_index(index, options.field, only=options.filter)
     forward = ForwardStore(options.two_step)
     candidates = options.candidates or max(DEFAULT_CANDIDATES, options.k)
-    first = open_index(index, options.field)
+    first = open_index(index, options.field, only=options.filter)
     try:
         return TwoStepSearcher(
             first, forward, TwoStepOptions(candidates, options.first_query_terms)
@@ -169,6 +171,11 @@ def search_to_run(
     """
     if exact_run is not None and check_against is not None:
         raise UsageError("--exact-run and --check-against: one of them")
+    if options.filter is not None and check_against is not None:
+        raise UsageError(
+            "--check-against searches all documents, and --filter leaves some: search the other "
+            "index by itself with a filter of its own, and give its run as --exact-run"
+        )
     check_apart(path for path in (out, latencies) if path is not None)
     share = KeptShare({min(KEPT_AT, options.k), options.k})
     with contextlib.ExitStack() as stack:

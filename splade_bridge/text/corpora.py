@@ -40,11 +40,16 @@ Role = Literal["documents", "queries"]
 
 
 class Text(NamedTuple):
-    """One document or query; ``text`` is title and body joined by a blank, as BEIR does."""
+    """One document or query; ``text`` is title and body joined by a blank, as BEIR does.
+
+    Attributes:
+        further: those of the fields that were asked for which it has; None for none.
+    """
 
     id: str
     text: str
     place: str
+    further: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,7 @@ class CorpusOptions:
     Attributes:
         skip_others: leave out files of a folder that hold no texts.
         split: of a BEIR folder's queries only those that ``qrels/SPLIT.tsv`` judges; None for all.
+        further: names of fields that each text keeps, where it has them.
     """
 
     id_field: str | None = None
@@ -61,6 +67,7 @@ class CorpusOptions:
     title_field: str = "title"
     skip_others: bool = False
     split: str | None = None
+    further: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,7 @@ def read_texts(
         what = "documents have none" if role == "documents" else f"{source} is none"
         raise UsageError(f"--split is of the queries of a BEIR folder: {what}")
     if path != STDIO and not is_there(path):
-        texts = _dataset(source, role)
+        texts = _dataset(source, role, options.further)
     else:
         texts = _files(path, role, options)
     return _unique(texts)
@@ -147,9 +154,13 @@ def _judged(folder: Path, split: str, texts: Iterator[Text]) -> Iterator[Text]:
 def _file(file: Path, role: Role, options: CorpusOptions) -> Iterator[Text]:
     suffix = plain_suffix(file)
     if suffix in TSV_SUFFIXES or suffix == ".csv":
-        records = delimited_rows(file, _names(role, options), csv=suffix == ".csv")
+        fields = {"--id-field": options.id_field, "--text-field": options.text_field}
+        # Of queries it may be meant for the documents beside them (bm25 takes both).
+        named = [f for f, field in fields.items() if field is not None and role == "documents"]
+        records = delimited_rows(file, _names(role, options), csv=suffix == ".csv", named=named)
     elif suffix in TABLE_SUFFIXES:
-        names = {n for known in _names(role, options) for n in known} | {options.title_field}
+        names = {n for known in _names(role, options) for n in known}
+        names |= {options.title_field, *options.further}
         records = table_rows(file, names)
     elif file != STDIO and (_begins_an_array(file) or _spans_lines(file)):
         records = json_objects(file)
@@ -248,8 +259,8 @@ def _spans_lines(path: Path) -> bool:
     return plain_suffix(path) == ".json" and not is_json_lines(path)
 
 
-def _dataset(source: str, role: Role) -> Iterator[Text]:
-    for text in dataset_texts(source, queries=role == "queries"):
+def _dataset(source: str, role: Role, further: Sequence[str]) -> Iterator[Text]:
+    for text in dataset_texts(source, queries=role == "queries", further=further):
         yield Text(*text)
 
 
@@ -267,7 +278,8 @@ def _from_record(
         if value is not None and not isinstance(value, str):
             raise BadInputError(f"field {name!r} is not a string", place)
     text = f"{title} {body or ''}" if title else body or ""
-    return Text(checked_id(record[id_field], place), text.strip(), place)
+    further = {n: record[n] for n in options.further if record.get(n) is not None} or None
+    return Text(checked_id(record[id_field], place), text.strip(), place, further)
 
 
 def _field(

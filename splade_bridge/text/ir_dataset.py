@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,11 +16,16 @@ from splade_bridge.errors import (
 
 
 class DatasetText(NamedTuple):
-    """A document or a query of a data set."""
+    """A document or a query of a data set.
+
+    Attributes:
+        further: those of the fields that were asked for which it has; None for none.
+    """
 
     id: str
     text: str
     place: str
+    further: Mapping[str, Any] | None
 
 
 def may_be_dataset(name: str) -> bool:
@@ -49,8 +54,13 @@ def _loaded(name: str) -> Any:
         raise BadInputError("neither a file or folder nor an ir_datasets id", name) from None
 
 
-def dataset_texts(name: str, *, queries: bool) -> Iterator[DatasetText]:
+def dataset_texts(
+    name: str, *, queries: bool, further: Sequence[str] = ()
+) -> Iterator[DatasetText]:
     """All documents of a data set, or its queries; ``text`` is title and body.
+
+    Args:
+        further: names of fields that each keeps, where it has them.
 
     Raises:
         BadInputError: no such data set, or it has none of these.
@@ -69,7 +79,8 @@ def dataset_texts(name: str, *, queries: bool) -> Iterator[DatasetText]:
             body = record.default_text()
             text = body if not title or body.startswith(title) else f"{title} {body}"
             place = f"{name}:{number}"
-            yield DatasetText(checked_id(key, place), text.strip(), place)
+            kept = {n: v for n in further if (v := getattr(record, n, None)) is not None} or None
+            yield DatasetText(checked_id(key, place), text.strip(), place, kept)
     except (OSError, RuntimeError) as error:
         raise ExternalProgramError(f"{name}: ir_datasets could not read it ({error})") from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv as csv_module
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,11 @@ HEADER_TEXTS = ("query", "body", "passage", "title", "question", "document", "do
 
 
 def delimited_rows(
-    path: Path, names: tuple[tuple[str, ...], tuple[str, ...]], *, csv: bool
+    path: Path,
+    names: tuple[tuple[str, ...], tuple[str, ...]],
+    *,
+    csv: bool,
+    named: Sequence[str] = (),
 ) -> Iterator[tuple[dict[str, Any], str]]:
     """Records of a TSV file, or of a CSV file with a first line of names.
 
@@ -33,6 +37,7 @@ def delimited_rows(
     Args:
         names: those of the id, and those of the text, the likeliest first: two columns without a
             line of names are called by the first of each.
+        named: flags that named them.
 
     Raises:
         BadInputError: not UTF-8, no tab, a row with another number of columns than the names, or
@@ -51,6 +56,12 @@ def delimited_rows(
             columns = _called(cells, names)
             first = False
             continue
+        if first and named:
+            raise BadInputError(
+                f"the first line names no columns, so {' and '.join(named)} would do "
+                "nothing: leave it out (a line is id<TAB>text), or give it a first line of names",
+                place,
+            )
         first = False
         if columns is None or len(columns) == 2:
             key, text = (columns or (names[0][0], names[1][0]))[:2]

@@ -13,6 +13,10 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from servers.server import Server
 
 Content = str | bytes | Callable[[Path], object]
 """Text or bytes of a file, or what makes a file or folder at the path that it is given."""
@@ -31,6 +35,7 @@ class Row:
         made: what may be there afterwards that was not before; nothing else may, and what was
             there must be as it was. A folder stands for all in it.
         without: what must not stand in stderr.
+        imports: modules without which the row cannot be run.
     """
 
     title: str
@@ -40,6 +45,7 @@ class Row:
     files: Mapping[str, Content] = field(default_factory=dict)
     made: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
 
     @property
     def arguments(self) -> list[str]:
@@ -57,9 +63,33 @@ class Row:
                 path.write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
+@dataclass(frozen=True, kw_only=True)
+class ServerRow(Row):
+    """One bad input for a server that runs: ``{at}`` in the command is its host and port.
+
+    Attributes:
+        server: its name, of :data:`servers.kinds.KINDS`.
+        before: makes there what the row is about.
+    """
+
+    server: str
+    before: Callable[[Server], object] = lambda _: None
+
+
 def all_rows() -> Iterator[tuple[str, Row]]:
-    """Every row, with the name of its module."""
+    """Every row that needs no server, with the name of its module."""
+    yield from _named("ROWS")
+
+
+def server_rows() -> Iterator[tuple[str, ServerRow]]:
+    """Every row that needs one, of ``SERVER_ROWS``, with the name of its module."""
+    for module, row in _named("SERVER_ROWS"):
+        assert isinstance(row, ServerRow)
+        yield module, row
+
+
+def _named(name: str) -> Iterator[tuple[str, Row]]:
     for module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
-        rows: list[Row] = getattr(importlib.import_module(f"{__name__}.{module}"), "ROWS", [])
+        rows: list[Row] = getattr(importlib.import_module(f"{__name__}.{module}"), name, [])
         for row in rows:
             yield module, row

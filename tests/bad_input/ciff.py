@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bad_input import Content, Row, made
-from splade_bridge.formats.ciff import messages
+from splade_bridge.formats.ciff_messages import messages
 
 
 def index(title: str, content: Content, *words: str, name: str = "docs.ciff") -> Row:

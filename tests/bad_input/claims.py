@@ -5,19 +5,19 @@ from __future__ import annotations
 import gzip
 
 from bad_input import Row, made
-from splade_bridge.formats import ciff
+from splade_bridge.formats import ciff_messages
 
 
 def claim(documents: int, docid: int) -> bytes:
     """A CIFF file of one record whose header has ``documents``."""
-    kinds = ciff.messages()
+    kinds = ciff_messages.messages()
     parts = (
         kinds.Header(version=1, num_postings_lists=1, num_docs=documents),
         kinds.PostingsList(term="alpha", df=1, cf=3, postings=[{"docid": docid, "tf": 3}]),
         kinds.DocRecord(docid=0, collection_docid="d1", doclength=3),
     )
     contents = [part.SerializeToString() for part in parts]
-    return b"".join(ciff._varint(len(content)) + content for content in contents)
+    return b"".join(ciff_messages.varint(len(content)) + content for content in contents)
 
 
 INDEX = "index {} -o out -e exact"
@@ -47,7 +47,7 @@ ROWS = [
     Row(
         "a message of two gibibytes",
         INDEX.format("a.ciff"), 4, ("header", "cut off"),
-        {"a.ciff": ciff._varint(2**31 - 1) + b"x"},
+        {"a.ciff": ciff_messages.varint(2**31 - 1) + b"x"},
     ),
     Row(
         "a length that goes on for ever",

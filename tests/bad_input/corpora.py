@@ -37,6 +37,13 @@ def table(**columns: list[object]) -> Callable[[Path], None]:
 ROWS = [
     read("a line that is no JSON", '{"id": \n', "texts.jsonl:1: not a line of JSON"),
     read("a line that is an array", '["d1", "one"]\n', "texts.jsonl:1: not a JSON object"),
+    Row(
+        "fields of a file that has none",
+        "bm25 texts.tsv -q q.tsv -o run --id-field docid",
+        4,
+        ("texts.tsv:1: the first line names no columns", "--id-field"),
+        {"texts.tsv": "a\tone two\n", "q.tsv": made.TOPICS},
+    ),
     read("no id", '{"text": "one"}\n', "texts.jsonl:1: no field", "--id-field"),
     read("no text", '{"id": "d1", "body": "one"}\n', "texts.jsonl:1: no field", "--text-field"),
     read(

@@ -19,6 +19,13 @@ ROWS = [
         INDEX,
     ),
     Row(
+        "threads for an engine that searches in one",
+        "bench i -q q.tsv --threads 2",
+        2,
+        ("--threads 2 has no effect", "leave it out"),
+        {**INDEX, "q.tsv": made.TOPICS},
+    ),
+    Row(
         "figures in a file that is called JSON",
         "bench i -q q.tsv -o figures.json",
         2,

@@ -14,7 +14,7 @@ from small import MemorySource
 from splade_bridge.data.doc_ids import DocIdWriter
 from splade_bridge.files.outputs import manifest_file
 from splade_bridge.files.writing import sha256_file
-from splade_bridge.formats import ciff
+from splade_bridge.formats import ciff_messages, ciff_writer
 
 
 def resigned(path: Path) -> None:
@@ -55,14 +55,14 @@ def exact(doc_id: str) -> made.Maker:
 
 def ciff_with(doc_id: str) -> bytes:
     """A CIFF file of one document."""
-    kinds = ciff.messages()
+    kinds = ciff_messages.messages()
     parts = (
         kinds.Header(version=1, num_postings_lists=1, num_docs=1),
         kinds.PostingsList(term="alpha", df=1, cf=3, postings=[{"docid": 0, "tf": 3}]),
         kinds.DocRecord(docid=0, collection_docid=doc_id, doclength=3),
     )
     contents = [part.SerializeToString() for part in parts]
-    return b"".join(ciff._varint(len(content)) + content for content in contents)
+    return b"".join(ciff_messages.varint(len(content)) + content for content in contents)
 
 
 def with_term(term: str) -> made.Maker:
@@ -70,7 +70,9 @@ def with_term(term: str) -> made.Maker:
 
     def make(path: Path) -> None:
         source = MemorySource(np.array([[1, 2]]), ["d1"], ["alpha", term])
-        ciff.write_ciff(path, source.batches(), source.vocabulary, description="", memory=1 << 20)
+        ciff_writer.write_ciff(
+            path, source.batches(), source.vocabulary, description="", memory=1 << 20
+        )
 
     return make
 

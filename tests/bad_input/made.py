@@ -21,7 +21,7 @@ from splade_bridge.encoding.parts import CorpusEnd, PartNote, PartStore, chained
 from splade_bridge.encoding.shards import Shard
 from splade_bridge.engines.registry import engine
 from splade_bridge.files.outputs import PLAN
-from splade_bridge.formats.ciff import write_ciff
+from splade_bridge.formats.ciff_writer import write_ciff
 from splade_bridge.text.corpora import Text
 
 Maker = Callable[[Path], None]

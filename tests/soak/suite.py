@@ -18,6 +18,18 @@ from soak.frame import Finding, Subject
 ROOT = Path(__file__).resolve().parents[2]
 
 
+MOST_BYTES = 6 << 30
+"""Of one process of the tests; a network and its tokenizer take less than a third of it."""
+
+
+def _too_much(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        if (held := pages * os.sysconf("SC_PAGESIZE")) > MOST_BYTES:
+            return f"grew to {held / 1e9:.1f} GB and was ended"
+    return ""
+
+
 class Suite(Subject):
     """One run of them."""
 
@@ -41,11 +53,22 @@ class Suite(Subject):
             text=True,
             start_new_session=True,
         )
+        too_much = ""
         try:
-            told, _ = process.communicate()
+            while not too_much:
+                try:
+                    told, _ = process.communicate(timeout=5)
+                    break
+                except subprocess.TimeoutExpired:
+                    too_much = _too_much(process.pid)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+        if too_much:
+            told, _ = process.communicate()
+            raise Finding(
+                f"SPLADE_BRIDGE_SEED={seed} SPLADE_BRIDGE_SOAK=1: {too_much}\n{told[-6000:]}"
+            )
         if process.returncode:
             raise Finding(f"SPLADE_BRIDGE_SEED={seed} SPLADE_BRIDGE_SOAK=1:\n{told[-6000:]}")
         passed = re.search(r"(\d+) passed", told)

@@ -20,8 +20,9 @@ from splade_bridge.data.ids import quoted
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import ImpactBatch, Int32Array
 from splade_bridge.data.vocabulary import Vocabulary
+from splade_bridge.engines.remote.choices import FieldType
 from splade_bridge.engines.remote.secrets import Secrets
-from splade_bridge.errors import BadInputError, ExternalProgramError, install
+from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError, install
 from splade_bridge.files.address import Address
 from splade_bridge.files.inputs import all_files
 from splade_bridge.files.typed import Where, typed
@@ -30,6 +31,10 @@ from splade_bridge.formats.feeds.weights import Kept
 from splade_bridge.formats.term_limits import Problem
 
 Float64Array = npt.NDArray[np.float64]
+FieldValue = str | int | float | bool
+"""Of a stored field of a document; see :data:`.choices.FieldType`."""
+Fields = Mapping[str, FieldValue]
+"""Stored fields of a document; one that it lacks is not there."""
 
 
 class Busy(Exception):
@@ -125,9 +130,10 @@ class RemoteOptions:
 
     Attributes:
         shards, replicas: None for what the engine does by itself; engines without them refuse one.
-        fields: names of stored texts of documents, beside their vectors.
+        fields: names of stored texts of documents, beside their vectors; nothing searches them.
         own: what only this engine knows, by the names of its options in the registry.
         terms: how many there are, if that is known and will not grow; the loader says it.
+        columns: names and types of further stored fields, which filters may ask for.
     """
 
     shards: int | None = None
@@ -135,6 +141,7 @@ class RemoteOptions:
     fields: tuple[str, ...] = ()
     own: Mapping[str, Any] = field(default_factory=dict)
     terms: int | None = None
+    columns: Mapping[str, FieldType] = field(default_factory=dict)
 
 
 class RemoteIndex(Closing, abc.ABC):
@@ -157,6 +164,7 @@ class RemoteIndex(Closing, abc.ABC):
         pages: whether further hits come by further requests.
         block_rows, block_bytes: of documents that are written at once, at most.
         algorithm: how it finds the best documents by default, which must be exact.
+        own_fields: names that it has for itself, so that no stored field may have them.
     """
 
     engine: ClassVar[str]
@@ -169,6 +177,7 @@ class RemoteIndex(Closing, abc.ABC):
     block_rows: ClassVar[int] = 1000
     block_bytes: ClassVar[int] = 8 << 20
     algorithm: ClassVar[str] = "exact"
+    own_fields: ClassVar[tuple[str, ...]] = ("vector",)
     field: str = "vector"
 
     def __init__(self, address: Address, secrets: Secrets) -> None:
@@ -191,6 +200,33 @@ class RemoteIndex(Closing, abc.ABC):
                 f"document {quoted(doc_id)}: an id of {size:,} bytes, and {self.engine} takes "
                 f"{self.most_id_bytes:,} at most: rename it"
             )
+
+    def check_fields(self, made: RemoteOptions) -> None:
+        """Raise BadInputError for a stored field of a name that the engine does not take."""
+        for name in (*made.fields, *made.columns):
+            if name in self.own_fields:
+                raise BadInputError(
+                    f"a stored field named {name!r}, which {self.engine} holds the "
+                    f"{'vector' if name == self.field else 'id'} by: rename it",
+                    str(self.address),
+                )
+
+    def filter_of(self, text: str) -> Any:
+        """A filter as :meth:`top` takes it, from what a user has written: JSON of an object.
+
+        Raises:
+            UsageError: it is none.
+        """
+        try:
+            found = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            raise UsageError(f"--filter {text}: not JSON ({error}); {self._filters()}") from None
+        if not isinstance(found, dict) or not found:
+            raise UsageError(f"--filter {text}: not a JSON object; {self._filters()}")
+        return found
+
+    def _filters(self) -> str:
+        return f"{self.engine} takes a query of its own as JSON"
 
     # Taken as it is
 
@@ -255,13 +291,13 @@ class RemoteIndex(Closing, abc.ABC):
 
     @abc.abstractmethod
     def items(
-        self, batch: ImpactBatch, names: Names, fields: Sequence[Mapping[str, str]] | None
+        self, batch: ImpactBatch, names: Names, fields: Sequence[Fields] | None
     ) -> Iterator[tuple[Any, int]]:
         """Each document of a batch as :meth:`write` takes it, and its size in bytes.
 
         Args:
             names: gives the names of term ids, as JSON.
-            fields: stored texts of each document.
+            fields: what is stored of each document beside its vector.
         """
 
     @abc.abstractmethod

@@ -22,7 +22,7 @@ from splade_bridge.data.ids import DuplicateGuard, quoted
 from splade_bridge.data.manifest import Manifest, VocabularyInfo
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.remote.alike import Aligned, check_alike
-from splade_bridge.engines.remote.base import Change, RemoteIndex, State
+from splade_bridge.engines.remote.base import Change, RemoteIndex, RemoteOptions, State
 from splade_bridge.engines.remote.choices import Check
 from splade_bridge.engines.remote.index import records
 from splade_bridge.engines.remote.load import (
@@ -89,7 +89,7 @@ def update(
     wanted = _as_kept({"update": {**origin(source), **(plan or {})}})
     state, manifest = _whole(index, wanted)
     check_alike(index, manifest, source)
-    _check_fields(index, manifest, options.made.fields)
+    _check_fields(index, manifest, options.made)
     vocabulary = patiently(index.vocabulary)
     if state.change is None:
         known = len(vocabulary)
@@ -216,15 +216,16 @@ def _of(state: State) -> Change:
     return state.change
 
 
-def _check_fields(index: RemoteIndex, manifest: Manifest, fields: Sequence[str]) -> None:
-    there = manifest.options.get("fields") or []
+def _check_fields(index: RemoteIndex, manifest: Manifest, made: RemoteOptions) -> None:
+    fields = [*made.fields, *made.columns]
+    there = [name for kind in ("fields", "columns") for name in manifest.options.get(kind) or ()]
     if sorted(fields) != sorted(there):
         stored = ", ".join(there) or "no texts"
         given = ", ".join(fields) or "none"
         raise MismatchError(
             f"{index.address}: its documents are stored with {stored}, and the new ones would be "
-            f"with {given}: a document is replaced as a whole, so give --with-contents as it was "
-            "given when the index was made"
+            f"with {given}: a document is replaced as a whole, so give --with-contents and "
+            "--fields as they were given when the index was made"
         )
 
 

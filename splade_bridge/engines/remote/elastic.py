@@ -66,7 +66,6 @@ class Elasticsearch(RestIndex):
             [{"host": address.host, "port": address.port, "scheme": scheme}],
             request_timeout=SECONDS,
             connections_per_node=CONNECTIONS,
-            max_retries=0,
             **given,
         )
 
@@ -85,11 +84,12 @@ class Elasticsearch(RestIndex):
                 path + _query(params),
                 headers={**self._client._headers, **headers},
                 body=body,
+                max_retries=0,  # we ask again, and say so; that of the client is not for this
             )
         except self._errors.SSLError as error:
-            raise self.untrusted(error) from error
+            raise self.untrusted(error.__cause__ or error) from error
         except self._errors.ConnectionError as error:
-            raise Busy(str(self.unreachable(error))) from error
+            raise Busy(str(self.unreachable(error.__cause__ or error))) from error
         except self._errors.ConnectionTimeout as error:
             raise Busy(f"{self.address}: no answer in {SECONDS} seconds") from error
         return answer.meta.status, answer.body
@@ -135,16 +135,15 @@ class Elasticsearch(RestIndex):
             )  # fmt: skip
         return {"includes": found, "exclude_vectors": False}
 
-    def _documents(self, ids: Sequence[str]) -> list[dict[str, Any]]:
-        """See :class:`RestIndex`: ``_mget`` does not take what asks for vectors."""
-        if self._version < LEAVES_VECTORS_OUT:
-            return super()._documents(ids)
-        body = {"query": {"ids": {"values": list(ids)}}, "_source": self._source()}
-        answer = self._ask(
-            "POST", f"{self._path}/_search", {**body, "size": len(ids)}, **self._searching
-        )
-        found: list[dict[str, Any]] = answer["hits"]["hits"]
-        return found
+    def _got(self, ids: Sequence[str]) -> Any:
+        # Beside a document _mget knows no exclude_vectors, only for all of them.
+        source = self._source()
+        if isinstance(source, list):
+            return super()._got(ids)
+        return self._ask(
+            "POST", f"{self._path}/_mget", {"docs": [{"_id": doc_id} for doc_id in ids]},
+            _source_includes=",".join(source["includes"]), _source_exclude_vectors="false",
+        )  # fmt: skip
 
     def _pages(self, body: dict[str, Any], size: int) -> Iterator[list[dict[str, Any]]]:
         pit = self._ask("POST", f"{self._path}/_pit", keep_alive=KEEP_ALIVE)["id"]

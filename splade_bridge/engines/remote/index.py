@@ -36,7 +36,11 @@ SECONDS_ASKED = 60.0
 
 
 class RemoteSearcher(Searcher):
-    """Asks the engine, and puts equal scores into the one order that all rankings have."""
+    """Asks the engine, and puts equal scores into the one order that all rankings have.
+
+    Args:
+        only: a filter of the engine's own, as :meth:`RemoteIndex.filter_of` gives it.
+    """
 
     def __init__(self, index: RemoteIndex, only: object = None) -> None:
         super().__init__(

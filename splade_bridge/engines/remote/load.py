@@ -20,7 +20,13 @@ import orjson
 from splade_bridge.data.ids import DuplicateGuard, quoted
 from splade_bridge.data.manifest import Manifest, base_tools
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.engines.remote.base import Refused, RemoteIndex, RemoteOptions, State
+from splade_bridge.engines.remote.base import (
+    Fields,
+    Refused,
+    RemoteIndex,
+    RemoteOptions,
+    State,
+)
 from splade_bridge.engines.remote.choices import Check
 from splade_bridge.engines.remote.index import RemoteSource
 from splade_bridge.engines.remote.patience import patiently
@@ -41,8 +47,8 @@ FULL_UP_TO = 1_000_000
 """Documents that are all read back by default; of more a sample."""
 FEW_REASONS = 3
 
-Texts = Callable[[Sequence[str]], Sequence[Mapping[str, str]]]
-"""Stored texts of documents, by their ids."""
+Texts = Callable[[Sequence[str]], Sequence[Fields]]
+"""What is stored of documents beside their vectors, by their ids."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,7 @@ def load(
         UsageError: the index is there.
     """
     index.use(options.made)
+    index.check_fields(options.made)
     source = opened()
     told = {**origin(source), "options": _plain(options.made), **(plan or {})}
     wanted = orjson.loads(orjson.dumps(told))  # as it comes back from the engine: with lists

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import re
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from splade_bridge.data.ids import quoted
 from splade_bridge.data.vectors import ImpactBatch, Int32Array
 from splade_bridge.engines.remote.base import (
     Busy,
+    Fields,
     Float64Array,
     RemoteOptions,
     Row,
@@ -35,6 +37,7 @@ from splade_bridge.engines.remote.held import holder, running, shared
 from splade_bridge.engines.remote.numbered import (
     BESIDE,
     NumberedIndex,
+    fields_size,
     newest,
     numbers,
     pieces,
@@ -63,6 +66,7 @@ LET_GO = 10.0
 EXACT_ALGORITHMS = ("DAAT_MAXSCORE", "DAAT_WAND", "TAAT_NAIVE")
 EXACT_TYPES = ("SPARSE_INVERTED_INDEX", "SPARSE_WAND", "AUTOINDEX")
 NO_COLLECTION, NO_ALIAS, RATE_LIMIT = 100, 1600, (8, 9)
+FIELD_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,254}")
 UNSAFE = re.compile(r"[%'\"\\]")
 
 
@@ -87,9 +91,6 @@ class _LiteFile:
     """Milvus' core at work on a file; it ends with its last user."""
 
     def __init__(self, path: Path) -> None:
-        from milvus_lite.server_manager import server_manager_instance
-
-        self._path, self._servers = path, server_manager_instance
         # Told before pymilvus tries, which would not say who holds it.
         lock = path.with_name(f".{path.name}.lock")
         until = time.monotonic() + LET_GO
@@ -102,21 +103,40 @@ class _LiteFile:
                 f"milvus:{path}: is held by {who}, and one process at a time may have it open: "
                 "wait until it has ended"
             )
-        self.uri = server_manager_instance.start_and_get_uri(str(path))
-        if self.uri is None:
+        self._home = tempfile.TemporaryDirectory(prefix="splade-bridge-milvus-")
+        self._server = _server(path, self._home.name)
+        if not (self._server.init() and self._server.start()):
             raise BadInputError(
                 "Milvus Lite cannot open it: another process holds it, or it is damaged",
                 f"milvus:{path}",
             )
 
+        self.uri: str = self._server.uds_path
         # It is waited for half a second, and on a busy machine listens later than that.
         until = time.monotonic() + SECONDS
         while not Path(self.uri.removeprefix("unix:")).exists() and time.monotonic() < until:
             time.sleep(0.02)
 
     def __del__(self) -> None:
-        if getattr(self, "uri", None) is not None:
-            self._servers.release_server(str(self._path))
+        if hasattr(self, "uri"):
+            self._server.stop()
+            self._home.cleanup()
+
+
+def _server(path: Path, home: str) -> Any:
+    """Milvus Lite's server of a file, in a home of its own.
+
+    The core empties ``~/.cache/milvus`` when it begins and when it ends, also where another one
+    is at work there.
+    """
+    from milvus_lite.server import Server
+
+    class AtHome(Server):  # type: ignore[misc]
+        @property
+        def args(self) -> list[str]:
+            return ["/usr/bin/env", f"HOME={home}", *map(str, super().args)]
+
+    return AtHome(str(path))
 
 
 class Milvus(NumberedIndex):
@@ -129,6 +149,7 @@ class Milvus(NumberedIndex):
     pages = False
     block_rows: ClassVar[int] = 500
     algorithm = "daat_maxscore"
+    own_fields = ("id", "vector")
 
     def __init__(self, address: Address, secrets: Secrets) -> None:
         super().__init__(address, secrets)
@@ -170,7 +191,7 @@ class Milvus(NumberedIndex):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of pkg_resources, which it still uses
-                import milvus_lite.server_manager  # noqa: F401
+                import milvus_lite.server  # noqa: F401
         except ImportError as error:
             raise MissingToolError(missing_client("Milvus Lite", self.extra, error)) from error
         if not FILE_NAME.fullmatch(path.name):
@@ -354,7 +375,9 @@ class Milvus(NumberedIndex):
         ]  # fmt: skip
         made: dict[str, Any] = {
             "collectionName": self._name if self.address.folder is None else COLLECTION,
-            "schema": {"autoId": False, "enableDynamicField": False, "fields": fields},
+            "schema": {
+                "autoId": False, "enableDynamicField": bool(options.columns), "fields": fields,
+            },
             "indexParams": [
                 {"fieldName": self.field, "indexName": self.field, "metricType": "IP",
                  "params": {"index_type": "SPARSE_INVERTED_INDEX", **EXACT}}
@@ -385,7 +408,7 @@ class Milvus(NumberedIndex):
         beside.add_field("unused", kinds.FLOAT_VECTOR, dim=2)  # no collection is without a vector
         self._make(self._beside, beside, "unused", "FLAT", {})
         self.keep(state)
-        schema = self._schema()
+        schema = self._schema(dynamic=bool(options.columns))
         schema.add_field("id", kinds.VARCHAR, is_primary=True, max_length=MOST_ID)
         schema.add_field(self.field, kinds.SPARSE_FLOAT_VECTOR)
         for name in options.fields:
@@ -396,8 +419,15 @@ class Milvus(NumberedIndex):
             self._ask("release_collection", self._name)
             self._ask("load_collection", self._name, replica_number=options.replicas + 1)
 
-    def _schema(self) -> Any:
-        return self._pymilvus.MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+    def _schema(self, *, dynamic: bool = False) -> Any:
+        """Of a collection; ``dynamic`` lets documents hold fields beside those of the schema.
+
+        Fields that filters ask for are such, since a document may lack one: Milvus Lite has no
+        others that may be empty.
+        """
+        return self._pymilvus.MilvusClient.create_schema(
+            auto_id=False, enable_dynamic_field=dynamic
+        )
 
     def _make(
         self, name: str, schema: Any, field: str, kind: str, params: Mapping[str, Any], **more: Any
@@ -449,29 +479,46 @@ class Milvus(NumberedIndex):
         """The id; escaped in an index of ours."""
         return escaped_id(doc_id) if self._ours else doc_id
 
+    def check_fields(self, made: RemoteOptions) -> None:
+        """See :class:`RemoteIndex`."""
+        super().check_fields(made)
+        for name in (*made.fields, *made.columns):
+            if not FIELD_NAME.fullmatch(name):
+                raise BadInputError(
+                    f"a stored field named {quoted(name)}, and {self.engine} takes letters, digits "
+                    "and '_' in a name, 255 at most: rename it",
+                    str(self.address),
+                )
+
+    def filter_of(self, text: str) -> str:
+        """See :class:`RemoteIndex`: an expression of Milvus, as it is."""
+        if not text.strip():  # which would be no filter at all
+            raise UsageError("--filter is empty: Milvus takes an expression, as year > 2020")
+        return text
+
     def check_id(self, doc_id: str) -> None:
         """See :class:`RemoteIndex`."""
         super().check_id(self.key(doc_id))
 
     def items(
-        self, batch: ImpactBatch, names: Names, fields: Sequence[Mapping[str, str]] | None
+        self, batch: ImpactBatch, names: Names, fields: Sequence[Fields] | None
     ) -> Iterator[tuple[Any, int]]:
         """See :class:`RemoteIndex`: rows."""
         indices, indptr = batch.indices.tolist(), batch.indptr.tolist()
         values = as_float32(batch.impacts).tolist()
         for row, doc_id in enumerate(batch.ids):
             of = slice(indptr[row], indptr[row + 1])
-            texts = dict(fields[row]) if fields else {}
-            for name, text in texts.items():
-                if len(text.encode()) > MOST_TEXT:
+            kept = dict(fields[row]) if fields else {}
+            for name, text in kept.items():
+                if isinstance(text, str) and len(text.encode()) > MOST_TEXT:
                     raise BadInputError(
                         f"document {quoted(doc_id)}: its field {name!r} has "
                         f"{len(text.encode()):,} bytes, and {self.engine} takes {MOST_TEXT:,} at "
                         "most: leave --with-contents out, or shorten it"
                     )
             vector = dict(zip(indices[of], values[of], strict=True))
-            item = {"id": self.key(doc_id), self.field: vector, **texts}
-            yield item, 8 * len(vector) + len(doc_id) + sum(map(len, texts.values())) + 100
+            item = {"id": self.key(doc_id), self.field: vector, **kept}
+            yield item, 8 * len(vector) + len(doc_id) + fields_size(kept) + 100
 
     def write(self, items: list[Any]) -> None:
         """See :class:`RemoteIndex`."""

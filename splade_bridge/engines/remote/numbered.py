@@ -17,6 +17,7 @@ import orjson
 
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.remote.base import (
+    Fields,
     Refused,
     RemoteIndex,
     ServerError,
@@ -128,6 +129,11 @@ def numbers(values: Sequence[float]) -> Sequence[int] | Sequence[float]:
         return values
     integers: list[int] = whole.astype(np.int64).tolist()
     return integers
+
+
+def fields_size(kept: Fields) -> int:
+    """About how many bytes stored fields of a document take."""
+    return sum(len(value) if isinstance(value, str) else 8 for value in kept.values())
 
 
 def pieces(name: str, version: int, content: bytes) -> list[dict[str, Any]]:

@@ -78,6 +78,8 @@ class OpenSearch(RestIndex):
                 "SPLADE_BRIDGE_PASSWORD"
             )
         self._errors = opensearchpy.exceptions
+        # It logs a traceback of every connection that fails, which we tell in a line.
+        logging.getLogger("opensearch").setLevel(logging.ERROR)
         given: dict[str, Any] = {}
         if secrets.password:
             given["headers"] = basic_login(secrets, "admin")

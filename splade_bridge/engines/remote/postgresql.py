@@ -11,8 +11,9 @@ HNSW is never used, since it answers approximately.
 
 from __future__ import annotations
 
+import contextlib
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -23,6 +24,8 @@ from splade_bridge.data.ids import quoted
 from splade_bridge.data.vectors import ImpactBatch, Int32Array
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.remote.base import (
+    Fields,
+    FieldValue,
     Float64Array,
     Refused,
     RemoteIndex,
@@ -33,6 +36,7 @@ from splade_bridge.engines.remote.base import (
     state_bytes,
     state_of,
 )
+from splade_bridge.engines.remote.choices import FieldType
 from splade_bridge.engines.remote.postgresql_sessions import Sessions, psycopg, sql
 from splade_bridge.engines.remote.secrets import Secrets
 from splade_bridge.engines.remote.sparsevec import (
@@ -43,7 +47,7 @@ from splade_bridge.engines.remote.sparsevec import (
     packed,
     unpacked,
 )
-from splade_bridge.errors import BadInputError
+from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.address import Address
 from splade_bridge.formats.feeds.names import Names, Naming
 from splade_bridge.formats.feeds.weights import SINGLE
@@ -62,6 +66,10 @@ COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 COPY_END = struct.pack(">h", -1)
 """Around the rows of ``COPY ... (format binary)``; a row is its number of fields, then each
 field's size, -1 for null, and its bytes (PostgreSQL's manual, COPY, Binary Format)."""
+COLUMN_TYPES: dict[FieldType, str] = {
+    "keyword": "text", "integer": "bigint", "number": "double precision", "boolean": "boolean",
+}  # fmt: skip
+PACKED = {"bigint": ">q", "double precision": ">d", "boolean": ">?"}
 DATA = ("22", "23", "54")
 """Classes of SQLSTATE that say that a row is at fault: data, constraints, limits."""
 
@@ -75,7 +83,7 @@ class _Table:
         name: the same as SQL.
         id, vector: its columns.
         id_type: as SQL.
-        texts: further columns of texts.
+        stored: further columns that hold what is stored beside a vector, and their types.
         dimensions: of its vectors; 0 if that is not declared.
     """
 
@@ -84,7 +92,7 @@ class _Table:
     id: str
     vector: str
     id_type: str
-    texts: tuple[str, ...]
+    stored: dict[str, str]
     dimensions: int
 
 
@@ -98,6 +106,7 @@ class PostgreSQL(RemoteIndex):
     most_id_bytes = 2692
     """More do not fit into an entry of the primary key's index, a third of a page."""
     most_hits = 1 << 31
+    own_fields = ("id", "vector")
 
     def __init__(self, address: Address, secrets: Secrets) -> None:
         super().__init__(address, secrets)
@@ -120,6 +129,18 @@ class PostgreSQL(RemoteIndex):
     def problem(self) -> Problem:
         """See :class:`RemoteIndex`."""
         return lambda term: "holds NUL" if "\0" in term else None
+
+    def check_fields(self, made: RemoteOptions) -> None:
+        """See :class:`RemoteIndex`."""
+        super().check_fields(made)
+        for name in (*made.fields, *made.columns):
+            _check_name(name, MOST_NAME_BYTES, str(self.address))
+
+    def filter_of(self, text: str) -> str:
+        """See :class:`RemoteIndex`: a condition in SQL, as it is."""
+        if not text.strip():
+            raise UsageError("--filter is empty: PostgreSQL takes a condition, as year > 2020")
+        return text
 
     # Names
 
@@ -178,11 +199,13 @@ class PostgreSQL(RemoteIndex):
                 str(self.address),
             )
         types = {row[0]: row[1] for row in columns}
-        texts = tuple(
-            row[0] for row in columns if row[1] == "text" and row[0] != keys[0] and not row[3]
-        )
+        stored = {
+            row[0]: row[1]
+            for row in columns
+            if row[1] in COLUMN_TYPES.values() and row[0] != keys[0] and not row[3]
+        }
         vector, _, dimensions, _ = vectors[0]
-        return _Table(oid, name, keys[0], vector, types[keys[0]], texts, max(0, dimensions))
+        return _Table(oid, name, keys[0], vector, types[keys[0]], stored, max(0, dimensions))
 
     def look(self, field: str | None = None) -> None:
         """See :class:`RemoteIndex`; ``field`` is a column."""
@@ -206,20 +229,19 @@ class PostgreSQL(RemoteIndex):
                     f"{self.engine} has no {flag} of a table: leave --{flag} out", str(self.address)
                 )
         _check_name(self._name[-1], MOST_NAME_BYTES - len(STATE), str(self.address))
-        for field in options.fields:
-            _check_name(field, MOST_NAME_BYTES, str(self.address))
-            if field in ("id", "vector"):
-                raise BadInputError(
-                    f"a field named {field!r}, as a column of the table is: rename it",
-                    str(self.address),
-                )
-        texts = [sql.SQL(", {} text").format(sql.Identifier(field)) for field in options.fields]
+        self.check_fields(options)
+        stored = dict.fromkeys(options.fields, "text")
+        stored |= {name: COLUMN_TYPES[kind] for name, kind in options.columns.items()}
+        further = [
+            sql.SQL(", {} {}").format(sql.Identifier(name), sql.SQL(kind))
+            for name, kind in stored.items()
+        ]
         return [
             sql.SQL("create extension if not exists vector").format(),
             sql.SQL(
                 'create table {} (id text collate "C" primary key, vector sparsevec({}) not null{})'
                 " with (toast_tuple_target = {})"
-            ).format(self._own, options.terms or MOST_DIMENSIONS, sql.Composed(texts), INLINE),
+            ).format(self._own, options.terms or MOST_DIMENSIONS, sql.Composed(further), INLINE),
             sql.SQL("create table {} (id integer primary key, term text not null)").format(
                 self._beside(TERMS)
             ),
@@ -305,7 +327,7 @@ class PostgreSQL(RemoteIndex):
     # Filled
 
     def items(
-        self, batch: ImpactBatch, names: Names, fields: Sequence[Mapping[str, str]] | None
+        self, batch: ImpactBatch, names: Names, fields: Sequence[Fields] | None
     ) -> Iterator[tuple[Any, int]]:
         """See :class:`RemoteIndex`: an id, and a row of ``COPY`` in binary."""
         table = self._table()
@@ -319,17 +341,25 @@ class PostgreSQL(RemoteIndex):
                 )
             cells: list[bytes | None] = [doc_id.encode(), packed(indices, impacts, dimensions)]
             given = fields[row] if fields else {}
-            cells += [self._text(doc_id, given.get(name)) for name in table.texts]
+            cells += [
+                self._cell(doc_id, given.get(name), kind) for name, kind in table.stored.items()
+            ]
             packed_row = struct.pack(">h", len(cells)) + b"".join(map(_cell, cells))
             yield (doc_id, packed_row), len(packed_row)
 
-    def _text(self, doc_id: str, text: str | None) -> bytes | None:
-        if text is not None and "\0" in text:
+    def _cell(self, doc_id: str, value: FieldValue | None, kind: str) -> bytes | None:
+        """A value of a stored field, in the binary format of its column's type."""
+        if value is None:
+            return None
+        if kind != "text":
+            return struct.pack(PACKED[kind], value)
+        text = str(value)
+        if "\0" in text:
             raise BadInputError(
                 f"document {quoted(doc_id)}: its text holds NUL, which {self.engine} cannot store: "
                 "leave --with-contents out, or take it out of the corpus"
             )
-        return None if text is None else text.encode()
+        return text.encode()
 
     def write(self, items: list[Any]) -> None:
         """See :class:`RemoteIndex`: by ``COPY`` into a table of this session, and from there."""
@@ -354,7 +384,7 @@ class PostgreSQL(RemoteIndex):
 
     def _put(self, session: psycopg.Connection[Any], table: _Table, rows: Sequence[bytes]) -> None:
         block = sql.Identifier("pg_temp", "splade_bridge_block")
-        columns = [sql.Identifier(name) for name in (table.id, table.vector, *table.texts)]
+        columns = [sql.Identifier(name) for name in (table.id, table.vector, *table.stored)]
         listed = sql.SQL(", ").join(columns)
         new = sql.SQL(", ").join(
             sql.SQL("{0} = excluded.{0}").format(column) for column in columns[1:]
@@ -465,7 +495,11 @@ class PostgreSQL(RemoteIndex):
             weights[order].tolist(),
             table.dimensions or MOST_DIMENSIONS,
         )
-        with self._sessions.session(reading=True) as session:
+        # A filter may call set_config, so it is not left to the settings of the session.
+        with (
+            self._sessions.session(reading=True) as session,
+            session.transaction() if only is not None else contextlib.nullcontext(),
+        ):
             hits = session.execute(asked, [query, n]).fetchall()
         found = [hit for hit in hits if hit[1] is not None and hit[1] < 0]
         return [hit[0] for hit in found], np.array([-hit[1] for hit in found], dtype=np.float64)

@@ -128,6 +128,7 @@ class Sessions:
             connection.ping = self._ping
             if reading:
                 connection.execute(READING)
+                connection.read_only = True  # of what begins a transaction of its own
         except psycopg.Error as error:
             raise self._not_let_in(error) from error
         return connection

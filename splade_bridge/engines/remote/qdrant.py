@@ -16,6 +16,7 @@ import numpy as np
 from splade_bridge.data.ids import quoted
 from splade_bridge.data.vectors import ImpactBatch, Int32Array
 from splade_bridge.engines.remote.base import (
+    Fields,
     Float64Array,
     RemoteOptions,
     Row,
@@ -23,7 +24,7 @@ from splade_bridge.engines.remote.base import (
     State,
     state_bytes,
 )
-from splade_bridge.engines.remote.numbered import STATE, NumberedIndex, numbers
+from splade_bridge.engines.remote.numbered import STATE, NumberedIndex, fields_size, numbers
 from splade_bridge.engines.remote.qdrant_store import Point, Store
 from splade_bridge.engines.remote.secrets import Secrets
 from splade_bridge.errors import BadInputError
@@ -42,6 +43,7 @@ class Qdrant(NumberedIndex):
     extra = "qdrant"
     most_hits = 1 << 31
     block_rows: ClassVar[int] = 500
+    own_fields = (PAYLOAD_ID,)
 
     def __init__(self, address: Address, secrets: Secrets) -> None:
         super().__init__(address, secrets)
@@ -110,21 +112,21 @@ class Qdrant(NumberedIndex):
     # Filled
 
     def items(
-        self, batch: ImpactBatch, names: Names, fields: Sequence[Mapping[str, str]] | None
+        self, batch: ImpactBatch, names: Names, fields: Sequence[Fields] | None
     ) -> Iterator[tuple[Any, int]]:
         """See :class:`RemoteIndex`: points."""
         indices, indptr = batch.indices.tolist(), batch.indptr.tolist()
         values = as_float32(batch.impacts).tolist()
         for row, doc_id in enumerate(batch.ids):
             of = slice(indptr[row], indptr[row + 1])
-            texts = dict(fields[row]) if fields else {}
-            if PAYLOAD_ID in texts:
+            kept = dict(fields[row]) if fields else {}
+            if PAYLOAD_ID in kept:
                 raise BadInputError(
                     f"document {quoted(doc_id)}: the field {PAYLOAD_ID!r} of the payload holds the "
                     "document's id: name the stored field otherwise"
                 )
-            point = Point(self.key(doc_id), indices[of], values[of], {PAYLOAD_ID: doc_id, **texts})
-            size = 16 * (of.stop - of.start) + len(doc_id) + sum(map(len, texts.values()))
+            point = Point(self.key(doc_id), indices[of], values[of], {PAYLOAD_ID: doc_id, **kept})
+            size = 16 * (of.stop - of.start) + len(doc_id) + fields_size(kept)
             yield point, size + 100
 
     def write(self, items: list[Any]) -> None:

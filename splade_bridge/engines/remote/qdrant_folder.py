@@ -306,17 +306,44 @@ class FolderStore(Store):
         }
         return self._edge.Filter(**made)
 
+    def _match(self, key: str, kind: str, values: list[Any]) -> Any:
+        """One of these values, whole numbers or strings.
+
+        Raises:
+            BadInputError: Edge's classes take true for 1, which no document has.
+        """
+        edge = self._edge
+        if any(isinstance(value, bool) for value in values):
+            raise BadInputError(
+                f"the filter asks whether {key} is true or false, which Qdrant Edge does not find: "
+                f"load it as a string (--fields {key}:keyword), and ask for "
+                '"true" or "false"',
+                self.name,
+            )
+        if not all(isinstance(value, str | int) for value in values):
+            raise self._no_filter({"key": key, "match": {kind: values}})
+        match = edge.MatchAny(values) if kind == "any" else edge.MatchValue(values[0])
+        return edge.FieldCondition(key, match=match)
+
     def _condition(self, one: Any) -> Any:
         edge = self._edge
         if isinstance(one, dict) and one.keys() <= {"must", "should", "must_not"}:
             return self._filter(one)
         match one:
             case {"key": str(key), "match": {"value": value}, **rest} if not rest:
-                return edge.FieldCondition(key, match=edge.MatchValue(value))
+                return self._match(key, "value", [value])
             case {"key": str(key), "match": {"any": list(values)}, **rest} if not rest:
-                return edge.FieldCondition(key, match=edge.MatchAny(values))
+                return self._match(key, "any", values)
             case {"key": str(key), "match": {"text": str(text)}, **rest} if not rest:
                 return edge.FieldCondition(key, match=edge.MatchText(text))
+            case {"key": str(key), "range": dict(found), **rest} if not rest:
+                bounds = {str(n): b for n, b in found.items() if isinstance(b, int | float)}
+                if bounds and found.keys() == bounds.keys() <= {"gt", "gte", "lt", "lte"}:
+                    return edge.FieldCondition(key, range=edge.RangeFloat(**bounds))
+            case {"is_null": {"key": str(key)}, **rest} if not rest:
+                return edge.IsNullCondition(key)
+            case {"is_empty": {"key": str(key)}, **rest} if not rest:
+                return edge.IsEmptyCondition(key)
             case {"has_id": list(ids), **rest} if not rest:
                 return edge.HasIdCondition({_key(str(i)) for i in ids})
         raise self._no_filter(one)
@@ -324,8 +351,8 @@ class FolderStore(Store):
     def _no_filter(self, what: Any) -> BadInputError:
         return BadInputError(
             f"the filter holds {orjson.dumps(what, default=str).decode()[:200]}, and for Qdrant "
-            "Edge one is made of must, should and must_not with {key, match: {value | any | text}} "
-            "and {has_id}",
+            "Edge one is made of must, should and must_not with {key, match: {value | any | text}}"
+            ", {key, range: {gt | gte | lt | lte}}, {is_null | is_empty: {key}} and {has_id}",
             self.name,
         )
 

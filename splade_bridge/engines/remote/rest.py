@@ -18,6 +18,7 @@ from splade_bridge.data.ids import quoted
 from splade_bridge.data.vectors import ImpactBatch, Int32Array
 from splade_bridge.engines.remote.base import (
     Busy,
+    Fields,
     Float64Array,
     Refused,
     RemoteIndex,
@@ -28,6 +29,7 @@ from splade_bridge.engines.remote.base import (
     state_bytes,
     state_of,
 )
+from splade_bridge.engines.remote.choices import FieldType
 from splade_bridge.engines.remote.secrets import Secrets
 from splade_bridge.errors import BadInputError
 from splade_bridge.formats.feeds.base import pairs
@@ -46,6 +48,9 @@ CONNECTIONS = 64
 """At most at the same time."""
 ITEM_BUSY = (429, 503)
 BLOCKED = "cluster_block_exception"
+COLUMNS: dict[FieldType, str] = {
+    "keyword": "keyword", "integer": "long", "number": "double", "boolean": "boolean",
+}  # fmt: skip
 CHUNK = re.compile(r"#[0-9]+\Z")
 
 
@@ -137,7 +142,9 @@ class RestIndex(RemoteIndex):
         """See :class:`RemoteIndex`: the body of ``PUT /INDEX``."""
         texts = {name: {"type": "text", "index": False} for name in options.fields}
         vector = {self.field: {"type": self.feed.type}}
-        made: dict[str, Any] = {"mappings": {"dynamic": "strict", "properties": vector | texts}}
+        columns = {name: {"type": COLUMNS[kind]} for name, kind in options.columns.items()}
+        properties = vector | texts | columns
+        made: dict[str, Any] = {"mappings": {"dynamic": "strict", "properties": properties}}
         if settings := self._settings(options):
             made["settings"] = {"index": settings}
         return made
@@ -209,7 +216,7 @@ class RestIndex(RemoteIndex):
     # Filled
 
     def items(
-        self, batch: ImpactBatch, names: Names, fields: Sequence[Mapping[str, str]] | None
+        self, batch: ImpactBatch, names: Names, fields: Sequence[Fields] | None
     ) -> Iterator[tuple[Any, int]]:
         """See :class:`RemoteIndex`: the two lines of a bulk request."""
         found = list(zip(names(batch.indices), map(b"%d".__mod__, batch.impacts.tolist()),
@@ -348,16 +355,16 @@ class RestIndex(RemoteIndex):
         """See :class:`RemoteIndex`."""
         wanted = set(doc_ids)
         ids = list(dict.fromkeys(i if self._nested is None else CHUNK.sub("", i) for i in doc_ids))
-        rows = [row for hit in self._documents(ids) for row in self._rows_of(hit)]
+        found = self._got(ids)
+        rows = [row for doc in found["docs"] if doc.get("found") for row in self._rows_of(doc)]
         return [row for row in rows if row.doc_id in wanted]
 
-    def _documents(self, ids: Sequence[str]) -> list[dict[str, Any]]:
-        """Those of these ids that are there, with their vectors."""
+    def _got(self, ids: Sequence[str]) -> Any:
+        """What ``_mget`` answers, which also knows what no search finds yet."""
         source = self._source()
-        found = self._ask(
+        return self._ask(
             "POST", f"{self._path}/_mget", {"docs": [{"_id": i, "_source": source} for i in ids]}
         )
-        return [doc for doc in found["docs"] if doc.get("found")]
 
     def top(
         self, names: Sequence[Any], weights: Int32Array, n: int, only: Any = None
