@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from splade_bridge.cli.groups import QuantizeFlags, QueryFlags
+from splade_bridge.cli.groups import AskingFlags, QuantizeFlags, QueryFlags
 from splade_bridge.cli.needs import needs
 from splade_bridge.cli.options import (
     WRITES,
+    CheckAgainst,
     Hits,
     IndexMemory,
     Json,
@@ -99,14 +100,7 @@ def command(
             "--exact-run", metavar="RUN", help="Tell which share of this run's top was found."
         ),
     ] = None,
-    check_against: Annotated[
-        Path | None,
-        typer.Option(
-            "--check-against",
-            metavar="INDEX",
-            help="The same, but search this index (of the full vectors) to compare with.",
-        ),
-    ] = None,
+    check_against: CheckAgainst = None,
     ef_search: Annotated[
         int | None,
         typer.Option(
@@ -122,6 +116,7 @@ def command(
         typer.Option("--latencies", help="Write query id and milliseconds as TSV."),
         WRITES,
     ] = None,
+    asking: AskingFlags = AskingFlags(),
     quantize: QuantizeFlags = QuantizeFlags(),
     memory: IndexMemory = None,
     no_check: NoCheck = False,
@@ -153,6 +148,7 @@ def command(
         candidates=candidates,
         memory=None if memory is None else size_in_bytes(memory),
         ef_search=ef_search,
+        asking=asking.asking,
     )
     for target in (output, latencies):
         if target is not None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.groups import QuantizeFlags, QueryFlags
+from splade_bridge.cli.groups import OthersFlags, QuantizeFlags, QueryFlags
 from splade_bridge.cli.options import Hits, IndexMemory, Json, NoCheck
 from splade_bridge.cli.telling import note, print_json
 from splade_bridge.files.address import Place
@@ -19,6 +19,7 @@ def command(
     indexes: Annotated[list[Place], typer.Argument(help="Two or more indexes.")],
     asked: QueryFlags,
     k: Hits = 1000,
+    asking: OthersFlags = OthersFlags(),
     quantize: QuantizeFlags = QuantizeFlags(),
     memory: IndexMemory = None,
     no_check: NoCheck = False,
@@ -29,7 +30,7 @@ def command(
     On a difference it names query, rank, document and the terms that differ, and exits with 7.
     """
     from splade_bridge.engines.base import limit_memory
-    from splade_bridge.engines.registry import open_index
+    from splade_bridge.engines.registry import open_indexes
     from splade_bridge.errors import CheckFailedError
     from splade_bridge.evaluation.verify import check_count, verify
     from splade_bridge.files.sizes import size_in_bytes
@@ -38,7 +39,7 @@ def command(
     limit = None if memory is None else size_in_bytes(memory)
     loaded = asked.load(quantize)
     with contextlib.ExitStack() as stack:
-        searchers = [stack.enter_context(open_index(path)) for path in indexes]
+        searchers = [stack.enter_context(s) for s in open_indexes(indexes, asking.asking)]
         limit_memory(searchers, limit)
         result = verify(searchers, loaded, k)
     if json:

@@ -12,7 +12,7 @@ from splade_bridge.data.ids import quoted
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions
-from splade_bridge.engines.registry import connect
+from splade_bridge.engines.registry import check_approximate, connect
 from splade_bridge.engines.remote.load import LoadOptions, load
 from splade_bridge.errors import MismatchError
 from splade_bridge.files.address import Address, Place, paths
@@ -54,6 +54,7 @@ def load_index(
         "contents": with_contents,
     }
     texts = None if with_contents is None else Texts(with_contents)
+    check_approximate(address.scheme, options.made.own, allowed=options.approximate)
     with connect(address) as index:
         return load(index, lambda: watched(opened(), watch), options, texts=texts, plan=plan)
 
@@ -63,7 +64,9 @@ def creation(address: Address, options: LoadOptions) -> dict[str, Any]:
 
     Raises:
         MissingToolError, ServerError: see :func:`.registry.connect`.
+        UsageError: see :func:`.registry.check_approximate`.
     """
+    check_approximate(address.scheme, options.made.own, allowed=options.approximate)
     with connect(address) as index:
         index.use(options.made)
         return index.creation(options.made)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import Field, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import Field, fields, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from splade_bridge.engines.lucene_options import LuceneOptions
 from splade_bridge.engines.pisa_options import PisaOptions
+from splade_bridge.engines.remote.choices import Approximation, Asking
 from splade_bridge.engines.remote.opensearch_options import OpenSearchOptions
+from splade_bridge.engines.remote.postgresql_options import PostgreSQLOptions
+from splade_bridge.engines.remote.qdrant_options import QdrantOptions
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.address import Address, Place, Scheme
 
@@ -55,8 +58,17 @@ REMOTE: dict[Scheme, str] = {
 }
 """The engines that hold an index themselves, by the scheme of its address."""
 
-REMOTE_OPTIONS: dict[Scheme, type[Any]] = {"opensearch": OpenSearchOptions}
-"""What ``index`` may be told for one of them alone; see :attr:`Entry.options`."""
+REMOTE_OPTIONS: dict[Scheme, type[Any]] = {
+    "opensearch": OpenSearchOptions, "qdrant": QdrantOptions, "postgresql": PostgreSQLOptions,
+}  # fmt: skip
+"""What ``index`` may be told for one of them alone; see :attr:`Entry.options`.
+
+An option of ``metadata["approximate"]`` makes results approximate, and is refused unless that is
+asked for: :func:`check_approximate`.
+"""
+
+NUMBERED: tuple[Scheme, ...] = ("milvus", "qdrant", "postgresql")
+"""Those in which terms are numbers."""
 
 
 FIRST_ANSWER = 10.0
@@ -101,6 +113,28 @@ def own_options(name: str, given: Mapping[str, Any]) -> Any:
         is_path = Path in get_args(hint) and value is not None
         found[known[key]] = Path(value) if is_path else value
     return kind(**found) if kind else None
+
+
+def check_approximate(scheme: Scheme, own: Mapping[str, Any], *, allowed: bool) -> None:
+    """Refuse options that make results approximate where they are to be exact.
+
+    Args:
+        own: the options of the engine, by their names.
+
+    Raises:
+        UsageError: there is one and ``allowed`` is not set, or it is set and there is none.
+    """
+    kind = REMOTE_OPTIONS.get(scheme)
+    options = {flag(scheme, f): f for f in fields(kind)} if kind else {}
+    known = {name: f for name, f in options.items() if f.metadata.get("approximate")}
+    given = [name for name, f in known.items() if own.get(f.name, f.default) != f.default]
+    if given and not allowed:
+        raise UsageError(
+            f"{', '.join(given)}: makes results approximate; add --approximate, or leave it out"
+        )
+    if allowed and not given:
+        those = f"needs one of {', '.join(known)}" if known else f"{scheme} has none at loading"
+        raise UsageError(f"--approximate has no effect: {those}; leave it out")
 
 
 def engine(name: str, options: Any = None) -> Engine:
@@ -210,16 +244,18 @@ def read_index(
     return _engine_of(path, manifest).read(path, manifest, memory, temporary)
 
 
-def open_index(place: Place, field: str | None = None) -> Searcher:
+def open_index(place: Place, asking: Asking = Asking()) -> Searcher:
     """A searcher for an index folder of ours, an impact index that Anserini made, or an address.
 
     Args:
-        field: see :func:`connect_to`; for addresses alone.
+        asking: how an index is asked that an engine holds; for addresses alone.
 
     Raises:
         BadInputError: not an index, or one whose making was interrupted.
+        MismatchError: a vocabulary that is not that of the index.
         MissingToolError: its engine is not installed.
         ServerError: what is behind an address does not answer.
+        UsageError: ``asking`` says something that would do nothing, or that the engine lacks.
     """
     from splade_bridge.data.manifest import Manifest
     from splade_bridge.engines.auto import best_algorithm
@@ -228,12 +264,60 @@ def open_index(place: Place, field: str | None = None) -> Searcher:
     if isinstance(place, Address):
         from splade_bridge.engines.remote.index import RemoteSearcher
 
-        return RemoteSearcher(connect_to(place, field))
+        approximation = asking.approximation
+        if approximation is not None:
+            approximation.check({place.scheme})
+        index = connect_to(place, asking.field)
+        try:
+            return RemoteSearcher(index, vocabulary=asking.vocabulary, approximation=approximation)
+        except BaseException:
+            index.close()
+            raise
+    if asking != Asking():
+        raise UsageError(
+            f"{place}: is no address, and --field, --vocabulary and --approximate are for those "
+            "alone: leave them out"
+        )
     is_foreign = is_lucene(place) and not manifest_file(place).exists()
     manifest = None if is_foreign else Manifest.load(place)
     searcher = _engine_of(place, manifest).open(place, manifest)
     searcher.measure = best_algorithm
     return searcher
+
+
+def open_indexes(places: Sequence[Place], asking: Asking = Asking()) -> Iterator[Searcher]:
+    """The searchers of several indexes, each opened when it is asked for.
+
+    Args:
+        asking: how those are asked that are addresses.
+
+    Raises:
+        UsageError: ``asking`` says something, and none is an address that it is for.
+    """
+    schemes = {place.scheme for place in places if isinstance(place, Address)}
+    if len(schemes) == 0 or len(places) == 1:
+        asking_each = [asking for _ in places]  # each refuses what would do nothing
+    else:
+        if asking.approximation is not None:
+            asking.approximation.check(schemes)
+        asking_each = [
+            _for(place, asking) if isinstance(place, Address) else Asking() for place in places
+        ]
+    for place, asked in zip(places, asking_each, strict=True):
+        yield open_index(place, asked)
+
+
+def _for(address: Address, asking: Asking) -> Asking:
+    """What is for one of several engines."""
+    if address.scheme not in NUMBERED:
+        asking = replace(asking, vocabulary=None)
+    if asking.approximation is None:
+        return asking
+    own = {
+        f"{address.scheme}_{name}": value
+        for name, value in asking.approximation.own(address.scheme).items()
+    }
+    return replace(asking, approximation=Approximation(**own))
 
 
 def _engine_of(path: Path, manifest: Manifest | None) -> Engine:

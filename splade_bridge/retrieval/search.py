@@ -14,6 +14,7 @@ from splade_bridge.data.quantize import warn_if_inexact
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.engines.base import Searcher, limit_memory
 from splade_bridge.engines.registry import open_index
+from splade_bridge.engines.remote.choices import Asking
 from splade_bridge.errors import ExternalProgramError, MismatchError, UsageError
 from splade_bridge.files.address import Place
 from splade_bridge.files.outputs import check_apart
@@ -55,6 +56,7 @@ class SearchOptions:
         candidates: of the first of two steps; 1000 if None, or k if that is more.
         memory: bytes of the heap of the JVM that a Lucene index is open in; None for 1 GiB.
         ef_search: of a graph of dense vectors; see :meth:`.embeddings.index.DenseIndex.search`.
+        asking: how an index is asked that an engine holds; of none else.
     """
 
     k: int = 1000
@@ -69,6 +71,7 @@ class SearchOptions:
     candidates: int | None = None
     memory: int | None = None
     ef_search: int | None = None
+    asking: Asking = Asking()
 
     def __post_init__(self) -> None:
         check_choice("output-format", self.run_format, RunFormat)
@@ -125,10 +128,10 @@ def open_searcher(index: Place, options: SearchOptions) -> Searcher:
 
 def _opened(index: Place, options: SearchOptions) -> Searcher:
     if options.two_step is None:
-        return open_index(index)
+        return open_index(index, options.asking)
     forward = ForwardStore(options.two_step)
     candidates = options.candidates or max(DEFAULT_CANDIDATES, options.k)
-    first = open_index(index)
+    first = open_index(index, options.asking)
     try:
         return TwoStepSearcher(
             first, forward, TwoStepOptions(candidates, options.first_query_terms)

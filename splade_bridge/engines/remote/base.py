@@ -21,7 +21,7 @@ from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import ImpactBatch, Int32Array
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.remote.secrets import Secrets
-from splade_bridge.errors import BadInputError, ExternalProgramError, install
+from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError, install
 from splade_bridge.files.address import Address
 from splade_bridge.files.typed import Where, typed
 from splade_bridge.formats.feeds.names import PROBLEMS, Names, Naming
@@ -133,7 +133,7 @@ class RemoteIndex(Closing, abc.ABC):
         most_hits: that one request gives at most.
         pages: whether further hits come by further requests.
         block_rows, block_bytes: of documents that are written at once, at most.
-        algorithm: how it finds the best documents by default, which must be exact.
+        algorithm: how it finds the best documents, which is exact until :meth:`approximate`.
     """
 
     engine: ClassVar[str]
@@ -145,7 +145,7 @@ class RemoteIndex(Closing, abc.ABC):
     pages: ClassVar[bool] = True
     block_rows: ClassVar[int] = 1000
     block_bytes: ClassVar[int] = 8 << 20
-    algorithm: ClassVar[str] = "exact"
+    algorithm: str = "exact"
     field: str = "vector"
 
     def __init__(self, address: Address, secrets: Secrets) -> None:
@@ -216,17 +216,31 @@ class RemoteIndex(Closing, abc.ABC):
         """Store the terms in the order of their ids, where :attr:`naming` is by number."""
         assert self.naming != "number"
 
-    def vocabulary(self) -> Vocabulary:
-        """The terms that queries may use.
+    def vocabulary(self) -> Vocabulary | None:
+        """The terms that queries may use; None where they are numbers and nothing beside says more.
 
         Where terms are names the engine has no list of them: the vocabulary is observed, empty,
         and grows by what is asked and read.
-
-        Raises:
-            BadInputError: terms are numbers, and nothing says what they stand for.
         """
         assert self.naming != "number"
         return Vocabulary(observed=True)
+
+    def check_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """Raise MismatchError for terms that the dimensions of others cannot stand for."""
+
+    def approximate(self, own: Mapping[str, Any]) -> None:
+        """Answer approximately from now on, with :attr:`algorithm` saying how.
+
+        Args:
+            own: what this engine was told; see :meth:`.choices.Approximation.own`.
+
+        Raises:
+            UsageError: it always answers exactly, or something that it needs is missing.
+        """
+        raise UsageError(
+            f"{self.address}: {self.engine} has no approximate answers here: leave --approximate "
+            "out"
+        )
 
     # Filled
 

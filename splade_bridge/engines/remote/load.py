@@ -57,6 +57,8 @@ class LoadOptions:
         alias: stands for the new index when it is whole.
         drop_old: throw the index away that the alias stood for.
         overwrite: throw away an index of ours of this name first.
+        approximate: ``made`` may have options that make results approximate; see
+            :func:`.registry.check_approximate`.
     """
 
     made: RemoteOptions = RemoteOptions()
@@ -67,6 +69,7 @@ class LoadOptions:
     alias: str | None = None
     drop_old: bool = False
     overwrite: bool = False
+    approximate: bool = False
 
 
 def load(

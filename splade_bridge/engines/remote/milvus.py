@@ -129,6 +129,7 @@ class Milvus(NumberedIndex):
     pages = False
     block_rows: ClassVar[int] = 500
     algorithm = "daat_maxscore"
+    _drop_ratio: float | None = None
 
     def __init__(self, address: Address, secrets: Secrets) -> None:
         super().__init__(address, secrets)
@@ -575,7 +576,7 @@ class Milvus(NumberedIndex):
             filter=only or "",
             limit=n,
             anns_field=self.field,
-            search_params={"metric_type": self._metric, "params": {}},
+            search_params={"metric_type": self._metric, "params": self._params},
             output_fields=[self._pk],
             consistency_level="Strong",
         )
@@ -583,6 +584,20 @@ class Milvus(NumberedIndex):
         scores = np.array([hit["distance"] for hit in found], dtype=np.float64)
         above = scores > 0
         return [i for i, ok in zip(ids, above.tolist(), strict=True) if ok], scores[above]
+
+    @property
+    def _params(self) -> dict[str, Any]:
+        return {} if self._drop_ratio is None else {"drop_ratio_search": self._drop_ratio}
+
+    def approximate(self, own: Mapping[str, Any]) -> None:
+        """See :class:`RemoteIndex`; scores are sums over the terms of a query that are left."""
+        self._drop_ratio = own.get("drop_ratio")
+        if self._drop_ratio is None:
+            raise UsageError(
+                f"{self.address}: --approximate needs --milvus-drop-ratio, the part of a query's "
+                "smallest weights that is left out"
+            )
+        self.algorithm = f"drop_ratio={self._drop_ratio:g}"
 
     @cached_property
     def _metric(self) -> str:

@@ -26,7 +26,7 @@ from splade_bridge.engines.remote.base import (
 from splade_bridge.engines.remote.numbered import STATE, NumberedIndex, numbers
 from splade_bridge.engines.remote.qdrant_store import Point, Store
 from splade_bridge.engines.remote.secrets import Secrets
-from splade_bridge.errors import BadInputError
+from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.address import Address
 from splade_bridge.formats.feeds.names import Names
 from splade_bridge.formats.feeds.qdrant import PAYLOAD_ID, point_id
@@ -191,6 +191,16 @@ class Qdrant(NumberedIndex):
         above = scores > 0  # a negative weight of others may bring scores below
         return [i for i, ok in zip(ids, above.tolist(), strict=True) if ok], scores[above]
 
+    def approximate(self, own: Mapping[str, Any]) -> None:
+        """See :class:`RemoteIndex`: what makes its scores so is how its weights are stored."""
+        settings = self._store.fields()[self.field]
+        if not inexact(settings):
+            raise UsageError(
+                f"{self.address}: keeps its weights as float32, and Qdrant answers exactly: leave "
+                "--approximate out"
+            )
+        self.algorithm = ",".join(_datatypes(settings)) or "modified"
+
     def told(self) -> dict[str, Any]:
         """See :class:`RemoteIndex`."""
         fields = self._store.fields()
@@ -216,14 +226,18 @@ class Qdrant(NumberedIndex):
             raise self._no_aliases() from None
 
 
+def _datatypes(settings: Mapping[str, Any]) -> list[str]:
+    """Those of weights that are not float32."""
+    index = settings.get("index") or {}
+    found = {str(one).lower() for one in (settings.get("datatype"), index.get("datatype")) if one}
+    return sorted(found - {"float32"})
+
+
 def inexact(settings: Mapping[str, Any]) -> list[str]:
     """What makes the scores of a sparse vector something else than sums of float32 products."""
-    index = settings.get("index") or {}
-    datatypes = {str(found).lower() for found in (settings.get("datatype"), index.get("datatype"))
-                 if found}  # fmt: skip
     problems = [
         f"Qdrant keeps its weights as {datatype}, so scores are approximate"
-        for datatype in sorted(datatypes - {"float32"})
+        for datatype in _datatypes(settings)
     ]
     if (modifier := settings.get("modifier")) and str(modifier).lower() != "none":
         problems.append(f"Qdrant changes its scores by the modifier {modifier}")

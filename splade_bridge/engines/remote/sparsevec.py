@@ -29,6 +29,11 @@ def packed(indices: Int32Array, weights: Int32Array, dimensions: int) -> bytes:
     return head + indices.astype(">i4").tobytes() + weights.astype(">f4").tobytes()
 
 
+def dimensions_of(data: bytes) -> int:
+    """Those of a vector in binary."""
+    return int(HEAD.unpack_from(data)[0])
+
+
 def unpacked(data: bytes) -> tuple[Int32Array, Float32Array]:
     """Indices from 0 on, and values."""
     _, entries, _ = HEAD.unpack_from(data)
