@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ import pytest
 
 from command_line import run
 from killed import killed
+from loaded import command, environment
 from servers.server import Server
 from small import (
     MemorySource,
@@ -564,8 +566,8 @@ def refused(place: Address) -> bool:
     return False
 
 
-def wait_until(there: Callable[[], bool]) -> None:
-    for _ in range(100):
+def wait_until(there: Callable[[], bool], tries: int = 100) -> None:
+    for _ in range(tries):
         if there():
             return
         time.sleep(0.1)
@@ -638,6 +640,45 @@ def test_a_server_that_is_stopped_in_the_middle_of_a_load(
         stopped.set()
         other.join()
     assert read_back(place) == dictionaries(source)
+
+
+@pytest.mark.parametrize("ends", ["commit", "rollback"])
+def test_pgvector_that_another_load_installs_meanwhile_is_waited_for(
+    guest: Callable[..., Address], postgres: Server, tmp_path: Path, ends: str
+) -> None:
+    """``if not exists`` does not see it, and would fail with a key that is there twice."""
+    place = guest(user="postgres")
+    docs = write_json_lines(tmp_path / "d.jsonl", [{"id": "d", "contents": "", "vector": {"a": 1}}])
+    url = f"{postgres.url.rpartition('/')[0]}/{place.names[0]}"
+    with psycopg.connect(url) as other:
+        other.execute("create extension vector")
+        line = command("index", docs, "-o", place)
+        process = subprocess.Popen(line, env=environment(), stderr=subprocess.PIPE, text=True)
+        waiting = "select count(*) from pg_locks where not granted"
+        wait_until(lambda: asked(postgres, waiting)[0][0] > 0, 600)
+        getattr(other, ends)()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert read_back(place) == {"d": {"a": 1}}
+
+
+def test_two_loads_at_once_into_a_new_database(
+    guest: Callable[..., Address], tmp_path: Path
+) -> None:
+    place = guest(user="postgres")
+    docs = write_json_lines(tmp_path / "d.jsonl", (
+        {"id": f"d{i}", "contents": "", "vector": {"a": i + 1}} for i in range(50)
+    ))  # fmt: skip
+    places = [place.with_name(name) for name in ("one", "two", "three")]
+    loads = [
+        subprocess.Popen(command("index", docs, "-o", there), env=environment(),
+                         stderr=subprocess.PIPE, text=True)
+        for there in places
+    ]  # fmt: skip
+    for process, there in zip(loads, places, strict=True):
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        assert len(read_back(there)) == 50
 
 
 # The commands
