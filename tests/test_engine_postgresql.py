@@ -20,6 +20,7 @@ import pytest
 from command_line import run
 from killed import killed
 from loaded import command, environment
+from pages import PAGES, run_page
 from servers.server import Server
 from small import (
     MemorySource,
@@ -726,7 +727,7 @@ def test_the_page_of_the_documentation(
 ) -> None:
     """Every command in order, and the SQL, whose weights are those of the index."""
     checkpoints = pytest.importorskip("checkpoints")
-    page = (Path(__file__).parents[1] / "docs" / "engines" / "postgresql.md").read_text()
+    page = PAGES / "postgresql.md"
     checkpoints.save_checkpoint(tmp_path / "model")
     (tmp_path / "texts").mkdir()
     checkpoints.write_corpus(tmp_path / "texts" / "texts.jsonl", 30)
@@ -736,13 +737,8 @@ def test_the_page_of_the_documentation(
     asked(postgres, "create schema page")
     monkeypatch.setenv("PGOPTIONS", "-c search_path=page,public")
     try:
-        for commands in re.findall(r"```sh\n(.*?)```", page, re.DOTALL)[1:]:
-            for command in commands.splitlines():
-                made = command.replace("MODEL", "model")
-                made = made.replace("ADDRESS", f"{place.server}/postgres")
-                status, _, err = run(capfd, *made.split()[1:])
-                assert status == 0, (made, err)
-        [query] = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+        run_page(page, f"{place.server}/postgres", capfd)
+        [query] = re.findall(r"```sql\n(.*?)```", page.read_text(), re.DOTALL)
         rows = asked(postgres, query)
         held = read_back(place.with_name("passages"))
     finally:
