@@ -101,6 +101,7 @@ NOTHING = [
     ("bench milvus:a.db -q q.tsv", "--postgresql-ef-search 9", "without --approximate"),
     ("bench milvus:a.db -q q.tsv", "--elasticsearch-frequency-ratio 5", "without --approximate"),
     ("bench milvus:a.db -q q.tsv", "--elasticsearch-weight-ratio 0.4", "without --approximate"),
+    ("index v -o i -e exact", "--keep-weights", "where --output is no address"),
     ("index v -o i -e exact", "--approximate", "where --output is no address"),
     ("index v -o i -e exact", "--dry-run", "where --output is no address"),
     ("index v -o opensearch://localhost/a", "--drop-old", "without --alias"),

@@ -121,6 +121,15 @@ class LoadFlags(Group):
         typer.Option("--allow-loss", help="Load though the engine will change some weights."),
         ADDRESS,
     ] = False
+    keep_weights: Annotated[
+        bool,
+        typer.Option(
+            "--keep-weights",
+            help="Load float weights as they are, and no impacts made of them, where the engine "
+            "keeps them.",
+        ),
+        ADDRESS,
+    ] = False
     alias: Annotated[
         str | None,
         typer.Option(
@@ -159,6 +168,7 @@ class LoadFlags(Group):
             drop_old=self.drop_old,
             overwrite=overwrite,
             approximate=self.approximate,
+            keep_weights=self.keep_weights,
         )
 
 

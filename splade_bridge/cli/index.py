@@ -120,7 +120,10 @@ def _say(
         note(f"{lost.dropped_to_zero:,} weights rounded to 0 and were dropped")
     if lost and lost.clipped:
         note(f"{lost.clipped:,} impacts were clipped to {lost.clip}")
+    numbers = f"impacts of {counts.impact_sum:,} in sum, largest {counts.max_impact:,}"
+    if not counts.max_impact:
+        numbers = "float weights"
     note(
-        f"{output}: {counts.documents:,} documents, {counts.postings:,} postings, impacts of "
-        f"{counts.impact_sum:,} in sum, largest {counts.max_impact:,}; all read back from {engine}"
+        f"{output}: {counts.documents:,} documents, {counts.postings:,} postings, {numbers}; all "
+        f"read back from {engine}"
     )

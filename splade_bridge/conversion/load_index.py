@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
-from splade_bridge.conversion.detect import SourceOptions, path_opener
+from splade_bridge.conversion.detect import SourceOptions, path_opener, weight_opener
 from splade_bridge.data.ids import quoted
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.engines.registry import check_approximate, connect
 from splade_bridge.engines.remote.load import LoadOptions, load
-from splade_bridge.errors import MismatchError
+from splade_bridge.errors import MismatchError, UsageError
 from splade_bridge.files.address import Address, Place, paths
 from splade_bridge.files.finished import fingerprints
-from splade_bridge.formats.base import Watch, watched
+from splade_bridge.formats.base import ImpactSource, Watch, WeightSource, watched
 from splade_bridge.text.corpora import read_texts
 
 
@@ -47,8 +47,15 @@ def load_index(
             :func:`splade_bridge.engines.remote.load.load`.
         MissingToolError: the client of the engine is not installed.
     """
-    opened = path_opener(source, read_as, quantize=quantize, memory=memory)
+    opened: Callable[[], ImpactSource | WeightSource]
+    if options.keep_weights:
+        if quantize is not None:
+            raise UsageError("--keep-weights and --scale, --rounding or --clip: one or the other")
+        opened = weight_opener(source, read_as, memory=memory)
+    else:
+        opened = path_opener(source, read_as, quantize=quantize, memory=memory)
     plan = {
+        **({"weights": True} if options.keep_weights else {}),
         "files": list(fingerprints(paths([source])).values()),
         "quantize": asdict(quantize) if quantize else None,
         "contents": with_contents,

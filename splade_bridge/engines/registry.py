@@ -219,10 +219,16 @@ def read_remote(
     Raises:
         BadInputError, MissingToolError, ServerError: see :func:`connect_to`; it is not whole.
     """
-    from splade_bridge.engines.remote.index import RemoteSource, RemoteWeights, holds_fractions
+    from splade_bridge.engines.remote.index import (
+        RemoteSource,
+        RemoteWeights,
+        holds_fractions,
+        holds_weights,
+    )
 
     index = connect_to(address, field)
-    if index.state() is None and holds_fractions(index):
+    state = index.state()
+    if holds_fractions(index) if state is None else holds_weights(state):
         return RemoteWeights(index, vocabulary=vocabulary)
     return RemoteSource(index, vocabulary=vocabulary)
 

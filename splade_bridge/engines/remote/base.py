@@ -18,7 +18,7 @@ import orjson
 from splade_bridge.data.closing import Closing
 from splade_bridge.data.ids import quoted
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.vectors import ImpactBatch, Int32Array
+from splade_bridge.data.vectors import ImpactBatch, Int32Array, SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.remote.secrets import Secrets
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError, install
@@ -246,7 +246,10 @@ class RemoteIndex(Closing, abc.ABC):
 
     @abc.abstractmethod
     def items(
-        self, batch: ImpactBatch, names: Names, fields: Sequence[Mapping[str, str]] | None
+        self,
+        batch: ImpactBatch | SparseBatch,
+        names: Names,
+        fields: Sequence[Mapping[str, str]] | None,
     ) -> Iterator[tuple[Any, int]]:
         """Each document of a batch as :meth:`write` takes it, and its size in bytes.
 

@@ -13,6 +13,7 @@ import numpy as np
 from splade_bridge.data.hits import Hits, best, string_ranks
 from splade_bridge.data.ids import checked_id, quoted
 from splade_bridge.data.manifest import Manifest
+from splade_bridge.data.store import VALUES
 from splade_bridge.data.vectors import (
     Float32Array,
     ImpactBatch,
@@ -22,7 +23,7 @@ from splade_bridge.data.vectors import (
 )
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.base import Searcher
-from splade_bridge.engines.remote.base import Float64Array, RemoteIndex
+from splade_bridge.engines.remote.base import Float64Array, RemoteIndex, State
 from splade_bridge.engines.remote.choices import Approximation
 from splade_bridge.engines.remote.patience import patiently
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
@@ -226,23 +227,31 @@ class RemoteSource(ImpactSource):
 
 
 class RemoteWeights(WeightSource):
-    """All documents of an index that others made, with the weights that the engine gives back.
+    """All documents of an index of float weights, with those that the engine gives back.
 
     Args:
-        vocabulary: see :class:`RemoteSource`.
+        vocabulary, finished: see :class:`RemoteSource`.
 
     Raises:
         BadInputError: when read, negative weights, terms twice in a document.
     """
 
-    def __init__(self, index: RemoteIndex, *, vocabulary: Vocabulary | None = None) -> None:
-        super().__init__(index.address, vocabulary_of(index, vocabulary), _manifest(index))
+    def __init__(
+        self, index: RemoteIndex, *, vocabulary: Vocabulary | None = None, finished: bool = True
+    ) -> None:
+        found = vocabulary_of(index, vocabulary)
+        super().__init__(index.address, found, _manifest(index) if finished else None)
         self._index = index
 
     def _read(self) -> Iterator[SparseBatch]:
         builder = VectorBuilder(self.vocabulary, None, weights=True)
         for _ in full_batches(records(self._index, self.vocabulary), builder, self.path):
             yield builder.take_weights()
+
+
+def holds_weights(state: State) -> bool:
+    """Whether an index of ours was loaded with float weights."""
+    return state.manifest is not None and state.manifest.options.get(VALUES) == "weights"
 
 
 def holds_fractions(index: RemoteIndex) -> bool:

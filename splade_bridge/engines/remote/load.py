@@ -19,15 +19,16 @@ import orjson
 
 from splade_bridge.data.ids import DuplicateGuard, quoted
 from splade_bridge.data.manifest import Manifest, base_tools
+from splade_bridge.data.store import VALUES
 from splade_bridge.engines.remote.base import Refused, RemoteIndex, RemoteOptions, State
 from splade_bridge.engines.remote.choices import Check
-from splade_bridge.engines.remote.index import RemoteSource
+from splade_bridge.engines.remote.index import RemoteSource, RemoteWeights
 from splade_bridge.engines.remote.patience import patiently
 from splade_bridge.engines.remote.sample import Sample
 from splade_bridge.errors import BadInputError, ExternalProgramError, MismatchError, UsageError
-from splade_bridge.formats.base import ImpactSource, refuse_empty
+from splade_bridge.formats.base import ImpactSource, WeightSource, refuse_empty
 from splade_bridge.formats.feeds.names import Names
-from splade_bridge.formats.feeds.weights import WeightAccount
+from splade_bridge.formats.feeds.weights import SINGLE, WeightAccount
 from splade_bridge.formats.term_limits import TermLimit
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class LoadOptions:
         alias: stands for the new index when it is whole.
         drop_old: throw the index away that the alias stood for.
         overwrite: throw away an index of ours of this name first.
+        keep_weights: the source is of float weights, which stay what they are.
         approximate: ``made`` may have options that make results approximate; see
             :func:`.registry.check_approximate`.
     """
@@ -70,11 +72,12 @@ class LoadOptions:
     drop_old: bool = False
     overwrite: bool = False
     approximate: bool = False
+    keep_weights: bool = False
 
 
 def load(
     index: RemoteIndex,
-    opened: Callable[[], ImpactSource],
+    opened: Callable[[], ImpactSource | WeightSource],
     options: LoadOptions = LoadOptions(),
     *,
     texts: Texts | None = None,
@@ -83,8 +86,8 @@ def load(
     """Fill a new index with all documents of a source, and check that it holds them.
 
     Args:
-        opened: gives the source anew; weights that the engine might change are looked through
-            before anything is sent.
+        opened: gives the source anew, of impacts, or of float weights that are to stay so; those
+            that the engine might change are looked through before anything is sent.
         texts: stored beside the vectors.
         plan: what tells this load from another one of the same source.
 
@@ -121,7 +124,7 @@ def load(
     manifest = source.described(
         "index",
         engine=index.address.scheme,
-        options={"weights_changed": account.changed, **_plain(options.made)},
+        options={"weights_changed": account.changed, **_plain(options.made), **_held(source)},
         tools=base_tools(),
     )
     patiently(lambda: index.finish(merge=options.merge))
@@ -133,6 +136,11 @@ def load(
 
 def _plain(made: RemoteOptions) -> dict[str, Any]:
     return {name: value for name, value in vars(made).items() if value not in (None, (), {})}
+
+
+def _held(source: ImpactSource | WeightSource) -> dict[str, Any]:
+    """What the manifest says of an index of float weights."""
+    return {VALUES: "weights"} if isinstance(source, WeightSource) else {}
 
 
 def _begun(index: RemoteIndex, plan: Mapping[str, Any], options: LoadOptions) -> State | None:
@@ -160,8 +168,8 @@ def _begun(index: RemoteIndex, plan: Mapping[str, Any], options: LoadOptions) ->
 
 def _weights(
     index: RemoteIndex,
-    source: ImpactSource,
-    opened: Callable[[], ImpactSource],
+    source: ImpactSource | WeightSource,
+    opened: Callable[[], ImpactSource | WeightSource],
     options: LoadOptions,
 ) -> WeightAccount:
     """Which weights the engine will change.
@@ -170,9 +178,13 @@ def _weights(
         BadInputError: there are any, and they were not allowed.
     """
     account = WeightAccount()
-    known = source.manifest.counts.max_impact if source.manifest else None
-    if known is not None and known <= index.kept.whole and source.clipper is None:
-        return account
+    if isinstance(source, WeightSource):
+        if index.kept is SINGLE:  # as they are
+            return account
+    else:
+        known = source.manifest.counts.max_impact if source.manifest else None
+        if known is not None and known <= index.kept.whole and source.clipper is None:
+            return account
     looked = opened()
     for batch in looked.batches():
         account.add(batch, looked.vocabulary, index.kept)
@@ -191,7 +203,7 @@ class _Load:
     def __init__(
         self,
         index: RemoteIndex,
-        source: ImpactSource,
+        source: ImpactSource | WeightSource,
         state: State,
         options: LoadOptions,
         texts: Texts | None,
@@ -277,7 +289,7 @@ class _Load:
 
 def _check(
     index: RemoteIndex,
-    source: ImpactSource,
+    source: ImpactSource | WeightSource,
     sample: Sample,
     *,
     exact: bool,
@@ -302,9 +314,9 @@ def _check(
     if check == "sample" and exact:
         sample.compare(index, source.vocabulary)
     elif check == "full" and exact:
-        again = RemoteSource(index, finished=False)
-        for _ in again.batches():
-            pass
+        kind = RemoteWeights if isinstance(source, WeightSource) else RemoteSource
+        again = kind(index, finished=False)
+        again.read_all()
         if str(again.content) != str(source.content):
             raise ExternalProgramError(
                 f"{index.address}: read back {again.counts.postings:,} postings with content "

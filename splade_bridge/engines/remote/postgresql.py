@@ -21,7 +21,7 @@ import numpy as np
 import orjson
 
 from splade_bridge.data.ids import quoted
-from splade_bridge.data.vectors import ImpactBatch, Int32Array
+from splade_bridge.data.vectors import ImpactBatch, Int32Array, SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.remote.base import (
     Float64Array,
@@ -359,20 +359,23 @@ class PostgreSQL(RemoteIndex):
     # Filled
 
     def items(
-        self, batch: ImpactBatch, names: Names, fields: Sequence[Mapping[str, str]] | None
+        self,
+        batch: ImpactBatch | SparseBatch,
+        names: Names,
+        fields: Sequence[Mapping[str, str]] | None,
     ) -> Iterator[tuple[Any, int]]:
         """See :class:`RemoteIndex`: an id, and a row of ``COPY`` in binary."""
         table = self._table()
         dimensions = table.dimensions or MOST_DIMENSIONS
         most = MOST_ENTRIES_HNSW if self._made.hnsw else MOST_ENTRIES
         for row, doc_id in enumerate(batch.ids):
-            indices, impacts = batch.row(row)
+            indices, weights = batch.row(row)
             if len(indices) > most:
                 raise BadInputError(
                     f"document {quoted(doc_id)}: {len(indices):,} terms, and pgvector takes "
                     f"{most:,} at most{' in an index of type HNSW' * self._made.hnsw}: prune it"
                 )
-            cells: list[bytes | None] = [doc_id.encode(), packed(indices, impacts, dimensions)]
+            cells: list[bytes | None] = [doc_id.encode(), packed(indices, weights, dimensions)]
             given = fields[row] if fields else {}
             cells += [self._text(doc_id, given.get(name)) for name in table.texts]
             packed_row = struct.pack(">h", len(cells)) + b"".join(map(_cell, cells))

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from splade_bridge.data.ids import quoted
-from splade_bridge.data.vectors import ImpactBatch, Int32Array
+from splade_bridge.data.vectors import ImpactBatch, Int32Array, SparseBatch
 from splade_bridge.engines.remote.base import (
     Float64Array,
     RemoteOptions,
@@ -30,7 +30,7 @@ from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.address import Address
 from splade_bridge.formats.feeds.names import Names
 from splade_bridge.formats.feeds.qdrant import PAYLOAD_ID, point_id
-from splade_bridge.formats.feeds.weights import as_float32
+from splade_bridge.formats.feeds.weights import as_float32, weights_of
 
 log = logging.getLogger(__name__)
 
@@ -110,11 +110,14 @@ class Qdrant(NumberedIndex):
     # Filled
 
     def items(
-        self, batch: ImpactBatch, names: Names, fields: Sequence[Mapping[str, str]] | None
+        self,
+        batch: ImpactBatch | SparseBatch,
+        names: Names,
+        fields: Sequence[Mapping[str, str]] | None,
     ) -> Iterator[tuple[Any, int]]:
         """See :class:`RemoteIndex`: points."""
         indices, indptr = batch.indices.tolist(), batch.indptr.tolist()
-        values = as_float32(batch.impacts).tolist()
+        values = as_float32(weights_of(batch)).tolist()
         for row, doc_id in enumerate(batch.ids):
             of = slice(indptr[row], indptr[row + 1])
             texts = dict(fields[row]) if fields else {}

@@ -23,7 +23,7 @@ MOST_DIMENSIONS = 1_000_000_000
 HEAD = struct.Struct(">iii")
 
 
-def packed(indices: Int32Array, weights: Int32Array, dimensions: int) -> bytes:
+def packed(indices: Int32Array, weights: Int32Array | Float32Array, dimensions: int) -> bytes:
     """A vector in binary; the indices must ascend, from 0 on."""
     head = HEAD.pack(dimensions, len(indices), 0)
     return head + indices.astype(">i4").tobytes() + weights.astype(">f4").tobytes()
