@@ -190,6 +190,28 @@ def test_postgresql_answers_by_a_graph(there: World, postgres: Server) -> None:
 
 
 @pytest.mark.server
+def test_elasticsearch_prunes_the_terms_of_a_query(there: World, elasticsearch8: Server) -> None:
+    pytest.importorskip("elasticsearch")
+    name = f"pruned-{os.getpid()}"
+    address = f"elasticsearch://{elasticsearch8.host}:{elasticsearch8.port}/{name}"
+    there.done("index", there.docs, "-o", address)
+    assert there.searched(address)[0] == 1
+    most = ("--elasticsearch-frequency-ratio", "1", "--elasticsearch-weight-ratio", "0.9")
+    share, found = there.searched(address, "--approximate", *most)
+    assert share < 1
+    assert all(
+        score <= there.score(query, doc_id)
+        for query, documents in found.items()
+        for doc_id, score in documents.items()
+    )
+    # Terms that are rarer than 100 times the average are kept, and so all.
+    least = ("--elasticsearch-frequency-ratio", "100")
+    assert there.searched(address, "--approximate", *least)[0] == 1
+    with connect(at(address)) as index:
+        index.drop()
+
+
+@pytest.mark.server
 def test_a_graph_takes_a_thousand_terms_of_a_document(
     tmp_path: Path, postgres: Server, capfd: pytest.CaptureFixture[str]
 ) -> None:
