@@ -591,6 +591,18 @@ def test_a_server_that_goes_silent_is_noticed(
         assert index.count() == 5
 
 
+@pytest.mark.server(alone=True)
+def test_a_server_that_ends_while_it_is_read_is_an_error(place: Address, postgres: Server) -> None:
+    filled(place, memory(24, 3000))
+    batches = read_remote(place).batches()
+    ending = "select count(pg_terminate_backend(pid)) from pg_stat_activity"
+    with pytest.raises(ServerError, match="while its documents were read: give the command again"):
+        for batch in batches:
+            assert len(batch)
+            ours = f"{ending} where application_name = 'splade-bridge'"
+            assert asked(postgres, ours)[0][0] >= 1
+
+
 @contextlib.contextmanager
 def stopped(server: Server) -> Iterator[None]:
     """All of the server, whose processes are each a group of their own."""

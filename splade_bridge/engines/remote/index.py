@@ -23,7 +23,13 @@ from splade_bridge.data.vectors import (
 )
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.base import Searcher
-from splade_bridge.engines.remote.base import Float64Array, RemoteIndex, State
+from splade_bridge.engines.remote.base import (
+    Busy,
+    Float64Array,
+    RemoteIndex,
+    ServerError,
+    State,
+)
 from splade_bridge.engines.remote.choices import Approximation
 from splade_bridge.engines.remote.patience import patiently
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
@@ -264,11 +270,17 @@ def records(index: RemoteIndex, vocabulary: Vocabulary) -> Iterator[VectorRecord
 
     Raises:
         BadInputError: an id that no run can hold, a name that stands for no term, one twice.
+        ServerError: the engine went away in the middle.
     """
     term_of = reader_of(index.naming, vocabulary)
     place = str(index.address)
-    for doc_id, names, weights in index.rows():
-        terms = [term_of(name, place) for name in names]
-        if len(set(terms)) != len(terms):
-            raise BadInputError(f"document {quoted(doc_id)}: a term stands twice in it", place)
-        yield VectorRecord(checked_id(doc_id, place), terms, list(weights), place)
+    try:
+        for doc_id, names, weights in index.rows():
+            terms = [term_of(name, place) for name in names]
+            if len(set(terms)) != len(terms):
+                raise BadInputError(f"document {quoted(doc_id)}: a term stands twice in it", place)
+            yield VectorRecord(checked_id(doc_id, place), terms, list(weights), place)
+    except Busy as busy:  # of one state of the index, which a second reading would not have
+        raise ServerError(
+            f"{busy}, while its documents were read: give the command again"
+        ) from busy
