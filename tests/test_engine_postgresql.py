@@ -593,7 +593,8 @@ def test_a_server_that_goes_silent_is_noticed(
 
 @pytest.mark.server(alone=True)
 def test_a_server_that_ends_while_it_is_read_is_an_error(place: Address, postgres: Server) -> None:
-    filled(place, memory(24, 3000))
+    ids = [f"d{i}" for i in range(5000)]
+    filled(place, MemorySource(np.ones((5000, len(TERMS)), np.int64), ids, TERMS))
     batches = read_remote(place).batches()
     ending = "select count(pg_terminate_backend(pid)) from pg_stat_activity"
     with pytest.raises(ServerError, match="while its documents were read: give the command again"):
