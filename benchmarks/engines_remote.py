@@ -6,8 +6,8 @@ DOCS is any source of impacts, QUERIES pre-encoded. Each ADDRESS is of an index 
 It is made in turn by `index --check count` and by the client's own calls (`helpers.bulk`, Milvus'
 `insert`, Qdrant Edge's `upsert_points`, `COPY` of text) in blocks of 1,000 with the same settings:
 once each to warm up, then five times in changing order; and thrown away in the end. Then each
-query is asked for 10 hits through the address and by a bare request of the client, in changing
-order. All figures are medians. The documents are in memory before any load begins.
+query is asked for 10 hits through the address and by a bare request of the client, of the same
+index and in changing order. All figures are medians. The documents are in memory before any load.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ class BarePostgres(Bare):
             host=at.host, port=at.port, dbname=at.names[0], user=at.user, autocommit=True
         )
         self.table = f'"{at.name}"'
-        self.size = len(self.names)
+        self.size: int = getattr(self.index, "_table")().dimensions  # noqa: B009
 
     def load(self) -> None:
         into = f"copy {self.table} (id, vector) from stdin"
@@ -271,9 +271,10 @@ def measured(address: Address, docs: Path, queries: Queries) -> str:
                     seconds = timed(fill)
                     if number >= WARM:
                         times.append(seconds)
-            other.look()
             index.look()
-            ours, theirs = latencies(RemoteSearcher(index), queries, bare)
+            # Of one index: how many segments a load leaves decides the times of queries, too.
+            same = BARE[address.scheme](index, batches, source.vocabulary)
+            ours, theirs = latencies(RemoteSearcher(index), queries, same)
         finally:
             other.drop()
             index.drop()
