@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import time
@@ -33,6 +34,8 @@ def main() -> int:
         wanted = [repeated]
     if unknown := [name for name in wanted if name not in names]:
         parser.error(f"no subject {', '.join(unknown)}; there are {', '.join(names)}")
+    # What the subjects run is this checkout, whichever one is installed.
+    os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
     logging.disable(logging.WARNING)  # what subjects do on purpose is not told
     seed = int(time.time()) if given.seed is None else given.seed
     seed = int(repeated_seed) if repeated else seed
