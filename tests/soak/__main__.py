@@ -35,7 +35,8 @@ def main() -> int:
     if unknown := [name for name in wanted if name not in names]:
         parser.error(f"no subject {', '.join(unknown)}; there are {', '.join(names)}")
     # What the subjects run is this checkout, whichever one is installed.
-    os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
+    tests = Path(__file__).resolve().parents[1]
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(tests), str(tests.parent)])
     logging.disable(logging.WARNING)  # what subjects do on purpose is not told
     seed = int(time.time()) if given.seed is None else given.seed
     seed = int(repeated_seed) if repeated else seed
