@@ -16,7 +16,8 @@ import command_line
 from dense_small import ENCODED, dense_index, ranking
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.embeddings import index as index_module
-from splade_bridge.embeddings.build import flat_header
+from splade_bridge.embeddings.build import flat_header, flat_vectors
+from splade_bridge.embeddings.graph import read_graph
 from splade_bridge.embeddings.index import DenseIndex
 from splade_bridge.embeddings.vectors import DenseBatch, normalized, read_dense_part
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
@@ -284,3 +285,38 @@ def test_the_manifest_says_what_it_is(tmp_path: Path) -> None:
         "part-00000.parquet", "_index/index.faiss", "_index/doc_ids.bin",
         "_index/doc_offsets.npy",
     }  # fmt: skip
+
+
+def counts_at(graph: bytes) -> list[int]:
+    """Where a file of a graph says how much its parts hold."""
+    at, found = 37, []
+    for each in (8, 4, 4, 8, 4):
+        found.append(at)
+        at += 8 + each * int.from_bytes(graph[at : at + 8], "little")
+    assert graph[at + 20 : at + 24] == b"IxFI"
+    return [*found, at + 20 + 37]
+
+
+@pytest.mark.parametrize("part", range(6))
+@pytest.mark.parametrize("claim", [2**33, 2**64 - 1], ids=["64 GB", "all bits"])
+def test_a_graph_that_claims_more_than_its_file_holds_takes_no_memory(
+    tmp_path: Path, part: int, claim: int
+) -> None:
+    dense_index(tmp_path / "i", random(20, 4), kind="hnsw", m=8)
+    file = tmp_path / "i" / "_index" / "index.faiss"
+    sound = file.read_bytes()
+    at = counts_at(sound)[part]
+    file.write_bytes(sound[:at] + claim.to_bytes(8, "little") + sound[at + 8 :])
+    with pytest.raises(ValueError, match=r"^a (part of [\d,]+ bytes|graph without its vectors)"):
+        read_graph(file, 20, 4)
+    file.write_bytes(sound + b"\0")
+    with pytest.raises(ValueError, match="366 bytes for 20 vectors of 4 numbers"):
+        read_graph(file, 20, 4)
+    file.write_bytes(sound)
+    assert read_graph(file, 20, 4)[1].shape == (20, 4)
+
+
+def test_a_dimension_that_a_flat_file_does_not_have_takes_no_memory(tmp_path: Path) -> None:
+    dense_index(tmp_path / "i", random(20, 4))
+    with pytest.raises(ValueError, match="not a flat index of 20 vectors of 2147483647 numbers"):
+        flat_vectors(tmp_path / "i" / "_index" / "index.faiss", 20, 2**31 - 1)

@@ -94,8 +94,9 @@ def plain_json(text: str) -> Any:
 
 
 def plain_text(content: bytes) -> str:
+    """A mark of byte order is none but at the beginning of a file."""
     try:
-        return content.removeprefix(MARK).decode()
+        return content.decode()
     except UnicodeDecodeError:
         raise Refused from None
 
@@ -132,14 +133,15 @@ def plain_record(record: Any) -> tuple[str, dict[str, int]]:
     need(name is not None and isinstance(record.get("vector"), dict))
     doc_id = plain_id(record[name])
     plain_terms(list(record["vector"]))
-    need(all(type(v) is int and 0 <= v <= MAX_IMPACT for v in record["vector"].values()))
-    return doc_id, {term: v for term, v in record["vector"].items() if v}
+    for value in record["vector"].values():  # an integer may be written as a float
+        need(type(value) in (int, float) and 0 <= value <= MAX_IMPACT and value == int(value))
+    return doc_id, {term: int(v) for term, v in record["vector"].items() if v}
 
 
 def plain_vectors(content: bytes) -> Vectors:
     lines = plain_lines(content)
     if lines and not is_object(lines[0]):
-        records = plain_values(plain_text(content))
+        records = plain_values(plain_text(content.removeprefix(MARK)))
     else:
         records = [plain_json(plain_text(line)) for line in lines]
     return plain_set([plain_record(record) for record in records])
@@ -152,29 +154,35 @@ def our_vectors(path: Path) -> Vectors:
 
 def plain_corpus(content: bytes) -> list[tuple[str, str]]:
     found = []
-    for line in plain_lines(content):
-        record = plain_json(plain_text(line))
+    text = content.removeprefix(MARK)
+    if text.lstrip(b" \t\r\n").startswith(b"["):
+        records = plain_values(plain_text(text))
+    else:
+        records = [plain_json(plain_text(line)) for line in plain_lines(content)]
+    for record in records:
         need(isinstance(record, dict))
         name = next((n for n in ("id", "_id", "docid") if n in record), None)
         body = next((n for n in ("contents", "text") if n in record), None)
         need(name is not None and body is not None)
-        title, text = record.get("title"), record[body]
-        need(all(v is None or isinstance(v, str) for v in (title, text)))
-        found.append((plain_id(record[name]), f"{title or ''} {text or ''}".strip()))
+        title, body = record.get("title"), record[body]
+        need(all(v is None or isinstance(v, str) for v in (title, body)))
+        found.append((plain_id(record[name]), f"{title or ''} {body or ''}".strip()))
     return plain_set(found)  # type: ignore[arg-type, return-value]
 
 
 # ---------------------------------------------------------------- TSV
 
 
-def tsv_rows(content: bytes) -> Iterator[tuple[str, str]]:
-    for line in content.removeprefix(MARK).split(b"\n"):
-        text = plain_text(line) if not line.startswith(MARK) else line.decode(errors="strict")
-        text = text.rstrip("\r")
-        if text:
-            need("\t" in text)
-            key, rest = text.split("\t", 1)
-            yield plain_id(key), rest
+def rows_of(content: bytes) -> list[str]:
+    lines = content.removeprefix(MARK).split(b"\n")
+    return [text for line in lines if (text := plain_text(line).rstrip("\r"))]
+
+
+def tsv_rows(content: bytes, between: str = "\t") -> Iterator[tuple[str, str]]:
+    for text in rows_of(content):
+        need(between in text)
+        key, rest = text.split(between, 1)
+        yield plain_id(key), rest
 
 
 def plain_texts(content: bytes) -> list[tuple[str, str]]:
@@ -186,10 +194,15 @@ def our_texts(path: Path) -> list[tuple[str, str]]:
 
 
 def plain_topics(content: bytes) -> Vectors:
+    """Anserini's, or PISA's if the first line is a word with a colon, and has no tab."""
     found = []
-    for key, tokens in tsv_rows(content):
+    first = next(iter(rows_of(content)), "")
+    pisa = "\t" not in first and re.match(r"[^\s:]+:", first) is not None
+    for key, tokens in tsv_rows(content, ":" if pisa else "\t"):
         need("\t" not in tokens)
         counted = Counter(token for token in tokens.split(" ") if token)
+        # Numbers in the first line are ids of terms, and there is no file of terms.
+        need(found or not pisa or not counted or not all(map(str.isdecimal, counted)))
         plain_terms(list(counted))
         found.append((key, dict(counted)))
     need(found)
@@ -276,6 +289,8 @@ HEADER = {1: INT32, 2: INT32, 3: INT32, 4: INT32, 5: INT32, 6: INT64, 8: TEXT}
 LIST = {1: TEXT, 2: INT64, 3: INT64, 4: MESSAGES}
 POSTING = {1: INT32, 2: INT32}
 RECORD = {1: INT32, 2: TEXT, 3: INT32}
+MOST_DOCIDS = 250_000_000
+"""What 2 GB have room for."""
 
 
 def plain_ciff(content: bytes) -> Vectors:
@@ -290,29 +305,31 @@ def plain_ciff(content: bytes) -> Vectors:
 
     header = message(framed(), HEADER)
     need(header[1] == 1 and header[2] >= 1 and header[3] >= 1)
+    size = min(max(header[3], header[5]), MOST_DOCIDS)
     found: dict[int, dict[str, int]] = {}
-    last: str | None = None
+    terms: set[str] = set()
     for _ in range(header[2]):
         held = message(framed(), LIST)
         term = held[1]
-        need(term and (last is None or term > last))
+        need(term not in terms)
         plain_terms([term])
-        last, doc = term, 0
+        terms.add(term)
+        doc = 0
         postings = [message(p, POSTING) for p in held[4]]
         need(postings and held[2] == len(postings))
         need(held[3] == sum(p[2] for p in postings))
         for number, posting in enumerate(postings):
             need(posting[2] >= 1 and (posting[1] >= 1 if number else posting[1] >= 0))
             doc += posting[1]
-            need(doc < header[3])
+            need(doc < size)
             found.setdefault(doc, {})[term] = posting[2]
-    names = []
-    for number in range(header[3]):
+    names: dict[int, str] = {}
+    for _ in range(header[3]):
         held = message(framed(), RECORD)
-        need(held[1] == number and held[3] >= 0)
-        names.append(plain_id(held[2]))
-    need(at == len(content))
-    return plain_set([(name, found.get(n, {})) for n, name in enumerate(names)])
+        need(held[1] not in names and 0 <= held[1] < max(header[3], header[5]) and held[3] >= 0)
+        names[held[1]] = plain_id(held[2])
+    need(at == len(content) and found.keys() <= names.keys())
+    return plain_set([(name, found.get(n, {})) for n, name in sorted(names.items())])
 
 
 def our_ciff(path: Path) -> Vectors:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -387,6 +388,15 @@ def test_a_model_without_its_head_is_refused(tmp_path: Path) -> None:
 def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, width=len(VOCABULARY) - 4)
     with pytest.raises(BadInputError, match="do not belong together"):
+        load_encoder(str(tmp_path), "document")
+
+
+@pytest.mark.parametrize("limit", ["512", [512], {}, True, -1])
+def test_a_limit_of_a_tokenizer_that_is_no_number_is_named(tmp_path: Path, limit: object) -> None:
+    save_checkpoint(tmp_path)
+    file = tmp_path / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"model_max_length": limit}))
+    with pytest.raises(BadInputError, match=r"tokenizer_config\.json: model_max_length must be"):
         load_encoder(str(tmp_path), "document")
 
 

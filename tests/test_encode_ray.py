@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -43,12 +44,18 @@ def cluster() -> Iterator[None]:
     os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"
     os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
     ray = pytest.importorskip("ray", reason="Ray is not installed")
-    ray.init(
-        num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
-        object_store_memory=200_000_000,
-    )  # fmt: skip
-    yield
-    ray.shutdown()
+    # A path of its own, not below TMPDIR: a socket's has at most 107 bytes, Ray's part takes 66.
+    with tempfile.TemporaryDirectory(
+        prefix="ray-", dir="/tmp", ignore_cleanup_errors=True
+    ) as short:
+        os.environ["RAY_TMPDIR"] = short
+        ray.init(
+            num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
+            object_store_memory=200_000_000,
+        )  # fmt: skip
+        yield
+        ray.shutdown()
+        del os.environ["RAY_TMPDIR"]
 
 
 def descendants(name: str) -> list[int]:
@@ -131,6 +138,25 @@ def test_workers_that_are_too_large(cluster: None) -> None:
 def test_a_model_that_cannot_be_loaded(cluster: None) -> None:
     with pytest.raises(BadInputError, match="neither a folder nor"):
         RayRunner(EncoderSpec("./nowhere", "document", OPTIONS))
+
+
+def test_a_path_too_long_for_a_socket_is_told_with_its_remedy(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed")
+    (deep := tmp_path / ("x" * 60)).mkdir()
+    said = "from test_encode_ray import *; RayRunner(EncoderSpec('m', 'document', OPTIONS))"
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+    here = Path(__file__)
+    done = subprocess.run(
+        [sys.executable, "-c", said], capture_output=True, text=True, timeout=120,
+        env=environment | {
+            "PYTHONPATH": f"{here.parents[1]}:{here.parent}", "RAY_TMPDIR": str(deep),
+        },
+    )  # fmt: skip
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert "ExternalProgramError" in last and last.endswith("set RAY_TMPDIR to a shorter path"), (
+        last
+    )
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://localhost:1", "nowhere"])

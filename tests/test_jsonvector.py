@@ -242,6 +242,7 @@ BAD_LINES = {
     "id null": (b'{"id":null,"vector":{"x":1}}', "an id must be"),
     "id float": (b'{"id":1.0,"vector":{"x":1}}', "an id must be"),
     "id object": (b'{"id":{},"vector":{"x":1}}', "an id must be"),
+    "id over 64 bits": (b'{"id":18446744073709551616,"vector":{"x":1}}', "an id .*string"),
     "id empty": (b'{"id":"","vector":{"x":1}}', "id ''"),
     "id with a blank": (b'{"id":"a b","vector":{"x":1}}', "id 'a b'"),
     "id with a newline": (rb'{"id":"a\nb","vector":{"x":1}}', "id "),

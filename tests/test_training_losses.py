@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 pytest.importorskip("sentence_transformers")
 pytest.importorskip("accelerate")
 
+from splade_bridge.errors import BadInputError
 from splade_bridge.training.losses import Regularizer, ranking_loss
 from splade_bridge.training.options import LossOptions, RegularizerOptions, SideRegularizer
 from splade_bridge.training.schedule import (
@@ -173,6 +176,24 @@ def test_a_controller_goes_on_from_its_state() -> None:
         if step > 15:
             other.update(step, 400 / step)
     assert one == other
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"smoothed": -1}, {"smoothed": 1e300}, {"first": 0}, {"first": 1e308}, {"weight": 0}],
+    ids=str,
+)
+def test_a_state_from_which_no_controller_goes_on_is_damaged(
+    tmp_path: Path, wrong: dict[str, float]
+) -> None:
+    schedule = RegularizerSchedule.__new__(RegularizerSchedule)
+    schedule.controllers = {"query": TermsController(50, 1e-3, 20)}
+    schedule.controllers["query"].update(1, 400)
+    (file := tmp_path / "regularizer.json").write_text(json.dumps(schedule.state()))
+    schedule.load_state(file)
+    file.write_text(json.dumps({"query": schedule.state()["query"] | wrong}))
+    with pytest.raises(BadInputError, match="damaged"):
+        schedule.load_state(file)
 
 
 def test_a_controller_of_empty_vectors_lets_go() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splade_bridge.data.counts import Counts
-from splade_bridge.data.ids import MAX_TERM_BYTES, DuplicateGuard, checked_id
+from splade_bridge.data.ids import MAX_TERM_BYTES, DuplicateGuard, checked_id, quoted
 from splade_bridge.data.vectors import ImpactBatch, SparseBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
@@ -110,6 +110,8 @@ def test_a_printable_id_stays_as_it_is(text: str) -> None:
 def test_an_integer_becomes_its_digits() -> None:
     assert checked_id(7, "f:1") == "7"
     assert checked_id(0, "f:1") == "0"
+    assert checked_id(2**64 - 1, "f:1") == "18446744073709551615"
+    assert checked_id(-(2**63), "f:1") == "-9223372036854775808"
 
 
 @pytest.mark.parametrize(
@@ -118,8 +120,9 @@ def test_an_integer_becomes_its_digits() -> None:
         *["", " ", "a b", " a", "a\n", "a\tb", "a\r", "a\u00a0b", "a\u2028", "a\0b", "\ud800"],
         *["x" * (MAX_TERM_BYTES + 1), "é" * (MAX_TERM_BYTES // 2 + 1)],
         *[None, True, 1.0, 1.5, [], {}, b"a"],
+        *[2**64, -(2**63) - 1, 10**5000],
     ],
-    ids=lambda v: repr(v)[:20],
+    ids=lambda v: quoted(v)[:20],
 )
 def test_an_id_that_a_run_file_cannot_hold_is_refused_with_its_place(value: object) -> None:
     with pytest.raises(BadInputError, match=r"^f:1: .*\bid\b"):

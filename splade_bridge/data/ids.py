@@ -30,14 +30,17 @@ def quoted(value: object) -> str:
 def checked_id(value: object, place: str) -> str:
     """A document or query id as the string that every format here can hold.
 
-    Integers become their decimal string. Raises BadInputError for what a TREC run or a Lucene
-    term cannot hold: empty, with white space or NUL, not encodable, or over 32,766 bytes of UTF-8.
+    Integers become their decimal string, within 64 bits: beyond, readers of JSON differ in what
+    they make of one. Raises BadInputError for what a TREC run or a Lucene term cannot hold: empty,
+    with white space or NUL, not encodable, or over 32,766 bytes of UTF-8.
     """
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        try:
-            return str(value)
-        except ValueError:
-            raise BadInputError("an id of thousands of digits: make it a string", place) from None
+        if not -(1 << 63) <= value < 1 << 64:
+            raise BadInputError(
+                f"an id that is a number of more than 64 bits ({quoted(value)}): make it a string",
+                place,
+            )
+        return str(value)
     if not isinstance(value, str):
         raise BadInputError(f"an id must be a string or an integer, not {quoted(value)}", place)
     if not value or value.split() != [value]:

@@ -227,7 +227,9 @@ def flat_vectors(path: Path, documents: int, dimension: int) -> Float32Array:
     """
     with open(path, "rb") as stream:
         head = stream.read(HEADER_BYTES)
-    if head != flat_header(documents, dimension):
+    # The size first: to make a header takes as much memory as two vectors.
+    fits = path.stat().st_size == HEADER_BYTES + 4 * documents * dimension
+    if not fits or head != flat_header(documents, dimension):
         raise ValueError(f"not a flat index of {documents:,} vectors of {dimension} numbers")
     mapped: npt.NDArray[np.float32] = np.memmap(
         path, dtype=np.dtype("<f4"), mode="r", offset=HEADER_BYTES, shape=(documents, dimension)

@@ -1,18 +1,27 @@
 """A graph from faiss's file: read, and looked through before anything walks it.
 
-faiss follows the links of a file wherever they lead, so a damaged one would end the process.
+faiss follows the links of a file wherever they lead, so a damaged one would end the process; and it
+takes memory for what a part claims to hold before it reads the part.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from splade_bridge.data.vectors import Float32Array, Int32Array, Int64Array
+from splade_bridge.embeddings.build import HEADER_BYTES, flat_header
 from splade_bridge.embeddings.faiss_module import faiss_module
 
+HEAD_BYTES = 37
+"""What an index begins with: its kind, counts, and how it compares."""
+ITEM_BYTES = (8, 4, 4, 8, 4)
+"""Of the parts of a graph: chances of levels, widths, levels, where links begin, links."""
+SETTINGS_BYTES = 20
+"""The way in, the highest level and three settings, all int32, after these parts."""
 AT_ONCE = 1 << 22
 """Links that are looked at together."""
 
@@ -23,10 +32,11 @@ def read_graph(path: Path, documents: int, dimension: int) -> tuple[Any, Float32
     The array is good as long as the index is held.
 
     Raises:
-        ValueError: another index, or links that lead nowhere.
+        ValueError: another index, parts that do not fill the file, or links that lead nowhere.
         RuntimeError, MemoryError: by faiss, for a file that it cannot read.
     """
     faiss = faiss_module()
+    _check_claims(path, documents, dimension)
     index = faiss.read_index(str(path))
     if not isinstance(index, faiss.IndexHNSWFlat):
         raise ValueError("not an IndexHNSWFlat")
@@ -43,6 +53,28 @@ def read_graph(path: Path, documents: int, dimension: int) -> tuple[Any, Float32
     _check_links(index.hnsw, documents)
     numbers = faiss.rev_swig_ptr(storage.get_xb(), documents * dimension)
     return index, numbers.reshape(documents, dimension)
+
+
+def _check_claims(path: Path, documents: int, dimension: int) -> None:
+    """Refuse a file that is shorter or longer than its parts, before faiss believes it.
+
+    Raises:
+        ValueError: it is, or the vectors are others.
+    """
+    size = path.stat().st_size
+    with open(path, "rb") as stream:
+        stream.seek(HEAD_BYTES)
+        for each in ITEM_BYTES:
+            claimed = each * int.from_bytes(stream.read(8), "little")
+            if claimed > size - stream.tell():
+                raise ValueError(f"a part of {claimed:,} bytes in a file of {size:,}")
+            stream.seek(claimed, os.SEEK_CUR)
+        stream.seek(SETTINGS_BYTES, os.SEEK_CUR)
+        left = size - stream.tell()
+        if left != HEADER_BYTES + 4 * documents * dimension:
+            raise ValueError(f"{left:,} bytes for {documents:,} vectors of {dimension} numbers")
+        if stream.read(HEADER_BYTES) != flat_header(documents, dimension):
+            raise ValueError("a graph without its vectors")
 
 
 def _check_links(graph: Any, documents: int) -> None:

@@ -108,7 +108,10 @@ class RayRunner(Closing):
                 _connect(ray, address)
             except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
                 where = address or "here"
-                raise ExternalProgramError(f"no Ray cluster at {where} ({error})") from error
+                remedy = "; set RAY_TMPDIR to a shorter path" if "AF_UNIX" in str(error) else ""
+                raise ExternalProgramError(
+                    f"no Ray cluster at {where} ({error}){remedy}"
+                ) from error
         try:
             self._set_up(spec, workers)
         except BaseException:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from splade_bridge.data.ids import quoted
 from splade_bridge.data.vectors import Int32Array, Int64Array
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.encoding.masked_lm import first_line, quiet
@@ -208,6 +209,12 @@ def load_tokenizer(folder: Path, *, lower_case: bool = False) -> Any:
         raise BadInputError(
             f"its tokenizer cannot be loaded ({first_line(error)})", str(folder)
         ) from error
+    limit = tokenizer.model_max_length  # as it stands in the file; 1e30 for none
+    if type(limit) not in (int, float) or not limit >= 0:
+        raise BadInputError(
+            f"model_max_length must be a number of tokens, not {quoted(limit)}",
+            str(folder / "tokenizer_config.json"),
+        )
     if lower_case and tokenizer.is_fast:
         from tokenizers import normalizers
 

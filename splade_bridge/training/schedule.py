@@ -22,6 +22,8 @@ SMOOTHING = 0.8
 PROPORTIONAL, INTEGRAL = 1.0, 0.05
 LARGEST_CHANGE = 0.1
 LOWEST, HIGHEST = 1e-9, 1e9
+MOST_TERMS = 2**31
+"""More than any text has."""
 
 
 def ramp(step: int, ramp_steps: int) -> float:
@@ -156,6 +158,8 @@ class RegularizerSchedule(SpladeRegularizerWeightSchedulerCallback):  # type: ig
             state = saved[side]
             if state.weight <= 0 or (state.first is not None and state.first <= 0):
                 where.inside(side).fail("weight and first must be above 0")
+            if not 0 <= state.smoothed <= MOST_TERMS or (state.first or 0) > MOST_TERMS:
+                where.inside(side).fail("first and smoothed must be numbers of terms")
             controller.load_state(state)
 
 
