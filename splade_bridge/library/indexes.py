@@ -229,46 +229,6 @@ def open_index(
             allow_mismatch=allow_mismatch,
             no_check=no_check,
         )
-    return open_impacts(
-        index,
-        model=model,
-        max_length=max_length,
-        split=split,
-        pre_encoded=pre_encoded,
-        allow_mismatch=allow_mismatch,
-        scale=scale,
-        rounding=rounding,
-        clip=clip,
-        two_step=two_step,
-        first_query_terms=first_query_terms,
-        candidates=candidates,
-        memory=memory,
-        field=field,
-        filter=filter,
-        no_check=no_check,
-    )
-
-
-def open_impacts(
-    index: Place,
-    *,
-    model: Place | None = None,
-    max_length: int = 256,
-    split: str | None = None,
-    pre_encoded: bool = False,
-    allow_mismatch: bool = False,
-    scale: float | None = None,
-    rounding: str | None = None,
-    clip: int | None = None,
-    two_step: Place | None = None,
-    first_query_terms: int | None = None,
-    candidates: int | None = None,
-    memory: int | str | None = None,
-    field: str | None = None,
-    filter: str | Mapping[str, Any] | None = None,
-    no_check: bool = False,
-) -> OpenIndex:
-    """An index of impacts, and of nothing else; see :func:`open_index`."""
     quantize = quantize_options(scale, rounding, clip)
     options = SearchOptions(
         k=1,
@@ -280,7 +240,7 @@ def open_impacts(
         filter=filter_text(filter),
     )
     with unchecked(no_check):
-        searcher = open_searcher(place(index), options)
+        searcher = open_searcher(where, options)
     try:
         encoder = QueryEncoder(str(model), quantize, max_length) if model is not None else None
     except BaseException:
@@ -294,6 +254,24 @@ def open_impacts(
         pre_encoded=pre_encoded,
         allow_mismatch=allow_mismatch,
     )
+
+
+def open_impacts(index: Place, **options: Any) -> OpenIndex:
+    """The same for whom an index of dense vectors is of no use.
+
+    Args:
+        options: keywords of :func:`open_index`.
+
+    Raises:
+        BadInputError: it is one.
+        SpladeBridgeError: see :func:`open_index`.
+    """
+    where = place(index)
+    if isinstance(where, Path) and is_dense_index(where):
+        open_searcher(where, SearchOptions(k=1))  # which says what it is for
+    found = open_index(index, **options)
+    assert isinstance(found, OpenIndex)
+    return found
 
 
 class OpenIndex(Closing):
