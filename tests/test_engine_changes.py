@@ -176,6 +176,7 @@ def interrupting(patch: pytest.MonkeyPatch, kind: type[RemoteIndex], calls: int)
         patch.setattr(kind, name, called)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("what", ["update", "delete"])
 def test_a_change_that_ended_anywhere_goes_on(
     address: Address, tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
