@@ -46,6 +46,7 @@ from splade_bridge.data.vectors import ImpactBatch, SparseBatch
 from splade_bridge.engines import registry
 from splade_bridge.engines.registry import connect, open_index
 from splade_bridge.engines.remote.base import RemoteIndex, RemoteOptions, ServerError
+from splade_bridge.engines.remote.choices import Asking
 from splade_bridge.engines.remote.load import LoadOptions, load
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
 from splade_bridge.files.address import Address, place_of
@@ -675,7 +676,7 @@ def test_chunks_of_nested_fields_are_passages(
     }  # fmt: skip
     titles = open_source(address, SourceOptions(field="title_tokens"))
     assert content(titles) and titles.counts.documents == 3
-    with open_index(address, field) as searcher:
+    with open_index(address, Asking(field)) as searcher:
         queries = searcher.aligned(queries_of(np.array([[2, 2]]), ["a", "b"]))
         (hits,) = searcher.search(queries, 10)
         assert as_pairs(hits) == [("one", 7), ("two", 3)]  # of the best chunk

@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ import pytest
 
 from command_line import run
 from killed import killed
+from loaded import command, environment
+from pages import PAGES, run_page
 from servers.server import Server
 from small import (
     MemorySource,
@@ -391,8 +394,9 @@ def test_a_table_of_others_is_read(place: Address, postgres: Server) -> None:
         told = index.told()
         assert told["column"] == "v sparsevec(3)"
         assert "approximate" in told["hnsw"]
-        with pytest.raises(BadInputError, match="--vocabulary"):
-            index.vocabulary()
+        assert index.vocabulary() is None
+    with pytest.raises(BadInputError, match="--vocabulary"):
+        read_remote(place)
     source = read_remote(place, Vocabulary(["a", "b", "c"]))
     assert sum(len(batch) for batch in source.batches()) == 3
     assert source.counts.postings == 2
@@ -567,8 +571,8 @@ def refused(place: Address) -> bool:
     return False
 
 
-def wait_until(there: Callable[[], bool]) -> None:
-    for _ in range(100):
+def wait_until(there: Callable[[], bool], tries: int = 100) -> None:
+    for _ in range(tries):
         if there():
             return
         time.sleep(0.1)
@@ -589,6 +593,19 @@ def test_a_server_that_goes_silent_is_noticed(
         with stopped(postgres), pytest.raises(Busy, match="does not answer any more"):
             index.count()
         assert index.count() == 5
+
+
+@pytest.mark.server(alone=True)
+def test_a_server_that_ends_while_it_is_read_is_an_error(place: Address, postgres: Server) -> None:
+    ids = [f"d{i}" for i in range(5000)]
+    filled(place, MemorySource(np.ones((5000, len(TERMS)), np.int64), ids, TERMS))
+    batches = read_remote(place).batches()
+    ending = "select count(pg_terminate_backend(pid)) from pg_stat_activity"
+    with pytest.raises(ServerError, match="while its documents were read: give the command again"):
+        for batch in batches:
+            assert len(batch)
+            ours = f"{ending} where application_name = 'splade-bridge'"
+            assert asked(postgres, ours)[0][0] >= 1
 
 
 @contextlib.contextmanager
@@ -643,6 +660,45 @@ def test_a_server_that_is_stopped_in_the_middle_of_a_load(
     assert read_back(place) == dictionaries(source)
 
 
+@pytest.mark.parametrize("ends", ["commit", "rollback"])
+def test_pgvector_that_another_load_installs_meanwhile_is_waited_for(
+    guest: Callable[..., Address], postgres: Server, tmp_path: Path, ends: str
+) -> None:
+    """``if not exists`` does not see it, and would fail with a key that is there twice."""
+    place = guest(user="postgres")
+    docs = write_json_lines(tmp_path / "d.jsonl", [{"id": "d", "contents": "", "vector": {"a": 1}}])
+    url = f"{postgres.url.rpartition('/')[0]}/{place.names[0]}"
+    with psycopg.connect(url) as other:
+        other.execute("create extension vector")
+        line = command("index", docs, "-o", place)
+        process = subprocess.Popen(line, env=environment(), stderr=subprocess.PIPE, text=True)
+        waiting = "select count(*) from pg_locks where not granted"
+        wait_until(lambda: asked(postgres, waiting)[0][0] > 0, 600)
+        getattr(other, ends)()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert read_back(place) == {"d": {"a": 1}}
+
+
+def test_two_loads_at_once_into_a_new_database(
+    guest: Callable[..., Address], tmp_path: Path
+) -> None:
+    place = guest(user="postgres")
+    docs = write_json_lines(tmp_path / "d.jsonl", (
+        {"id": f"d{i}", "contents": "", "vector": {"a": i + 1}} for i in range(50)
+    ))  # fmt: skip
+    places = [place.with_name(name) for name in ("one", "two", "three")]
+    loads = [
+        subprocess.Popen(command("index", docs, "-o", there), env=environment(),
+                         stderr=subprocess.PIPE, text=True)
+        for there in places
+    ]  # fmt: skip
+    for process, there in zip(loads, places, strict=True):
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        assert len(read_back(there)) == 50
+
+
 # The commands
 
 
@@ -688,7 +744,7 @@ def test_the_page_of_the_documentation(
 ) -> None:
     """Every command in order, and the SQL, whose weights are those of the index."""
     checkpoints = pytest.importorskip("checkpoints")
-    page = (Path(__file__).parents[1] / "docs" / "engines" / "postgresql.md").read_text()
+    page = PAGES / "postgresql.md"
     checkpoints.save_checkpoint(tmp_path / "model")
     (tmp_path / "texts").mkdir()
     checkpoints.write_corpus(tmp_path / "texts" / "texts.jsonl", 30)
@@ -698,13 +754,8 @@ def test_the_page_of_the_documentation(
     asked(postgres, "create schema page")
     monkeypatch.setenv("PGOPTIONS", "-c search_path=page,public")
     try:
-        for commands in re.findall(r"```sh\n(.*?)```", page, re.DOTALL)[1:]:
-            for command in commands.splitlines():
-                made = command.replace("MODEL", "model")
-                made = made.replace("ADDRESS", f"{place.server}/postgres")
-                status, _, err = run(capfd, *made.split()[1:])
-                assert status == 0, (made, err)
-        [query] = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+        run_page(page, f"{place.server}/postgres", capfd)
+        [query] = re.findall(r"```sql\n(.*?)```", page.read_text(), re.DOTALL)
         rows = asked(postgres, query)
         held = read_back(place.with_name("passages"))
     finally:

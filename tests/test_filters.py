@@ -20,6 +20,7 @@ from splade_bridge.conversion.detect import open_source
 from splade_bridge.conversion.load_index import load_index
 from splade_bridge.engines.registry import connect, connect_to, open_index
 from splade_bridge.engines.remote.base import RemoteOptions, ServerError
+from splade_bridge.engines.remote.choices import Asking
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.address import Address, place_of
 from splade_bridge.formats.queries import read_queries
@@ -237,7 +238,7 @@ def test_a_filter_that_is_none_is_refused(place: Place, world: World) -> None:
                 index.filter_of(text)
     load_index(world.documents, place.address)
     wrong = '{"no_such": {"year": 3}}' if kind not in ("milvus", "postgresql") else "no_such >< 3"
-    with open_index(place.address, only=wrong) as searcher:
+    with open_index(place.address, Asking(only=wrong)) as searcher:
         queries = searcher.aligned(read_queries(world.queries))
         with pytest.raises((ServerError, BadInputError)):
             list(searcher.search(queries, 3))
@@ -254,7 +255,7 @@ def test_names_of_fields_that_an_engine_does_not_take(place: Place, world: World
 
 def test_an_index_that_is_no_address_takes_no_filter(tmp_path: Path, world: World) -> None:
     with pytest.raises(UsageError, match="is no address"):
-        open_index(tmp_path / "exact", only="year > 3")
+        open_index(tmp_path / "exact", Asking(only="year > 3"))
 
 
 # Of a corpus

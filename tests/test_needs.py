@@ -15,7 +15,8 @@ ACTS = {
     "encode": "--output --side --max-length --batch-tokens --long --devices --threads --shard "
     "--cluster --part-rows --id-field --text-field --title-field --overwrite",
     "export": "--output --format --model --scale --rounding --clip --memory --overwrite",
-    "index": "--field --opensearch-query "
+    "index": "--field --opensearch-query --qdrant-datatype --postgresql-hnsw --postgresql-hnsw-m "
+    "--postgresql-hnsw-ef-construction "
     "--output --engine --from --vocabulary --scale --rounding --clip --memory "
     "--ciff-docids --lucene-version --route --pisa-profile --pisa-encoding --pisa-block-size "
     "--pisa-bin --pisa-reorder",
@@ -28,8 +29,8 @@ ACTS = {
     "verify": "--queries --model --hits --scale --rounding --clip --allow-mismatch --field",
     "convert": "--field --to --from --ciff-docids --vocabulary --scale --rounding --clip "
     "--overwrite",
-    "bench": "--queries --model --hits --algorithm --repeat --threads --output --scale --rounding "
-    "--clip --allow-mismatch --field",
+    "bench": "--queries --model --hits --algorithm --repeat --threads --check-against --output "
+    "--scale --rounding --clip --allow-mismatch",
     "compare": "--output --data --rebench --drop-indexes --allow-mismatch",
     "explain": "--queries --model --scale --rounding --clip --allow-mismatch --field",
     "inspect": "--from --ciff-docids --quick --memory --field",
@@ -85,6 +86,26 @@ NOTHING = [
     ("index v -o i -e exact", "--check count", "where --output is no address"),
     ("index v -o i -e exact", "--allow-loss", "where --output is no address"),
     ("index v -o i -e exact", "--alias a", "where --output is no address"),
+    ("search i -q q.tsv -o r", "--field f", "where no index is an address"),
+    ("search i -q q.tsv -o r", "--vocabulary v.txt", "where no index is an address"),
+    ("search i -q q.tsv -o r", "--approximate", "where no index is an address"),
+    ("verify i j -q q.tsv", "--field f", "where no index is an address"),
+    ("verify i j -q q.tsv", "--vocabulary v.txt", "where no index is an address"),
+    ("bench i -q q.tsv", "--field f", "where no index is an address"),
+    ("bench i -q q.tsv", "--vocabulary v.txt", "where no index is an address"),
+    ("bench i -q q.tsv", "--approximate", "where no index is an address"),
+    ("explain i q d -q q.tsv", "--field f", "where no index is an address"),
+    ("explain i q d -q q.tsv", "--vocabulary v.txt", "where no index is an address"),
+    ("search milvus:a.db -q q.tsv -o r", "--milvus-drop-ratio 0.2", "without --approximate"),
+    ("search milvus:a.db -q q.tsv -o r", "--postgresql-ef-search 9", "without --approximate"),
+    ("search qdrant:a -q q.tsv -o r", "--elasticsearch-frequency-ratio 5", "without --approximate"),
+    ("search qdrant:a -q q.tsv -o r", "--elasticsearch-weight-ratio 0.4", "without --approximate"),
+    ("bench milvus:a.db -q q.tsv", "--milvus-drop-ratio 0.2", "without --approximate"),
+    ("bench milvus:a.db -q q.tsv", "--postgresql-ef-search 9", "without --approximate"),
+    ("bench milvus:a.db -q q.tsv", "--elasticsearch-frequency-ratio 5", "without --approximate"),
+    ("bench milvus:a.db -q q.tsv", "--elasticsearch-weight-ratio 0.4", "without --approximate"),
+    ("index v -o i -e exact", "--keep-weights", "where --output is no address"),
+    ("index v -o i -e exact", "--approximate", "where --output is no address"),
     ("index v -o i -e exact", "--dry-run", "where --output is no address"),
     ("index v -o opensearch://localhost/a", "--drop-old", "without --alias"),
     ("index v -o i -e exact", "--update", "where --output is a folder, since indexes of files"),

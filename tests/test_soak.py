@@ -30,6 +30,7 @@ from soak.frame import (
 from soak.full_disk import FullDisk
 from soak.fuzz import Fuzz
 from soak.kills import Kills
+from soak.loads import Loads
 from soak.parity import Parity
 from soak.processes import environment
 from soak.subjects import SUBJECTS
@@ -202,6 +203,30 @@ def test_a_reader_that_raises_what_is_not_ours_is_found(tmp_path: Path) -> None:
     answers = [json.loads(line) for line in (tmp_path / "told").read_text().splitlines()]
     faults = {answer["fault"].split(" in ")[0] for answer in answers if "fault" in answer}
     assert "ValueError" in faults and answers[-1] == {"done": True}
+
+
+class EmbeddedLoads(Loads):
+    engines: ClassVar[tuple[str, ...]] = ("qdrant",)
+
+
+def test_a_sample_of_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("qdrant_edge")
+    monkeypatch.setattr("soak.loads.DOCUMENTS", 300)
+    subject = EmbeddedLoads(tmp_path)
+    (tmp_path / "one").mkdir()
+    assert subject.attempt(random.Random(1), tmp_path / "one")["loads of qdrant"] == 1
+
+
+def test_a_load_that_holds_something_else_is_a_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("qdrant_edge")
+    monkeypatch.setattr("soak.loads.DOCUMENTS", 50)
+    subject = EmbeddedLoads(tmp_path)
+    (tmp_path / "one").mkdir()
+    subject._content = "another"
+    with pytest.raises(Finding, match="and not what was loaded"):
+        subject.attempt(random.Random(1), tmp_path / "one")
 
 
 def test_a_sample_of_random_collections(tmp_path: Path) -> None:

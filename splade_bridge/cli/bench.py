@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from splade_bridge.cli.groups import QuantizeFlags, QueryFlags
+from splade_bridge.cli.groups import AskingFlags, QuantizeFlags, QueryFlags
 from splade_bridge.cli.needs import needs
 from splade_bridge.cli.options import (
     WRITES,
+    CheckAgainst,
     IndexMemory,
     Json,
     NoCheck,
     Overwrite,
-    VectorField,
     output_flag,
 )
 from splade_bridge.cli.telling import note, print_json, say
@@ -60,7 +60,8 @@ def command(
             show_default=False,
         ),
     ] = None,
-    field: VectorField = None,
+    check_against: CheckAgainst = None,
+    asking: AskingFlags = AskingFlags(),
     output: Annotated[Path | None, output_flag("Write the figures as CSV."), WRITES] = None,
     quantize: QuantizeFlags = QuantizeFlags(),
     memory: IndexMemory = None,
@@ -76,7 +77,7 @@ def command(
     from dataclasses import replace
 
     from splade_bridge.engines.base import limit_memory
-    from splade_bridge.engines.registry import open_indexes
+    from splade_bridge.engines.registry import open_index, open_indexes
     from splade_bridge.evaluation.bench import TOO_NOISY, BenchOptions, bench, time_encoding
     from splade_bridge.files.lines import plain_suffix
     from splade_bridge.files.outputs import check_output
@@ -91,7 +92,7 @@ def command(
     limit = None if memory is None else size_in_bytes(memory)
     encoding = None
     with contextlib.ExitStack() as stack:
-        searchers = list(map(stack.enter_context, open_indexes(indexes, field)))
+        searchers = [stack.enter_context(s) for s in open_indexes(indexes, asking.asking)]
         limit_memory(searchers, limit)
         if asked.model is None:
             loaded = asked.load(quantize)
@@ -100,7 +101,10 @@ def command(
                 asked.queries, asked.model, quantize.options, asked.max_length, asked.split
             )
             loaded = replace(loaded, allow_mismatch=asked.allow_mismatch)
-        rows = bench(searchers, loaded, options)
+        exact = None
+        if check_against is not None:
+            exact = stack.enter_context(open_index(check_against))
+        rows = bench(searchers, loaded, options, exact=exact)
     if output is not None:
         with atomic_writer(output) as stream:
             stream.write(_csv(rows, encoding).encode())
@@ -146,7 +150,7 @@ def _flat(row: BenchRow) -> dict[str, Any]:
         "bytes": row.bytes,
         "qd_flops": row.qd_flops,
         "scored_share": row.scored_share,
-    }
+    } | ({} if row.kept is None else {"kept": round(row.kept, 6)})
 
 
 def _csv(rows: Sequence[BenchRow], encoding: Latency | None) -> str:
@@ -165,7 +169,8 @@ def _csv(rows: Sequence[BenchRow], encoding: Latency | None) -> str:
 def _table(rows: Sequence[BenchRow]) -> str:
     head = ("index", "engine", "algorithm", "k", "mean", "p50", "p95", "p99", "spread",
             "queries/s", "MB", "QD-FLOPS", "scored")  # fmt: skip
-    lines = [head]
+    told = any(row.kept is not None for row in rows)
+    lines: list[tuple[str, ...]] = [(*head, "kept") if told else head]
     for row in rows:
         timing, latency = row.timing, row.timing.latency
         lines.append((
@@ -176,6 +181,7 @@ def _table(rows: Sequence[BenchRow]) -> str:
             f"{row.bytes / 1e6:,.1f}",
             "not told" if row.qd_flops is None else f"{row.qd_flops:.2f}",
             "not told" if row.scored_share is None else f"{row.scored_share:.0%}",
+            *([f"{row.kept:.2%}" if row.kept is not None else "-"] * told),
         ))  # fmt: skip
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(

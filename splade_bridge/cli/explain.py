@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.groups import QuantizeFlags, QueryFlags
-from splade_bridge.cli.options import IndexMemory, Json, NoCheck, VectorField
+from splade_bridge.cli.groups import OthersFlags, QuantizeFlags, QueryFlags
+from splade_bridge.cli.options import IndexMemory, Json, NoCheck
 from splade_bridge.cli.telling import print_json, say
 from splade_bridge.files.address import Place
 
@@ -19,7 +19,7 @@ def command(
     query_id: Annotated[str, typer.Argument(help="Which of the queries.")],
     doc_id: Annotated[str, typer.Argument(help="Which document.")],
     asked: QueryFlags,
-    field: VectorField = None,
+    asking: OthersFlags = OthersFlags(),
     quantize: QuantizeFlags = QuantizeFlags(),
     memory: IndexMemory = None,
     no_check: NoCheck = False,
@@ -35,7 +35,7 @@ def command(
 
     limit = None if memory is None else size_in_bytes(memory)
     loaded = asked.load(quantize)
-    with open_index(index, field) as searcher:
+    with open_index(index, asking.asking) as searcher:
         limit_memory([searcher], limit)
         found = explain(searcher, loaded, query_id, doc_id)
     total = sum(c.score for c in found)

@@ -15,6 +15,7 @@ from splade_bridge.cli.needs import Needs, needs, unless
 from splade_bridge.cli.options import (
     READS,
     AllowMismatch,
+    Approximate,
     CheckStored,
     CiffDocids,
     Clip,
@@ -38,6 +39,7 @@ from splade_bridge.files.address import Address
 if TYPE_CHECKING:
     from splade_bridge.conversion.detect import SourceOptions
     from splade_bridge.data.quantize import QuantizeOptions
+    from splade_bridge.engines.remote.choices import Asking
     from splade_bridge.engines.remote.load import LoadOptions
     from splade_bridge.formats.queries import Queries as LoadedQueries
     from splade_bridge.text.corpora import CorpusOptions
@@ -164,6 +166,15 @@ class LoadFlags(Group):
         typer.Option("--allow-loss", help="Load though the engine will change some weights."),
         ADDRESS,
     ] = False
+    keep_weights: Annotated[
+        bool,
+        typer.Option(
+            "--keep-weights",
+            help="Load float weights as they are, and no impacts made of them, where the engine "
+            "keeps them.",
+        ),
+        ADDRESS,
+    ] = False
     alias: Annotated[
         str | None,
         typer.Option(
@@ -177,6 +188,7 @@ class LoadFlags(Group):
         typer.Option("--drop-old", help="Throw away the index that --alias stood for."),
         needs("--alias"),
     ] = False
+    approximate: Annotated[Approximate, ADDRESS] = False
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Print what would make the index, and make nothing."),
@@ -202,6 +214,116 @@ class LoadFlags(Group):
             alias=self.alias,
             drop_old=self.drop_old,
             overwrite=overwrite,
+            approximate=self.approximate,
+            keep_weights=self.keep_weights,
+        )
+
+
+ASKED = Needs(
+    "where no index is an address",
+    "give one, as milvus:passages.db",
+    lambda given: any(
+        isinstance(place, Address) for place in given.get("indexes") or [given.get("index")]
+    ),
+)
+APPROXIMATE = needs("--approximate")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OthersFlags(Group):
+    """How an index is understood that others made in an engine."""
+
+    field: Annotated[VectorField, ASKED] = None
+    vocabulary: Annotated[Vocabulary, ASKED] = None
+
+    @property
+    def asking(self) -> Asking:
+        """The same for the library.
+
+        Raises:
+            BadInputError: the vocabulary cannot be read.
+        """
+        from splade_bridge.engines.remote.choices import Asking
+        from splade_bridge.formats.vocabularies import read_vocabulary
+
+        terms = None if self.vocabulary is None else read_vocabulary(self.vocabulary)
+        return Asking(self.field, terms)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskingFlags(OthersFlags):
+    """The same, and how an engine may answer otherwise than exactly."""
+
+    approximate: Annotated[Approximate, ASKED] = False
+    elasticsearch_frequency_ratio: Annotated[
+        float | None,
+        typer.Option(
+            "--elasticsearch-frequency-ratio",
+            min=1,
+            max=100,
+            help="Prune terms of a query that are in so many times as many documents as the "
+            "average one.",
+            show_default="Elasticsearch's 5",
+        ),
+        APPROXIMATE,
+    ] = None
+    elasticsearch_weight_ratio: Annotated[
+        float | None,
+        typer.Option(
+            "--elasticsearch-weight-ratio",
+            min=0,
+            max=1,
+            help="And whose weight is below this part of the largest of the query.",
+            show_default="Elasticsearch's 0.4",
+        ),
+        APPROXIMATE,
+    ] = None
+    milvus_drop_ratio: Annotated[
+        float | None,
+        typer.Option(
+            "--milvus-drop-ratio",
+            min=0,
+            max=0.99,
+            help="The part of a query's smallest weights that is left out.",
+            show_default=False,
+        ),
+        APPROXIMATE,
+    ] = None
+    postgresql_ef_search: Annotated[
+        int | None,
+        typer.Option(
+            "--postgresql-ef-search",
+            min=1,
+            max=1000,
+            help="Candidates of an index of type HNSW, at least -k; more find more of the exact "
+            "results.",
+            show_default="100",
+        ),
+        APPROXIMATE,
+    ] = None
+
+    @property
+    def asking(self) -> Asking:
+        """The same for the library.
+
+        Raises:
+            BadInputError: the vocabulary cannot be read.
+        """
+        from dataclasses import replace
+
+        from splade_bridge.engines.remote.choices import Approximation
+
+        found = super().asking
+        if not self.approximate:
+            return found
+        return replace(
+            found,
+            approximation=Approximation(
+                self.elasticsearch_frequency_ratio,
+                self.elasticsearch_weight_ratio,
+                self.milvus_drop_ratio,
+                self.postgresql_ef_search,
+            ),
         )
 
 

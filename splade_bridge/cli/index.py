@@ -141,7 +141,10 @@ def _say(
     if columns := manifest.options.get("columns"):
         told = (f"{name} ({kind})" for name, kind in columns.items())
         note(f"fields that filters may ask for: {', '.join(told)}")
+    numbers = f"impacts of {counts.impact_sum:,} in sum, largest {counts.max_impact:,}"
+    if not counts.max_impact:
+        numbers = "float weights"
     note(
-        f"{output}: {counts.documents:,} documents, {counts.postings:,} postings, impacts of "
-        f"{counts.impact_sum:,} in sum, largest {counts.max_impact:,}; all read back from {engine}"
+        f"{output}: {counts.documents:,} documents, {counts.postings:,} postings, {numbers}; all "
+        f"read back from {engine}"
     )

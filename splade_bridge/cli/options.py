@@ -103,8 +103,9 @@ Vocabulary = Annotated[
     Path | None,
     typer.Option(
         "--vocabulary",
-        help="What term ids of a matrix, tensor or table stand for: vocab.txt, tokenizer.json, a "
-        "JSON array, or the folder of a checkpoint.",
+        help="What term ids of a matrix, tensor or table stand for, or dimensions of an index that "
+        "others made in an engine: vocab.txt, tokenizer.json, a JSON array, or the folder of a "
+        "checkpoint.",
         show_default=False,
     ),
 ]
@@ -115,6 +116,24 @@ VectorField = Annotated[
         "--field",
         help="Of an index that others made in an engine: the field that holds the vectors.",
         show_default="the only one",
+    ),
+]
+
+Approximate = Annotated[
+    bool,
+    typer.Option(
+        "--approximate",
+        help="Let an engine behind an address give approximate results, by its own options.",
+    ),
+]
+
+CheckAgainst = Annotated[
+    Path | None,
+    typer.Option(
+        "--check-against",
+        metavar="INDEX",
+        help="Search this index (of the full vectors), too, and tell which share of its top was "
+        "found.",
     ),
 ]
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from splade_bridge.cli.groups import QuantizeFlags, QueryFlags
+from splade_bridge.cli.groups import AskingFlags, QuantizeFlags, QueryFlags
 from splade_bridge.cli.needs import Needs, needs
 from splade_bridge.cli.options import (
     WRITES,
+    CheckAgainst,
     Hits,
     IndexMemory,
     Json,
@@ -20,7 +21,6 @@ from splade_bridge.cli.options import (
     RemoveQuery,
     Tag,
     Threads,
-    VectorField,
     output_flag,
 )
 from splade_bridge.cli.telling import note, print_json, progress
@@ -105,14 +105,7 @@ def command(
             "--exact-run", metavar="RUN", help="Tell which share of this run's top was found."
         ),
     ] = None,
-    check_against: Annotated[
-        Path | None,
-        typer.Option(
-            "--check-against",
-            metavar="INDEX",
-            help="The same, but search this index (of the full vectors) to compare with.",
-        ),
-    ] = None,
+    check_against: CheckAgainst = None,
     ef_search: Annotated[
         int | None,
         typer.Option(
@@ -139,7 +132,7 @@ def command(
         typer.Option("--latencies", help="Write query id and milliseconds as TSV."),
         WRITES,
     ] = None,
-    field: VectorField = None,
+    asking: AskingFlags = AskingFlags(),
     quantize: QuantizeFlags = QuantizeFlags(),
     memory: IndexMemory = None,
     no_check: NoCheck = False,
@@ -171,8 +164,7 @@ def command(
         candidates=candidates,
         memory=None if memory is None else size_in_bytes(memory),
         ef_search=ef_search,
-        filter=only,
-        field=field,
+        asking=replace(asking.asking, only=only),
     )
     for target in (output, latencies):
         if target is not None:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.groups import QuantizeFlags, QueryFlags
-from splade_bridge.cli.options import Hits, IndexMemory, Json, NoCheck, VectorField
+from splade_bridge.cli.groups import OthersFlags, QuantizeFlags, QueryFlags
+from splade_bridge.cli.options import Hits, IndexMemory, Json, NoCheck
 from splade_bridge.cli.telling import note, print_json
 from splade_bridge.files.address import Place
 
@@ -19,7 +19,7 @@ def command(
     indexes: Annotated[list[Place], typer.Argument(help="Two or more indexes.")],
     asked: QueryFlags,
     k: Hits = 1000,
-    field: VectorField = None,
+    asking: OthersFlags = OthersFlags(),
     quantize: QuantizeFlags = QuantizeFlags(),
     memory: IndexMemory = None,
     no_check: NoCheck = False,
@@ -39,7 +39,7 @@ def command(
     limit = None if memory is None else size_in_bytes(memory)
     loaded = asked.load(quantize)
     with contextlib.ExitStack() as stack:
-        searchers = list(map(stack.enter_context, open_indexes(indexes, field)))
+        searchers = [stack.enter_context(s) for s in open_indexes(indexes, asking.asking)]
         limit_memory(searchers, limit)
         result = verify(searchers, loaded, k)
     if json:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any, TypeVar, cast, get_args
 
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
@@ -24,6 +24,7 @@ from splade_bridge.files.outputs import MANIFEST, STORE_MANIFEST, manifest_file
 from splade_bridge.formats.base import (
     ImpactSource,
     Quantized,
+    Source,
     StoreWeights,
     WeightSource,
     clipped,
@@ -281,10 +282,43 @@ def path_opener(
 
     It raises BadInputError where a file is not what it was at the first time.
     """
+    return _opener(
+        path,
+        lambda: open_source(path, options, quantize=quantize, memory=memory, temporary=temporary),
+    )
+
+
+def weight_opener(
+    path: Place, options: SourceOptions = SourceOptions(), *, memory: int = DEFAULT_MEMORY
+) -> Callable[[], WeightSource]:
+    """The same of float weights, which stay what they are.
+
+    When called it raises UsageError where ``path`` holds impacts, too.
+    """
+
+    def opened() -> WeightSource:
+        found = open_vectors(path, options, weights=True, memory=memory)
+        if not isinstance(found, WeightSource):
+            raise UsageError(
+                f"{path}: holds impacts, and --keep-weights is for float weights: leave it out"
+            )
+        return found
+
+    return _opener(path, opened)
+
+
+AnySource = TypeVar("AnySource", bound=Source[Any])
+
+
+def _opener(path: Place, once: Callable[[], AnySource]) -> Callable[[], AnySource]:
+    """``once``, to be called again and again while its files stay what they were.
+
+    It raises BadInputError where a file is not what it was at the first time.
+    """
     first: dict[Path, Stamp] = {}
 
-    def opened() -> ImpactSource:
-        source = open_source(path, options, quantize=quantize, memory=memory, temporary=temporary)
+    def opened() -> AnySource:
+        source = once()
         found = {p: stamp for file in source.files for p, stamp in stamps(file).items()}
         if first and found != first:
             raise changed(path)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from splade_bridge.conversion.corpus_fields import texts_with, types_of
-from splade_bridge.conversion.detect import SourceOptions, path_opener
+from splade_bridge.conversion.detect import SourceOptions, path_opener, weight_opener
 from splade_bridge.data.ids import DuplicateGuard, checked_id, quoted
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions
-from splade_bridge.engines.registry import connect
+from splade_bridge.engines.registry import check_approximate, connect
 from splade_bridge.engines.remote.base import Change, Fields
 from splade_bridge.engines.remote.change import delete
 from splade_bridge.engines.remote.change import update as change
@@ -24,7 +24,7 @@ from splade_bridge.errors import MismatchError, UsageError
 from splade_bridge.files.address import Address, Place, paths
 from splade_bridge.files.finished import fingerprints
 from splade_bridge.files.lines import text_lines
-from splade_bridge.formats.base import ImpactSource, Watch, watched
+from splade_bridge.formats.base import ImpactSource, Watch, WeightSource, watched
 
 
 def load_index(
@@ -58,9 +58,18 @@ def load_index(
     """
     _check_apart(source, address)
     options = _with_fields(options, with_contents, fields)
-    opened = path_opener(source, read_as, quantize=quantize, memory=memory)
+    opened: Callable[[], ImpactSource | WeightSource]
+    if options.keep_weights:
+        if quantize is not None:
+            raise UsageError("--keep-weights and --scale, --rounding or --clip: one or the other")
+        opened = weight_opener(source, read_as, memory=memory)
+    else:
+        opened = path_opener(source, read_as, quantize=quantize, memory=memory)
     plan = _plan(source, quantize, with_contents)
+    if options.keep_weights:
+        plan["weights"] = True
     texts = None if with_contents is None else Texts(with_contents, options.made.columns)
+    check_approximate(address.scheme, options.made.own, allowed=options.approximate)
     with connect(address) as index:
         return load(index, lambda: watched(opened(), watch), options, texts=texts, plan=plan)
 
@@ -221,9 +230,11 @@ def creation(
     Raises:
         BadInputError: the engine takes no field of such a name, or the corpus has none.
         MissingToolError, ServerError: see :func:`.registry.connect`.
+        UsageError: see :func:`.registry.check_approximate`.
     """
     if fields and with_contents is not None:
         options = with_columns(options, types_of(with_contents, fields))
+    check_approximate(address.scheme, options.made.own, allowed=options.approximate)
     with connect(address) as index:
         index.use(options.made)
         index.check_fields(options.made)

@@ -145,8 +145,10 @@ class Searcher(Closing, abc.ABC):
     ) -> Iterator[Hits]: ...
 
     @abc.abstractmethod
-    def impacts(self, doc_id: str, term_ids: Sequence[int]) -> list[int] | None:
+    def impacts(self, doc_id: str, term_ids: Sequence[int]) -> Sequence[float] | None:
         """The impacts of ``term_ids`` in a document as the index has them, 0 for none.
+
+        They are whole numbers, but for float weights that others have put into an engine.
 
         None if the index has no such document.
         """

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import Field, fields
+from dataclasses import Field, fields, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from splade_bridge.engines.lucene_options import LuceneOptions
 from splade_bridge.engines.pisa_options import PisaOptions
+from splade_bridge.engines.remote.choices import Approximation, Asking
 from splade_bridge.engines.remote.opensearch_options import OpenSearchOptions
+from splade_bridge.engines.remote.postgresql_options import PostgreSQLOptions
+from splade_bridge.engines.remote.qdrant_options import QdrantOptions
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.address import Address, Place, Scheme
 
@@ -55,8 +58,17 @@ REMOTE: dict[Scheme, str] = {
 }
 """The engines that hold an index themselves, by the scheme of its address."""
 
-REMOTE_OPTIONS: dict[Scheme, type[Any]] = {"opensearch": OpenSearchOptions}
-"""What ``index`` may be told for one of them alone; see :attr:`Entry.options`."""
+REMOTE_OPTIONS: dict[Scheme, type[Any]] = {
+    "opensearch": OpenSearchOptions, "qdrant": QdrantOptions, "postgresql": PostgreSQLOptions,
+}  # fmt: skip
+"""What ``index`` may be told for one of them alone; see :attr:`Entry.options`.
+
+An option of ``metadata["approximate"]`` makes results approximate, and is refused unless that is
+asked for: :func:`check_approximate`.
+"""
+
+NUMBERED: tuple[Scheme, ...] = ("milvus", "qdrant", "postgresql")
+"""Those in which terms are numbers."""
 
 
 FIRST_ANSWER = 10.0
@@ -101,6 +113,28 @@ def own_options(name: str, given: Mapping[str, Any]) -> Any:
         is_path = Path in get_args(hint) and value is not None
         found[known[key]] = Path(value) if is_path else value
     return kind(**found) if kind else None
+
+
+def check_approximate(scheme: Scheme, own: Mapping[str, Any], *, allowed: bool) -> None:
+    """Refuse options that make results approximate where they are to be exact.
+
+    Args:
+        own: the options of the engine, by their names.
+
+    Raises:
+        UsageError: there is one and ``allowed`` is not set, or it is set and there is none.
+    """
+    kind = REMOTE_OPTIONS.get(scheme)
+    options = {flag(scheme, f): f for f in fields(kind)} if kind else {}
+    known = {name: f for name, f in options.items() if f.metadata.get("approximate")}
+    given = [name for name, f in known.items() if own.get(f.name, f.default) != f.default]
+    if given and not allowed:
+        raise UsageError(
+            f"{', '.join(given)}: makes results approximate; add --approximate, or leave it out"
+        )
+    if allowed and not given:
+        those = f"needs one of {', '.join(known)}" if known else f"{scheme} has none at loading"
+        raise UsageError(f"--approximate has no effect: {those}; leave it out")
 
 
 def engine(name: str, options: Any = None) -> Engine:
@@ -198,10 +232,16 @@ def read_remote(
     Raises:
         BadInputError, MissingToolError, ServerError: see :func:`connect_to`; it is not whole.
     """
-    from splade_bridge.engines.remote.index import RemoteSource, RemoteWeights, holds_fractions
+    from splade_bridge.engines.remote.index import (
+        RemoteSource,
+        RemoteWeights,
+        holds_fractions,
+        holds_weights,
+    )
 
     index = connect_to(address, field)
-    if index.state() is None and holds_fractions(index):
+    state = index.state()
+    if holds_fractions(index) if state is None else holds_weights(state):
         return RemoteWeights(index, vocabulary=vocabulary)
     return RemoteSource(index, vocabulary=vocabulary)
 
@@ -223,18 +263,18 @@ def read_index(
     return _engine_of(path, manifest).read(path, manifest, memory, temporary)
 
 
-def open_index(place: Place, field: str | None = None, only: str | None = None) -> Searcher:
+def open_index(place: Place, asking: Asking = Asking()) -> Searcher:
     """A searcher for an index folder of ours, an impact index that Anserini made, or an address.
 
     Args:
-        field: see :func:`connect_to`; for addresses alone.
-        only: find no other documents than these; a filter as the engine of an address takes it.
+        asking: how an index is asked that an engine holds; for addresses alone.
 
     Raises:
         BadInputError: not an index, or one whose making was interrupted.
+        MismatchError: a vocabulary that is not that of the index.
         MissingToolError: its engine is not installed.
         ServerError: what is behind an address does not answer.
-        UsageError: ``only`` is no filter; a field or a filter of what is no address.
+        UsageError: ``asking`` says something that would do nothing, or that the engine lacks.
     """
     from splade_bridge.data.manifest import Manifest
     from splade_bridge.engines.auto import best_algorithm
@@ -243,15 +283,21 @@ def open_index(place: Place, field: str | None = None, only: str | None = None) 
     if isinstance(place, Address):
         from splade_bridge.engines.remote.index import RemoteSearcher
 
-        index = connect_to(place, field)
+        approximation = asking.approximation
+        if approximation is not None:
+            approximation.check({place.scheme})
+        index = connect_to(place, asking.field)
         try:
-            return RemoteSearcher(index, None if only is None else index.filter_of(only))
+            only = None if asking.only is None else index.filter_of(asking.only)
+            return RemoteSearcher(index, only, asking.vocabulary, approximation)
         except BaseException:
             index.close()
             raise
-    for flag, given in (("--field", field), ("--filter", only)):
-        if given is not None:
-            raise UsageError(f"{place}: is no address, and {flag} is for those alone: leave it out")
+    if asking != Asking():
+        raise UsageError(
+            f"{place}: is no address, and --field, --filter, --vocabulary and --approximate are "
+            "for those alone: leave them out"
+        )
     is_foreign = is_lucene(place) and not manifest_file(place).exists()
     manifest = None if is_foreign else Manifest.load(place)
     searcher = _engine_of(place, manifest).open(place, manifest)
@@ -265,16 +311,39 @@ def check_field(places: Iterable[object], field: str | None) -> None:
         raise UsageError("--field is for addresses alone, and there is none: leave it out")
 
 
-def open_indexes(places: Sequence[Place], field: str | None = None) -> Iterator[Searcher]:
-    """Searchers of several indexes; ``field`` is that of each address.
+def open_indexes(places: Sequence[Place], asking: Asking = Asking()) -> Iterator[Searcher]:
+    """The searchers of several indexes, each opened when it is asked for.
+
+    Args:
+        asking: how those are asked that are addresses.
 
     Raises:
-        BadInputError, MissingToolError, ServerError: see :func:`open_index`.
-        UsageError: a field, and no address.
+        UsageError: ``asking`` says something, and none is an address that it is for.
     """
-    check_field(places, field)
-    for place in places:
-        yield open_index(place, field if isinstance(place, Address) else None)
+    schemes = {place.scheme for place in places if isinstance(place, Address)}
+    if len(schemes) == 0 or len(places) == 1:
+        asking_each = [asking for _ in places]  # each refuses what would do nothing
+    else:
+        if asking.approximation is not None:
+            asking.approximation.check(schemes)
+        asking_each = [
+            _for(place, asking) if isinstance(place, Address) else Asking() for place in places
+        ]
+    for place, asked in zip(places, asking_each, strict=True):
+        yield open_index(place, asked)
+
+
+def _for(address: Address, asking: Asking) -> Asking:
+    """What is for one of several engines."""
+    if address.scheme not in NUMBERED:
+        asking = replace(asking, vocabulary=None)
+    if asking.approximation is None:
+        return asking
+    own = {
+        f"{address.scheme}_{name}": value
+        for name, value in asking.approximation.own(address.scheme).items()
+    }
+    return replace(asking, approximation=Approximation(**own))
 
 
 def _engine_of(path: Path, manifest: Manifest | None) -> Engine:

@@ -24,7 +24,7 @@ from splade_bridge.errors import UsageError, require
 from splade_bridge.formats.queries import Queries
 from splade_bridge.retrieval.encode_queries import QueryEncoder, query_texts
 from splade_bridge.retrieval.fit import check_queries
-from splade_bridge.retrieval.two_step import TwoStepSearcher
+from splade_bridge.retrieval.two_step import KeptShare, TwoStepSearcher
 
 ALL = "all"
 TOO_NOISY = 0.10
@@ -134,6 +134,7 @@ class BenchRow:
         qd_flops: expected number of terms that a query shares with a document, where the engine
             tells; see :meth:`Searcher.matching_terms`.
         scored_share: postings scored, of all in the lists of the queries' terms, where told.
+        kept: mean share of the exact top k that was found, where that was asked for.
     """
 
     index: str
@@ -146,12 +147,20 @@ class BenchRow:
     bytes: int
     qd_flops: float | None
     scored_share: float | None
+    kept: float | None = None
 
 
 def bench(
-    searchers: Sequence[Searcher], queries: Queries, options: BenchOptions | None = None
+    searchers: Sequence[Searcher],
+    queries: Queries,
+    options: BenchOptions | None = None,
+    *,
+    exact: Searcher | None = None,
 ) -> list[BenchRow]:
     """Measure all ``searchers`` with all algorithms and ks that ``options`` name.
+
+    Args:
+        exact: an index whose results are the exact ones, to tell how much of them was found.
 
     Raises:
         MismatchError: queries and an index have nothing in common.
@@ -176,7 +185,28 @@ def bench(
             for name in _algorithms(searcher, batch, k, options.algorithms):
                 cases.append(Case(searcher, batch, k, name))
     timings = measure(cases, repeat=options.repeat, threads=options.threads)
-    return [_row(case, timing) for case, timing in zip(cases, timings, strict=True)]
+    kept = [None] * len(cases) if exact is None else kept_shares(cases, exact, queries)
+    return [_row(*told) for told in zip(cases, timings, kept, strict=True)]
+
+
+def kept_shares(cases: Sequence[Case], exact: Searcher, queries: Queries) -> Sequence[float | None]:
+    """The mean share of the exact top k that each case finds; None where nothing is found exactly.
+
+    Raises:
+        MismatchError: queries and ``exact`` have nothing in common.
+        ExternalProgramError: an engine died.
+    """
+    check_queries(exact, queries)
+    asked = exact.aligned(queries)
+    wanted = [h.doc_ids for h in exact.search(asked, max((case.k for case in cases), default=1))]
+    shares = []
+    for case in cases:
+        share = KeptShare({case.k})
+        found = case.searcher.search(case.queries, case.k, algorithm=case.algorithm)
+        for hits, documents in zip(found, wanted, strict=True):
+            share.add(hits.doc_ids, documents)
+        shares.append(share.result().share.get(case.k))
+    return shares
 
 
 def measure(cases: Sequence[Case], *, repeat: int = 3, threads: int | None = None) -> list[Timing]:
@@ -270,7 +300,7 @@ def _algorithms(
     return list(dict.fromkeys(named())) or [searcher.algorithm_for(queries, k, None)]
 
 
-def _row(case: Case, timing: Timing) -> BenchRow:
+def _row(case: Case, timing: Timing, kept: float | None) -> BenchRow:
     searcher = case.searcher
     forward = searcher.forward.path if isinstance(searcher, TwoStepSearcher) else None
     index = searcher.first if isinstance(searcher, TwoStepSearcher) else searcher
@@ -289,6 +319,7 @@ def _row(case: Case, timing: Timing) -> BenchRow:
         bytes=sum(size_on_disk(f) for f in (searcher.path, forward) if isinstance(f, Path)),
         qd_flops=searcher.matching_terms(case.queries),
         scored_share=share,
+        kept=kept,
     )
 
 

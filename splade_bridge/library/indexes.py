@@ -14,6 +14,7 @@ from splade_bridge.embeddings.index import is_dense_index
 from splade_bridge.engines.base import BuildOptions, Searcher
 from splade_bridge.engines.registry import engine as engine_named
 from splade_bridge.engines.registry import own_options
+from splade_bridge.engines.remote.choices import Asking
 from splade_bridge.errors import UsageError
 from splade_bridge.files.address import Address
 from splade_bridge.files.checks import unchecked
@@ -236,8 +237,7 @@ def open_index(
         first_query_terms=first_query_terms,
         candidates=candidates,
         memory=None if memory is None else size(memory),
-        field=field,
-        filter=filter_text(filter),
+        asking=Asking(field, only=filter_text(filter)),
     )
     with unchecked(no_check):
         searcher = open_searcher(where, options)

@@ -125,7 +125,10 @@ def refuse_options(index: Path, options: SearchOptions) -> None:
         "--algorithm": options.algorithm,
         "--two-step": options.two_step,
         "--memory": options.memory,
-        "--field": options.field,
+        "--field": options.asking.field,
+        "--filter": options.asking.only,
+        "--vocabulary": options.asking.vocabulary,
+        "--approximate": options.asking.approximation,
     }
     for flag, value in given.items():
         if value is not None:

@@ -14,17 +14,17 @@ from splade_bridge.retrieval.fit import check_queries
 class Contribution:
     """One term of a query in one document of one index; adds weight x impact to the score.
 
-    ``impact`` is None where the index has no such document.
+    ``impact`` is None where the index has no such document; whole but for float weights of others.
     """
 
     index: str
     doc_id: str
     term: str
     weight: int
-    impact: int | None
+    impact: float | None
 
     @property
-    def score(self) -> int:
+    def score(self) -> float:
         """What the term adds."""
         return self.weight * (self.impact or 0)
 

@@ -14,6 +14,7 @@ from splade_bridge.data.quantize import warn_if_inexact
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.engines.base import Searcher, limit_memory
 from splade_bridge.engines.registry import open_index
+from splade_bridge.engines.remote.choices import Asking
 from splade_bridge.errors import ExternalProgramError, MismatchError, UsageError
 from splade_bridge.files.address import Place
 from splade_bridge.files.outputs import check_apart
@@ -55,8 +56,7 @@ class SearchOptions:
         candidates: of the first of two steps; 1000 if None, or k if that is more.
         memory: bytes of the heap of the JVM that a Lucene index is open in; None for 1 GiB.
         ef_search: of a graph of dense vectors; see :meth:`.embeddings.index.DenseIndex.search`.
-        filter: find no other documents than these, as the engine of an address takes it.
-        field: that holds the vectors, of an index that others made in an engine.
+        asking: how an index is asked that an engine holds; of none else.
     """
 
     k: int = 1000
@@ -71,8 +71,7 @@ class SearchOptions:
     candidates: int | None = None
     memory: int | None = None
     ef_search: int | None = None
-    filter: str | None = None
-    field: str | None = None
+    asking: Asking = Asking()
 
     def __post_init__(self) -> None:
         check_choice("output-format", self.run_format, RunFormat)
@@ -129,10 +128,10 @@ def open_searcher(index: Place, options: SearchOptions) -> Searcher:
 
 def _opened(index: Place, options: SearchOptions) -> Searcher:
     if options.two_step is None:
-        return open_index(index, options.field, only=options.filter)
+        return open_index(index, options.asking)
     forward = ForwardStore(options.two_step)
     candidates = options.candidates or max(DEFAULT_CANDIDATES, options.k)
-    first = open_index(index, options.field, only=options.filter)
+    first = open_index(index, options.asking)
     try:
         return TwoStepSearcher(
             first, forward, TwoStepOptions(candidates, options.first_query_terms)
@@ -171,7 +170,7 @@ def search_to_run(
     """
     if exact_run is not None and check_against is not None:
         raise UsageError("--exact-run and --check-against: one of them")
-    if options.filter is not None and check_against is not None:
+    if options.asking.only is not None and check_against is not None:
         raise UsageError(
             "--check-against searches all documents, and --filter leaves some: search the other "
             "index by itself with a filter of its own, and give its run as --exact-run"

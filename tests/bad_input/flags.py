@@ -53,6 +53,27 @@ ROWS = [
         {"docs.jsonl": made.JSON_LINES},
     ),
     Row(
+        "weights of 8 bits where results are to be exact",
+        "index docs.jsonl -o qdrant:passages --qdrant-datatype uint8",
+        2,
+        ("--qdrant-datatype: makes results approximate; add --approximate, or leave it out",),
+        {"docs.jsonl": made.JSON_LINES},
+    ),
+    Row(
+        "approximate, of an engine that has nothing of the kind",
+        "index docs.jsonl -o milvus:m.db --approximate",
+        2,
+        ("--approximate has no effect: milvus has none at loading; leave it out",),
+        {"docs.jsonl": made.JSON_LINES},
+    ),
+    Row(
+        "float weights that are scaled and stay what they are",
+        "index docs.jsonl -o qdrant:passages --keep-weights --scale 100",
+        2,
+        ("--keep-weights and --scale, --rounding or --clip: one or the other",),
+        {"docs.jsonl": made.JSON_LINES},
+    ),
+    Row(
         "exact results named twice",
         "search i -q q.tsv -o run --exact-run r --check-against i",
         2,

@@ -7,7 +7,8 @@ from soak.frame import Subject
 from soak.full_disk import FullDisk
 from soak.fuzz import Fuzz
 from soak.kills import Kills
+from soak.loads import Loads
 from soak.parity import Parity
 from soak.suite import Suite
 
-SUBJECTS: list[type[Subject]] = [Kills, FullDisk, Children, Fuzz, Parity, Suite]
+SUBJECTS: list[type[Subject]] = [Kills, FullDisk, Children, Loads, Fuzz, Parity, Suite]

@@ -18,7 +18,7 @@ import orjson
 from splade_bridge.data.closing import Closing
 from splade_bridge.data.ids import quoted
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.vectors import ImpactBatch, Int32Array
+from splade_bridge.data.vectors import ImpactBatch, Int32Array, SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.remote.choices import FieldType
 from splade_bridge.engines.remote.secrets import Secrets
@@ -163,7 +163,7 @@ class RemoteIndex(Closing, abc.ABC):
         most_hits: that one request gives at most.
         pages: whether further hits come by further requests.
         block_rows, block_bytes: of documents that are written at once, at most.
-        algorithm: how it finds the best documents by default, which must be exact.
+        algorithm: how it finds the best documents, which is exact until :meth:`approximate`.
         own_fields: names that it has for itself, so that no stored field may have them.
     """
 
@@ -176,7 +176,7 @@ class RemoteIndex(Closing, abc.ABC):
     pages: ClassVar[bool] = True
     block_rows: ClassVar[int] = 1000
     block_bytes: ClassVar[int] = 8 << 20
-    algorithm: ClassVar[str] = "exact"
+    algorithm: str = "exact"
     own_fields: ClassVar[tuple[str, ...]] = ("vector",)
     field: str = "vector"
 
@@ -275,23 +275,37 @@ class RemoteIndex(Closing, abc.ABC):
         """Store the terms in the order of their ids, where :attr:`naming` is by number."""
         assert self.naming != "number"
 
-    def vocabulary(self) -> Vocabulary:
-        """The terms that queries may use.
+    def vocabulary(self) -> Vocabulary | None:
+        """The terms that queries may use; None where they are numbers and nothing beside says more.
 
         Where terms are names the engine has no list of them: the vocabulary is observed, empty,
         and grows by what is asked and read.
-
-        Raises:
-            BadInputError: terms are numbers, and nothing says what they stand for.
         """
         assert self.naming != "number"
         return Vocabulary(observed=True)
+
+    def check_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """Raise MismatchError for terms that the dimensions of others cannot stand for."""
+
+    def approximate(self, own: Mapping[str, Any]) -> None:
+        """Answer approximately from now on, with :attr:`algorithm` saying how.
+
+        Args:
+            own: what this engine was told; see :meth:`.choices.Approximation.own`.
+
+        Raises:
+            UsageError: it always answers exactly, or something that it needs is missing.
+        """
+        raise UsageError(
+            f"{self.address}: {self.engine} has no approximate answers here: leave --approximate "
+            "out"
+        )
 
     # Filled
 
     @abc.abstractmethod
     def items(
-        self, batch: ImpactBatch, names: Names, fields: Sequence[Fields] | None
+        self, batch: ImpactBatch | SparseBatch, names: Names, fields: Sequence[Fields] | None
     ) -> Iterator[tuple[Any, int]]:
         """Each document of a batch as :meth:`write` takes it, and its size in bytes.
 

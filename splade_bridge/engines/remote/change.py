@@ -24,7 +24,7 @@ from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.remote.alike import Aligned, check_alike
 from splade_bridge.engines.remote.base import Change, RemoteIndex, RemoteOptions, State
 from splade_bridge.engines.remote.choices import Check
-from splade_bridge.engines.remote.index import records
+from splade_bridge.engines.remote.index import records, vocabulary_of
 from splade_bridge.engines.remote.load import (
     LoadOptions,
     Texts,
@@ -90,7 +90,7 @@ def update(
     state, manifest = _whole(index, wanted)
     check_alike(index, manifest, source)
     _check_fields(index, manifest, options.made)
-    vocabulary = patiently(index.vocabulary)
+    vocabulary = vocabulary_of(index)
     if state.change is None:
         known = len(vocabulary)
         change = _reckoned(index, manifest, Aligned(source, vocabulary), options, wanted)
@@ -138,7 +138,7 @@ def delete(
     together = hashlib.sha256("\n".join(ids).encode()).hexdigest()
     plan = _as_kept({"delete": {"ids": len(ids), "sha256": together}})
     state, manifest = _whole(index, plan)
-    vocabulary = patiently(index.vocabulary)
+    vocabulary = vocabulary_of(index)
     if state.change is None:
         going = _Going(index, vocabulary, manifest)
         missing = [doc_id for some in _parts(ids) for doc_id in going.add(some)]

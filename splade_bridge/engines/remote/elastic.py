@@ -31,6 +31,11 @@ LEAVES_VECTORS_OUT = (9, 2)
 
 PRUNES = (8, 19)
 """The first version that can be told, in a mapping, not to prune; 9.0 is older."""
+PRUNING = {
+    "frequency_ratio": "tokens_freq_ratio_threshold",
+    "weight_ratio": "tokens_weight_threshold",
+}
+"""What Elasticsearch calls the options of its pruning."""
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +98,13 @@ class Elasticsearch(RestIndex):
         except self._errors.ConnectionTimeout as error:
             raise Busy(f"{self.address}: no answer in {SECONDS} seconds") from error
         return answer.meta.status, answer.body
+
+    def approximate(self, own: Mapping[str, Any]) -> None:
+        """See :class:`RemoteIndex`: by Elasticsearch's pruning of the terms of a query."""
+        assert isinstance(self.feed, SparseVector)
+        self.feed.pruning = {PRUNING[name]: value for name, value in own.items()}
+        told = (f"{name}={value:g}" for name, value in own.items())
+        self.algorithm = " ".join(("pruned", *told))
 
     @cached_property
     def _version(self) -> tuple[int, int]:

@@ -14,12 +14,27 @@ import numpy as np
 from splade_bridge.data.hits import Hits, best, string_ranks
 from splade_bridge.data.ids import checked_id, quoted
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array, SparseBatch
+from splade_bridge.data.store import VALUES
+from splade_bridge.data.vectors import (
+    Float32Array,
+    ImpactBatch,
+    Int32Array,
+    Int64Array,
+    SparseBatch,
+)
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.base import Searcher
-from splade_bridge.engines.remote.base import Float64Array, RemoteIndex, Row
+from splade_bridge.engines.remote.base import (
+    Busy,
+    Float64Array,
+    RemoteIndex,
+    Row,
+    ServerError,
+    State,
+)
+from splade_bridge.engines.remote.choices import Approximation
 from splade_bridge.engines.remote.patience import patiently
-from splade_bridge.errors import BadInputError
+from splade_bridge.errors import BadInputError, MismatchError, UsageError
 from splade_bridge.formats.base import ImpactSource, WeightSource
 from splade_bridge.formats.feeds.names import named, reader_of
 from splade_bridge.formats.jsonvector import VectorBuilder, VectorRecord, full_batches
@@ -38,15 +53,29 @@ SECONDS_ASKED = 60.0
 class RemoteSearcher(Searcher):
     """Asks the engine, and puts equal scores into the one order that all rankings have.
 
+
+    Scores are whole numbers where all of an answer are: float weights of others, and storage that
+    is not exact, give fractions, in float32.
+
     Args:
-        only: a filter of the engine's own, as :meth:`RemoteIndex.filter_of` gives it.
+        only: a filter of the engine's own.
+        vocabulary: see :func:`vocabulary_of`.
+        approximation: None for exact answers.
     """
 
-    def __init__(self, index: RemoteIndex, only: object = None) -> None:
-        super().__init__(
-            index.address, _manifest(index), patiently(index.vocabulary, SECONDS_ASKED)
-        )
+    def __init__(
+        self,
+        index: RemoteIndex,
+        only: object = None,
+        vocabulary: Vocabulary | None = None,
+        approximation: Approximation | None = None,
+    ) -> None:
+        super().__init__(index.address, _manifest(index), vocabulary_of(index, vocabulary))
         self.index = index
+        self.is_exact = approximation is None
+        if approximation is not None:
+            own = approximation.own(index.address.scheme)
+            patiently(lambda: index.approximate(own), SECONDS_ASKED)
         self.only = only
         self.algorithms = (index.algorithm,)
         self.knows_terms = index.naming == "number"
@@ -81,8 +110,8 @@ class RemoteSearcher(Searcher):
 
     def _ranked(
         self, indices: Int32Array, weights: Int32Array, k: int
-    ) -> tuple[list[str], Int64Array]:
-        """The best k, once every document of the k-th score is known.
+    ) -> tuple[list[str], Int64Array | Float32Array]:
+        """The best k, once every document of the k-th score is known, if it is to be exact.
 
         Raises:
             BadInputError: the engine does not give so many.
@@ -95,10 +124,10 @@ class RemoteSearcher(Searcher):
                 str(index.address),
             )
         names = [named(self.vocabulary[t], t, index.naming) for t in indices.tolist()]
-        n = min(k + 1 + k // MORE, most)
+        n = min(k + 1 + k // MORE, most) if self.is_exact else k
         while True:
             ids, scores = self._asked(names, weights, n)
-            if len(ids) < n or scores[k - 1] > scores[-1]:
+            if not self.is_exact or len(ids) < n or scores[k - 1] > scores[-1]:
                 break
             if n == most:
                 raise BadInputError(
@@ -108,23 +137,62 @@ class RemoteSearcher(Searcher):
                     str(index.address),
                 )
             n = min(2 * n, most)
-        whole = np.rint(scores).astype(np.int64)
-        order = best(whole, k, lambda places: string_ranks(ids[i] for i in places.tolist()))
-        return [ids[i] for i in order.tolist()], whole[order]
+        found: Int64Array | Float32Array = scores.astype(np.int64)
+        if not np.array_equal(found, scores):
+            found = scores.astype(np.float32)
+        order = best(found, k, lambda places: string_ranks(ids[i] for i in places.tolist()))
+        return [ids[i] for i in order.tolist()], found[order]
 
     def _asked(
         self, names: list[str | int], weights: Int32Array, n: int
     ) -> tuple[list[str], Float64Array]:
         return patiently(lambda: self.index.top(names, weights, n, self.only))
 
-    def impacts(self, doc_id: str, term_ids: Sequence[int]) -> list[int] | None:
+    def impacts(self, doc_id: str, term_ids: Sequence[int]) -> Sequence[float] | None:
         """See :class:`Searcher`."""
         found = patiently(lambda: self.index.get([doc_id]), SECONDS_ASKED)
         if not found:
             return None
         held = dict(zip(found[0].names, found[0].weights, strict=True))
         asked = [named(self.vocabulary[t], t, self.index.naming) for t in term_ids]
-        return [int(held.get(name, 0)) for name in asked]
+        return [held.get(name, 0) for name in asked]
+
+
+def vocabulary_of(index: RemoteIndex, given: Vocabulary | None = None) -> Vocabulary:
+    """What the terms of an index are called.
+
+    Args:
+        given: what its dimensions stand for, where they are numbers and nothing beside them says.
+
+    Raises:
+        BadInputError: nothing says it.
+        MismatchError: ``given`` has other terms than are kept beside it, or more than there are
+            dimensions.
+        UsageError: ``given`` for an index in which terms are names.
+    """
+    place = str(index.address)
+    if given is not None and index.naming != "number":
+        raise UsageError(
+            f"{place}: {index.engine} holds terms by their names, and --vocabulary is for "
+            "dimensions that are numbers: leave it out"
+        )
+    kept = patiently(index.vocabulary, SECONDS_ASKED)
+    if given is None:
+        if kept is None:
+            raise BadInputError(
+                "its dimensions are numbers, and nothing beside it says which terms they stand "
+                "for: give --vocabulary, vocab.txt or the folder of the model's tokenizer",
+                place,
+            )
+        return kept
+    if kept is None:
+        patiently(lambda: index.check_vocabulary(given), SECONDS_ASKED)
+    elif list(kept.terms) != list(given.terms):
+        raise MismatchError(
+            f"{place}: its own vocabulary is kept beside it, and --vocabulary is another one: "
+            "leave that out"
+        )
+    return given if kept is None else kept
 
 
 def _manifest(index: RemoteIndex) -> Manifest | None:
@@ -168,7 +236,7 @@ class RemoteSource(ImpactSource):
     def __init__(
         self, index: RemoteIndex, *, vocabulary: Vocabulary | None = None, finished: bool = True
     ) -> None:
-        found = vocabulary or patiently(index.vocabulary, SECONDS_ASKED)
+        found = vocabulary_of(index, vocabulary)
         super().__init__(index.address, found, _manifest(index) if finished else None)
         self._index = index
 
@@ -179,24 +247,31 @@ class RemoteSource(ImpactSource):
 
 
 class RemoteWeights(WeightSource):
-    """All documents of an index that others made, with the weights that the engine gives back.
+    """All documents of an index of float weights, with those that the engine gives back.
 
     Args:
-        vocabulary: see :class:`RemoteSource`.
+        vocabulary, finished: see :class:`RemoteSource`.
 
     Raises:
         BadInputError: when read, negative weights, terms twice in a document.
     """
 
-    def __init__(self, index: RemoteIndex, *, vocabulary: Vocabulary | None = None) -> None:
-        found = vocabulary or patiently(index.vocabulary, SECONDS_ASKED)
-        super().__init__(index.address, found, _manifest(index))
+    def __init__(
+        self, index: RemoteIndex, *, vocabulary: Vocabulary | None = None, finished: bool = True
+    ) -> None:
+        found = vocabulary_of(index, vocabulary)
+        super().__init__(index.address, found, _manifest(index) if finished else None)
         self._index = index
 
     def _read(self) -> Iterator[SparseBatch]:
         builder = VectorBuilder(self.vocabulary, None, weights=True)
         for _ in full_batches(records(self._index, self.vocabulary), builder, self.path):
             yield builder.take_weights()
+
+
+def holds_weights(state: State) -> bool:
+    """Whether an index of ours was loaded with float weights."""
+    return state.manifest is not None and state.manifest.options.get(VALUES) == "weights"
 
 
 def holds_fractions(index: RemoteIndex) -> bool:
@@ -214,11 +289,17 @@ def records(
 
     Raises:
         BadInputError: an id that no run can hold, a name that stands for no term, one twice.
+        ServerError: the engine went away in the middle.
     """
     term_of = reader_of(index.naming, vocabulary)
     place = str(index.address)
-    for doc_id, names, weights in index.rows() if rows is None else rows:
-        terms = [term_of(name, place) for name in names]
-        if len(set(terms)) != len(terms):
-            raise BadInputError(f"document {quoted(doc_id)}: a term stands twice in it", place)
-        yield VectorRecord(checked_id(doc_id, place), terms, list(weights), place)
+    try:
+        for doc_id, names, weights in index.rows() if rows is None else rows:
+            terms = [term_of(name, place) for name in names]
+            if len(set(terms)) != len(terms):
+                raise BadInputError(f"document {quoted(doc_id)}: a term stands twice in it", place)
+            yield VectorRecord(checked_id(doc_id, place), terms, list(weights), place)
+    except Busy as busy:  # of one state of the index, which a second reading would not have
+        raise ServerError(
+            f"{busy}, while its documents were read: give the command again"
+        ) from busy

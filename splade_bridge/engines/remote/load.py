@@ -19,6 +19,7 @@ import orjson
 
 from splade_bridge.data.ids import DuplicateGuard, quoted
 from splade_bridge.data.manifest import Manifest, base_tools
+from splade_bridge.data.store import VALUES
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.remote.base import (
     Fields,
@@ -28,14 +29,14 @@ from splade_bridge.engines.remote.base import (
     State,
 )
 from splade_bridge.engines.remote.choices import Check
-from splade_bridge.engines.remote.index import RemoteSource
+from splade_bridge.engines.remote.index import RemoteSource, RemoteWeights
 from splade_bridge.engines.remote.patience import patiently
 from splade_bridge.engines.remote.sample import Sample
 from splade_bridge.errors import BadInputError, ExternalProgramError, MismatchError, UsageError
 from splade_bridge.files.address import Address
-from splade_bridge.formats.base import ImpactSource, refuse_empty
+from splade_bridge.formats.base import ImpactSource, WeightSource, refuse_empty
 from splade_bridge.formats.feeds.names import Names
-from splade_bridge.formats.feeds.weights import WeightAccount
+from splade_bridge.formats.feeds.weights import SINGLE, WeightAccount
 from splade_bridge.formats.term_limits import TermLimit
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,9 @@ class LoadOptions:
         alias: stands for the new index when it is whole.
         drop_old: throw the index away that the alias stood for.
         overwrite: throw away an index of ours of this name first.
+        keep_weights: the source is of float weights, which stay what they are.
+        approximate: ``made`` may have options that make results approximate; see
+            :func:`.registry.check_approximate`.
     """
 
     made: RemoteOptions = RemoteOptions()
@@ -75,11 +79,13 @@ class LoadOptions:
     alias: str | None = None
     drop_old: bool = False
     overwrite: bool = False
+    approximate: bool = False
+    keep_weights: bool = False
 
 
 def load(
     index: RemoteIndex,
-    opened: Callable[[], ImpactSource],
+    opened: Callable[[], ImpactSource | WeightSource],
     options: LoadOptions = LoadOptions(),
     *,
     texts: Texts | None = None,
@@ -88,8 +94,8 @@ def load(
     """Fill a new index with all documents of a source, and check that it holds them.
 
     Args:
-        opened: gives the source anew; weights that the engine might change are looked through
-            before anything is sent.
+        opened: gives the source anew, of impacts, or of float weights that are to stay so; those
+            that the engine might change are looked through before anything is sent.
         texts: stored beside the vectors.
         plan: what tells this load from another one of the same source.
 
@@ -134,7 +140,7 @@ def load(
     manifest = source.described(
         "index",
         engine=index.address.scheme,
-        options={"weights_changed": account.changed, **_plain(options.made)},
+        options={"weights_changed": account.changed, **_plain(options.made), **_held(source)},
         tools=base_tools(),
     )
     patiently(lambda: index.finish(merge=options.merge))
@@ -144,7 +150,7 @@ def load(
     return manifest
 
 
-def origin(source: ImpactSource) -> dict[str, Any]:
+def origin(source: ImpactSource | WeightSource) -> dict[str, Any]:
     """What tells a source from others: of an address, whose files nobody sees, the content."""
     known = source.manifest if isinstance(source.path, Address) else None
     return {**source.parent, **({"content": known.content} if known else {})}
@@ -152,6 +158,11 @@ def origin(source: ImpactSource) -> dict[str, Any]:
 
 def _plain(made: RemoteOptions) -> dict[str, Any]:
     return {name: value for name, value in vars(made).items() if value not in (None, (), {})}
+
+
+def _held(source: ImpactSource | WeightSource) -> dict[str, Any]:
+    """What the manifest says of an index of float weights."""
+    return {VALUES: "weights"} if isinstance(source, WeightSource) else {}
 
 
 def _begun(index: RemoteIndex, plan: Mapping[str, Any], options: LoadOptions) -> State | None:
@@ -179,8 +190,8 @@ def _begun(index: RemoteIndex, plan: Mapping[str, Any], options: LoadOptions) ->
 
 def _weights(
     index: RemoteIndex,
-    source: ImpactSource,
-    opened: Callable[[], ImpactSource],
+    source: ImpactSource | WeightSource,
+    opened: Callable[[], ImpactSource | WeightSource],
     options: LoadOptions,
 ) -> WeightAccount:
     """Which weights the engine will change.
@@ -189,9 +200,13 @@ def _weights(
         BadInputError: there are any, and they were not allowed.
     """
     account = WeightAccount()
-    known = source.manifest.counts.max_impact if source.manifest else None
-    if known is not None and known <= index.kept.whole and source.clipper is None:
-        return account
+    if isinstance(source, WeightSource):
+        if index.kept is SINGLE:  # as they are
+            return account
+    else:
+        known = source.manifest.counts.max_impact if source.manifest else None
+        if known is not None and known <= index.kept.whole and source.clipper is None:
+            return account
     looked = opened()
     for batch in looked.batches():
         account.add(batch, looked.vocabulary, index.kept)
@@ -219,7 +234,7 @@ class Writing:
     def __init__(
         self,
         index: RemoteIndex,
-        source: ImpactSource,
+        source: ImpactSource | WeightSource,
         loaded: int,
         keep: Callable[[int], None],
         options: LoadOptions,
@@ -315,7 +330,7 @@ def check_stored(
     check: Check | None,
     *,
     read: bool = False,
-) -> RemoteSource | None:
+) -> RemoteSource | RemoteWeights | None:
     """Compare what is stored with what should be.
 
     Documents are counted; what they hold is compared where the engine keeps weights as they are.
@@ -346,7 +361,9 @@ def check_stored(
         sample.compare(index, vocabulary)
     if not read and (check != "full" or not exact):
         return None
-    again = RemoteSource(index, finished=False)
+    weights = wanted.options.get(VALUES) == "weights"
+    again: RemoteSource | RemoteWeights
+    again = RemoteWeights(index, finished=False) if weights else RemoteSource(index, finished=False)
     again.read_all()
     if exact and wanted.content is not None and str(again.content) != wanted.content:
         raise ExternalProgramError(

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from splade_bridge.data.ids import quoted
-from splade_bridge.data.vectors import ImpactBatch, Int32Array
+from splade_bridge.data.vectors import ImpactBatch, Int32Array, SparseBatch
 from splade_bridge.engines.remote.base import (
     Busy,
     Fields,
@@ -47,7 +47,7 @@ from splade_bridge.errors import BadInputError, MissingToolError, UsageError, in
 from splade_bridge.files.address import Address
 from splade_bridge.formats.feeds.milvus import EXACT, MOST_ID
 from splade_bridge.formats.feeds.names import Names
-from splade_bridge.formats.feeds.weights import as_float32
+from splade_bridge.formats.feeds.weights import as_float32, weights_of
 
 log = logging.getLogger(__name__)
 
@@ -150,6 +150,7 @@ class Milvus(NumberedIndex):
     block_rows: ClassVar[int] = 500
     algorithm = "daat_maxscore"
     own_fields = ("id", "vector")
+    _drop_ratio: float | None = None
 
     def __init__(self, address: Address, secrets: Secrets) -> None:
         super().__init__(address, secrets)
@@ -501,11 +502,11 @@ class Milvus(NumberedIndex):
         super().check_id(self.key(doc_id))
 
     def items(
-        self, batch: ImpactBatch, names: Names, fields: Sequence[Fields] | None
+        self, batch: ImpactBatch | SparseBatch, names: Names, fields: Sequence[Fields] | None
     ) -> Iterator[tuple[Any, int]]:
         """See :class:`RemoteIndex`: rows."""
         indices, indptr = batch.indices.tolist(), batch.indptr.tolist()
-        values = as_float32(batch.impacts).tolist()
+        values = as_float32(weights_of(batch)).tolist()
         for row, doc_id in enumerate(batch.ids):
             of = slice(indptr[row], indptr[row + 1])
             kept = dict(fields[row]) if fields else {}
@@ -629,7 +630,7 @@ class Milvus(NumberedIndex):
             filter=only or "",
             limit=n,
             anns_field=self.field,
-            search_params={"metric_type": self._metric, "params": {}},
+            search_params={"metric_type": self._metric, "params": self._params},
             output_fields=[self._pk],
             consistency_level="Strong",
         )
@@ -637,6 +638,20 @@ class Milvus(NumberedIndex):
         scores = np.array([hit["distance"] for hit in found], dtype=np.float64)
         above = scores > 0
         return [i for i, ok in zip(ids, above.tolist(), strict=True) if ok], scores[above]
+
+    @property
+    def _params(self) -> dict[str, Any]:
+        return {} if self._drop_ratio is None else {"drop_ratio_search": self._drop_ratio}
+
+    def approximate(self, own: Mapping[str, Any]) -> None:
+        """See :class:`RemoteIndex`; scores are sums over the terms of a query that are left."""
+        self._drop_ratio = own.get("drop_ratio")
+        if self._drop_ratio is None:
+            raise UsageError(
+                f"{self.address}: --approximate needs --milvus-drop-ratio, the part of a query's "
+                "smallest weights that is left out"
+            )
+        self.algorithm = f"drop_ratio={self._drop_ratio:g}"
 
     @cached_property
     def _metric(self) -> str:

@@ -77,15 +77,11 @@ class NumberedIndex(RemoteIndex):
         kept = _Terms(list(vocabulary.terms), vocabulary.observed)
         self.write_beside(VOCABULARY, orjson.dumps(kept))
 
-    def vocabulary(self) -> Vocabulary:
+    def vocabulary(self) -> Vocabulary | None:
         """See :class:`RemoteIndex`."""
         held = self.read_beside(VOCABULARY)
         if held is None:
-            raise BadInputError(
-                "its dimensions are numbers, and nothing beside it says which terms they stand "
-                "for: give --vocabulary",
-                str(self.address),
-            )
+            return None
         where = Where(str(self.address), said="is not a vocabulary kept beside an index ({})")
         kept = typed(_Terms, self._json(held), where)
         return Vocabulary(kept.terms, observed=kept.observed)

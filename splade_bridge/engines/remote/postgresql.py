@@ -5,15 +5,15 @@ vector's indices stand for (less 1 in text, where they begin with 1), ``TABLE_sp
 state. A table of another schema than those of the ``search_path`` is ``SCHEMA.TABLE``. An alias is
 a view with a mark.
 
-Inner products are sums in float32 over every row, so scores are exact below 2^24; an index of type
-HNSW is never used, since it answers approximately.
+Inner products are sums in float32 over every row, so scores are exact below 2^24. An index of type
+HNSW, which answers approximately, is used where that is asked for, and nowhere else.
 """
 
 from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -21,7 +21,7 @@ import numpy as np
 import orjson
 
 from splade_bridge.data.ids import quoted
-from splade_bridge.data.vectors import ImpactBatch, Int32Array
+from splade_bridge.data.vectors import ImpactBatch, Int32Array, SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.remote.base import (
     Fields,
@@ -37,17 +37,19 @@ from splade_bridge.engines.remote.base import (
     state_of,
 )
 from splade_bridge.engines.remote.choices import FieldType
+from splade_bridge.engines.remote.postgresql_options import PostgreSQLOptions
 from splade_bridge.engines.remote.postgresql_sessions import Sessions, psycopg, sql
 from splade_bridge.engines.remote.secrets import Secrets
 from splade_bridge.engines.remote.sparsevec import (
     MOST_DIMENSIONS,
     MOST_ENTRIES,
     MOST_ENTRIES_HNSW,
+    dimensions_of,
     literal,
     packed,
     unpacked,
 )
-from splade_bridge.errors import BadInputError, UsageError
+from splade_bridge.errors import BadInputError, MismatchError, UsageError
 from splade_bridge.files.address import Address
 from splade_bridge.formats.feeds.names import Names, Naming
 from splade_bridge.formats.feeds.weights import SINGLE
@@ -55,12 +57,15 @@ from splade_bridge.formats.term_limits import Problem
 
 MOST_NAME_BYTES = 63
 """Of an identifier; PostgreSQL cuts off the rest of a longer one (``NAMEDATALEN``)."""
-STATE, TERMS = "_splade_bridge", "_vocabulary"
+STATE, TERMS, GRAPH = "_splade_bridge", "_vocabulary", "_hnsw"
 MARK = "An alias of splade-bridge"
 ROWS = 1000
 """That one fetch of a cursor brings."""
 INLINE = 8160
 """Bytes up to which a row stays in one piece, the most there is: a scan then reads nothing else."""
+
+LINKS, CANDIDATES, MOST_CANDIDATES = 16, 100, 1000
+"""Of a graph: pgvector's links of a document, candidates of a search, and the most there may be."""
 
 COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 COPY_END = struct.pack(">h", -1)
@@ -84,7 +89,7 @@ class _Table:
         id, vector: its columns.
         id_type: as SQL.
         stored: further columns that hold what is stored beside a vector, and their types.
-        dimensions: of its vectors; 0 if that is not declared.
+        dimensions: of its vectors; 0 if that is not declared, and there is none.
     """
 
     oid: int
@@ -119,6 +124,8 @@ class PostgreSQL(RemoteIndex):
         self._sessions = Sessions(address, secrets)
         self._held: _Table | None = None
         self._column: str | None = None
+        self._made = PostgreSQLOptions()
+        self._candidates: int | None = None
         self.exists()
 
     def close(self) -> None:
@@ -205,7 +212,50 @@ class PostgreSQL(RemoteIndex):
             if row[1] in COLUMN_TYPES.values() and row[0] != keys[0] and not row[3]
         }
         vector, _, dimensions, _ = vectors[0]
-        return _Table(oid, name, keys[0], vector, types[keys[0]], stored, max(0, dimensions))
+        if dimensions <= 0:
+            dimensions = self._first_dimensions(name, vector)
+        return _Table(oid, name, keys[0], vector, types[keys[0]], stored, dimensions)
+
+    def _first_dimensions(self, name: Sequence[str], column: str) -> int:
+        """Those of a vector, where the column declares none; 0 where there is no vector."""
+        asked = sql.SQL("select {0} from {1} where {0} is not null limit 1").format(
+            sql.Identifier(column), sql.Identifier(*name)
+        )
+        with self._sessions.session(reading=True) as s, s.cursor(binary=True) as cursor:
+            found = cursor.execute(asked).fetchone()
+        return 0 if found is None else dimensions_of(found[0])
+
+    def check_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """See :class:`RemoteIndex`."""
+        there = self._table().dimensions
+        if there and len(vocabulary) > there:
+            raise MismatchError(
+                f"{self.address}: its vectors have {there:,} dimensions, and --vocabulary has "
+                f"{len(vocabulary):,} terms: it is of another model"
+            )
+
+    def use(self, made: RemoteOptions) -> None:
+        """See :class:`RemoteIndex`.
+
+        Raises:
+            UsageError: what no graph may have.
+        """
+        given = PostgreSQLOptions(**made.own)
+        m, candidates = given.hnsw_m, given.hnsw_ef_construction
+        if not given.hnsw and (m, candidates) != (None, None):
+            raise UsageError(
+                "--postgresql-hnsw-m and --postgresql-hnsw-ef-construction are for "
+                "--postgresql-hnsw: add that, or leave them out"
+            )
+        if m is not None and not 2 <= m <= 100:
+            raise UsageError(f"--postgresql-hnsw-m {m}: is 2 to 100")
+        least = max(4, 2 * (m or LINKS))
+        if candidates is not None and not least <= candidates <= MOST_CANDIDATES:
+            raise UsageError(
+                f"--postgresql-hnsw-ef-construction {candidates}: is twice the links, {least}, to "
+                f"{MOST_CANDIDATES:,}"
+            )
+        self._made = given
 
     def look(self, field: str | None = None) -> None:
         """See :class:`RemoteIndex`; ``field`` is a column."""
@@ -220,7 +270,10 @@ class PostgreSQL(RemoteIndex):
 
     def creation(self, options: RemoteOptions) -> dict[str, Any]:
         """See :class:`RemoteIndex`: statements of SQL."""
-        return {"sql": [statement.as_string(None) for statement in self._statements(options)]}
+        made = [statement.as_string(None) for statement in self._statements(options)]
+        if self._made.hnsw:
+            made.append(self._graph(self._name).as_string(None))
+        return {"sql": made}
 
     def _statements(self, options: RemoteOptions) -> list[sql.Composed]:
         for flag, value in (("shards", options.shards), ("replicas", options.replicas)):
@@ -252,9 +305,13 @@ class PostgreSQL(RemoteIndex):
 
     def create(self, options: RemoteOptions, state: State) -> None:
         """See :class:`RemoteIndex`: all in one transaction."""
-        statements = self._statements(options)
+        extension, *tables = self._statements(options)
         with self._sessions.session() as session, session.transaction():
-            for statement in statements:
+            # "if not exists" does not see what another load makes at the same time: that is waited
+            # for, and then there.
+            with contextlib.suppress(psycopg.errors.UniqueViolation), session.transaction():
+                session.execute(extension)
+            for statement in tables:
                 session.execute(statement)
             session.execute(
                 sql.SQL("insert into {} (state) values ($1)").format(self._beside(STATE)),
@@ -300,16 +357,12 @@ class PostgreSQL(RemoteIndex):
                 sql.SQL("update {} set observed = $1").format(kept), [vocabulary.observed]
             )
 
-    def vocabulary(self) -> Vocabulary:
+    def vocabulary(self) -> Vocabulary | None:
         """See :class:`RemoteIndex`."""
         name = self._table().name
         terms = self._beside(TERMS, name)
         if self._oid(terms) is None or self._oid(self._beside(STATE, name)) is None:
-            raise BadInputError(
-                "its dimensions are numbers, and no table beside it says which terms they stand "
-                "for: give --vocabulary",
-                str(self.address),
-            )
+            return None  # of others
         with self._sessions.session() as session:
             rows = session.execute(
                 sql.SQL("select id, term from {} order by id").format(terms)
@@ -327,19 +380,20 @@ class PostgreSQL(RemoteIndex):
     # Filled
 
     def items(
-        self, batch: ImpactBatch, names: Names, fields: Sequence[Fields] | None
+        self, batch: ImpactBatch | SparseBatch, names: Names, fields: Sequence[Fields] | None
     ) -> Iterator[tuple[Any, int]]:
         """See :class:`RemoteIndex`: an id, and a row of ``COPY`` in binary."""
         table = self._table()
         dimensions = table.dimensions or MOST_DIMENSIONS
+        most = MOST_ENTRIES_HNSW if self._made.hnsw else MOST_ENTRIES
         for row, doc_id in enumerate(batch.ids):
-            indices, impacts = batch.row(row)
-            if len(indices) > MOST_ENTRIES:
+            indices, weights = batch.row(row)
+            if len(indices) > most:
                 raise BadInputError(
                     f"document {quoted(doc_id)}: {len(indices):,} terms, and pgvector takes "
-                    f"{MOST_ENTRIES:,} at most: prune it"
+                    f"{most:,} at most{' in an index of type HNSW' * self._made.hnsw}: prune it"
                 )
-            cells: list[bytes | None] = [doc_id.encode(), packed(indices, impacts, dimensions)]
+            cells: list[bytes | None] = [doc_id.encode(), packed(indices, weights, dimensions)]
             given = fields[row] if fields else {}
             cells += [
                 self._cell(doc_id, given.get(name), kind) for name, kind in table.stored.items()
@@ -410,8 +464,20 @@ class PostgreSQL(RemoteIndex):
     def finish(self, *, merge: bool) -> None:
         """See :class:`RemoteIndex`; ``merge`` writes the table anew, without what was replaced."""
         how = sql.SQL("vacuum (full, analyze) {}" if merge else "analyze {}")
+        name = self._table().name
         with self._sessions.session() as session:
-            session.execute(how.format(sql.Identifier(*self._table().name)))
+            session.execute(how.format(sql.Identifier(*name)))
+            if self._made.hnsw:
+                session.execute(self._graph(name))
+
+    def _graph(self, name: Sequence[str]) -> sql.Composed:
+        """The statement that builds it; once."""
+        given = {"m": self._made.hnsw_m, "ef_construction": self._made.hnsw_ef_construction}
+        parts = [f"{key} = {value}" for key, value in given.items() if value is not None]
+        more = f" with ({', '.join(parts)})" if parts else ""
+        return sql.SQL(
+            "create index if not exists {} on {} using hnsw (vector sparsevec_ip_ops)" + more
+        ).format(sql.Identifier(name[-1] + GRAPH), sql.Identifier(*name))
 
     def delete(self, doc_ids: Sequence[str]) -> int:
         """See :class:`RemoteIndex`."""
@@ -476,16 +542,23 @@ class PostgreSQL(RemoteIndex):
                 "prune it",
                 str(self.address),
             )
+        if self._candidates is not None and n > self._candidates:
+            raise BadInputError(
+                f"an index of type HNSW gives {self._candidates:,} hits at most, and {n:,} are "
+                "wanted: raise --postgresql-ef-search, or lower -k",
+                str(self.address),
+            )
         table = self._table()
-        # "+ 0" so that no index of type HNSW answers, which would be approximate.
+        # "+ 0" so that no index of type HNSW answers, unless that is asked for.
         where = (
             sql.SQL("where ({}\n) ").format(_condition(only)) if only is not None else sql.SQL("")
         )
         asked = sql.SQL(
-            "select {}::text, ({} <#> $1::sparsevec) + 0 as distance from {} {}order by 2 limit $2"
+            "select {}::text, ({} <#> $1::sparsevec){} as distance from {} {}order by 2 limit $2"
         ).format(
             sql.Identifier(table.id),
             sql.Identifier(table.vector),
+            sql.SQL("" if self._candidates else " + 0"),
             sql.Identifier(*table.name),
             where,
         )
@@ -504,6 +577,26 @@ class PostgreSQL(RemoteIndex):
         found = [hit for hit in hits if hit[1] is not None and hit[1] < 0]
         return [hit[0] for hit in found], np.array([-hit[1] for hit in found], dtype=np.float64)
 
+    def approximate(self, own: Mapping[str, Any]) -> None:
+        """See :class:`RemoteIndex`: by an index of type HNSW, which must be there."""
+        candidates = own.get("ef_search", CANDIDATES)
+        if not 1 <= candidates <= MOST_CANDIDATES:
+            raise UsageError(f"--postgresql-ef-search {candidates}: is 1 to {MOST_CANDIDATES:,}")
+        with self._sessions.session(reading=True) as session:
+            indexes = [row[0] for row in session.execute(INDEXES, [self._table().oid])]
+        if not any(" hnsw " in index and "sparsevec_ip_ops" in index for index in indexes):
+            raise UsageError(
+                f"{self.address}: has no index of type HNSW with sparsevec_ip_ops to answer "
+                "approximately: load it with --approximate --postgresql-hnsw, or leave "
+                "--approximate out"
+            )
+        self._candidates = candidates
+        # Else a small table is read as a whole, and a large one is not.
+        self._sessions.set_for_reading(
+            f"set hnsw.ef_search = {candidates}; set enable_seqscan = off"
+        )
+        self.algorithm = f"hnsw ef_search={candidates}"
+
     def told(self) -> dict[str, Any]:
         """See :class:`RemoteIndex`."""
         table = self._table()
@@ -521,8 +614,8 @@ class PostgreSQL(RemoteIndex):
         }
         if any(" hnsw " in index for index in indexes):
             told["hnsw"] = (
-                f"not used here, since it is approximate; takes {MOST_ENTRIES_HNSW:,} terms of a "
-                "document at most"
+                f"used with --approximate alone; takes {MOST_ENTRIES_HNSW:,} terms of a document "
+                "at most"
             )
         return told
 

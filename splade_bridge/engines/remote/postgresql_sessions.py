@@ -74,6 +74,13 @@ class Sessions:
         self._asked = make_conninfo(**given)
         self._idle: dict[bool, deque[_Connection]] = {True: deque(), False: deque()}
         self._closed = False
+        self._settings = READING
+
+    def set_for_reading(self, settings: str) -> None:
+        """Let the sessions that read have further settings, as statements of SQL."""
+        self._settings = f"{READING}; {settings}"
+        while self._idle[True]:
+            self._idle[True].pop().close()
 
     def close(self) -> None:
         """End the connections that nobody uses; the others end when they are given back."""
@@ -127,7 +134,7 @@ class Sessions:
             connection.server_cursor_factory = psycopg.RawServerCursor
             connection.ping = self._ping
             if reading:
-                connection.execute(READING)
+                connection.execute(self._settings)
                 connection.read_only = True  # of what begins a transaction of its own
         except psycopg.Error as error:
             raise self._not_let_in(error) from error

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from splade_bridge.data.ids import quoted
-from splade_bridge.data.vectors import ImpactBatch, Int32Array
+from splade_bridge.data.vectors import ImpactBatch, Int32Array, SparseBatch
 from splade_bridge.engines.remote.base import (
     Fields,
     Float64Array,
@@ -27,11 +27,11 @@ from splade_bridge.engines.remote.base import (
 from splade_bridge.engines.remote.numbered import STATE, NumberedIndex, fields_size, numbers
 from splade_bridge.engines.remote.qdrant_store import Point, Store
 from splade_bridge.engines.remote.secrets import Secrets
-from splade_bridge.errors import BadInputError
+from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.address import Address
 from splade_bridge.formats.feeds.names import Names
 from splade_bridge.formats.feeds.qdrant import PAYLOAD_ID, point_id
-from splade_bridge.formats.feeds.weights import as_float32
+from splade_bridge.formats.feeds.weights import as_float32, weights_of
 
 log = logging.getLogger(__name__)
 
@@ -112,11 +112,11 @@ class Qdrant(NumberedIndex):
     # Filled
 
     def items(
-        self, batch: ImpactBatch, names: Names, fields: Sequence[Fields] | None
+        self, batch: ImpactBatch | SparseBatch, names: Names, fields: Sequence[Fields] | None
     ) -> Iterator[tuple[Any, int]]:
         """See :class:`RemoteIndex`: points."""
         indices, indptr = batch.indices.tolist(), batch.indptr.tolist()
-        values = as_float32(batch.impacts).tolist()
+        values = as_float32(weights_of(batch)).tolist()
         for row, doc_id in enumerate(batch.ids):
             of = slice(indptr[row], indptr[row + 1])
             kept = dict(fields[row]) if fields else {}
@@ -193,6 +193,16 @@ class Qdrant(NumberedIndex):
         above = scores > 0  # a negative weight of others may bring scores below
         return [i for i, ok in zip(ids, above.tolist(), strict=True) if ok], scores[above]
 
+    def approximate(self, own: Mapping[str, Any]) -> None:
+        """See :class:`RemoteIndex`: what makes its scores so is how its weights are stored."""
+        settings = self._store.fields()[self.field]
+        if not inexact(settings):
+            raise UsageError(
+                f"{self.address}: keeps its weights as float32, and Qdrant answers exactly: leave "
+                "--approximate out"
+            )
+        self.algorithm = ",".join(_datatypes(settings)) or "modified"
+
     def told(self) -> dict[str, Any]:
         """See :class:`RemoteIndex`."""
         fields = self._store.fields()
@@ -218,14 +228,18 @@ class Qdrant(NumberedIndex):
             raise self._no_aliases() from None
 
 
+def _datatypes(settings: Mapping[str, Any]) -> list[str]:
+    """Those of weights that are not float32."""
+    index = settings.get("index") or {}
+    found = {str(one).lower() for one in (settings.get("datatype"), index.get("datatype")) if one}
+    return sorted(found - {"float32"})
+
+
 def inexact(settings: Mapping[str, Any]) -> list[str]:
     """What makes the scores of a sparse vector something else than sums of float32 products."""
-    index = settings.get("index") or {}
-    datatypes = {str(found).lower() for found in (settings.get("datatype"), index.get("datatype"))
-                 if found}  # fmt: skip
     problems = [
         f"Qdrant keeps its weights as {datatype}, so scores are approximate"
-        for datatype in sorted(datatypes - {"float32"})
+        for datatype in _datatypes(settings)
     ]
     if (modifier := settings.get("modifier")) and str(modifier).lower() != "none":
         problems.append(f"Qdrant changes its scores by the modifier {modifier}")

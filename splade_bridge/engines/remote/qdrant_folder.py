@@ -19,7 +19,7 @@ import orjson
 
 from splade_bridge.engines.remote.base import RemoteOptions, ServerError, missing_client
 from splade_bridge.engines.remote.held import holder, shared
-from splade_bridge.engines.remote.qdrant_store import PAGE, Point, Store
+from splade_bridge.engines.remote.qdrant_store import PAGE, Point, Store, datatype_of
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
 from splade_bridge.files.address import Address
 from splade_bridge.files.typed import Where, as_table, json_file
@@ -154,7 +154,7 @@ class FolderStore(Store):
         for name in ("shards", "replicas"):
             if getattr(options, name) is not None:
                 raise UsageError(f"{self.name}: Qdrant Edge has no {name}: leave --{name} out")
-        return {"sparse_vectors": {field: {"datatype": "float32"}}}
+        return {"sparse_vectors": {field: {"datatype": datatype_of(options)}}}
 
     @_told
     def create(self, field: str, options: RemoteOptions, beside: Mapping[str, bytes]) -> None:
@@ -167,7 +167,8 @@ class FolderStore(Store):
         (making / OURS).mkdir(parents=True)
         for name, content in beside.items():
             (making / OURS / f"{name}.json").write_bytes(content)
-        vector = edge.EdgeSparseVectorParams(datatype=edge.VectorStorageDatatype.Float32)
+        datatype = getattr(edge.VectorStorageDatatype, datatype_of(options).capitalize())
+        vector = edge.EdgeSparseVectorParams(datatype=datatype)
         edge.EdgeShard.create(str(making), edge.EdgeConfig(sparse_vectors={field: vector})).close()
         making.rename(self._folder)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from splade_bridge.engines.remote.base import Busy, RemoteOptions, ServerError, missing_client
 from splade_bridge.engines.remote.numbered import BESIDE, newest, pieces
-from splade_bridge.engines.remote.qdrant_store import PAGE, Point, Store
+from splade_bridge.engines.remote.qdrant_store import PAGE, Point, Store, datatype_of
 from splade_bridge.engines.remote.secrets import Secrets
 from splade_bridge.errors import BadInputError, MissingToolError
 from splade_bridge.files.address import Address
@@ -104,7 +104,7 @@ class ServerStore(Store):
         """See :class:`Store`: the body of ``PUT /collections/NAME``."""
         made: dict[str, Any] = {
             "vectors": {},
-            "sparse_vectors": {field: {"index": {"datatype": "float32"}}},
+            "sparse_vectors": {field: {"index": {"datatype": datatype_of(options)}}},
         }
         if options.shards is not None:
             made["shard_number"] = options.shards

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from splade_bridge.engines.remote.base import RemoteOptions
+from splade_bridge.engines.remote.qdrant_options import QdrantDatatype, QdrantOptions
 
 PAGE = 1000
 
@@ -23,6 +24,11 @@ class Point(NamedTuple):
     indices: list[int]
     values: list[float]
     payload: dict[str, Any]
+
+
+def datatype_of(options: RemoteOptions) -> QdrantDatatype:
+    """Of the weights that are searched, in an index that is made so."""
+    return QdrantOptions(**options.own).datatype
 
 
 class Store(abc.ABC):

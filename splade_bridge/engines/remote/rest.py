@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 
 from splade_bridge.data.ids import quoted
-from splade_bridge.data.vectors import ImpactBatch, Int32Array
+from splade_bridge.data.vectors import ImpactBatch, Int32Array, SparseBatch
 from splade_bridge.engines.remote.base import (
     Busy,
     Fields,
@@ -35,6 +35,7 @@ from splade_bridge.errors import BadInputError
 from splade_bridge.formats.feeds.base import pairs
 from splade_bridge.formats.feeds.elastic import Bulk
 from splade_bridge.formats.feeds.names import Names
+from splade_bridge.formats.feeds.weights import weights_of
 
 META = "splade_bridge"
 """In ``_meta`` of the mapping: the state of the index."""
@@ -216,11 +217,11 @@ class RestIndex(RemoteIndex):
     # Filled
 
     def items(
-        self, batch: ImpactBatch, names: Names, fields: Sequence[Fields] | None
+        self, batch: ImpactBatch | SparseBatch, names: Names, fields: Sequence[Fields] | None
     ) -> Iterator[tuple[Any, int]]:
         """See :class:`RemoteIndex`: the two lines of a bulk request."""
-        found = list(zip(names(batch.indices), map(b"%d".__mod__, batch.impacts.tolist()),
-                         strict=True))  # fmt: skip
+        numbers = map(orjson.dumps, weights_of(batch).tolist())
+        found = list(zip(names(batch.indices), numbers, strict=True))
         indptr = batch.indptr.tolist()
         for row, doc_id in enumerate(batch.ids):
             line = self.feed.document(doc_id, found[indptr[row] : indptr[row + 1]])

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import random
 
-import numpy as np
-
 from splade_bridge.data.ids import quoted
-from splade_bridge.data.vectors import ImpactBatch, Int32Array
+from splade_bridge.data.vectors import Float32Array, ImpactBatch, Int32Array, SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.remote.base import RemoteIndex
 from splade_bridge.engines.remote.patience import patiently
@@ -30,9 +28,9 @@ class Sample:
         self._size = size
         self._random = random.Random(seed)
         self._seen = 0
-        self._kept: list[tuple[str, Int32Array, Int32Array]] = []
+        self._kept: list[tuple[str, Int32Array, Int32Array | Float32Array]] = []
 
-    def add(self, batch: ImpactBatch) -> None:
+    def add(self, batch: ImpactBatch | SparseBatch) -> None:
         """Draw from the documents of ``batch``."""
         for row, doc_id in enumerate(batch.ids):
             self._seen += 1
@@ -41,9 +39,9 @@ class Sample:
                 at = self._random.randrange(self._seen)
                 if at >= self._size:
                     continue
-            indices, impacts = batch.row(row)
-            kept = doc_id, np.array(indices), np.array(impacts)
-            self._kept[at : at + 1] = [kept]
+            indices, weights = batch.row(row)
+            numbers: Int32Array | Float32Array = weights.copy()
+            self._kept[at : at + 1] = [(doc_id, indices.copy(), numbers)]
 
     def compare(self, index: RemoteIndex, vocabulary: Vocabulary) -> None:
         """Read the sample back.
@@ -59,9 +57,9 @@ class Sample:
             ids = [doc_id for doc_id, *_ in some]
             rows = patiently(lambda ids=ids: index.get(ids))  # type: ignore[misc]
             there = {row.doc_id: dict(zip(row.names, row.weights, strict=True)) for row in rows}
-            for doc_id, indices, impacts in some:
+            for doc_id, indices, weights in some:
                 names = [named(vocabulary[t], t, index.naming) for t in indices.tolist()]
-                if there.get(doc_id) != dict(zip(names, impacts.tolist(), strict=True)):
+                if there.get(doc_id) != dict(zip(names, weights.tolist(), strict=True)):
                     what = "another vector" if doc_id in there else "nothing"
                     raise ExternalProgramError(
                         f"{index.address}: {index.engine} holds {what} of document "

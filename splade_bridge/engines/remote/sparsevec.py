@@ -23,10 +23,15 @@ MOST_DIMENSIONS = 1_000_000_000
 HEAD = struct.Struct(">iii")
 
 
-def packed(indices: Int32Array, weights: Int32Array, dimensions: int) -> bytes:
+def packed(indices: Int32Array, weights: Int32Array | Float32Array, dimensions: int) -> bytes:
     """A vector in binary; the indices must ascend, from 0 on."""
     head = HEAD.pack(dimensions, len(indices), 0)
     return head + indices.astype(">i4").tobytes() + weights.astype(">f4").tobytes()
+
+
+def dimensions_of(data: bytes) -> int:
+    """Those of a vector in binary."""
+    return int(HEAD.unpack_from(data)[0])
 
 
 def unpacked(data: bytes) -> tuple[Int32Array, Float32Array]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -120,11 +120,17 @@ class SparseVector(Bulk):
         nine = {"settings": {"index.mapping.exclude_source_vectors": False}, **self._mapping()}
         return {**super().settings(), "mapping-9.json": pretty(nine)}
 
+    pruning: Mapping[str, float] | None = None
+    """None for none, which is exact; else ``pruning_config``, empty for Elasticsearch's own."""
+
     def _matching(self, cells: Cells) -> bytes:
-        return b'{"sparse_vector":{"field":%b,"query_vector":{%b},"prune":false}}' % (
-            orjson.dumps(self.field),
-            joined(cells),
-        )
+        how = b'"prune":false'
+        if self.pruning is not None:
+            how = b'"prune":true,"pruning_config":%b' % orjson.dumps(self.pruning)
+            how = how if self.pruning else b'"prune":true'
+        return b'{"sparse_vector":{"field":%b,"query_vector":{%b},%b}}' % (
+            orjson.dumps(self.field), joined(cells), how,
+        )  # fmt: skip
 
 
 class RankFeatures(Bulk):

@@ -30,6 +30,11 @@ MOST_NEURAL_SPARSE = 64
 """``FeatureField.newLinearQuery`` takes a weight of a query in (0, 64] and no other."""
 
 
+def weights_of(batch: ImpactBatch | SparseBatch) -> Numbers:
+    """The numbers of a batch: its impacts, or its float weights."""
+    return batch.impacts if isinstance(batch, ImpactBatch) else batch.weights
+
+
 def as_float32(weights: Numbers) -> Float32Array:
     """float32[n]: whole numbers from 2^24 on are rounded."""
     return weights.astype(np.float32)
@@ -103,7 +108,7 @@ class WeightAccount:
         Raises:
             BadInputError: one is below what is taken.
         """
-        numbers = batch.impacts if isinstance(batch, ImpactBatch) else batch.weights
+        numbers = weights_of(batch)
         self.floats = isinstance(batch, SparseBatch)
         self.weights += len(numbers)
         if not len(numbers):
