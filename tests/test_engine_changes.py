@@ -365,6 +365,19 @@ def test_what_is_refused_is_refused_before_anything_is_sent(
     check_holds(address, held, tmp_path)
 
 
+def test_an_index_of_float_weights_is_made_anew(tmp_path: Path) -> None:
+    pytest.importorskip("qdrant_edge")
+    address = at(f"qdrant:{tmp_path / 's'}")
+    floats = write_json_lines(tmp_path / "f.jsonl", [{"id": "a", "vector": {"a": 0.5}}])
+    load_index(floats, address, LoadOptions(keep_weights=True))
+    for call in (
+        lambda: delete_documents(address, ["a"]),
+        lambda: update_index(file(tmp_path / "u.jsonl", {"b": {"a": 1}}), address),
+    ):
+        with pytest.raises(UsageError, match="holds float weights"):
+            call()
+
+
 def test_texts_must_come_again(address: Address, tmp_path: Path) -> None:
     """A document without its text would lose the one that is stored."""
     corpus = write_json_lines(tmp_path / "c.jsonl", [{"id": "a", "text": "one"}])

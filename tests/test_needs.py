@@ -23,16 +23,16 @@ ACTS = {
     "delete": "--id --ids --missing-ok --check",
     "search": "--queries --model --output --hits --algorithm --threads --output-format "
     "--remove-query --max-passage --two-step --exact-run --check-against --ef-search --latencies "
-    "--scale --rounding --clip --overwrite --allow-mismatch --field",
+    "--scale --rounding --clip --overwrite --allow-mismatch",
     "fuse": "--output --fusion --weight --depth --hits --as-query --overwrite",
     "evaluate": "--measure --per-query -m --missing --split",
-    "verify": "--queries --model --hits --scale --rounding --clip --allow-mismatch --field",
+    "verify": "--queries --model --hits --scale --rounding --clip --allow-mismatch",
     "convert": "--field --to --from --ciff-docids --vocabulary --scale --rounding --clip "
     "--overwrite",
     "bench": "--queries --model --hits --algorithm --repeat --threads --check-against --output "
     "--scale --rounding --clip --allow-mismatch",
     "compare": "--output --data --rebench --drop-indexes --allow-mismatch",
-    "explain": "--queries --model --scale --rounding --clip --allow-mismatch --field",
+    "explain": "--queries --model --scale --rounding --clip --allow-mismatch",
     "inspect": "--from --ciff-docids --quick --memory --field",
     "merge": "--output --overwrite",
     "prune": "--field "
@@ -112,6 +112,7 @@ NOTHING = [
     (UPDATED, "--shards 2", "with --update"),
     (UPDATED, "--replicas 2", "with --update"),
     (UPDATED, "--alias a", "with --update"),
+    (UPDATED, "--keep-weights", "with --update"),
     (UPDATED, "--dry-run", "with --update"),
     (UPDATED, "--overwrite", "with --update"),
     ("convert v o --to npz", "--docs-per-file 9", "without --to jsonvector or --to seismic"),
