@@ -71,6 +71,7 @@ def exists(place: Address) -> bool:
         return index.exists()
 
 
+@pytest.mark.sample(1)
 def test_each_variant_is_loaded_searched_timed_and_dropped(
     spec: Path, address: Address, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -176,6 +176,7 @@ def interrupting(patch: pytest.MonkeyPatch, kind: type[RemoteIndex], calls: int)
         patch.setattr(kind, name, called)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("what", ["update", "delete"])
 def test_a_change_that_ended_anywhere_goes_on(
     address: Address, tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
@@ -362,6 +363,19 @@ def test_what_is_refused_is_refused_before_anything_is_sent(
     with pytest.raises(BadInputError, match=words):
         update_index(file(tmp_path / "u.jsonl", dict(lines)), address)
     check_holds(address, held, tmp_path)
+
+
+def test_an_index_of_float_weights_is_made_anew(tmp_path: Path) -> None:
+    pytest.importorskip("qdrant_edge")
+    address = at(f"qdrant:{tmp_path / 's'}")
+    floats = write_json_lines(tmp_path / "f.jsonl", [{"id": "a", "vector": {"a": 0.5}}])
+    load_index(floats, address, LoadOptions(keep_weights=True))
+    for call in (
+        lambda: delete_documents(address, ["a"]),
+        lambda: update_index(file(tmp_path / "u.jsonl", {"b": {"a": 1}}), address),
+    ):
+        with pytest.raises(UsageError, match="holds float weights"):
+            call()
 
 
 def test_texts_must_come_again(address: Address, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -14,30 +13,24 @@ import pytest
 
 pytest.importorskip("pymilvus", exc_type=ImportError)
 
-from command_line import run
 from loaded import (
     TERMS,
     at,
     check_all,
-    check_killed,
     check_missing_client,
-    check_nfcorpus,
-    check_read,
     check_searches,
     command,
-    json_lines,
     loaded,
     world,
 )
 from servers.server import Server
-from small import MemorySource, queries_of, random_matrix
-from splade_bridge.conversion.detect import open_source
+from small import MemorySource, queries_of
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.engines.registry import connect, engine, open_index, read_remote
+from splade_bridge.engines.registry import connect, open_index, read_remote
 from splade_bridge.engines.remote.base import RemoteOptions, ServerError
 from splade_bridge.engines.remote.load import LoadOptions, load
 from splade_bridge.engines.remote.milvus import EXACT, escaped_id, inexact, unescaped_id
-from splade_bridge.errors import BadInputError, MismatchError, MissingToolError, UsageError
+from splade_bridge.errors import BadInputError, MissingToolError, UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -48,12 +41,6 @@ def lite() -> None:
         pytest.skip("milvus-lite is not installed")
     if not version.startswith("2.5."):
         pytest.skip(f"milvus-lite {version} is not Milvus' core")
-
-
-@pytest.mark.parametrize("largest", [400, 1 << 19])
-@pytest.mark.sample(1)
-def test_what_is_loaded_is_found_and_read_back(tmp_path: Path, largest: int) -> None:
-    check_all(at(f"milvus:{tmp_path / 'm.db'}"), largest)
 
 
 @pytest.mark.server
@@ -172,56 +159,6 @@ def test_several_collections_of_others(tmp_path: Path) -> None:
         open_index(at(f"milvus:{tmp_path / 'm.db'}"))
 
 
-@pytest.mark.parametrize("name", ["shards", "replicas"])
-def test_shards_and_replicas_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UsageError, match=f"no {name}"):
-        loaded(at(f"milvus:{tmp_path / 'm.db'}"), *world(1, 9, 9)[:2],
-               made=RemoteOptions(**{name: 2}))  # fmt: skip
-
-
-def test_an_alias_is_refused_before_anything_is_made(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match="no aliases"):
-        loaded(at(f"milvus:{tmp_path / 'm.db'}"), *world(1, 9, 9)[:2], alias="other")
-
-
-@pytest.mark.long
-def test_another_plan_is_refused_and_overwrite_replaces(tmp_path: Path) -> None:
-    address = at(f"milvus:{tmp_path / 'm.db'}")
-    matrix, ids, _ = world(1, 30, 9)
-
-    def other(index: Any, **options: Any) -> None:
-        def source() -> MemorySource:
-            return MemorySource(matrix[:20], ids[:20], TERMS)
-
-        load(index, source, LoadOptions(**options), plan={"other": 1})
-
-    loaded(address, matrix, ids)
-    with connect(address) as index:
-        with pytest.raises(UsageError, match="is there already; --overwrite"):
-            other(index)
-        other(index, overwrite=True)
-        state = index.state()
-        assert state is not None
-    check_searches(address, matrix[:20], ids[:20])
-    with connect(address) as index:
-        index.keep(type(state)(state.plan, 5, None))
-        with pytest.raises(MismatchError, match="is being loaded from"):
-            load(index, lambda: MemorySource(matrix, ids, TERMS))
-    with pytest.raises(BadInputError, match="was interrupted after 5 documents"):
-        open_index(address)
-
-
-def test_weights_beyond_float32_are_refused(tmp_path: Path) -> None:
-    matrix, ids, _ = world(1, 30, 9)
-    matrix[4, 3] = (1 << 24) + 1
-    address = at(f"milvus:{tmp_path / 'm.db'}")
-    with pytest.raises(BadInputError, match=r"Milvus keeps float32 .* would change 1 of"):
-        loaded(address, matrix, ids)
-    loaded(address, matrix, ids, allow_loss=True)
-    matrix[4, 3] = 1 << 24
-    check_read(address, matrix, ids)
-
-
 def test_a_text_beyond_the_limit_is_refused(tmp_path: Path) -> None:
     def texts(ids: Any) -> list[dict[str, str]]:
         return [{"text": "é" * 32_768} for _ in ids]
@@ -264,14 +201,6 @@ def test_hits_end_at_16384(tmp_path: Path) -> None:
             list(searcher.search(asked, 200))
         with pytest.raises(BadInputError, match=r"16,384 hits of a query at most, so -k 16,385"):
             list(searcher.search(asked, 16_385))
-
-
-@pytest.mark.long
-def test_a_killed_load_goes_on(tmp_path: Path) -> None:
-    place = tmp_path / "m.db"
-    check_killed(
-        tmp_path, at(f"milvus:{place}"), lambda: place.exists() and place.stat().st_size > 0
-    )
 
 
 def test_who_holds_the_file_is_said(tmp_path: Path) -> None:
@@ -331,31 +260,3 @@ def test_without_the_client(tmp_path: Path) -> None:
     address = at(f"milvus:{tmp_path / 'm.db'}")
     for blocked in ({"pymilvus"}, {"milvus_lite"}, {"pkg_resources"}):
         check_missing_client(address, blocked, "milvus", tmp_path)
-
-
-def test_the_command_line_both_ways(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    matrix = random_matrix(1, 40, 9, 0.4, 9)
-    ids, terms = [f"d{i}" for i in range(40)], list("abcdefghi")
-    docs = json_lines(tmp_path / "docs.jsonl", matrix, ids, terms)
-    address = f"milvus:{tmp_path / 'm.db'}"
-    status, out, _ = run(capfd, "index", docs, "-o", address, "--dry-run")
-    assert status == 0 and json.loads(out)["collectionName"] == "passages"
-    assert not (tmp_path / "m.db").exists()
-    for _ in range(2):
-        status, _, err = run(capfd, "index", docs, "-o", address)
-        assert status == 0 and "all read back from milvus" in err
-    assert run(capfd, "convert", address, tmp_path / "back.ciff", "--to", "ciff")[0] == 0
-    back, source = open_source(tmp_path / "back.ciff"), open_source(docs)
-    assert list(back.batches()) and list(source.batches())
-    assert str(back.content) == str(source.content)
-
-
-@pytest.mark.long
-@pytest.mark.shared
-def test_nfcorpus(shared: Path, tmp_path: Path) -> None:
-    folder = shared / "splade-v3-nfcorpus"
-    engine("exact").build(open_source(folder / "docs.jsonl.gz"), tmp_path / "exact")
-    check_nfcorpus(
-        at(f"milvus:{tmp_path / 'm.db'}"), folder, tmp_path / "exact", tmp_path / "run",
-        folder / "qrels.nfcorpus.test.trec",
-    )  # fmt: skip

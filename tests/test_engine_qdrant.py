@@ -22,33 +22,24 @@ from loaded import (
     TERMS,
     at,
     check_all,
-    check_killed,
     check_missing_client,
-    check_nfcorpus,
     check_read,
     check_searches,
     command,
     environment,
-    json_lines,
     loaded,
     world,
 )
-from small import MemorySource, random_matrix
-from splade_bridge.conversion.detect import open_source
+from small import MemorySource
 from splade_bridge.conversion.load_index import Texts
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.engines.registry import connect, engine, open_index, read_remote
+from splade_bridge.engines.registry import connect, open_index, read_remote
 from splade_bridge.engines.remote.base import RemoteOptions, ServerError
 from splade_bridge.engines.remote.load import LoadOptions, load
 from splade_bridge.engines.remote.numbered import newest, pieces
 from splade_bridge.engines.remote.qdrant import Qdrant, inexact
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
 from splade_bridge.formats.feeds.qdrant import point_id
-
-
-@pytest.mark.parametrize("largest", [400, 1 << 19])
-def test_what_is_loaded_is_found_and_read_back(tmp_path: Path, largest: int) -> None:
-    check_all(at(f"qdrant:{tmp_path / 'shard'}"), largest)
 
 
 def test_a_shard_is_one_for_qdrant_edge_too(tmp_path: Path) -> None:
@@ -140,56 +131,6 @@ def test_a_term_id_beyond_the_vocabulary_is_refused(others: Path) -> None:
         list(source.batches())
 
 
-@pytest.mark.parametrize("name", ["shards", "replicas"])
-def test_shards_and_replicas_are_refused(tmp_path: Path, name: str) -> None:
-    address = at(f"qdrant:{tmp_path / 's'}")
-    with pytest.raises(UsageError, match=f"no {name}"):
-        loaded(address, *world(1, 9, 9)[:2], made=RemoteOptions(**{name: 2}))
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_alias_is_refused_before_anything_is_made(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match="no aliases"):
-        loaded(at(f"qdrant:{tmp_path / 's'}"), *world(1, 9, 9)[:2], alias="other")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_another_plan_is_refused_and_overwrite_replaces(tmp_path: Path) -> None:
-    address = at(f"qdrant:{tmp_path / 's'}")
-    matrix, ids, _ = world(1, 30, 9)
-
-    def other(index: Any, **options: Any) -> None:
-        source = lambda: MemorySource(matrix[:20], ids[:20], TERMS)  # noqa: E731
-        load(index, source, LoadOptions(**options), plan={"other": 1})
-
-    loaded(address, matrix, ids)
-    with connect(address) as index:
-        with pytest.raises(UsageError, match="is there already; --overwrite"):
-            other(index)
-        other(index, overwrite=True)
-    check_searches(address, matrix[:20], ids[:20])
-    with connect(address) as index:
-        state = index.state()
-        assert state is not None
-        index.keep(type(state)(state.plan, 5, None))
-        with pytest.raises(MismatchError, match="is being loaded from"):
-            load(index, lambda: MemorySource(matrix, ids, TERMS))
-    with pytest.raises(BadInputError, match="was interrupted after 5 documents"):
-        open_index(address)
-    assert [p.name for p in tmp_path.iterdir()] == ["s"]
-
-
-def test_weights_beyond_float32_are_refused(tmp_path: Path) -> None:
-    matrix, ids, _ = world(1, 30, 9)
-    matrix[4, 3] = (1 << 24) + 1
-    with pytest.raises(BadInputError, match=r"Qdrant keeps float32 .* would change 1 of"):
-        loaded(at(f"qdrant:{tmp_path / 's'}"), matrix, ids)
-    assert list(tmp_path.iterdir()) == []
-    loaded(at(f"qdrant:{tmp_path / 's'}"), matrix, ids, allow_loss=True)
-    matrix[4, 3] = 1 << 24
-    check_read(at(f"qdrant:{tmp_path / 's'}"), matrix, ids)
-
-
 def test_ids_that_have_one_number_are_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,12 +139,6 @@ def test_ids_that_have_one_number_are_noticed(
     matrix, _, _ = world(1, 3, 9)
     with pytest.raises(BadInputError, match="ab"):
         loaded(at(f"qdrant:{tmp_path / 's'}"), matrix, ["aa", "b", "ab"])
-
-
-def test_a_killed_load_goes_on(tmp_path: Path) -> None:
-    address = at(f"qdrant:{tmp_path / 's'}")
-    check_killed(tmp_path, address, lambda: (tmp_path / "s" / "segments").is_dir())
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["docs.jsonl", "s"]
 
 
 def test_who_holds_the_folder_is_said(tmp_path: Path) -> None:
@@ -308,23 +243,6 @@ def test_a_filter_of_qdrant(tmp_path: Path) -> None:
                 index.top(names, ones, 5, wrong)
 
 
-def test_the_command_line_both_ways(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    matrix = random_matrix(1, 40, 9, 0.4, 9)
-    ids, terms = [f"d{i}" for i in range(40)], list("abcdefghi")
-    docs = json_lines(tmp_path / "docs.jsonl", matrix, ids, terms)
-    address = f"qdrant:{tmp_path / 's'}"
-    status, out, _ = run(capfd, "index", docs, "-o", address, "--dry-run")
-    assert status == 0 and json.loads(out)["sparse_vectors"]
-    assert not (tmp_path / "s").exists()
-    for told in ("all read back from qdrant", "all read back from qdrant"):
-        status, _, err = run(capfd, "index", docs, "-o", address)
-        assert status == 0 and told in err
-    assert run(capfd, "convert", address, tmp_path / "back.ciff", "--to", "ciff")[0] == 0
-    back, source = open_source(tmp_path / "back.ciff"), open_source(docs)
-    assert {batch.ids[0] for batch in back.batches()} and list(source.batches())
-    assert str(back.content) == str(source.content)
-
-
 def test_without_the_client(tmp_path: Path) -> None:
     check_missing_client(at(f"qdrant:{tmp_path / 's'}"), {"qdrant_edge"}, "qdrant", tmp_path)
     check_missing_client(at("qdrant://localhost/x"), {"qdrant_client"}, "qdrant", tmp_path)
@@ -339,17 +257,6 @@ def test_pieces_are_whole_again_or_not_taken(size: int) -> None:
     assert newest([*first, *second[:-1]]) == ((2 if second[:-1] else 1), old)
     assert newest(second[1:])[1] is None
     assert newest([]) == (0, None)
-
-
-@pytest.mark.long
-@pytest.mark.shared
-def test_nfcorpus(shared: Path, tmp_path: Path) -> None:
-    folder = shared / "splade-v3-nfcorpus"
-    engine("exact").build(open_source(folder / "docs.jsonl.gz"), tmp_path / "exact")
-    check_nfcorpus(
-        at(f"qdrant:{tmp_path / 's'}"), folder, tmp_path / "exact", tmp_path / "run",
-        folder / "qrels.nfcorpus.test.trec",
-    )  # fmt: skip
 
 
 # A server, which cannot be had: what it is asked

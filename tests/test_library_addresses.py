@@ -12,6 +12,7 @@ import pytest
 import splade_bridge as sb
 from addresses import Documents, documents, file
 from command_line import run
+from small import write_json_lines
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.errors import MismatchError, SpladeBridgeError, UsageError
 from splade_bridge.files.address import Address
@@ -111,6 +112,35 @@ def test_what_does_nothing_is_refused(
     with pytest.raises(error, match=words):
         call(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+FILTERS: dict[str, Any] = {
+    "elasticsearch": {"range": {"year": {"gt": 5}}},
+    "opensearch": {"range": {"year": {"gt": 5}}},
+    "postgresql": "year > 5",
+    "milvus": "year > 5",
+    "qdrant": {"must": [{"key": "year", "range": {"gt": 5}}]},
+}
+
+
+def test_fields_and_filters(address: Address, tmp_path: Path) -> None:
+    some = {i: v or {"a": 1} for i, v in held().items()}
+    corpus = write_json_lines(
+        tmp_path / "c.jsonl",
+        [{"id": i, "text": i, "year": n} for n, i in enumerate(some)],
+    )
+    sb.index(some, str(address), with_contents=corpus, fields=["year:integer"])
+    left = {i: v for n, (i, v) in enumerate(some.items()) if n > 5}
+    sb.index(left, tmp_path / "left", engine="exact")
+    only = FILTERS[address.scheme]
+    expected = sb.search(tmp_path / "left", QUERIES)
+    assert sb.search(str(address), QUERIES, filter=only) == expected
+    with sb.open_index(str(address), filter=only) as index:
+        assert index.search(QUERIES) == expected
+    with pytest.raises(MismatchError, match="year"):
+        sb.index({"x": {"a": 1}}, str(address), update=True)
+    with pytest.raises(UsageError, match="--fields are fields of the corpus"):
+        sb.index({"x": {"a": 1}}, str(address), update=True, fields="year")
 
 
 def test_another_scale_is_refused(address: Address) -> None:

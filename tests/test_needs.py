@@ -112,6 +112,7 @@ NOTHING = [
     (UPDATED, "--shards 2", "with --update"),
     (UPDATED, "--replicas 2", "with --update"),
     (UPDATED, "--alias a", "with --update"),
+    (UPDATED, "--keep-weights", "with --update"),
     (UPDATED, "--dry-run", "with --update"),
     (UPDATED, "--overwrite", "with --update"),
     ("convert v o --to npz", "--docs-per-file 9", "without --to jsonvector or --to seismic"),

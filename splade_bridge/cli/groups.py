@@ -174,6 +174,7 @@ class LoadFlags(Group):
             "keeps them.",
         ),
         ADDRESS,
+        NEW,
     ] = False
     alias: Annotated[
         str | None,

@@ -82,6 +82,7 @@ def load_opened(
     source: Place | None,
     quantize: QuantizeOptions | None = None,
     with_contents: str | None = None,
+    fields: Mapping[str, FieldType | None] = {},
     update: bool = False,
 ) -> Manifest:
     """Load an index, or add to one, from a source that is a path, an address or in memory.
@@ -89,20 +90,21 @@ def load_opened(
     Args:
         opened: gives it anew.
         source: its place; None in memory, where its content tells one load from another.
-        quantize, with_contents: see :func:`load_index`.
+        quantize, with_contents, fields: see :func:`load_index`.
         update: see :func:`update_index`.
 
     Raises:
         SpladeBridgeError: see :func:`load_index` and :func:`update_index`.
     """
     _check_apart(source, address)
+    options = _with_fields(options, with_contents, fields)
     if source is None:
         looked = opened()
         looked.read_all()
         plan = {"content": str(looked.content), "contents": with_contents}
     else:
         plan = _plan(source, quantize, with_contents)
-    texts = None if with_contents is None else Texts(with_contents)
+    texts = None if with_contents is None else Texts(with_contents, options.made.columns)
     with connect(address) as index:
         if update:
             return change(index, opened, options, texts=texts, plan=plan).manifest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import sys
@@ -49,6 +50,11 @@ def place(given: Place) -> Path | Address:
         UsageError: it begins as an address and is none, or holds a password.
     """
     return place_of(given if isinstance(given, str) else Path(given))
+
+
+def filter_text(given: str | Mapping[str, Any] | None) -> str | None:
+    """A filter as the command line takes it."""
+    return given if given is None or isinstance(given, str) else json.dumps(given)
 
 
 def size(memory: int | str) -> int:

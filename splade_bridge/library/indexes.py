@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +23,7 @@ from splade_bridge.formats.queries import Queries
 from splade_bridge.library.dense import OpenDenseIndex, open_dense
 from splade_bridge.library.given import (
     Place,
+    filter_text,
     place,
     quantize_options,
     queries,
@@ -61,6 +62,7 @@ def index(
     memory: int | str = DEFAULT_MEMORY,
     update: bool = False,
     with_contents: Place | None = None,
+    fields: str | Iterable[str] | None = None,
     shards: int | None = None,
     replicas: int | None = None,
     merge: bool = False,
@@ -97,6 +99,8 @@ def index(
         update: at an address, add the documents to the index that is there; one of the same id is
             replaced as a whole.
         with_contents: at an address, store the texts of this corpus, which was encoded, too.
+        fields: further fields of that corpus to be stored, for ``filter``: ``NAME`` or
+            ``NAME:TYPE``, see docs/engines.md.
         shards, replicas: of a new index at an address.
         merge: at an address, merge into one segment at the end.
         check: at an address, what is compared in the end: ``full``, ``sample`` or ``count``.
@@ -123,6 +127,7 @@ def index(
     loading: dict[str, Any] = {
         "update": update,
         "with_contents": None if with_contents is None else str(with_contents),
+        "fields": fields,
         "shards": shards,
         "replicas": replicas,
         "merge": merge,
@@ -173,6 +178,7 @@ def open_index(
     candidates: int | None = None,
     memory: int | str | None = None,
     field: str | None = None,
+    filter: str | Mapping[str, Any] | None = None,
     no_check: bool = False,
 ) -> OpenIndex | OpenDenseIndex:
     """An index of ours, or an impact index that Anserini made, kept open for many searches.
@@ -196,6 +202,8 @@ def open_index(
         memory: heap of the JVM that a Lucene index is open in, in bytes or as ``"4G"``; None is
             1 GiB. Other engines map their files and take no such limit.
         field: of an address that others made: the one that holds the vectors.
+        filter: of an address: find no other documents than these, as its engine filters; text, or
+            what is JSON there. See docs/engines.md.
         no_check: do not compare the files that are opened with the hashes in their manifests,
             or those of an index without one with Lucene's checksums.
 
@@ -208,11 +216,11 @@ def open_index(
     where = place(index)
     if isinstance(where, Path) and is_dense_index(where):
         sparse = (scale, rounding, clip, two_step, first_query_terms, candidates, memory,
-                  field, pre_encoded or None)  # fmt: skip
+                  field, filter, pre_encoded or None)  # fmt: skip
         if any(option is not None for option in sparse):
             raise UsageError(
                 f"{index}: is an index of dense vectors; pre_encoded, scale, rounding, clip, "
-                "two_step, memory and field are of those of impacts: leave them out"
+                "two_step, memory, field and filter are of those of impacts: leave them out"
             )
         return open_dense(
             index,
@@ -222,44 +230,6 @@ def open_index(
             allow_mismatch=allow_mismatch,
             no_check=no_check,
         )
-    return open_impacts(
-        index,
-        model=model,
-        max_length=max_length,
-        split=split,
-        pre_encoded=pre_encoded,
-        allow_mismatch=allow_mismatch,
-        scale=scale,
-        rounding=rounding,
-        clip=clip,
-        two_step=two_step,
-        first_query_terms=first_query_terms,
-        candidates=candidates,
-        memory=memory,
-        field=field,
-        no_check=no_check,
-    )
-
-
-def open_impacts(
-    index: Place,
-    *,
-    model: Place | None = None,
-    max_length: int = 256,
-    split: str | None = None,
-    pre_encoded: bool = False,
-    allow_mismatch: bool = False,
-    scale: float | None = None,
-    rounding: str | None = None,
-    clip: int | None = None,
-    two_step: Place | None = None,
-    first_query_terms: int | None = None,
-    candidates: int | None = None,
-    memory: int | str | None = None,
-    field: str | None = None,
-    no_check: bool = False,
-) -> OpenIndex:
-    """An index of impacts, and of nothing else; see :func:`open_index`."""
     quantize = quantize_options(scale, rounding, clip)
     options = SearchOptions(
         k=1,
@@ -267,10 +237,10 @@ def open_impacts(
         first_query_terms=first_query_terms,
         candidates=candidates,
         memory=None if memory is None else size(memory),
-        asking=Asking(field),
+        asking=Asking(field, only=filter_text(filter)),
     )
     with unchecked(no_check):
-        searcher = open_searcher(place(index), options)
+        searcher = open_searcher(where, options)
     try:
         encoder = QueryEncoder(str(model), quantize, max_length) if model is not None else None
     except BaseException:
@@ -284,6 +254,24 @@ def open_impacts(
         pre_encoded=pre_encoded,
         allow_mismatch=allow_mismatch,
     )
+
+
+def open_impacts(index: Place, **options: Any) -> OpenIndex:
+    """The same for whom an index of dense vectors is of no use.
+
+    Args:
+        options: keywords of :func:`open_index`.
+
+    Raises:
+        BadInputError: it is one.
+        SpladeBridgeError: see :func:`open_index`.
+    """
+    where = place(index)
+    if isinstance(where, Path) and is_dense_index(where):
+        open_searcher(where, SearchOptions(k=1))  # which says what it is for
+    found = open_index(index, **options)
+    assert isinstance(found, OpenIndex)
+    return found
 
 
 class OpenIndex(Closing):

@@ -7,13 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
+from splade_bridge.conversion.corpus_fields import wanted_fields
 from splade_bridge.conversion.load_index import delete_documents, load_opened
 from splade_bridge.data.choices import check_choice
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.engines.remote.base import Change, RemoteOptions
-from splade_bridge.engines.remote.choices import Check
+from splade_bridge.engines.remote.choices import Check, FieldType
 from splade_bridge.engines.remote.load import LoadOptions
 from splade_bridge.errors import UsageError
 from splade_bridge.files.address import Address
@@ -45,6 +46,7 @@ def loaded(
     *,
     update: bool,
     with_contents: str | None,
+    fields: str | Iterable[str] | None,
     shards: int | None,
     replicas: int | None,
     merge: bool,
@@ -91,6 +93,7 @@ def loaded(
         source=place(source) if is_place(source) else None,
         quantize=quantize,
         with_contents=with_contents,
+        fields=_fields(fields),
         update=update,
     )
 
@@ -172,6 +175,12 @@ def inspect(
         read_as.field,
     )
     return inspect_place(place(artefact), options)
+
+
+def _fields(given: str | Iterable[str] | None) -> dict[str, FieldType | None]:
+    if given is None:
+        return {}
+    return wanted_fields(given if isinstance(given, str) else ",".join(given))
 
 
 def _check(check: str | None) -> Check | None:

@@ -46,6 +46,7 @@ def search(
     candidates: int | None = None,
     memory: int | str | None = None,
     field: str | None = None,
+    filter: str | Mapping[str, Any] | None = None,
     scale: float | None = None,
     rounding: str | None = None,
     clip: int | None = None,
@@ -59,7 +60,7 @@ def search(
         queries: pre-encoded or, with ``model``, text; see :meth:`OpenIndex.search`.
         model, max_length, split, pre_encoded, allow_mismatch: see :func:`open_index`.
         scale, rounding, clip, no_check: see :func:`open_index`, too.
-        two_step, first_query_terms, candidates, memory, field: see :func:`open_index`, too.
+        two_step, first_query_terms, candidates, memory, field, filter: see :func:`open_index`, too.
         k, algorithm, threads, remove_query, max_passage, output, output_format, tag, overwrite:
             see :meth:`OpenIndex.search`.
         ef_search: of a graph of dense vectors; see :meth:`OpenDenseIndex.search`.
@@ -86,6 +87,7 @@ def search(
         candidates=candidates,
         memory=memory,
         field=field,
+        filter=filter,
         no_check=no_check,
     ) as opened:
         if isinstance(opened, OpenDenseIndex):

@@ -24,7 +24,7 @@ from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.remote.alike import Aligned, check_alike
 from splade_bridge.engines.remote.base import Change, RemoteIndex, RemoteOptions, State
 from splade_bridge.engines.remote.choices import Check
-from splade_bridge.engines.remote.index import records, vocabulary_of
+from splade_bridge.engines.remote.index import holds_weights, records, vocabulary_of
 from splade_bridge.engines.remote.load import (
     LoadOptions,
     Texts,
@@ -83,7 +83,7 @@ def update(
         MismatchError: documents of another model, side, scale or vocabulary, or without the texts
             that those of the index have; the index is being changed by another command.
         ServerError, ExternalProgramError: the engine failed, or holds something else in the end.
-        UsageError: the index is of others.
+        UsageError: the index is of others, or holds float weights.
     """
     source = opened()
     wanted = _as_kept({"update": {**origin(source), **(plan or {})}})
@@ -195,6 +195,11 @@ def _whole(index: RemoteIndex, plan: Mapping[str, Any]) -> tuple[State, Manifest
             f"is being loaded, or its loading was interrupted after {state.loaded:,} documents: "
             "give the command that began it",
             str(index.address),
+        )
+    if holds_weights(state):
+        raise UsageError(
+            f"{index.address}: holds float weights (--keep-weights), and an index of these is made "
+            "anew: index --overwrite"
         )
     if state.change is not None and state.change.plan != plan:
         what = ", ".join(state.change.plan)
