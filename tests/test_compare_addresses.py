@@ -108,7 +108,8 @@ def wrong(tmp_path: Path, address: str, **more: Any) -> Path:
         ("qdrant:some/where", "give its name alone, as qdrant:where"),
         ("opensearch://u:secret@h/i", "holds a password"),
         ("opensearch://h", "an address is opensearch://HOST:PORT/INDEX"),
-        ("solr://h/i", "there are lucene, pisa, exact, and addresses"),
+        ("solr://h/i", "no engine is called solr"),
+        ("solr", "there are lucene, pisa, exact, and addresses"),
     ],
 )
 def test_what_is_no_engine(tmp_path: Path, address: str, words: str) -> None:

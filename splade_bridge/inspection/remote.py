@@ -9,7 +9,7 @@ from splade_bridge.data.ids import quoted
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.registry import connect_to
 from splade_bridge.engines.remote.base import RemoteIndex, State
-from splade_bridge.engines.remote.index import holds_fractions
+from splade_bridge.engines.remote.index import holds_fractions, vocabulary_of
 from splade_bridge.engines.remote.load import is_exact
 from splade_bridge.engines.remote.patience import patiently
 from splade_bridge.errors import BadInputError, UsageError
@@ -112,10 +112,8 @@ def _vocabulary(
     index: RemoteIndex, found: Inspection, options: InspectOptions
 ) -> Vocabulary | None:
     """What names stand for; None where nobody says what numbers do."""
-    if options.vocabulary is not None:
-        return options.vocabulary
     try:
-        return patiently(index.vocabulary)
+        return vocabulary_of(index, options.vocabulary)
     except BadInputError as error:
         if found.ours and found.manifest is not None:
             raise
