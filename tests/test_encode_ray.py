@@ -33,7 +33,7 @@ from test_encode_resume import content, unfinished
 
 PARTS, PART_ROWS = 20, 8
 TEXTS = PARTS * PART_ROWS
-ROUNDS = often(1, 20)
+ROUNDS = often(1, 5)
 """Ray takes up to two minutes to bring a worker back on a busy machine."""
 OPTIONS = EncodeOptions(max_length=32, threads=1)
 
