@@ -85,7 +85,7 @@ class Parity(Subject):
     ) -> int:
         """How many answers of an index were compared."""
         queries, compared = queries_of(weights, terms), 0
-        if not (weights.any(0) & documents.any(0)).any():
+        if weights.any() and not (weights.any(0) & documents.any(0)).any():
             return 0  # nothing in common is refused as another vocabulary
         with open_index(place) as searcher:
             batch = queries.aligned(searcher.vocabulary, place)
