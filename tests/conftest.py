@@ -28,9 +28,14 @@ ABSENT = {package for package in HEAVY if importlib.util.find_spec(package) is N
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of the cases of a test with ``sample(n)``, all but n, evenly spread, are ``long``."""
+    """Of the cases of a test with ``sample(n)``, all but n, evenly spread, are ``long``.
+
+    So are those of Milvus where a test is of several engines: its core takes seconds to start.
+    """
     cases: dict[str, list[pytest.Item]] = {}
     for item in items:
+        if "[milvus" in item.nodeid:
+            item.add_marker("long")
         if item.get_closest_marker("sample"):
             cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for among in cases.values():

@@ -80,6 +80,7 @@ def run_of(index: Path, queries: Queries, folder: Path) -> bytes:
     return out.read_bytes()
 
 
+@pytest.mark.long
 def test_its_segments_and_its_deletion_are_told(built: Path) -> None:
     found = inspect_path(built / "index")
     assert (found.kind, found.facts["segments"]) == ("lucene", 2)

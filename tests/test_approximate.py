@@ -78,6 +78,7 @@ def there(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> World:
     return World(tmp_path, capfd)
 
 
+@pytest.mark.long
 def test_milvus_leaves_out_the_smallest_weights_of_a_query(there: World) -> None:
     pytest.importorskip("pymilvus", exc_type=ImportError)
     address = f"milvus:{there.folder / 'm.db'}"

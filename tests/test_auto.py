@@ -200,6 +200,7 @@ def test_two_steps_choose_for_the_queries_and_depth_of_the_first(
     assert (choice["k"], choice["terms"]) == (1000, 2.0)
 
 
+@pytest.mark.sample(1)
 def test_the_command_line(
     tmp_path: Path, index: Path, capfd: pytest.CaptureFixture[str], quick: None
 ) -> None:

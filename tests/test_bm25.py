@@ -248,6 +248,7 @@ def test_the_command(
     assert {p.name for p in tmp_path.iterdir()} == {"corpus.jsonl", "queries.tsv", "out"}
 
 
+@pytest.mark.long
 def test_what_anserini_loses_is_held_and_found(lucene: None, tmp_path: Path) -> None:
     """A document of over 20 M characters, one of white space, a query of over 1,024 terms."""
     documents = texts(["cats", "word " * 4_100_000, "dogs", " \n"])

@@ -454,6 +454,7 @@ def test_nothing_is_odd_in_the_files_of_others(
 
 
 @pytest.mark.shared
+@pytest.mark.long
 def test_nfcorpus_is_the_same_as_json_and_as_ciff_sorted_on_disk(shared: Path) -> None:
     folder = shared / "splade-v3-nfcorpus"
     ciff = CiffSource(folder / "docs.osirrc.ciff.gz", memory=4_000_000)

@@ -266,6 +266,7 @@ def test_all_variants_are_asked_the_same_judged_queries(data: Path, tmp_path: Pa
         run(data, tmp_path / "out", lambda spec: spec + more)
 
 
+@pytest.mark.long
 def test_models_are_variants(data: Path, tmp_path: Path) -> None:
     texts = ["the", "of and", "this was not", "he is in a", "by his", "it was that", "x", "on or"]
     with open(data / "corpus.jsonl", "wb") as corpus:
@@ -316,6 +317,7 @@ def texts(data: Path) -> Callable[[str], str]:
     return lambda text: text.replace("[data]", named) + variant
 
 
+@pytest.mark.long
 def test_steps_of_other_versions_are_not_mixed(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -454,6 +456,7 @@ def test_a_wrong_recipe_is_named_before_any_work(tmp_path: Path) -> None:
         assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long
 def test_bm25_is_a_variant(data: Path, tmp_path: Path, lucene: None) -> None:
     rng = np.random.default_rng(4)
     with open(data / "corpus.jsonl", "wb") as corpus:

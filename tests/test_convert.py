@@ -78,6 +78,7 @@ def content_of(path: Path) -> str:
 
 
 @pytest.mark.parametrize("first", FORMATS)
+@pytest.mark.sample(3)
 def test_every_format_becomes_every_other(tmp_path: Path, first: ConvertFormat) -> None:
     content = start(tmp_path / "in", PLAIN)
     convert(tmp_path / "in" / "a.ciff", tmp_path / first, first)

@@ -43,6 +43,7 @@ def test_ids_are_unique_sorted_and_of_the_expected_number(passages: list[Passage
     assert 4_000 <= len(ids) <= 9_000
 
 
+@pytest.mark.long
 def test_names_are_those_a_user_writes(passages: list[Passage]) -> None:
     ids = {passage.id for passage in passages}
     expected = {

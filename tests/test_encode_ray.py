@@ -140,6 +140,7 @@ def test_a_model_that_cannot_be_loaded(cluster: None) -> None:
         RayRunner(EncoderSpec("./nowhere", "document", OPTIONS))
 
 
+@pytest.mark.long
 def test_a_path_too_long_for_a_socket_is_told_with_its_remedy(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="Ray is not installed")
     (deep := tmp_path / ("x" * 60)).mkdir()

@@ -357,6 +357,7 @@ def test_modules_in_the_working_directory_are_not_imported(
         assert runner.provenance.vocabulary
 
 
+@pytest.mark.long
 def test_an_error_in_a_process_is_told(place: Path, tmp_path: Path) -> None:
     before = children()
     with pytest.raises(BadInputError, match="neither a folder nor"):

@@ -203,6 +203,7 @@ def test_hits_end_at_16384(tmp_path: Path) -> None:
             list(searcher.search(asked, 16_385))
 
 
+@pytest.mark.long
 def test_who_holds_the_file_is_said(tmp_path: Path) -> None:
     place = tmp_path / "m.db"
     loaded(at(f"milvus:{place}"), *world(1, 30, 9)[:2])
@@ -256,6 +257,7 @@ def test_the_imitation_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         connect(at(f"milvus:{tmp_path / 'm.db'}"))
 
 
+@pytest.mark.long
 def test_without_the_client(tmp_path: Path) -> None:
     address = at(f"milvus:{tmp_path / 'm.db'}")
     for blocked in ({"pymilvus"}, {"milvus_lite"}, {"pkg_resources"}):

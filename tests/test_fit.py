@@ -213,6 +213,7 @@ def test_texts_of_nfcorpus_are_refused_and_its_topics_are_not(shared: Path, tmp_
 # ---------------------------------------------------------------- an index of plain text
 
 
+@pytest.mark.long
 def test_an_index_of_plain_text_is_not_searched_as_impacts(
     lucene: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -130,6 +130,7 @@ def test_the_rule_for_ids_is_the_same_in_both_languages(make: Make, tmp_path: Pa
         opened.check_ids()
 
 
+@pytest.mark.long
 def test_commands_refuse_it_and_leave_nothing(
     make: Make, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -246,6 +246,7 @@ def content(folder: Path, *without: str) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.long
 def test_the_whole_chain_gives_what_the_command_line_gives(
     work: Path, cli: Callable[..., str]
 ) -> None:

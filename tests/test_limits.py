@@ -65,6 +65,7 @@ def claiming(documents: int, docid: int = 0, lists: int = 1) -> bytes:
 
 @pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
 @pytest.mark.parametrize("claim", [2**31 - 1, 2**20])
+@pytest.mark.sample(2)
 def test_a_header_that_claims_documents(tmp_path: Path, suffix: str, claim: int) -> None:
     pack: dict[str, Callable[[bytes], bytes]] = {
         "": bytes, ".gz": gzip.compress, ".zst": zstandard.compress

@@ -272,6 +272,7 @@ def test_a_flag_that_does_nothing_is_refused_with_the_remedy(
     assert f"or leave {name} out" in err
 
 
+@pytest.mark.long
 def test_a_default_is_not_a_flag_that_was_given(
     capfd: pytest.CaptureFixture[str],
 ) -> None:

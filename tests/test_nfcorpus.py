@@ -158,6 +158,7 @@ def test_anserini_indexes_our_export_to_the_same_postings(
         assert sum(x != y for x, y in zip(a, b, strict=True)) <= 20, suffix
 
 
+@pytest.mark.long
 def test_the_exported_ciff_holds_the_same(data: Path, exported: Path) -> None:
     ours, theirs = (open_source(p) for p in (exported / "index.ciff", data / "docs.osirrc.ciff.gz"))
     for a, b in zip(ours.batches(), theirs.batches(), strict=True):

@@ -134,6 +134,7 @@ def test_one_that_was_not_finished_is_gone_on_with(old: Path, whole: Path) -> No
 
 
 @pytest.mark.parametrize("step", range(14))
+@pytest.mark.sample(5)
 def test_a_kill_while_it_is_gone_on_with_costs_nothing(old: Path, whole: Path, step: int) -> None:
     unfinished(old)
     killed(lambda: write(old), step, (os, "fsync"))
@@ -144,6 +145,7 @@ def test_a_kill_while_it_is_gone_on_with_costs_nothing(old: Path, whole: Path, s
 
 
 @pytest.mark.parametrize("step", range(14))
+@pytest.mark.sample(5)
 def test_a_kill_while_it_is_replaced_loses_neither(old: Path, step: int) -> None:
     before = bytes_of(old)
     killed(lambda: write(old, {"model": "new"}, overwrite=True), step, (os, "rmdir"))

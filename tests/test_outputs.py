@@ -198,6 +198,7 @@ def new_store(out: Path, *, overwrite: bool = True) -> None:
 
 @pytest.mark.parametrize("step", range(14))
 @pytest.mark.parametrize("new", [new_folder, new_store])
+@pytest.mark.sample(9)
 def test_a_kill_loses_neither_the_old_nor_the_new(
     tmp_path: Path, new: Callable[..., None], step: int
 ) -> None:

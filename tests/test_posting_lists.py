@@ -224,6 +224,7 @@ def test_lists_of_several_pages_come_whole(
         assert convert(tmp_path / "i", tmp_path / to, to).manifest.content == str(source.content)  # type: ignore[arg-type]
 
 
+@pytest.mark.long
 def test_an_index_is_written_as_its_documents_are(lucene: None, tmp_path: Path) -> None:
     matrix = random_matrix(3, 300, 40, 0.2, 5000)
     ids = [f"d{i * 7919 % 1000}" for i in range(300)]

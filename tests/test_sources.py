@@ -108,6 +108,7 @@ READ_ONCE: dict[str, tuple[Callable[[Path], Any], bytes]] = {
 
 @pytest.mark.parametrize("name", READ_ONCE)
 @pytest.mark.parametrize("compress", [bytes, gzip.compress, zstandard.compress])
+@pytest.mark.sample(4)
 def test_what_is_read_once_may_be_a_pipe(
     tmp_path: Path, name: str, compress: Callable[[bytes], bytes]
 ) -> None:

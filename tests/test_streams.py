@@ -106,6 +106,7 @@ def test_a_stream_that_a_command_can_do_without_may_be_closed(
         "bm25 - -o new", "quantize-study - -q topics.tsv --scale 1",
     ],
 )  # fmt: skip
+@pytest.mark.sample(2)
 def test_a_closed_stdin_is_an_error_with_a_place(work: Path, line: str) -> None:
     status, _, err = shell(work, line, "<&-")
     assert status in (2, 4), err

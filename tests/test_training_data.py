@@ -536,6 +536,7 @@ def test_packages_are_parsed_and_not_imported(tmp_path: Path, monkeypatch: Any) 
     assert counts.left_out == {"packages that are not installed": 1}
 
 
+@pytest.mark.long
 def test_pairs_are_made_as_often_as_wanted(tmp_path: Path, monkeypatch: Any) -> None:
     names = [f"def name_{i}():\n    'Does thing {i}. Then it is done, {i}.'" for i in range(200)]
     (tmp_path / "many_names.py").write_text("\n".join(names))

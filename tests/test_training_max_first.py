@@ -69,6 +69,7 @@ def vectors_and_gradients(model: SparseEncoder, side: str) -> tuple[Tensor, dict
     "settings", [{}, {"query": "separate"}, {"activation": "log1p_relu"}, {"query": "bow"}]
 )
 @pytest.mark.parametrize("architecture", ["bert", "distilbert", "roberta"])
+@pytest.mark.sample(4)
 def test_a_model_learns_the_same(
     tmp_path: Path, architecture: str, settings: dict[str, Any]
 ) -> None:

@@ -113,6 +113,7 @@ def together(folder: Path, lines: list[str]) -> None:
     assert len(ends) + len(missing) == len(lines), said
 
 
+@pytest.mark.long
 def test_no_module_of_the_working_directory_is_run(trap: Path) -> None:
     together(trap, QUICK)
     assert {line.split()[0] for line in QUICK} == {*(m.NAME for m in COMMANDS), "train"}
