@@ -68,7 +68,7 @@ def load_index(
     plan = _plan(source, quantize, with_contents)
     if options.keep_weights:
         plan["weights"] = True
-    texts = None if with_contents is None else Texts(with_contents, options.made.columns)
+    texts = _texts(with_contents, options)
     check_approximate(address.scheme, options.made.own, allowed=options.approximate)
     with connect(address) as index:
         return load(index, lambda: watched(opened(), watch), options, texts=texts, plan=plan)
@@ -104,7 +104,7 @@ def load_opened(
         plan = {"content": str(looked.content), "contents": with_contents}
     else:
         plan = _plan(source, quantize, with_contents)
-    texts = None if with_contents is None else Texts(with_contents, options.made.columns)
+    texts = _texts(with_contents, options)
     with connect(address) as index:
         if update:
             return change(index, opened, options, texts=texts, plan=plan).manifest
@@ -137,9 +137,13 @@ def update_index(
     options = _with_fields(options, with_contents, fields)
     opened = path_opener(source, read_as, quantize=quantize, memory=memory)
     plan = _plan(source, quantize, with_contents)
-    texts = None if with_contents is None else Texts(with_contents, options.made.columns)
+    texts = _texts(with_contents, options)
     with connect(address) as index:
         return change(index, lambda: watched(opened(), watch), options, texts=texts, plan=plan)
+
+
+def _texts(with_contents: str | None, options: LoadOptions) -> Texts | None:
+    return None if with_contents is None else Texts(with_contents, options.made.columns)
 
 
 def _check_apart(source: Place | None, address: Address) -> None:
@@ -208,10 +212,10 @@ def _with_fields(
         return options
     if with_contents is None:
         raise UsageError("--fields are fields of the corpus that --with-contents names")
-    return with_columns(options, types_of(with_contents, fields))
+    return _with_columns(options, types_of(with_contents, fields))
 
 
-def with_columns(options: LoadOptions, columns: Mapping[str, FieldType]) -> LoadOptions:
+def _with_columns(options: LoadOptions, columns: Mapping[str, FieldType]) -> LoadOptions:
     """The same, with further fields that are stored."""
     return replace(options, made=replace(options.made, columns=columns))
 
@@ -233,7 +237,7 @@ def creation(
         UsageError: see :func:`.registry.check_approximate`.
     """
     if fields and with_contents is not None:
-        options = with_columns(options, types_of(with_contents, fields))
+        options = _with_columns(options, types_of(with_contents, fields))
     check_approximate(address.scheme, options.made.own, allowed=options.approximate)
     with connect(address) as index:
         index.use(options.made)
