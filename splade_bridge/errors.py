@@ -62,16 +62,17 @@ def _origin() -> tuple[str, str]:
     return "-e " if editable else "", path
 
 
-def require(extra: str, what: str) -> None:
+def require(extra: str, what: str, *packages: str) -> None:
     """Look for the packages of an extra, without importing any.
 
     Args:
         what: what they are needed for, as the subject of the message.
+        packages: those of them that are needed; none for all.
 
     Raises:
         MissingToolError: one is missing; the message names the extra.
     """
-    for package in EXTRAS[extra]:
+    for package in packages or EXTRAS[extra]:
         if importlib.util.find_spec(package) is None:
             raise MissingToolError(f"{what} needs {package}: {install(extra)}")
 

@@ -268,8 +268,8 @@ def training(path: Path) -> None:
     from transformers.trainer_callback import TrainerState
 
     from splade_bridge.text.corpora import Text
+    from splade_bridge.text.text_table import TextTable
     from splade_bridge.training.examples import DataCounts
-    from splade_bridge.training.texts import TextTable
 
     state = TrainerState(global_step=4, max_steps=8, log_history=[{"loss": 1.0, "step": 4}])
     state.stateful_callbacks = {}  # type: ignore[assignment]
@@ -307,8 +307,8 @@ def read_tokens(path: Path) -> None:
 
 
 def read_rows(path: Path) -> None:
+    from splade_bridge.text.text_table import TextTable
     from splade_bridge.training.data import _kept
-    from splade_bridge.training.texts import TextTable
 
     _kept(path)
     table = TextTable(path)
@@ -518,7 +518,7 @@ READERS = {
     "files/outputs.py": "a vector store", "formats/forward.py": "a forward store",
     "training/checkpoints.py": "a training", "training/data.py": "rows",
     "training/mlm_data.py": "tokens", "training/recipe.py": "a recipe",
-    "training/schedule.py": "a training", "training/texts.py": "rows",
+    "training/schedule.py": "a training", "text/text_table.py": "rows",
     "training/trainer.py": "a training",
     "errors.py": "",  # pip's own direct_url.json
     "encoding/encode_corpus.py": "", "files/written.py": "", "files/finished.py": "a training",

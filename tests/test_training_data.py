@@ -21,6 +21,7 @@ from small import trec_run, write_json_lines, write_texts
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.evaluation.qrels import read_qrels
 from splade_bridge.text.corpora import Text, read_texts
+from splade_bridge.text.text_table import TextTable
 from splade_bridge.training.data import DataOptions, load_training_data, read_training_data
 from splade_bridge.training.documentation import (
     PairCounts,
@@ -34,8 +35,8 @@ from splade_bridge.training.documentation import (
 )
 from splade_bridge.training.examples import DataCounts
 from splade_bridge.training.groups import json_groups
+from splade_bridge.training.pair_scores import PairScores
 from splade_bridge.training.score_files import read_score_pickle, read_scores
-from splade_bridge.training.texts import PairScores, TextTable
 
 pytestmark = pytest.mark.skipif(
     find_spec("sentence_transformers") is None, reason="needs the extra train"

@@ -27,7 +27,40 @@ LongMode = Literal["truncate", "max", "passages"]
 
 Cluster = Literal["ray"]
 
+ScorerKind = Literal["cross-encoder", "dense", "sparse"]
+"""What scores a query with a document: a model that reads both together, or one that encodes each,
+as dense vectors or as term weights."""
+
+FloatType = Literal["float32", "bfloat16", "float16"]
+
 DEFAULT_PART_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class ScorerOptions:
+    """How a model computes the scores of pairs.
+
+    Attributes:
+        batch_size: pairs or texts at once; without effect on ``sparse``, which finds its own.
+        max_length: of a text, or of query and document of a cross-encoder together, in tokens;
+            None for the model's own limit, which is never exceeded (256 of ``sparse``).
+        dtype: of the model's weights.
+        device: ``cpu``, ``cuda``, ``cuda:1``; None takes a GPU if there is one.
+        threads: None leaves torch its own choice.
+    """
+
+    batch_size: int = 64
+    max_length: int | None = None
+    dtype: FloatType = "float32"
+    device: str | None = None
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("dtype", self.dtype, FloatType)
+        check_threads(self.threads)
+        for name, value in (("batch-size", self.batch_size), ("max-length", self.max_length)):
+            if value is not None and value < 1:
+                raise UsageError(f"--{name} must be 1 or more, not {value}")
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from splade_bridge.files.locks import scratch_folder
 from splade_bridge.files.typed import Where, json_file, typed
 from splade_bridge.files.writing import staged_folder
 from splade_bridge.text.corpora import corpus_files, read_texts
+from splade_bridge.text.text_table import TextTable
 from splade_bridge.training.examples import Choice, DataCounts, Example
 from splade_bridge.training.groups import Group, id_triples, json_groups, text_triples
 from splade_bridge.training.judged import (
@@ -38,9 +39,9 @@ from splade_bridge.training.judged import (
     judged_groups,
     scored_candidates,
 )
+from splade_bridge.training.pair_scores import PairScores
 from splade_bridge.training.row_maker import RowMaker, RowOptions
 from splade_bridge.training.score_files import read_scores
-from splade_bridge.training.texts import PairScores, TextTable
 
 if TYPE_CHECKING:
     import datasets

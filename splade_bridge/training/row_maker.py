@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from splade_bridge.text.text_table import TextTable
 from splade_bridge.training.examples import (
     Candidate,
     Choice,
@@ -15,7 +16,7 @@ from splade_bridge.training.examples import (
     generator,
 )
 from splade_bridge.training.groups import Group
-from splade_bridge.training.texts import PairScores, TextTable
+from splade_bridge.training.pair_scores import PairScores
 
 
 @dataclass(frozen=True)

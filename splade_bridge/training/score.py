@@ -19,32 +19,31 @@ import numpy as np
 import orjson
 
 from splade_bridge.data.manifest import base_tools
+from splade_bridge.encoding.choices import FloatType, ScorerOptions
 from splade_bridge.errors import BadInputError, MismatchError, UsageError, require
 from splade_bridge.files.finished import kept_result, record
-from splade_bridge.files.locks import folder_lock, scratch_folder
+from splade_bridge.files.locks import scratch_folder
 from splade_bridge.files.outputs import (
     check_companion,
     check_output,
     companion,
-    discard,
     is_stream,
-    mark,
     throw_away,
 )
+from splade_bridge.files.parts import part_file, parts_folder
 from splade_bridge.files.writing import atomic_writer, sha256_file
 from splade_bridge.retrieval.runs import read_run
-from splade_bridge.text.corpora import Text, read_texts
+from splade_bridge.text.corpora import read_texts
+from splade_bridge.text.text_table import TextTable
 from splade_bridge.training.groups import Group, json_groups
 from splade_bridge.training.hub import model_folder
 from splade_bridge.training.plans import plan_of
-from splade_bridge.training.texts import TextTable
 
 log = logging.getLogger(__name__)
 
 Teacher = Literal["cross-encoder", "dense", "sparse", "run"]
 TEACHERS: tuple[Teacher, ...] = ("cross-encoder", "dense", "sparse", "run")
 
-PLAN = "plan.json"
 SHOWN = 5
 
 
@@ -81,11 +80,16 @@ class ScoreOptions:
     queries: str | None = None
     batch_size: int = 64
     max_length: int | None = None
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: FloatType = "float32"
     device: str | None = None
     part_queries: int = 1000
     allow_missing: bool = False
     overwrite: bool = False
+
+    @property
+    def scorer_options(self) -> ScorerOptions:
+        """How the model computes."""
+        return ScorerOptions(self.batch_size, self.max_length, self.dtype, self.device)
 
 
 @dataclass
@@ -135,13 +139,11 @@ def score(options: ScoreOptions) -> ScoreSummary:
     plan = plan_of(options, ("device",), (options.collection, options.queries))
     if kept := kept_result(options.out, plan, overwrite=options.overwrite, result="summary"):
         return ScoreSummary(**kept)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    parts = options.out.with_name(f"{options.out.name}.parts")
     summary = ScoreSummary()
     with ExitStack() as stack:
-        stack.enter_context(folder_lock(parts.with_name(f".{parts.name}.lock"), options.out))
-        _prepare(parts, options)
-        stack.callback(_forget_empty, parts, options.out)
+        parts = stack.enter_context(
+            parts_folder(options.out, _job(options), overwrite=options.overwrite)
+        )
         work = stack.enter_context(scratch_folder(options.out.parent))
         texts = _Texts(options, work)
         scorer: Scorer | None = None
@@ -151,7 +153,7 @@ def score(options: ScoreOptions) -> ScoreSummary:
             groups = list(islice(lines, options.part_queries))
             if not groups:
                 break
-            part = parts / f"part-{number:05d}.jsonl"
+            part = part_file(parts, number)
             done.append(part)
             if part.exists():
                 summary.parts_kept += 1
@@ -187,36 +189,12 @@ def _check(options: ScoreOptions) -> None:
         model_folder(options.model, "--model")  # before the hours that the rest may take
 
 
-def _prepare(parts: Path, options: ScoreOptions) -> None:
-    """A folder of parts of this very job: what another left there is refused, or removed."""
+def _job(options: ScoreOptions) -> dict[str, Any]:
+    """What decides the parts."""
     named = {k: v for k, v in asdict(options).items() if k not in ("overwrite", "device")}
     if not options.pairs.is_file():
         raise BadInputError("no such file", str(options.pairs))
-    plan = orjson.dumps(
-        {**named, "sha256": sha256_file(options.pairs)},
-        default=str,
-        option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS,
-    )
-    if parts.exists():
-        held = parts / PLAN
-        if held.is_file() and held.read_bytes() == plan:
-            return
-        if not options.overwrite:
-            raise UsageError(
-                f"{parts}: holds parts of a job with other options or other pairs; pass --overwrite"
-                " to begin again"
-            )
-        discard(parts, options.out)
-    parts.mkdir(parents=True)
-    mark(parts)
-    with atomic_writer(parts / PLAN) as out:
-        out.write(plan)
-
-
-def _forget_empty(parts: Path, out: Path) -> None:
-    """Leave nothing of a job that failed before its first part: it has nothing to go on from."""
-    if parts.exists() and not any(parts.glob("part-*.jsonl")):
-        throw_away(parts, out)
+    return {**named, "sha256": sha256_file(options.pairs)}
 
 
 class _Texts:
@@ -337,114 +315,9 @@ def _scorer(options: ScoreOptions) -> Scorer:
     if options.run is not None:
         run = read_run(options.run)
         return lambda pairs: [run.get(p.query_id or "", {}).get(p.key) for p in pairs]
-    assert options.model
-    if options.teacher == "sparse":
-        return _sparse(options, options.model)
-    require("train", "a teacher")
-    make = _cross_encoder if options.teacher == "cross-encoder" else _dense
-    try:
-        return make(options, str(model_folder(options.model, "--model")))
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInputError(
-            f"cannot be loaded as a {options.teacher} ({str(error).splitlines()[0]})", options.model
-        ) from error
+    assert options.model and options.teacher != "run"
+    require("encode", "a teacher")
+    from splade_bridge.encoding.scorers import load_scorer
 
-
-def _model_kwargs(options: ScoreOptions) -> dict[str, Any]:
-    import torch
-
-    return {"dtype": getattr(torch, options.dtype)}
-
-
-def _cross_encoder(options: ScoreOptions, model: str) -> Scorer:
-    """The logit of query and document, before any activation: what margins are taken of."""
-    import torch
-    from sentence_transformers import CrossEncoder
-
-    encoder = CrossEncoder(
-        model,
-        device=options.device,
-        trust_remote_code=False,
-        max_length=options.max_length,
-        model_kwargs=_model_kwargs(options),
-    )
-    labels = encoder.model.config.num_labels
-    if labels != 1:
-        raise BadInputError(f"a classifier of {labels} classes, not one score", model)
-
-    def run(pairs: Sequence[Pair]) -> Sequence[float | None]:
-        asked = [(p.query, p.document) for p in pairs]
-        found = encoder.predict(  # it sorts by length itself
-            asked,
-            batch_size=options.batch_size,
-            activation_fn=torch.nn.Identity(),
-            show_progress_bar=False,
-        )
-        return list(map(float, found))
-
-    return run
-
-
-def _dense(options: ScoreOptions, model: str) -> Scorer:
-    """The similarity of the two vectors, as the model's own settings define it."""
-    from sentence_transformers import SentenceTransformer
-
-    encoder = SentenceTransformer(
-        model,
-        device=options.device,
-        trust_remote_code=False,
-        model_kwargs=_model_kwargs(options),
-    )
-    if options.max_length is not None:
-        encoder.max_seq_length = options.max_length
-
-    def run(pairs: Sequence[Pair]) -> Sequence[float | None]:
-        settings = {"batch_size": options.batch_size, "show_progress_bar": False}
-        queries, query_rows = _distinct(p.query for p in pairs)
-        documents, document_rows = _distinct(p.document for p in pairs)
-        left = encoder.encode_query(queries, **settings)
-        right = encoder.encode_document(documents, **settings)
-        found = encoder.similarity_pairwise(left[query_rows], right[document_rows])
-        return list(map(float, found))
-
-    return run
-
-
-def _sparse(options: ScoreOptions, model: str) -> Scorer:
-    """The dot product of float weights, before any quantization."""
-    from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
-
-    settings = EncodeOptions(
-        max_length=options.max_length or 256, dtype=options.dtype, device=options.device or "auto"
-    )
-    query_side = load_encoder(model, "query", settings)
-    document_side = load_encoder(model, "document", settings)
-
-    def run(pairs: Sequence[Pair]) -> Sequence[float | None]:
-        queries, query_rows = _distinct(p.query for p in pairs)
-        documents, document_rows = _distinct(p.document for p in pairs)
-        left = query_side.encode_window(_numbered(queries))
-        right = document_side.encode_window(_numbered(documents))
-        vector = np.zeros(len(query_side.loaded.vocabulary), dtype=np.float64)
-        scores = np.zeros(len(pairs))
-        for row in range(len(queries)):
-            terms, weights = left.row(row)
-            vector[terms] = weights
-            for at in np.flatnonzero(query_rows == row).tolist():
-                held, values = right.row(int(document_rows[at]))
-                scores[at] = vector[held] @ values
-            vector[terms] = 0.0
-        return list(map(float, scores))
-
-    return run
-
-
-def _numbered(texts: Sequence[str]) -> list[Text]:
-    return [Text(str(number), text, f"text {number}") for number, text in enumerate(texts)]
-
-
-def _distinct(texts: Iterable[str]) -> tuple[list[str], np.ndarray]:
-    """The different texts and, for each of ``texts``, its number among them."""
-    numbers: dict[str, int] = {}
-    rows = [numbers.setdefault(text, len(numbers)) for text in texts]
-    return list(numbers), np.array(rows, dtype=np.int64)
+    found = load_scorer(options.model, options.teacher, options.scorer_options)
+    return lambda pairs: found([(p.query, p.document) for p in pairs]).tolist()
