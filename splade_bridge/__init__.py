@@ -24,6 +24,7 @@ __all__ = [
     "prune",
     "quantize",
     "query_encoder",
+    "rerank",
     "search",
     "verify",
 ]
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from splade_bridge.library.indexes import index, open_index
     from splade_bridge.library.loading import delete, inspect
     from splade_bridge.library.query_encoder import query_encoder
+    from splade_bridge.library.reranking import rerank
     from splade_bridge.library.results import evaluate, explain, search, verify
     from splade_bridge.library.vectors import convert, encode, export, prune, quantize
 
@@ -61,6 +63,7 @@ _PLACES = {
     "prune": "library.vectors",
     "quantize": "library.vectors",
     "query_encoder": "library.query_encoder",
+    "rerank": "library.reranking",
     "search": "library.results",
     "verify": "library.results",
 }

@@ -127,6 +127,26 @@ def save_checkpoint(
     return folder
 
 
+def save_bert(folder: Path, kind: str, labels: int = 1) -> Path:
+    """A tiny random cross-encoder, or the network of a bi-encoder, as transformers saves it."""
+    torch = pytest.importorskip("torch")
+    from tokenizers import processors
+    from transformers import BertForSequenceClassification, BertModel
+
+    torch.manual_seed(0)
+    made = BertForSequenceClassification if kind == "cross-encoder" else BertModel
+    small = config("bert", len(VOCABULARY), num_labels=labels, initializer_range=0.3)
+    made(small).save_pretrained(folder)
+    tokenizer = wordpiece_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(name, VOCABULARY.index(name)) for name in ("[CLS]", "[SEP]")],
+    )
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def save_dense(
     folder: Path,
     *,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from checkpoints import VOCABULARY, one_thread, save_checkpoint, wordpiece_tokenizer  # noqa: F401
+from checkpoints import VOCABULARY, one_thread, save_bert, save_checkpoint  # noqa: F401
 from small import MemorySource, brute_force, random_matrix, trec_run, write_json_lines, write_texts
 from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
 from splade_bridge.engines.registry import engine
@@ -277,22 +277,6 @@ def test_sparse_teacher(model: Path, texts: Path, pairs: Path, tmp_path: Path) -
     assert len(rows) == 6 and all(len(r["label"]) == 5 for r in rows)
 
 
-def bert(folder: Path, kind: str) -> Path:
-    """A tiny random cross-encoder or bi-encoder."""
-    import torch
-    from transformers import BertConfig, BertForSequenceClassification, BertModel
-
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(VOCABULARY), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=48, max_position_embeddings=66, num_labels=1, initializer_range=0.3,
-    )  # fmt: skip
-    made = BertForSequenceClassification if kind == "cross-encoder" else BertModel
-    made(config).save_pretrained(folder)
-    wordpiece_tokenizer().save_pretrained(folder)
-    return folder
-
-
 @pytest.mark.parametrize("kind", ["cross-encoder", "dense"])
 def test_models_of_sentence_transformers(
     texts: Path, pairs: Path, tmp_path: Path, kind: Any
@@ -300,7 +284,7 @@ def test_models_of_sentence_transformers(
     import torch
     from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
-    folder = bert(tmp_path / "teacher", kind)
+    folder = save_bert(tmp_path / "teacher", kind)
     out = tmp_path / "scored.jsonl"
     score(ScoreOptions(pairs, out, kind, str(folder), collection=str(texts), batch_size=3))
     tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -17,6 +17,7 @@ from splade_bridge.data.manifest import (
     VocabularyInfo,
 )
 from splade_bridge.embeddings.choices import IndexKind, Similarity
+from splade_bridge.encoding.choices import ScorerKind
 from splade_bridge.engines.findings import Finding
 from splade_bridge.engines.registry import EngineName
 from splade_bridge.evaluation.bench import BenchRow, Latency
@@ -155,6 +156,20 @@ class FuseResult(TypedDict):
     results: Annotated[int | None, "Documents, over all queries; null with --as-query."]
     without_results: Annotated[list[str], "Ids of the queries that only runs of weight 0 have."]
     told: Annotated[list[str], "What the engine does otherwise, in sentences; of --as-query."]
+
+
+class RerankResult(TypedDict):
+    """``rerank``."""
+
+    output: Output
+    model: Annotated[str, "What scores."]
+    scorer: Annotated[ScorerKind, "What kind of model that is."]
+    depth: Annotated[int, "Documents of each query that were scored, its best."]
+    queries: Annotated[int, "Of the run."]
+    results: ResultCount
+    pairs: Annotated[int, "Of a query and a document that were scored."]
+    parts_kept: Annotated[int, "Parts of the work that an interrupted call had done."]
+    seconds: Seconds
 
 
 class EvaluateResult(TypedDict):
@@ -419,6 +434,7 @@ RESULTS: dict[str, Any] = {
     "delete": DeleteResult,
     "search": SearchResult,
     "fuse": FuseResult,
+    "rerank": RerankResult,
     "evaluate": EvaluateResult,
     "verify": VerifyResult,
     "bench": BenchResult,

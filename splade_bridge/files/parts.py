@@ -34,7 +34,7 @@ def parts_folder(out: Path, plan: Mapping[str, Any], *, overwrite: bool) -> Iter
         UsageError: another process works there, or it holds parts of another plan.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    parts = out.with_name(f"{out.name}.parts")
+    parts = _folder(out)
     with folder_lock(parts.with_name(f".{parts.name}.lock"), out):
         _prepare(parts, plan, out, overwrite=overwrite)
         try:
@@ -49,13 +49,28 @@ def part_file(parts: Path, number: int) -> Path:
     return parts / f"part-{number:05d}.jsonl"
 
 
+def goes_on(out: Path, plan: Mapping[str, Any]) -> bool:
+    """Whether parts of this plan are there, so that ``out``, if it is, is not yet all of the work.
+
+    A kill may come between an output and what is written beside it.
+    """
+    held = _folder(out) / PLAN
+    return held.is_file() and held.read_bytes() == _told(plan)
+
+
+def _folder(out: Path) -> Path:
+    return out.with_name(f"{out.name}.parts")
+
+
+def _told(plan: Mapping[str, Any]) -> bytes:
+    return orjson.dumps(plan, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
+
+
 def _prepare(parts: Path, plan: Mapping[str, Any], out: Path, *, overwrite: bool) -> None:
-    told = orjson.dumps(plan, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
     if parts.exists():
-        held = parts / PLAN
-        if held.is_file() and held.read_bytes() == told:
+        if goes_on(out, plan):
             return
-        if not overwrite:
+        if any(parts.glob("part-*")) and not overwrite:
             raise UsageError(
                 f"{parts}: holds parts of a job with other options or other inputs; pass "
                 "--overwrite to begin again"
@@ -64,4 +79,4 @@ def _prepare(parts: Path, plan: Mapping[str, Any], out: Path, *, overwrite: bool
     parts.mkdir(parents=True)
     mark(parts)
     with atomic_writer(parts / PLAN) as stream:
-        stream.write(told)
+        stream.write(_told(plan))

@@ -153,17 +153,18 @@ class RunLists:
     """Runs to be fused, held in arrays: see :func:`.runs.read_packed`.
 
     Args:
-        runs: files or runs in memory, two or more.
+        runs: files or runs in memory.
+        least: runs that there must be.
 
     Attributes:
         query_ids: of all runs, in the order in which they come first.
 
     Raises:
-        UsageError: fewer than two runs.
+        UsageError: fewer runs than ``least``.
         BadInputError: a broken run, or one that holds no results.
     """
 
-    def __init__(self, runs: Iterable[Path | Run]) -> None:
+    def __init__(self, runs: Iterable[Path | Run], least: int = 2) -> None:
         numbers: dict[str, int] = {}
         self._runs: list[PackedRun] = []
         for place, run in enumerate(runs, start=1):
@@ -174,7 +175,7 @@ class RunLists:
             if not any(len(docs) for docs, _ in self._runs[-1].values()):
                 named = str(run) if isinstance(run, Path) else f"run {place}"
                 raise BadInputError("the run is empty: no query has found anything", named)
-        if len(self._runs) < 2:
+        if len(self._runs) < least:
             raise UsageError("fusing takes two runs or more")
         self.query_ids = list(dict.fromkeys(q for run in self._runs for q in run))
         # From here on a document's number is its place among all ids by code point.

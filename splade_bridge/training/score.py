@@ -30,7 +30,7 @@ from splade_bridge.files.outputs import (
     is_stream,
     throw_away,
 )
-from splade_bridge.files.parts import part_file, parts_folder
+from splade_bridge.files.parts import goes_on, part_file, parts_folder
 from splade_bridge.files.writing import atomic_writer, sha256_file
 from splade_bridge.retrieval.runs import read_run
 from splade_bridge.text.corpora import read_texts
@@ -137,13 +137,13 @@ def score(options: ScoreOptions) -> ScoreSummary:
     """
     _check(options)
     plan = plan_of(options, ("device",), (options.collection, options.queries))
-    if kept := kept_result(options.out, plan, overwrite=options.overwrite, result="summary"):
+    job = _job(options)
+    again = options.overwrite or goes_on(options.out, job)
+    if kept := kept_result(options.out, plan, overwrite=again, result="summary"):
         return ScoreSummary(**kept)
     summary = ScoreSummary()
     with ExitStack() as stack:
-        parts = stack.enter_context(
-            parts_folder(options.out, _job(options), overwrite=options.overwrite)
-        )
+        parts = stack.enter_context(parts_folder(options.out, job, overwrite=options.overwrite))
         work = stack.enter_context(scratch_folder(options.out.parent))
         texts = _Texts(options, work)
         scorer: Scorer | None = None
