@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 __all__ = [
     "SpladeBridgeError",
     "VectorStore",
+    "beir",
     "convert",
     "delete",
     "dense",
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from splade_bridge.data.store import VectorStore
     from splade_bridge.errors import SpladeBridgeError
+    from splade_bridge.library.beir import beir
     from splade_bridge.library.dense import dense
     from splade_bridge.library.fusion import fuse
     from splade_bridge.library.indexes import index, open_index
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 _PLACES = {
     "SpladeBridgeError": "errors",
     "VectorStore": "data.store",
+    "beir": "library.beir",
     "convert": "library.vectors",
     "delete": "library.loading",
     "dense": "library.dense",

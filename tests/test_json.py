@@ -58,6 +58,10 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "questions.tsv").write_text("q1\tthe cat\nq2\ta\n")
     (folder / "qrels").write_text("q1 0 d1 1\nq2 0 d0 1\n")
     (folder / "spec.toml").write_text(SPEC)
+    (folder / "toy" / "qrels").mkdir(parents=True)
+    (folder / "toy" / "corpus.jsonl").write_text(DOCS)
+    (folder / "toy" / "queries.jsonl").write_text('{"_id": "q1", "text": "the cat"}\n')
+    (folder / "toy" / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\n")
     save_checkpoint(folder / "model")
     return folder
 
@@ -92,6 +96,7 @@ COMMANDS: list[tuple[str, str]] = [
     ("fuse", "run run2 -o fused"),
     ("fuse", "run run2 -o fused2 --fusion combsum --tune nDCG@10 --qrels qrels --folds 2"),
     ("fuse", "run run2 -o q.json --as-query milvus --query-field sparse:v --query-field text:t"),
+    ("rerank", "run -m model --scorer sparse --corpus texts.jsonl -q questions.tsv -o reranked"),
     ("evaluate", "qrels run -M nDCG@10 -M AP"),
     ("evaluate", "qrels run --per-query"),
     ("inspect", "run"),
@@ -103,6 +108,7 @@ COMMANDS: list[tuple[str, str]] = [
     ("quantize-study", "v -q qv --qrels qrels --scale 10 -o study.csv"),
     ("compare", "spec.toml -o compared"),
     ("inspect", "compared"),
+    ("beir", "toy -m model -o measured"),
     ("train --list", "--list"),
 ]
 

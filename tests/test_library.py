@@ -87,6 +87,9 @@ def test_no_module_hides_a_public_name(tmp_path: Path) -> None:
         "def refused():\n"
         "    try: sb.dense(['a file'], model=sys.argv[1], output='d')\n"
         "    except sb.SpladeBridgeError: return 'no modules'\n"
+        "def no_sets():\n"
+        "    try: sb.beir('x', model=sys.argv[1], output='b')\n"
+        "    except sb.SpladeBridgeError as error: return 'BEIR' in str(error)\n"
         "def told(call):\n"
         "    try: call()\n"
         "    except sb.SpladeBridgeError as error: return 'made anew' in str(error)\n"
@@ -109,6 +112,9 @@ def test_no_module_hides_a_public_name(tmp_path: Path) -> None:
         "  'explain': sb.explain('i', {'cat': 1}, 'a')[0].score,\n"
         "  'SpladeBridgeError': str(sb.SpladeBridgeError('x')),\n"
         "  'fuse': sb.fuse([{'q': {'a': 7}}, {'q': {'a': 9}}], rank_constant=0),\n"
+        "  'rerank': list(sb.rerank({'q': {'a': 7}}, model=sys.argv[1], scorer='sparse',\n"
+        "      corpus={'a': 'a file'}, queries={'q': 'file'})['q']),\n"
+        "  'beir': no_sets(),\n"
         "}\n"
         "assert set(called) == set(sb.__all__)\n"
         "print(*called.values(), sep='|')"
@@ -119,7 +125,7 @@ def test_no_module_hides_a_public_name(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == (
         "1|1|1|1|2|2|2|[('a', 3)]|True|{'q': {'a': 3.0}}|no modules|{'P@1': 1.0}|True|True|index"
-        "|3|x|{'q': {'a': 2.0}}"
+        "|3|x|{'q': {'a': 2.0}}|['a']|True"
     )
 
 
@@ -140,6 +146,7 @@ def flags(command: str) -> dict[str, Any]:
         ("index", "index"), ("open_index", "search"), ("query_encoder", "search"),
         ("search", "search"), ("evaluate", "evaluate"), ("verify", "verify"),
         ("explain", "explain"), ("prune", "prune"), ("fuse", "fuse"), ("dense", "dense"),
+        ("rerank", "rerank"), ("beir", "beir"),
         ("delete", "delete"), ("inspect", "inspect"),
     ],
 )  # fmt: skip

@@ -25,6 +25,9 @@ ACTS = {
     "--remove-query --max-passage --two-step --exact-run --check-against --ef-search --latencies "
     "--scale --rounding --clip --overwrite --allow-mismatch",
     "fuse": "--output --fusion --weight --depth --hits --as-query --overwrite",
+    "rerank": "--output --model --corpus --queries --depth --hits --scorer --max-length --dtype "
+    "--device --threads --part-queries --output-format --id-field --text-field --title-field "
+    "--split --overwrite",
     "evaluate": "--measure --per-query -m --missing --split",
     "verify": "--queries --model --hits --scale --rounding --clip --allow-mismatch",
     "convert": "--field --to --from --ciff-docids --vocabulary --scale --rounding --clip "
@@ -32,6 +35,7 @@ ACTS = {
     "bench": "--queries --model --hits --algorithm --repeat --threads --check-against --output "
     "--scale --rounding --clip --allow-mismatch",
     "compare": "--output --data --rebench --drop-indexes --allow-mismatch",
+    "beir": "--output --model --measure --split --engine --max-length --hits --drop-indexes",
     "explain": "--queries --model --scale --rounding --clip --allow-mismatch",
     "inspect": "--from --ciff-docids --quick --memory --field",
     "merge": "--output --overwrite",
@@ -70,6 +74,7 @@ DENSE = "dense c.jsonl -m m -o i"
 UPDATED = "index v -o opensearch://localhost/a --update"
 SEARCH, STUDY = "search i -q q.tsv -o r", "quantize-study v -q qv"
 FUSE = "fuse a b -o r"
+RERANK = "rerank r -m m --corpus c -q q -o o"
 TUNED = f"{FUSE} --tune AP --qrels q"
 MINE = "train mine --queries q.jsonl --qrels qrels -o m.jsonl"
 RUN = f"{MINE} --run r"
@@ -165,6 +170,8 @@ NOTHING = [
         "--tag us",
         "with --as-query",
     ),
+    (f"{RERANK} --scorer sparse", "--batch-size 9", "with --scorer sparse"),
+    (f"{RERANK} --output-format msmarco", "--tag us", "without --output-format trec"),
     ("verify i j -q q.tsv", "--max-length 9", "without --model"),
     ("verify i j -q q.tsv", "--split dev", "without --model"),
     ("verify i j -q q.tsv -m m", "--pre-encoded", "with --model"),

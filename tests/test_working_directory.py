@@ -48,6 +48,8 @@ QUICK = [
     "inspect x",
     "delete --help",
     "fuse --help",
+    "rerank --help",
+    "beir --help",
     "dense --help",
     "export v -o e",
     "prune v -o p --method top-k --value 2",
@@ -66,6 +68,7 @@ ENGINES = [
 ]
 ENCODE = [
     "encode texts.jsonl -m model -o d --devices cpu:2 --max-length 16",
+    "rerank run.txt -m model --scorer sparse --corpus docs.tsv -q q.tsv -o reranked",
     "train mlm --texts words.txt -o mlm --vocab-size 60 --hidden 16 --layers 1 --heads 2 "
     "--intermediate 16 --block 16 --steps 2 --batch-size 2",
 ]
@@ -128,6 +131,9 @@ def test_no_module_is_run_by_processes_that_encode_and_train(trap: Path) -> None
     from checkpoints import save_checkpoint
 
     save_checkpoint(trap / "model")
+    (trap / "run.txt").write_text("q1 a 7\n")
+    (trap / "docs.tsv").write_text("a\tthe cat\n")
+    (trap / "q.tsv").write_text("q1\tthe cat\n")
     together(trap, ENCODE)
 
 

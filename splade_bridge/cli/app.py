@@ -9,6 +9,7 @@ import typer
 
 from splade_bridge import __version__, errors
 from splade_bridge.cli import (
+    beir,
     bench,
     bm25,
     compare,
@@ -66,6 +67,7 @@ COMMANDS = (
     verify,
     bench,
     compare,
+    beir,
     explain,
     inspect,
     merge,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from splade_bridge.cli.interrupted import keeping_steps
 from splade_bridge.cli.options import ADDS_TO, AllowMismatch, Json, NoCheck, output_flag
 from splade_bridge.cli.telling import note, print_json
 from splade_bridge.files.shown import shown
@@ -46,10 +47,9 @@ def command(
     """
     from splade_bridge.comparison.compare import REPORT, compare
     from splade_bridge.comparison.read_spec import load_spec
-    from splade_bridge.errors import Interrupted
 
     loaded = load_spec(spec, data)
-    try:
+    with keeping_steps(output):
         outcome = compare(
             loaded,
             output,
@@ -58,12 +58,6 @@ def command(
             drop_indexes=drop_indexes,
             allow_mismatch=allow_mismatch,
         )
-    except KeyboardInterrupt:
-        what = f"finished steps are kept in {output}, and the same command goes on"
-        kept = output.is_dir()
-        raise Interrupted(
-            f"interrupted; {what if kept else f'nothing was written to {output}'}"
-        ) from None
     if json:
         print_json(
             {

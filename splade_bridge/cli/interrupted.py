@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from splade_bridge.cli import signals
+from splade_bridge.errors import Interrupted
 from splade_bridge.files.lines import STDIO
 
 WORK = (".parts", ".training")
 """What the names of folders end with that hold the finished work of an unfinished output."""
 
 State = tuple[int, int] | None
+
+
+@contextlib.contextmanager
+def keeping_steps(output: Path) -> Iterator[None]:
+    """For a command that works in ``output`` by steps: a Ctrl-C says that these are kept.
+
+    Raises:
+        Interrupted: by Ctrl-C.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        what = f"finished steps are kept in {output}, and the same command goes on"
+        kept = output.is_dir()
+        raise Interrupted(
+            f"interrupted; {what if kept else f'nothing was written to {output}'}"
+        ) from None
 
 
 def states(outputs: Iterable[Path]) -> dict[Path, State]:

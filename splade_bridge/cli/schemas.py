@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
+from splade_bridge.comparison.beir import BeirResult
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.manifest import (
     EncodingInfo,
@@ -33,6 +34,7 @@ from splade_bridge.inspection.found import (
     LongList,
     Scale,
 )
+from splade_bridge.report.beir_table import BeirTable
 from splade_bridge.report.results import Results
 from splade_bridge.retrieval.choices import Fusion, Normalization
 from splade_bridge.retrieval.two_step import Kept
@@ -224,6 +226,18 @@ class Term(TypedDict):
     weight: Annotated[int, "In the query."]
     impact: Annotated[int, "In the document."]
     score: Annotated[int, "Weight x impact."]
+
+
+class BeirResults(TypedDict):
+    """``beir``."""
+
+    output: Output
+    table: Annotated[str, "The tables, as Markdown."]
+    latex: Annotated[str, "The tables, as LaTeX."]
+    steps_done: Annotated[dict[str, int], "Kind of step -> how many were done now."]
+    steps_kept: Annotated[dict[str, int], "Kind of step -> how many had been done before."]
+    results: Annotated[list[BeirResult], "One a data set and model."]
+    tables: Annotated[list[BeirTable], "One a measure, with what others have published."]
 
 
 class ExplainResult(TypedDict):
@@ -439,6 +453,7 @@ RESULTS: dict[str, Any] = {
     "verify": VerifyResult,
     "bench": BenchResult,
     "compare": CompareResult,
+    "beir": BeirResults,
     "explain": ExplainResult,
     "inspect": InspectResult,
     "merge": MergeResult,

@@ -79,7 +79,7 @@ def compare(
     steps = Steps(out / WORK, say)
     written = WrittenFiles(out, steps.folder / WRITTEN)
     check_place(out / WORK)
-    _open_work(steps.folder)
+    open_work(steps.folder)
     with folder_lock(steps.folder / ".lock", out):
         written.check([JSON, CSV, REPORT], [CHARTS])
         maker = Maker(spec, checked, steps, allow_mismatch=allow_mismatch)
@@ -202,7 +202,7 @@ def charts(results: Results) -> list[Chart]:
     return found + [chart for _, chart in difference_charts(results)]
 
 
-def _open_work(work: Path) -> None:
+def open_work(work: Path, command: str = "compare") -> None:
     """Make the folder of all work, or find one that is ours.
 
     Raises:
@@ -210,7 +210,7 @@ def _open_work(work: Path) -> None:
     """
     if work.exists() and (not work.is_dir() or any(work.iterdir())) and not (work / MARK).is_file():
         raise UsageError(
-            f"{work}: was not made by splade-bridge compare, which works in it; move it away or "
+            f"{work}: was not made by splade-bridge {command}, which works in it; move it away or "
             "name another output"
         )
     work.mkdir(parents=True, exist_ok=True)
