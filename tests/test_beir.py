@@ -83,7 +83,7 @@ def test_it_gives_what_the_single_commands_give(
     asked = ["beir", sets, "-m", model, "-o", out, "-M", " ".join(MEASURES), "--json"]
     status, printed, err = command_line.run(capfd, *asked)
     assert status == 0, err
-    found = {r["data_set"]: r for r in json.loads(printed)["results"]}
+    found = {r["data_set"]: r for r in json.loads(printed)["evaluations"]}
     assert list(found) == ["arguana", "cqadupstack", "msmarco", "toy"]
     for name, split in (("toy", "test"), ("arguana", "test"), ("msmarco", "dev")):
         work = tmp_path / name
@@ -202,7 +202,7 @@ def test_real_data_sets(shared: Path, tmp_path: Path, capfd: pytest.CaptureFixtu
     asked = ["beir", shared / "nfcorpus", shared / "scifact", "-m", model, "-o", out, "--json"]
     status, printed, err = command_line.run(capfd, *asked)
     assert status == 0, err
-    found = {r["data_set"]: r for r in json.loads(printed)["results"]}
+    found = {r["data_set"]: r for r in json.loads(printed)["evaluations"]}
     for name, queries in (("nfcorpus", 323), ("scifact", 300)):
         work = tmp_path / name
         work.mkdir()

@@ -29,12 +29,14 @@ TOLD_APART = set(TABLES["MEANS"])
 
 TAKES = {
     ("train score", "--dtype"): "a teacher has no auto",
+    ("rerank", "--dtype"): "nor has a reranker",
 }
 """Where a flag takes something else than elsewhere, and why."""
 
 REPEATED = {
     ("bench", "--hits"): "measures several depths",
     ("bench", "--algorithm"): "measures several algorithms",
+    ("beir", "--model"): "measures several models",
     ("quantize-study", "--scale"): "tries several",
     ("quantize-study", "--rounding"): "tries both",
 }
@@ -96,7 +98,7 @@ def test_every_command_can_be_verbose_and_print_json() -> None:
 def test_what_is_read_and_what_is_written_is_marked() -> None:
     for flag in FLAGS:
         if flag.name in ("--output", "--latencies"):
-            assert flag.use is (ADDS_TO if flag.command == "compare" else WRITES), flag
+            assert flag.use is (ADDS_TO if flag.command in ("compare", "beir") else WRITES), flag
         elif flag.metavar in NAME_PLACES or flag.kind == "path":
             assert flag.use is READS, flag
         else:

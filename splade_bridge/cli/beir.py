@@ -10,6 +10,7 @@ import typer
 from splade_bridge.cli.interrupted import keeping_steps
 from splade_bridge.cli.options import (
     ADDS_TO,
+    MEASURES,
     READS,
     Hits,
     Json,
@@ -54,8 +55,7 @@ def command(
         typer.Option(
             "--measure",
             "-M",
-            help="nDCG@10, RR@10, R@1000, AP ... or trec_eval's names; repeatable, and several in "
-            "one are divided by blanks.",
+            help=MEASURES,
             show_default="nDCG@10 R@100",
         ),
     ] = None,
@@ -66,7 +66,7 @@ def command(
     max_length: MaxLength = 256,
     k: Hits = 1000,
     drop_indexes: Annotated[
-        bool, typer.Option("--drop-indexes", help="Delete the indexes of a data set at its end.")
+        bool, typer.Option("--drop-indexes", help="Delete the indexes at the end.")
     ] = False,
     no_check: NoCheck = False,
     json: Json = False,
@@ -78,9 +78,9 @@ def command(
     with figures that others have published beside ours. What is finished is not done again: add
     data sets or models, or stop it, and give the same command.
     """
-    from splade_bridge.comparison.beir import LATEX, MEASURES, TABLE, BeirOptions, beir
+    from splade_bridge.comparison.beir import LATEX, TABLE, BeirOptions, beir
 
-    options = BeirOptions(tuple(measures or MEASURES), split, engine, max_length, k)
+    options = BeirOptions(tuple(measures or BeirOptions.measures), split, engine, max_length, k)
     with keeping_steps(output):
         outcome = beir(folders, models, output, options, say=note, drop_indexes=drop_indexes)
     if json:
@@ -91,7 +91,7 @@ def command(
                 "latex": str(output / LATEX),
                 "steps_done": outcome.done,
                 "steps_kept": outcome.kept,
-                "results": outcome.results,
+                "evaluations": outcome.results,
                 "tables": outcome.tables,
             }
         )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.options import Json, Split
+from splade_bridge.cli.options import MEASURES, Json, Split
 from splade_bridge.cli.telling import note, print_json, say
 from splade_bridge.evaluation.choices import Missing
 
@@ -29,8 +29,7 @@ def command(
         typer.Option(
             "--measure",
             "-M",
-            help="nDCG@10, RR@10, R@1000, AP ... or trec_eval's ndcg_cut_10, map ...; repeatable, "
-            "and several in one are divided by blanks.",
+            help=MEASURES,
             show_default="nDCG@10 RR@10 R@1000 AP",
         ),
     ] = None,

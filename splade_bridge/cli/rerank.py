@@ -48,7 +48,6 @@ def command(
         str,
         typer.Option(
             "--corpus",
-            metavar="CORPUS",
             help="Texts of the documents, as for encode.",
             show_default=False,
         ),

@@ -236,7 +236,7 @@ class BeirResults(TypedDict):
     latex: Annotated[str, "The tables, as LaTeX."]
     steps_done: Annotated[dict[str, int], "Kind of step -> how many were done now."]
     steps_kept: Annotated[dict[str, int], "Kind of step -> how many had been done before."]
-    results: Annotated[list[BeirResult], "One a data set and model."]
+    evaluations: Annotated[list[BeirResult], "One a data set and model."]
     tables: Annotated[list[BeirTable], "One a measure, with what others have published."]
 
 

@@ -84,6 +84,9 @@ class BeirResult:
     """What one model gives on one data set.
 
     Attributes:
+        data_set: as BEIR calls its folder.
+        model: its last name.
+        split: whose judgements were taken.
         queries: that were judged and asked, over all parts.
         documents: of the corpus, or of all parts together.
         means: measure -> mean over the queries; of CQADupStack the mean of its parts' means.
@@ -292,7 +295,7 @@ def _values(results: Sequence[BeirResult], measure: str) -> dict[str, dict[str, 
 
 
 def _files(outcome: BeirOutcome, options: BeirOptions) -> dict[str, bytes]:
-    content: dict[str, Any] = {"results": outcome.results, "tables": outcome.tables}
+    content: dict[str, Any] = {"evaluations": outcome.results, "tables": outcome.tables}
     told = [
         f"Searched to {options.k:,} documents a query with the engine {options.engine}, texts read "
         f"to {options.max_length} tokens, weights x 100; the document whose id is the query's is "

@@ -20,7 +20,9 @@ class BeirTable:
     """The values of one measure.
 
     Attributes:
-        models: ours, then ``published`` ones of others.
+        measure: as it was asked for.
+        models: ours.
+        published: those of others.
         values: data set -> model -> value; what is not known is not there. The last row is the
             mean over all data sets but MS MARCO, of the models that have a value for each.
     """

@@ -12,6 +12,7 @@ from typing import Any, Literal
 QueryEncoder = Literal["shared", "separate", "bow", "idf"]
 Penalty = Literal["flops", "l1", "none"]
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
+RerankerLoss = Literal["pointwise", "lce", "ranknet", "lambda", "kl", "margin_mse"]
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,20 @@ class RegularizerOptions:
     ramp_steps: int = 0
     query: SideRegularizer = SideRegularizer()
     document: SideRegularizer = SideRegularizer()
+
+
+@dataclass(frozen=True)
+class RerankerOptions:
+    """The ``[reranker]`` section: train a cross-encoder, which reads query and document together.
+
+    Attributes:
+        loss: ``pointwise``, ``lce``, ``ranknet``, ``lambda``, ``kl`` or ``margin_mse``; see
+            :mod:`.reranker`.
+        max_length: tokens of query and document together; the network's own limit if that is less.
+    """
+
+    loss: RerankerLoss = "lce"
+    max_length: int = 512
 
 
 @dataclass(frozen=True)

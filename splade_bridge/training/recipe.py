@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import tomllib
 import types
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_origin
@@ -31,6 +31,7 @@ from splade_bridge.training.options import (
     MlmOptions,
     ModelOptions,
     RegularizerOptions,
+    RerankerOptions,
     SideRegularizer,
     TrainOptions,
     ValidationOptions,
@@ -63,6 +64,7 @@ class Recipe:
         source: whose settings these are.
         cost: hardware and time.
         expected: figures that it should reach.
+        reranker: train a cross-encoder instead of a sparse encoder.
         mlm: a stage before all others: a masked language model to start from.
         mine: the stage after that: hard negatives.
         score: the stage after that: teacher scores.
@@ -78,6 +80,7 @@ class Recipe:
     regularizer: RegularizerOptions = RegularizerOptions()
     train: TrainOptions = TrainOptions()
     validation: ValidationOptions | None = None
+    reranker: RerankerOptions | None = None
     mlm: MlmOptions | None = None
     mine: MineOptions | None = None
     score: ScoreOptions | None = None
@@ -262,7 +265,9 @@ def _check(recipe: Recipe, place: str) -> None:
     if model.lora.rank and (model.config or model.query_config):
         refuse("model.lora is for a model that is trained already, not for a new network")
     ranking = (loss.contrastive, loss.pairwise, loss.margin_mse, loss.kl)
-    if min(*ranking, loss.anti_zero) < 0 or not max(ranking):
+    if recipe.reranker:
+        _check_reranker(recipe, refuse)
+    elif min(*ranking, loss.anti_zero) < 0 or not max(ranking):
         refuse("loss: a weight of contrastive, pairwise, margin_mse or kl must be above 0")
     if not data.negatives and (loss.pairwise or loss.margin_mse or loss.kl):
         refuse("loss.pairwise, margin_mse and kl need data.negatives of 1 or more")
@@ -285,6 +290,29 @@ def _check(recipe: Recipe, place: str) -> None:
             refuse(f"regularizer.{side}.target_terms needs a penalty, and values above 0")
     if model.query in ("bow", "idf") and recipe.regularizer.query.penalty != "none":
         refuse(f"regularizer.query: queries of model.query = {model.query!r} are not trained")
+
+
+def _check_reranker(recipe: Recipe, refuse: Callable[[str], None]) -> None:
+    """What a cross-encoder has not."""
+    model, usual = recipe.model, ModelOptions()
+    other = {
+        "loss": recipe.loss != LossOptions(),
+        "regularizer": recipe.regularizer != RegularizerOptions(),
+        "validation": recipe.validation is not None,
+        "model.config": bool(model.config),
+        "model.lora": model.lora.rank > 0,
+        "model.calibrate": model.calibrate > 0,
+    } | {
+        f"model.{key}": getattr(model, key) != getattr(usual, key)
+        for key in ("query", "idf", "pooling", "activation", "query_length", "document_length")
+    }
+    for key, given in other.items():
+        if given:
+            refuse(f"{key} is of a sparse encoder, and [reranker] trains a cross-encoder")
+    if recipe.data.negatives < 1:
+        refuse("a reranker needs data.negatives of 1 or more")
+    if recipe.reranker and recipe.reranker.max_length < 4:
+        refuse("reranker.max_length must be 4 or more")
 
 
 # --- writing ---------------------------------------------------------------------------------

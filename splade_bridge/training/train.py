@@ -178,6 +178,8 @@ def _train(recipe: Recipe, work: Path, processes: Any, say: Callable[[str], None
     processes.wait_for_everyone()
     with processes.main_process_first():
         dataset = load_training_data(recipe.data)
+    if recipe.reranker:
+        return _train_reranker(recipe, work, dataset, processes, say)
     columns = check_columns(dataset, recipe)
     evaluator = _evaluator(recipe)
     set_seed(recipe.train.seed)
@@ -204,6 +206,43 @@ def _train(recipe: Recipe, work: Path, processes: Any, say: Callable[[str], None
     if kept:
         schedule.load_state(kept[-1] / REGULARIZER_STATE)
         say(f"going on from step {step_of(kept[-1]):,}")
+    return _run(trainer, work, kept)
+
+
+def _train_reranker(
+    recipe: Recipe, work: Path, dataset: Dataset, processes: Any, say: Callable[[str], None]
+) -> _Ended:
+    from sentence_transformers.cross_encoder import CrossEncoderTrainingArguments
+    from transformers import PrinterCallback, set_seed
+
+    from splade_bridge.training.reranker import (
+        RerankerTrainer,
+        build_reranker,
+        reranker_loss,
+        reranker_rows,
+    )
+
+    assert recipe.reranker
+    rows = reranker_rows(dataset, recipe.reranker)
+    set_seed(recipe.train.seed)
+    with processes.main_process_first():
+        model = build_reranker(recipe)
+    trainer = RerankerTrainer(
+        model=model,
+        args=training_arguments(recipe, work, None, CrossEncoderTrainingArguments),
+        train_dataset=rows,
+        loss=reranker_loss(model, recipe.reranker, recipe.train.mini_batch),
+        callbacks=_callbacks(recipe, work, processes.is_main_process, say),
+    )
+    trainer.remove_callback(PrinterCallback)
+    kept = checkpoints(work)
+    if kept:
+        say(f"going on from step {step_of(kept[-1]):,}")
+    return _run(trainer, work, kept)
+
+
+def _run(trainer: Any, work: Path, kept: list[Path]) -> _Ended:
+    """Train, from the last of the checkpoints that are there."""
     trainer.train(resume_from_checkpoint=str(kept[-1]) if kept else None)
     state = trainer.state
     kept_now = checkpoints(work)
@@ -241,15 +280,27 @@ def _prepare(recipe: Recipe, processes: int, say: Callable[[str], None]) -> None
         log.info("%s", score(recipe.score))
 
 
-def training_arguments(recipe: Recipe, work: Path, columns: list[str]) -> Any:
-    """What the recipe says, as sentence-transformers' SparseEncoderTrainingArguments."""
+def training_arguments(
+    recipe: Recipe, work: Path, columns: list[str] | None, kind: Any = None
+) -> Any:
+    """What the recipe says, as arguments of sentence-transformers.
+
+    Args:
+        columns: of texts; None for those of a cross-encoder, which have no sides.
+        kind: class of the arguments; SparseEncoderTrainingArguments if None.
+    """
     from sentence_transformers.base.training_args import BatchSamplers
     from sentence_transformers.sparse_encoder import SparseEncoderTrainingArguments
 
+    sides = (
+        {}
+        if columns is None
+        else {"router_mapping": {c: "query" if c == "query" else "document" for c in columns}}
+    )
     train, validation = recipe.train, recipe.validation
     every = validation.every if validation else train.save_every
     precision = precision_of(recipe)
-    arguments = SparseEncoderTrainingArguments(
+    arguments = (kind or SparseEncoderTrainingArguments)(
         **common_arguments(train, work),
         max_steps=train.steps or -1,
         num_train_epochs=train.epochs or 1.0,
@@ -258,9 +309,11 @@ def training_arguments(recipe: Recipe, work: Path, columns: list[str]) -> Any:
         fp16=precision == "fp16",
         dataloader_num_workers=train.workers,
         batch_sampler=(
-            BatchSamplers.NO_DUPLICATES if train.no_duplicates else BatchSamplers.BATCH_SAMPLER
+            BatchSamplers.NO_DUPLICATES
+            if train.no_duplicates and columns is not None
+            else BatchSamplers.BATCH_SAMPLER
         ),
-        router_mapping={c: "query" if c == "query" else "document" for c in columns},
+        **sides,
         save_steps=every,
         eval_strategy="steps" if validation else "no",
         eval_steps=every,
@@ -415,10 +468,14 @@ def _save(checkpoint: Path, trained: SparseEncoder, recipe: Recipe, folder: Path
     from sentence_transformers import SparseEncoder
 
     from splade_bridge.training.model import merge_lora
+    from splade_bridge.training.reranker import load_reranker
     from splade_bridge.training.trainer import load_adapted
 
     with _quiet_libraries():
-        if recipe.model.lora.rank:
+        model: Any
+        if recipe.reranker:
+            model = load_reranker(checkpoint)
+        elif recipe.model.lora.rank:
             model = copy.deepcopy(trained).cpu()
             load_adapted(model, checkpoint)
             merge_lora(model)

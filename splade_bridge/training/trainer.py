@@ -195,10 +195,8 @@ def progress_line(entry: Mapping[str, float], steps: int, rate: float) -> str:
         if f"{side}_terms" in entry
     ]
     left = (steps - entry["step"]) / rate if rate else 0
-    return (
-        f"{at}  loss {entry['loss']:.4g} ({', '.join(parts)})  {'; '.join(sides)}  "
-        f"{rate:.2g} steps/s, {_duration(left)} to go"
-    )
+    told = f" ({', '.join(parts)})" * bool(parts) + f"  {'; '.join(sides)}" * bool(sides)
+    return f"{at}  loss {entry['loss']:.4g}{told}  {rate:.2g} steps/s, {_duration(left)} to go"
 
 
 def _duration(seconds: float) -> str:
