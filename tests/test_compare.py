@@ -74,7 +74,7 @@ values = [2, 4]
 name = "short queries"
 prune_queries = [{{ method = "top-k", value = 2 }}]
 """
-TIMES = {"latencies", "encoding_ms", "sessions", "seconds", "machine"}
+TIMES = {"latencies", "encoding_ms", "reranking_ms", "sessions", "seconds", "machine"}
 
 
 @pytest.fixture

@@ -140,6 +140,16 @@ def test_a_recipe_of_a_reranker_is_written_and_read(toy: Toy, tmp_path: Path) ->
     assert read_recipe("reranker").reranker is not None
 
 
+def test_the_recipe_that_comes_along_takes_steps(toy: Toy, tmp_path: Path) -> None:
+    changes = [
+        f"model.base={toy.base}", "data.format=jsonl", f"data.path={toy.folder / 'train.jsonl'}",
+        "data.hard_negatives=none", "data.negatives=3", "train.epochs=0", "train.steps=2",
+        "train.batch_size=4",
+    ]  # fmt: skip
+    trained = train(read_recipe("reranker", changes), tmp_path / "model")
+    assert trained.steps == 2 and trained.figures["loss"] > 0
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [

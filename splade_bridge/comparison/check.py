@@ -75,6 +75,10 @@ def check(spec: Spec) -> Checked:
         try:
             _check_documents(variant, spec)
             _check_queries(variant)
+            if variant.rerank:
+                _check_text(variant.rerank.corpus, "documents")
+                _check_text(variant.rerank.topics, "queries")
+                _check_model(variant.rerank.model)
         except SpladeBridgeError as error:
             _name(error, spec, variant)
     return Checked(read_qrels(spec.qrels, pipe=False), algorithms)

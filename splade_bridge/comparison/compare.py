@@ -9,7 +9,7 @@ import os
 import platform
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -150,6 +150,7 @@ def _variant(
 ) -> VariantResult:
     spec, engines = maker.spec, list(maker.checked.algorithms)
     mine = runs[v.name]
+    searched = [maker.run(replace(v, rerank=None), name) for name in engines]
     indexes = [maker.index(v, name) for name in engines]
     counts = indexes[0].outcome["counts"]
     queries = maker.queries(v).batch
@@ -178,12 +179,16 @@ def _variant(
         engines_agree=len({run.outcome["sha256"] for run in mine}) == 1,
         indexes=[
             IndexResult(
-                name, index.outcome["bytes"], {"index": index.seconds, "search": run.seconds}
+                name,
+                index.outcome["bytes"],
+                {"index": index.seconds, "search": first.seconds}
+                | ({"rerank": run.seconds} if v.rerank else {}),
             )
-            for name, index, run in zip(engines, indexes, mine, strict=True)
+            for name, index, first, run in zip(engines, indexes, searched, mine, strict=True)
         ],
         latencies=timing.of[v.name],
         encoding_ms=encoding.outcome["mean"] if encoding else None,
+        reranking_ms=1e3 * mine[0].seconds / mine[0].outcome["queries"] if v.rerank else None,
         overlap={k: agreed[f"overlap@{k}"] for k in depths} if agreed else {},
         rbo=agreed.get("RBO"),
         tests=tests[v.name],

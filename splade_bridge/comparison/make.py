@@ -20,6 +20,7 @@ from splade_bridge.comparison.spec import (
     Bm25,
     Encoded,
     FusedVariants,
+    Rerank,
     Source,
     Spec,
     ToTrain,
@@ -256,6 +257,8 @@ class Maker:
     def run(self, variant: Variant, name: str) -> Step:
         """All queries searched to the depth that is evaluated."""
         spec = self.spec
+        if variant.rerank:
+            return self._reranked(variant, variant.rerank, name)
         algorithm = next((a for a in self.checked.algorithms[name] if a != AUTO), None)
         exact = self.run(replace(variant, two_step=None), name) if variant.two_step else None
 
@@ -283,6 +286,32 @@ class Maker:
             "remove_query": spec.remove_query,
         }
         return self.steps.run("run", f"{variant.name}: search with {name}", inputs, make)
+
+    def _reranked(self, variant: Variant, last: Rerank, name: str) -> Step:
+        from splade_bridge.encoding.snapshot import files_sha256, find_snapshot
+        from splade_bridge.retrieval.rerank import rerank_to_run
+
+        first = self.run(replace(variant, rerank=None), name)
+        model = find_snapshot(last.model).folder
+        options = replace(last.options, k=self.spec.depth)
+        inputs = {
+            "run": first.outcome["sha256"],
+            "model": files_sha256([p for p in model.rglob("*") if p.is_file()], model),
+            "corpus": self._texts(last.corpus, "documents"),
+            "topics": self._texts(last.topics, "queries"),
+            "options": options,
+            VERSIONS: decisive("rerank"),
+        }
+
+        def make(folder: Path) -> dict[str, Any]:
+            out = folder / RUN
+            found = rerank_to_run(
+                first.folder / RUN, out, last.model, last.corpus, last.topics, options
+            )
+            return {**first.outcome, "sha256": sha256_file(out), "pairs": found.pairs}
+
+        what = f"{variant.name}: reranked after {name}"
+        return self.steps.run("rerank", what, inputs, make)
 
     def fused(self, fusion: FusedVariants, name: str) -> Step:
         """The runs of one engine for the variants of a fusion, fused."""

@@ -13,6 +13,7 @@ from splade_bridge.comparison.spec import (
     Bm25,
     Encoded,
     FusedVariants,
+    Rerank,
     Source,
     Spec,
     TimingOptions,
@@ -24,6 +25,7 @@ from splade_bridge.comparison.spec import (
 from splade_bridge.comparison.table import Table
 from splade_bridge.data.choices import Rounding
 from splade_bridge.data.quantize import QuantizeOptions, Quantizer
+from splade_bridge.encoding.choices import ScorerKind, ScorerOptions
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.registry import ENGINES, NAMES, REMOTE_OPTIONS
 from splade_bridge.errors import SpladeBridgeError, UsageError
@@ -37,6 +39,7 @@ from splade_bridge.pruning.methods import METHODS, policy
 from splade_bridge.pruning.policy import Policy
 from splade_bridge.retrieval.choices import Fusion, Normalization
 from splade_bridge.retrieval.fusion import RANK_CONSTANT, FusionOptions
+from splade_bridge.retrieval.rerank import RerankOptions
 from splade_bridge.retrieval.two_step import DEFAULT_CANDIDATES, TwoStepOptions
 from splade_bridge.text.ir_dataset import may_be_dataset
 from splade_bridge.text.splits import TEST, split_file
@@ -146,6 +149,7 @@ def _variant(table: Table, defaults: _Defaults) -> Variant:
         queries_pruned=_policies(table, "prune_queries", defaults),
         min_terms=_positive(table, "min_terms", 1, least=0),
         two_step=_two_step(table, defaults),
+        rerank=_rerank(table, defaults),
         published=table.take("published", str, None) or _model_of(documents),
     )
     table.finish()
@@ -218,7 +222,7 @@ def _qrels(root: Path, name: str, split: str | None) -> Path:
 
 def _text(table: Table, key: str, value: str | None, defaults: _Defaults) -> str:
     if value is None:
-        table.fail(f"a model or bm25 needs text: give {key} in [data]")
+        table.fail(f"a model, bm25 or rerank needs text: give {key} in [data]")
     path = defaults.root / value
     return str(path) if is_there(path) else value  # else it may be a data set of ir_datasets
 
@@ -305,6 +309,29 @@ def _two_step(table: Table, defaults: _Defaults) -> TwoStep | None:
     return found
 
 
+def _rerank(table: Table, defaults: _Defaults) -> Rerank | None:
+    if not table.has("rerank"):
+        return None
+    inside = table.table("rerank")
+    usual = RerankOptions()
+    scorer = inside.take("scorer", str, usual.scorer)
+    if scorer not in get_args(ScorerKind):
+        inside.fail(f"is one of {', '.join(get_args(ScorerKind))}, not {scorer!r}", "scorer")
+    longest = _positive(inside, "max_length", 0, least=0) or None
+    found = Rerank(
+        _model(inside.take("model", str), defaults),
+        _text(table, "corpus", defaults.corpus, defaults),
+        _text(table, "topics", defaults.topics, defaults),
+        RerankOptions(
+            depth=_positive(inside, "depth", usual.depth),
+            scorer=cast("ScorerKind", scorer),
+            computing=ScorerOptions(max_length=longest),
+        ),
+    )
+    inside.finish()
+    return found
+
+
 def _sweep(
     table: Table, defaults: _Defaults, variants: list[Variant], baseline: str
 ) -> Iterator[Variant]:
@@ -364,6 +391,8 @@ def _fusion(table: Table, variants: list[Variant], depth: int) -> FusedVariants:
             table.fail(f"no variant is called {part!r}; there are {', '.join(known)}", "of")
     if len(of) < 2:
         table.fail("needs two variants or more", "of")
+    if last := [v.name for v in variants if v.name in of and v.rerank]:
+        table.fail(f"{last[0]!r} is reranked, and fusing comes before that", "of")
     method = table.take("method", str, "rrf")
     for other, needed in (("normalization", "combsum or combmnz"), ("rank_constant", "rrf")):
         if table.has(other) and (method == "rrf") != (needed == "rrf"):

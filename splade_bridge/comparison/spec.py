@@ -11,6 +11,7 @@ from splade_bridge.engines.base import BuildOptions
 from splade_bridge.evaluation.significance import SignificanceOptions
 from splade_bridge.pruning.policy import Policy
 from splade_bridge.retrieval.fusion import FusionOptions
+from splade_bridge.retrieval.rerank import RerankOptions
 from splade_bridge.retrieval.two_step import TwoStepOptions
 
 MAX_LENGTH = 256
@@ -72,6 +73,16 @@ class TwoStep:
 
 
 @dataclass(frozen=True)
+class Rerank:
+    """A last step: the best documents, ordered anew by a model that reads their texts."""
+
+    model: str
+    corpus: str
+    topics: str
+    options: RerankOptions
+
+
+@dataclass(frozen=True)
 class Variant:
     """One way to make an index and ask it.
 
@@ -79,6 +90,7 @@ class Variant:
         group: colour and shape in charts; ``label``: short name beside the mark.
         quantize: None takes the source's own default.
         documents_pruned, queries_pruned: policies in order, on impacts.
+        rerank: what is done with the run of a search; latencies are without it.
         published: name of the model whose published figures are shown.
     """
 
@@ -93,6 +105,7 @@ class Variant:
     queries_pruned: tuple[Policy, ...] = ()
     min_terms: int = 1
     two_step: TwoStep | None = None
+    rerank: Rerank | None = None
     published: str | None = None
 
     def steps(self) -> list[str]:
@@ -115,6 +128,9 @@ class Variant:
             first = [f"documents {named(p)}" for p in self.two_step.documents]
             first += [f"{search.first_query_terms} query terms"] * bool(search.first_query_terms)
             said.append(f"first step: {', '.join(first)}, {search.candidates:,} rescored")
+        if self.rerank:
+            last = self.rerank
+            said.append(f"the best {last.options.depth:,} reranked by {Path(last.model).name}")
         return said
 
 

@@ -14,10 +14,11 @@ PACKAGES = {
     "train": (
         "torch", "transformers", "tokenizers", "sentence-transformers", "accelerate", "peft",
     ),
+    "rerank": ("torch", "transformers", "tokenizers", "sentence-transformers"),
     "evaluation": ("ir-measures", "pytrec-eval-terrier"),
 }  # fmt: skip
 """Packages whose versions decide what a kind of step gives; an engine's own are its ``tools``."""
-COMPUTED = ("encode", "train")
+COMPUTED = ("encode", "train", "rerank")
 """Kinds that a network computes, which depend on the device and the type of its numbers."""
 
 

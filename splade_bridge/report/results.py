@@ -1,7 +1,7 @@
 """What a comparison found: the content of ``results.json``, and all that the report is drawn from.
 
 Means and counts are the same on every machine; what depends on it stands in ``latencies``,
-``encoding_ms``, ``sessions``, ``seconds``, ``machine`` and ``versions`` only.
+``encoding_ms``, ``reranking_ms``, ``sessions``, ``seconds``, ``machine`` and ``versions`` only.
 """
 
 from __future__ import annotations
@@ -80,6 +80,8 @@ class VariantResult:
         means: measure -> mean; ``per_query``: measure -> query id -> value.
         engines_agree: whether all engines wrote the same run, byte for byte.
         encoding_ms: mean time in which one thread encodes a query; None if queries were vectors.
+        reranking_ms: time a query that its last step took, loading the model and reading the texts
+            included; None for a variant that is not reranked. Latencies are without it.
         overlap: share of the baseline's top k kept, by k; ``rbo``: rank-biased overlap with it.
         tests: measure -> paired test against the baseline; empty for the baseline itself.
         kept_exact: for two steps, the share of the exact top k that it keeps, by k.
@@ -105,6 +107,7 @@ class VariantResult:
     indexes: list[IndexResult]
     latencies: list[TimedSearch]
     encoding_ms: float | None = None
+    reranking_ms: float | None = None
     overlap: dict[int, float] = field(default_factory=dict)
     rbo: float | None = None
     tests: dict[str, Comparison] = field(default_factory=dict)

@@ -81,6 +81,8 @@ def variants(results: Results) -> Table[VariantResult]:
     ]
     if any(v.encoding_ms is not None for v in results.variants):
         columns.append(Column("ms to encode a query", _encoding))
+    if any(v.reranking_ms is not None for v in results.variants):
+        columns.append(Column("ms to rerank a query", _reranking))
     columns.append(Column("made by", lambda v: "; ".join(v.steps) or "as it is", words=True))
     return Table("Quality and size of every variant", columns, results.variants, results.baseline)
 
@@ -95,6 +97,10 @@ def _size(engine: str) -> Column[VariantResult]:
 
 def _encoding(variant: VariantResult) -> str:
     return text.milliseconds(variant.encoding_ms) if variant.encoding_ms else ""
+
+
+def _reranking(variant: VariantResult) -> str:
+    return text.milliseconds(variant.reranking_ms) if variant.reranking_ms else ""
 
 
 def latencies(results: Results) -> Table[Of[TimedSearch]]:
