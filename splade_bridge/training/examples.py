@@ -77,11 +77,13 @@ class DataCounts:
         rows: of the data set.
         left_out: reason -> how many; the reasons are sentences for a person.
         examples: reason -> a few of the places or ids concerned.
+        unread: fields and columns that are not read -> where the first stands.
     """
 
     rows: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
+    unread: dict[str, str] = field(default_factory=dict)
 
     def leave_out(self, reason: str, place: str, count: int = 1) -> None:
         """Count ``count`` things that were left out for ``reason``, at ``place``."""
@@ -91,12 +93,17 @@ class DataCounts:
             shown.append(place)
 
     def lines(self) -> list[str]:
-        """One line a reason, for the log."""
-        return [
+        """One line a reason, for the log, and one for what is not read."""
+        unread = [f"not read: {', '.join(self.unread_fields())}"] if self.unread else []
+        return unread + [
             f"{count:,} {reason}: {', '.join(self.examples[reason])}"
             f"{' ...' if count > len(self.examples[reason]) else ''}"
             for reason, count in sorted(self.left_out.items())
         ]
+
+    def unread_fields(self) -> list[str]:
+        """What is not read, with the place where it stands first."""
+        return [f"{name} ({place})" for name, place in sorted(self.unread.items())]
 
 
 def checked_text(value: object, what: str, place: str) -> str:

@@ -5,7 +5,7 @@ a run. Out of ranks ``skip + 1 .. depth`` the judged documents are taken, then t
 close to a positive that they may be positives nobody judged (the margin of "positive-aware" mining,
 arXiv:2407.15831, TopK-PercPos), and from the rest a seeded sample.
 
-A line of the result is what :func:`splade_bridge.training.groups.json_groups` reads::
+A line of the result is what :func:`splade_bridge.training.records.json_groups` reads::
 
     {"query_id": "q1", "query": "...", "positives": {"d1": 1}, "negatives": {"d7": 1432}}
 """

@@ -52,6 +52,8 @@ class RowMaker:
     def _of_group(self, group: Group) -> Iterator[Example]:
         options, counts, name = self._options, self._counts, group.query_id or ""
         place = f"{group.place} {name}".rstrip()
+        if group.repeated:
+            counts.leave_out("documents that stand twice in their line", place, group.repeated)
         query = group.query or (self.queries or {}).get(name)
         if not query:
             counts.leave_out("queries without a text", place)

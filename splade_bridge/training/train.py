@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from sentence_transformers import SparseEncoder
 
+    from splade_bridge.training.examples import DataCounts
+
 log = logging.getLogger(__name__)
 
 RECIPE_FILE = "recipe.toml"
@@ -164,7 +166,7 @@ def _train(recipe: Recipe, work: Path, processes: Any, say: Callable[[str], None
     from transformers import PrinterCallback, set_seed
 
     from splade_bridge.training.calibrate import calibrate
-    from splade_bridge.training.data import load_training_data
+    from splade_bridge.training.data import read_training_data
     from splade_bridge.training.losses import build_loss
     from splade_bridge.training.max_first import take_maximum_first
     from splade_bridge.training.model import add_lora, build_model
@@ -177,8 +179,8 @@ def _train(recipe: Recipe, work: Path, processes: Any, say: Callable[[str], None
         _prepare(recipe, processes.num_processes, say)
     processes.wait_for_everyone()
     with processes.main_process_first():
-        dataset = load_training_data(recipe.data)
-    columns = check_columns(dataset, recipe)
+        dataset, counts = read_training_data(recipe.data)
+    columns = check_columns(dataset, recipe, counts)
     evaluator = _evaluator(recipe)
     set_seed(recipe.train.seed)
     with processes.main_process_first():
@@ -287,7 +289,7 @@ def precision_of(recipe: Recipe) -> str:
     return "bf16" if native else "fp32"
 
 
-def check_columns(dataset: Dataset, recipe: Recipe) -> list[str]:
+def check_columns(dataset: Dataset, recipe: Recipe, counts: DataCounts) -> list[str]:
     """The columns of texts, after a check that the losses find what they need.
 
     Raises:
@@ -295,9 +297,12 @@ def check_columns(dataset: Dataset, recipe: Recipe) -> list[str]:
     """
     columns = [c for c in dataset.column_names if c != "label"]
     if (recipe.loss.margin_mse or recipe.loss.kl) and "label" not in dataset.column_names:
+        unread = counts.unread_fields()
         raise UsageError(
             "loss.margin_mse and loss.kl need teacher scores, and the data have none: name a file "
             "in data.scores, or make one with `splade-bridge train score`"
+            + f"; what is not read of the data: {', '.join(unread)}"
+            * bool(unread)
         )
     return columns
 
