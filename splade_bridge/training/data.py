@@ -2,7 +2,8 @@
 
 Every format ends as a ``datasets.Dataset`` with the columns ``query``, ``positive``,
 ``negative_1`` .. ``negative_n`` and, where there are teacher scores, ``label``: a list of n + 1
-floats, the positive's first. That is what the trainers of sentence-transformers take.
+floats, the positive's first. That is what the trainers of sentence-transformers take. With
+``mask_positives`` a column ``known`` is for :mod:`splade_bridge.training.in_batch`.
 
 | format | files |
 |---|---|
@@ -32,7 +33,7 @@ from splade_bridge.files.typed import Where, json_file, typed
 from splade_bridge.files.writing import staged_folder
 from splade_bridge.text.corpora import corpus_files, read_texts
 from splade_bridge.training.columns import column_groups
-from splade_bridge.training.examples import Choice, DataCounts, Example
+from splade_bridge.training.examples import KNOWN, Choice, DataCounts, Example
 from splade_bridge.training.groups import Group
 from splade_bridge.training.judged import (
     any_qrels,
@@ -80,6 +81,7 @@ class DataOptions:
         negatives: how many of each row; 0 leaves it to the other rows of a batch.
         choice: ``random`` (seeded), ``first`` of the file or ``hardest`` (highest score).
         positives: ``each`` positive makes a row, or ``one`` of each query, drawn.
+        mask_positives: a document of another row that answers a query, too, is no negative of it.
         min_grade: from which grade on a document answers.
         max_rows: only the first so many.
         seed: of what is drawn.
@@ -104,6 +106,7 @@ class DataOptions:
     negatives: int = 1
     choice: Choice = "random"
     positives: Literal["each", "one"] = "each"
+    mask_positives: bool = False
     min_grade: int = 1
     max_rows: int | None = None
     seed: int = 0
@@ -212,7 +215,8 @@ def _blocks(options: DataOptions, folder: Path, counts: DataCounts) -> Iterator[
     if first is None:
         told = "; ".join(counts.lines()) or "the files hold nothing"
         raise BadInputError(f"not one row of training data could be made: {told}", options.place)
-    schema = _schema(options.negatives, labelled=first.scores is not None)
+    masked = options.mask_positives
+    schema = _schema(options.negatives, labelled=first.scores is not None, masked=masked)
     examples = chain([first], examples)
     while block := list(islice(examples, BATCH_ROWS)):
         for example in block:
@@ -225,21 +229,33 @@ def _blocks(options: DataOptions, folder: Path, counts: DataCounts) -> Iterator[
         columns = [[e.query for e in block], [e.positive for e in block]]
         columns += [[e.negatives[i] for e in block] for i in range(options.negatives)]
         labels = [[e.scores for e in block]] if first.scores is not None else []
+        known = [[e.known for e in block]] if masked else []
         counts.rows += len(block)
-        yield pa.record_batch([*columns, *labels], schema=schema)
+        yield pa.record_batch([*columns, *labels, *known], schema=schema)
 
 
-def _schema(negatives: int, *, labelled: bool) -> pa.Schema:
+def _schema(negatives: int, *, labelled: bool, masked: bool) -> pa.Schema:
     import pyarrow as pa
 
     names = ["query", "positive", *(f"negative_{i}" for i in range(1, negatives + 1))]
     fields = [pa.field(name, pa.string()) for name in names]
-    return pa.schema([*fields, *([pa.field("label", pa.list_(pa.float32()))] if labelled else [])])
+    if labelled:
+        fields.append(pa.field("label", pa.list_(pa.float32())))
+    if masked:
+        fields.append(pa.field(KNOWN, pa.list_(pa.int64())))
+    return pa.schema(fields)
 
 
 def _examples(options: DataOptions, folder: Path, counts: DataCounts) -> Iterator[Example]:
     maker = RowMaker(
-        RowOptions(options.negatives, options.choice, options.positives, options.seed), counts
+        RowOptions(
+            options.negatives,
+            options.choice,
+            options.positives,
+            options.seed,
+            options.mask_positives,
+        ),
+        counts,
     )
     if options.format == "docstrings":
         from splade_bridge.training.documentation import PairCounts, docstring_groups

@@ -13,6 +13,8 @@ from splade_bridge.errors import BadInputError
 Choice = Literal["random", "first", "hardest"]
 
 SHOWN = 5
+KNOWN = "known"
+"""The column that tells which documents answer a row's query; see :mod:`.in_batch`."""
 
 
 class Example(NamedTuple):
@@ -24,6 +26,7 @@ class Example(NamedTuple):
         negatives: texts of others; a row holds as many as were asked for.
         scores: of a teacher, the positive's first; None without a teacher.
         place: ``file:line`` or ids, for messages.
+        known: keys of the texts of all documents that answer the query, where they were asked for.
     """
 
     query: str
@@ -31,6 +34,7 @@ class Example(NamedTuple):
     negatives: list[str]
     scores: list[float] | None
     place: str
+    known: list[int] | None = None
 
 
 class Candidate(NamedTuple):

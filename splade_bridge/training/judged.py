@@ -65,7 +65,8 @@ def judged_groups(
             continue
         seen.add(group.query_id)
         negatives = [c for c in group.negatives if judged.get(c.key, 0) <= 0]
-        yield group._replace(positives=positives, negatives=negatives)
+        graded = tuple(d for d, grade in judged.items() if 0 < grade < min_grade)
+        yield group._replace(positives=positives, negatives=negatives, graded=graded)
     for query_id, judged in qrels.items():
         if query_id not in seen and any(g >= min_grade for g in judged.values()):
             counts.leave_out("judged queries without hard negatives or scores", query_id)

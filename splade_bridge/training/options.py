@@ -85,6 +85,8 @@ class LossOptions:
         pairwise: softmax of the positive against each of its own negatives.
         margin_mse: squared error of the margins to the teacher's.
         kl: divergence from the teacher's distribution over the documents of a row.
+        base_scores: squared error of all scores of the batch to those that the model gave before
+            the training: a pull towards what it knew.
         anti_zero: against vectors that lose all their terms.
         kl_temperature: of teacher and student.
         gather: contrastive over the documents of all GPUs.
@@ -94,6 +96,7 @@ class LossOptions:
     pairwise: float = 0.0
     margin_mse: float = 0.0
     kl: float = 0.0
+    base_scores: float = 0.0
     anti_zero: float = 0.0
     kl_temperature: float = 1.0
     gather: bool = True
@@ -107,12 +110,14 @@ class SideRegularizer:
         penalty: ``flops`` (arXiv:2004.05665), ``l1`` or ``none``.
         weight: lambda; where to begin, with ``target_terms``.
         target_terms: steer lambda so that a text has about this many terms; None keeps lambda.
+        base_terms: the same, as a multiple of the terms that texts have before the training.
         threshold: texts with no more terms than this are spared (arXiv:2504.14839).
     """
 
     penalty: Penalty = "none"
     weight: float = 1e-3
     target_terms: float | None = None
+    base_terms: float | None = None
     threshold: int | None = None
 
 
@@ -188,6 +193,9 @@ class ValidationOptions:
         metric: that the best checkpoint has most of: nDCG@10 or RR@10.
         patience: stop after so many measurements without a better one; 0 never.
         batch_size: texts encoded at once.
+        remove_query: leave out the document with the query's id, as BEIR does for ArguAna.
+        at_start: measure before the first step, too; where nothing that follows is better, the
+            model as it was is the best one.
     """
 
     corpus: str
@@ -199,6 +207,8 @@ class ValidationOptions:
     metric: Literal["nDCG@10", "RR@10"] = "RR@10"
     patience: int = 0
     batch_size: int = 64
+    remove_query: bool = False
+    at_start: bool = False
 
 
 @dataclass(frozen=True)
