@@ -39,7 +39,8 @@ class ModelOptions:
 
     Attributes:
         base: masked language model to start from, a folder or a hub name; of documents, where
-            queries have another. Empty for a new network of ``config``.
+            queries have another. A SparseEncoder keeps its prompts and its limit of active terms.
+            Empty for a new network of ``config``.
         config: settings of a new network, ``model_type`` among them, as transformers has them.
         tokenizer: folder or hub name, for a new network.
         query: ``shared``: the same encoder; ``separate``: an own one (arXiv:2207.03834); ``bow``:
@@ -47,10 +48,12 @@ class ModelOptions:
             token with its inverse document frequency (arXiv:2411.04403).
         query_base: masked language model of a separate query encoder; ``base`` if empty.
         query_config: settings of a new network for queries.
-        idf: JSON ``{token: weight}``; if empty, counted over the training documents.
-        pooling: over positions; ``max`` since SPLADE v2, ``sum`` in v1.
+        idf: JSON ``{token: weight}``; if empty, what ``base`` has for queries, or counted over the
+            training documents.
+        pooling: over positions; ``max`` since SPLADE v2, ``sum`` in v1; ``auto`` is what ``base``
+            was saved with, or max.
         activation: ``relu`` is log(1 + relu(x)); ``log1p_relu`` takes the logarithm once more
-            (arXiv:2504.14839).
+            (arXiv:2504.14839); ``auto`` is what ``base`` was saved with, or relu.
         query_length: tokens of a query that are read.
         document_length: tokens of a document that are read.
         save_dtype: of the finished checkpoint's weights; training has its own precision.
@@ -67,8 +70,8 @@ class ModelOptions:
     query_base: str = ""
     query_config: dict[str, Any] = field(default_factory=dict)
     idf: str = ""
-    pooling: Literal["max", "sum"] = "max"
-    activation: Literal["relu", "log1p_relu"] = "relu"
+    pooling: Literal["auto", "max", "sum"] = "auto"
+    activation: Literal["auto", "relu", "log1p_relu"] = "auto"
     query_length: int = 256
     document_length: int = 256
     save_dtype: Literal["float32", "float16", "bfloat16"] = "float32"

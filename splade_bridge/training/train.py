@@ -174,7 +174,7 @@ def _train(recipe: Recipe, work: Path, processes: Any, say: Callable[[str], None
     from splade_bridge.training.data import read_training_data
     from splade_bridge.training.losses import build_loss
     from splade_bridge.training.max_first import take_maximum_first
-    from splade_bridge.training.model import add_lora, build_model
+    from splade_bridge.training.model import add_lora, build_model, prompts_of
     from splade_bridge.training.schedule import RegularizerSchedule
     from splade_bridge.training.start import (
         START,
@@ -210,7 +210,7 @@ def _train(recipe: Recipe, work: Path, processes: Any, say: Callable[[str], None
     stop = StopWhenAsked(say)
     trainer = BridgeTrainer(
         model=model,
-        args=training_arguments(recipe, work, columns),
+        args=training_arguments(recipe, work, columns, prompts_of(model)),
         train_dataset=dataset,
         loss=loss,
         evaluator=evaluator,
@@ -267,8 +267,15 @@ def _prepare(recipe: Recipe, processes: int, say: Callable[[str], None]) -> None
         log.info("%s", score(recipe.score))
 
 
-def training_arguments(recipe: Recipe, work: Path, columns: list[str]) -> Any:
-    """What the recipe says, as sentence-transformers' SparseEncoderTrainingArguments."""
+def training_arguments(
+    recipe: Recipe, work: Path, columns: list[str], prompts: dict[str, str]
+) -> Any:
+    """What the recipe says, as sentence-transformers' SparseEncoderTrainingArguments.
+
+    Args:
+        prompts: what is put in front of the texts of each side.
+    """
+    sides = {c: "query" if c == "query" else "document" for c in columns}
     from sentence_transformers.base.training_args import BatchSamplers
     from sentence_transformers.sparse_encoder import SparseEncoderTrainingArguments
 
@@ -286,7 +293,8 @@ def training_arguments(recipe: Recipe, work: Path, columns: list[str]) -> Any:
         batch_sampler=(
             BatchSamplers.NO_DUPLICATES if train.no_duplicates else BatchSamplers.BATCH_SAMPLER
         ),
-        router_mapping={c: "query" if c == "query" else "document" for c in columns},
+        router_mapping=sides,
+        prompts={c: prompts[side] for c, side in sides.items() if prompts.get(side)},
         save_steps=every,
         eval_strategy="steps" if validation else "no",
         eval_steps=every,
