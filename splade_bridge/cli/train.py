@@ -47,6 +47,7 @@ STAGES = {
 """Command: module of splade_bridge.training, its options, its function."""
 TRAINS = (unless("--list", name="listed"), unless("--show"))
 SEARCHED = unless("--run")
+BY_MODEL = unless("--bm25")
 COMPUTED = unless("--teacher", "run")
 NEW = unless("--base")
 NEEDS: dict[str, dict[str, tuple[Needs, ...]]] = {
@@ -55,11 +56,12 @@ NEEDS: dict[str, dict[str, tuple[Needs, ...]]] = {
             "without --documents or --corpus, which it indexes",
             "add one of them",
             lambda given: bool(given["documents"] or given["corpus"]),
-        ),),
-        "algorithm": (SEARCHED,),
+        ), BY_MODEL),
+        "algorithm": (SEARCHED, BY_MODEL),
+        "bm25": (needs("--corpus"),),
         "threads": (SEARCHED,),
-        "model": (SEARCHED,),
-        "query_vectors": (SEARCHED,),
+        "model": (SEARCHED, BY_MODEL),
+        "query_vectors": (SEARCHED, BY_MODEL),
         "max_length": (needs("--model"),),
         "seed": (unless("--choice", "hardest"),),
     },
