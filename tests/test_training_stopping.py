@@ -46,7 +46,12 @@ def wait_for(log: Path, text: str, child: subprocess.Popen[str]) -> None:
     ("number", "code", "settings"),
     [
         (signal.SIGINT, 130, []),
-        (signal.SIGTERM, 143, ["regularizer.document.target_terms=40", "train.workers=1"]),
+        pytest.param(
+            signal.SIGTERM,
+            143,
+            ["regularizer.document.target_terms=40", "train.workers=1"],
+            marks=pytest.mark.long,
+        ),
     ],
     ids=["Ctrl-C", "SIGTERM"],
 )
@@ -73,6 +78,7 @@ def test_a_signal_saves_the_step_that_the_next_run_goes_on_from(
     assert weights(out) == weights(whole) and weights(out)
 
 
+@pytest.mark.long
 def test_a_second_signal_stops_at_once(world: World, tmp_path: Path) -> None:
     """While a checkpoint is awaited for as long as a step takes, nobody has to wait for it."""
     slow = [*SETTINGS, "train.gradient_accumulation=2000"]  # a step of many seconds
@@ -90,6 +96,7 @@ def test_a_second_signal_stops_at_once(world: World, tmp_path: Path) -> None:
     assert "no step was saved yet" in said and not checkpoints(tmp_path / "out.training")
 
 
+@pytest.mark.long
 def test_a_masked_language_model_is_saved_too(world: World, tmp_path: Path) -> None:
     out = tmp_path / "mlm"
     arguments = ["mlm", "--corpora", str(world.folder / "corpus.jsonl"), "-o", str(out)]

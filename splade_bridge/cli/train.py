@@ -111,7 +111,15 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     name=NAME,
     cls=_Commands,
-    help="Train a SPLADE model by a recipe: `train RECIPE -o CHECKPOINT`.",
+    help="""Train a SPLADE model by a recipe: `train RECIPE -o CHECKPOINT`.
+
+    \b
+    train --list                    names the recipes that come along
+    train tiny --show               prints all keys of one, as TOML to start from
+    train tiny -o out --set train.steps=500 --set data.path=beir/scifact
+                                    changes keys; `train recipe --help` has all flags
+
+    Data formats and keys are described in training/README.md.""",
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
