@@ -230,7 +230,7 @@ def test_a_controller_at_its_bound_is_told(world: World, tmp_path: Path) -> None
 
 
 def test_the_best_step_may_be_any_step_or_none(world: World, tmp_path: Path) -> None:
-    """A random base gets better; what comes of it is ruined by a huge rate, and so kept as it was."""
+    """A random base gets better; what comes of it a huge rate ruins, and it is kept as it was."""
     free = [f"regularizer.{side}.penalty=none" for side in ("query", "document")]
     usual = [*world.validation(at_start="true", every=20), *free]
     better = [*usual, "train.steps=60", "train.learning_rate=3e-3"]
