@@ -53,7 +53,7 @@ def build_model(options: ModelOptions, documents: Iterable[str], work: Path) -> 
                 '"separate" for two networks, to "idf" or "bow" for queries without one',
                 str(base.folder),
             )
-        return SparseEncoder(modules=document, **kept)
+        return SparseEncoder(modules=_sized(document), **kept)
     if options.query == "separate":
         if options.query_base or options.query_config:
             other = _base(options, "query_", work / "new-query", "query")
@@ -64,10 +64,11 @@ def build_model(options: ModelOptions, documents: Iterable[str], work: Path) -> 
             other = _base(options, "", work / "new", "query")
         query = _encoder(options, other.side)
         _same_terms(document[0], query[0])
+        _sized(query)
     else:
         _trim_head(document[0])
         query = [_kept_static(options, base) or _static(options, document[0].tokenizer, documents)]
-    router = Router.for_query_document(query_modules=query, document_modules=document)
+    router = Router.for_query_document(query_modules=query, document_modules=_sized(document))
     return SparseEncoder(modules=[router], **kept)
 
 
@@ -287,6 +288,13 @@ def _new_network(config: dict[str, Any], tokenizer_name: str, new: Path) -> None
     with staged_folder(new, overwrite=True) as folder:
         tokenizer.save_pretrained(folder)
         network.save_pretrained(folder)
+
+
+def _sized(encoder: list[Any]) -> list[Any]:
+    """``encoder``, whose pooling is told how many columns there are before it sees any."""
+    transformer, pooling = encoder
+    pooling.embedding_dimension = len(transformer.model.get_output_embeddings().weight)
+    return encoder
 
 
 def _same_terms(document: Any, query: Any) -> None:
