@@ -292,3 +292,31 @@ def test_a_section_that_need_not_be_there_is_left_out(world: World, tmp_path: Pa
     assert read_recipe("fine-tune").validation and read_recipe("fine-tune").mine
     read = read_recipe(path)
     assert read.validation is None and read.mine is None
+
+
+# ---------------------------------------------------------------- all of it
+
+
+def test_the_recipe_runs(lucene: None, world: World, tmp_path: Path) -> None:
+    """From judgements alone to a checkpoint that is no worse than its base."""
+    folder = tmp_path / "beir"
+    (folder / "qrels").mkdir(parents=True)
+    write_texts(folder / "corpus.jsonl", world.documents)
+    write_texts(folder / "queries.jsonl", world.queries)
+    for split in ("train", "dev"):
+        lines = [f"q{i}\td{i}\t1\n" for i in range(20)]
+        (folder / "qrels" / f"{split}.tsv").write_text("".join(lines))
+    settings = [
+        f"model.base={world.checkpoint}", f"data.path={folder}", f"mine.queries={folder}",
+        f"mine.qrels={folder / 'qrels' / 'train.tsv'}", f"mine.corpus={folder}",
+        f"validation.corpus={folder}", f"validation.queries={folder}",
+        f"validation.qrels={folder / 'qrels' / 'dev.tsv'}", "validation.every=2", "train.steps=4",
+        "train.log_every=1",
+    ]  # fmt: skip
+    done = train(read_recipe("fine-tune", settings), tmp_path / "out")
+    logged = _log(done.out)
+    assert {e["step"] for e in logged if "eval_nDCG@10" in e} == {0, 2, 4}
+    values = [e["eval_nDCG@10"] for e in logged if "eval_nDCG@10" in e]
+    assert done.figures["eval_nDCG@10"] == max(values)
+    entries = [e for e in logged if "loss" in e]
+    assert all({"contrastive", "base_scores"} <= e.keys() for e in entries)

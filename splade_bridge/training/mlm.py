@@ -96,7 +96,7 @@ def train_mlm(options: MlmOptions, say: Callable[[str], None] = log.info) -> Mlm
 
     from splade_bridge.training.mlm_data import Masking, ShuffledBlocks, token_blocks
     from splade_bridge.training.mlm_trainer import MlmTrainer
-    from splade_bridge.training.stopping import StopWhenAsked, goes_on
+    from splade_bridge.training.stopping import StopWhenAsked, resumable
     from splade_bridge.training.trainer import LOG_FILE, JsonLog
     from splade_bridge.training.word_vectors import start_from
 
@@ -133,7 +133,7 @@ def train_mlm(options: MlmOptions, say: Callable[[str], None] = log.info) -> Mlm
             say(f"going on from {kept[-1].name}")
         stop = StopWhenAsked(say)
         trainer.add_callback(stop)
-        with goes_on(work), saving(work), stop.listening():
+        with resumable(work), saving(work), stop.listening():
             trainer.train(resume_from_checkpoint=str(kept[-1]) if kept else None)
         logged = [e for e in trainer.state.log_history if "mlm" in e]
         summary = MlmSummary(

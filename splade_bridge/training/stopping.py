@@ -74,7 +74,7 @@ def _in_any_process(asked: bool, args: Any) -> bool:
 
 
 @contextlib.contextmanager
-def goes_on(work: Path) -> Iterator[None]:
+def resumable(work: Path) -> Iterator[None]:
     """Ctrl-C as an error that names the step from which the same command goes on.
 
     Raises:

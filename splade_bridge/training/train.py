@@ -139,7 +139,7 @@ def train(
     check_ready(recipe, work)
     from accelerate import PartialState
 
-    from splade_bridge.training.stopping import goes_on
+    from splade_bridge.training.stopping import resumable
 
     began = time.monotonic()
     # Others wait for the main process as long as the stages and the data take.
@@ -151,7 +151,7 @@ def train(
             stack.enter_context(folder_lock(out.with_name(f".{out.name}.training.lock"), out))
             _open_work(work, recipe, overwrite=overwrite)
         processes.wait_for_everyone()
-        with goes_on(work), _plain_errors(), saving(work), _quiet_libraries():
+        with resumable(work), _plain_errors(), saving(work), _quiet_libraries():
             ended = _train(in_work_folder(recipe, work), work, processes, say)
         trained = Trained(
             out=out,
