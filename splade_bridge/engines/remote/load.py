@@ -204,9 +204,12 @@ def _weights(
         if index.kept is SINGLE:  # as they are
             return account
     else:
-        known = source.manifest.counts.max_impact if source.manifest else None
-        if known is not None and known <= index.kept.whole and source.clipper is None:
-            return account
+        counts = source.manifest.counts if source.manifest else None
+        if counts is not None and source.clipper is None:
+            # A store that holds impacts as weights has not looked, and says 0.
+            is_known = counts.max_impact > 0 or not counts.postings
+            if is_known and counts.max_impact <= index.kept.whole:
+                return account
     looked = opened()
     for batch in looked.batches():
         account.add(batch, looked.vocabulary, index.kept)
