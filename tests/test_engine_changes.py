@@ -33,8 +33,9 @@ from splade_bridge.data.manifest import EncodingInfo, Manifest, QuantizationInfo
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.registry import connect, open_index, read_remote
 from splade_bridge.engines.remote import change, load
-from splade_bridge.engines.remote.base import RemoteIndex, RemoteOptions, State
+from splade_bridge.engines.remote.base import RemoteIndex, RemoteOptions
 from splade_bridge.engines.remote.load import LoadOptions
+from splade_bridge.engines.remote.states import State
 from splade_bridge.errors import (
     BadInputError,
     ExternalProgramError,

@@ -45,8 +45,9 @@ from splade_bridge.conversion.detect import SourceOptions, open_source, open_vec
 from splade_bridge.data.vectors import ImpactBatch, SparseBatch
 from splade_bridge.engines import registry
 from splade_bridge.engines.registry import connect, open_index
-from splade_bridge.engines.remote.base import RemoteIndex, RemoteOptions, ServerError
+from splade_bridge.engines.remote.base import RemoteIndex, RemoteOptions
 from splade_bridge.engines.remote.choices import Asking
+from splade_bridge.engines.remote.faults import ServerError
 from splade_bridge.engines.remote.load import LoadOptions, load
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
 from splade_bridge.files.address import Address, place_of

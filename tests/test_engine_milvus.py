@@ -27,7 +27,8 @@ from servers.server import Server
 from small import MemorySource, queries_of
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.registry import connect, open_index, read_remote
-from splade_bridge.engines.remote.base import RemoteOptions, ServerError
+from splade_bridge.engines.remote.base import RemoteOptions
+from splade_bridge.engines.remote.faults import ServerError
 from splade_bridge.engines.remote.load import LoadOptions, load
 from splade_bridge.engines.remote.milvus import EXACT, escaped_id, inexact, unescaped_id
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError

@@ -37,10 +37,12 @@ from splade_bridge.conversion.detect import open_source
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.registry import connect, engine, open_index, read_remote
-from splade_bridge.engines.remote.base import Busy, Refused, RemoteOptions, ServerError, State
+from splade_bridge.engines.remote.base import RemoteOptions
+from splade_bridge.engines.remote.faults import Busy, Refused, ServerError
 from splade_bridge.engines.remote.index import RemoteSearcher
 from splade_bridge.engines.remote.load import LoadOptions, load
 from splade_bridge.engines.remote.secrets import Secrets
+from splade_bridge.engines.remote.states import State
 from splade_bridge.errors import (
     BadInputError,
     ExternalProgramError,

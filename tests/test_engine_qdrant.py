@@ -34,7 +34,8 @@ from small import MemorySource
 from splade_bridge.conversion.load_index import Texts
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.registry import connect, open_index, read_remote
-from splade_bridge.engines.remote.base import RemoteOptions, ServerError
+from splade_bridge.engines.remote.base import RemoteOptions
+from splade_bridge.engines.remote.faults import ServerError
 from splade_bridge.engines.remote.load import LoadOptions, load
 from splade_bridge.engines.remote.numbered import newest, pieces
 from splade_bridge.engines.remote.qdrant import Qdrant, inexact

@@ -19,8 +19,9 @@ from splade_bridge.conversion.corpus_fields import as_type, types_of, wanted_fie
 from splade_bridge.conversion.detect import open_source
 from splade_bridge.conversion.load_index import load_index
 from splade_bridge.engines.registry import connect, connect_to, open_index
-from splade_bridge.engines.remote.base import RemoteOptions, ServerError
+from splade_bridge.engines.remote.base import RemoteOptions
 from splade_bridge.engines.remote.choices import Asking
+from splade_bridge.engines.remote.faults import ServerError
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.address import Address, place_of
 from splade_bridge.formats.queries import read_queries

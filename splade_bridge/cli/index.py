@@ -26,7 +26,7 @@ from splade_bridge.files.address import Address, Place
 
 if TYPE_CHECKING:
     from splade_bridge.data.manifest import Manifest, QuantizationInfo
-    from splade_bridge.engines.remote.base import Change
+    from splade_bridge.engines.remote.states import Change
 
 NAME = "index"
 SEVERAL = Needs(

@@ -15,11 +15,12 @@ from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.engines.registry import check_approximate, connect
-from splade_bridge.engines.remote.base import Change, Fields
+from splade_bridge.engines.remote.base import Fields
 from splade_bridge.engines.remote.change import delete
 from splade_bridge.engines.remote.change import update as change
 from splade_bridge.engines.remote.choices import Check, FieldType
 from splade_bridge.engines.remote.load import LoadOptions, load
+from splade_bridge.engines.remote.states import Change
 from splade_bridge.errors import MismatchError, UsageError
 from splade_bridge.files.address import Address, Place, paths
 from splade_bridge.files.finished import fingerprints

@@ -13,9 +13,10 @@ from splade_bridge.data.choices import check_choice
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions
-from splade_bridge.engines.remote.base import Change, RemoteOptions
+from splade_bridge.engines.remote.base import RemoteOptions
 from splade_bridge.engines.remote.choices import Check, FieldType
 from splade_bridge.engines.remote.load import LoadOptions
+from splade_bridge.engines.remote.states import Change
 from splade_bridge.errors import UsageError
 from splade_bridge.files.address import Address
 from splade_bridge.formats.base import ImpactSource

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from splade_bridge.engines.remote.base import Busy, RemoteOptions, missing_client
+from splade_bridge.engines.remote.base import RemoteOptions
+from splade_bridge.engines.remote.faults import Busy, missing_client
 from splade_bridge.engines.remote.rest import (
     CONNECTIONS,
     KEEP_ALIVE,

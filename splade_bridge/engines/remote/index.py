@@ -24,16 +24,11 @@ from splade_bridge.data.vectors import (
 )
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.base import Searcher
-from splade_bridge.engines.remote.base import (
-    Busy,
-    Float64Array,
-    RemoteIndex,
-    Row,
-    ServerError,
-    State,
-)
+from splade_bridge.engines.remote.base import Float64Array, RemoteIndex, Row
 from splade_bridge.engines.remote.choices import Approximation
+from splade_bridge.engines.remote.faults import Busy, ServerError
 from splade_bridge.engines.remote.patience import patiently
+from splade_bridge.engines.remote.states import State
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
 from splade_bridge.formats.base import ImpactSource, WeightSource
 from splade_bridge.formats.feeds.names import named, reader_of

@@ -21,17 +21,13 @@ from splade_bridge.data.ids import DuplicateGuard, quoted
 from splade_bridge.data.manifest import Manifest, base_tools
 from splade_bridge.data.store import VALUES
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.engines.remote.base import (
-    Fields,
-    Refused,
-    RemoteIndex,
-    RemoteOptions,
-    State,
-)
+from splade_bridge.engines.remote.base import Fields, RemoteIndex, RemoteOptions
 from splade_bridge.engines.remote.choices import Check
+from splade_bridge.engines.remote.faults import Refused
 from splade_bridge.engines.remote.index import RemoteSource, RemoteWeights
 from splade_bridge.engines.remote.patience import patiently
 from splade_bridge.engines.remote.sample import Sample
+from splade_bridge.engines.remote.states import State
 from splade_bridge.errors import BadInputError, ExternalProgramError, MismatchError, UsageError
 from splade_bridge.files.address import Address
 from splade_bridge.formats.base import ImpactSource, WeightSource, refuse_empty

@@ -23,16 +23,8 @@ import numpy as np
 
 from splade_bridge.data.ids import quoted
 from splade_bridge.data.vectors import ImpactBatch, Int32Array, SparseBatch
-from splade_bridge.engines.remote.base import (
-    Busy,
-    Fields,
-    Float64Array,
-    RemoteOptions,
-    Row,
-    ServerError,
-    State,
-    missing_client,
-)
+from splade_bridge.engines.remote.base import Fields, Float64Array, RemoteOptions, Row
+from splade_bridge.engines.remote.faults import Busy, ServerError, missing_client
 from splade_bridge.engines.remote.held import holder, running, shared
 from splade_bridge.engines.remote.numbered import (
     BESIDE,
@@ -43,6 +35,7 @@ from splade_bridge.engines.remote.numbered import (
     pieces,
 )
 from splade_bridge.engines.remote.secrets import Secrets
+from splade_bridge.engines.remote.states import State
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError, install
 from splade_bridge.files.address import Address
 from splade_bridge.formats.feeds.milvus import EXACT, MOST_ID

@@ -16,15 +16,9 @@ import numpy as np
 import orjson
 
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.engines.remote.base import (
-    Fields,
-    Refused,
-    RemoteIndex,
-    ServerError,
-    State,
-    state_bytes,
-    state_of,
-)
+from splade_bridge.engines.remote.base import Fields, RemoteIndex
+from splade_bridge.engines.remote.faults import Refused, ServerError
+from splade_bridge.engines.remote.states import State, state_bytes, state_of
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.typed import Where, typed
 from splade_bridge.formats.feeds.names import Naming

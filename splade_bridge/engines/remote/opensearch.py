@@ -16,14 +16,8 @@ from typing import Any, ClassVar
 import orjson
 
 from splade_bridge.data.vectors import Int32Array
-from splade_bridge.engines.remote.base import (
-    Busy,
-    Float64Array,
-    RemoteOptions,
-    ServerError,
-    State,
-    missing_client,
-)
+from splade_bridge.engines.remote.base import Float64Array, RemoteOptions
+from splade_bridge.engines.remote.faults import Busy, ServerError, missing_client
 from splade_bridge.engines.remote.opensearch_options import OpenSearchOptions, OpenSearchQuery
 from splade_bridge.engines.remote.rest import (
     CONNECTIONS,
@@ -34,6 +28,7 @@ from splade_bridge.engines.remote.rest import (
     basic_login,
 )
 from splade_bridge.engines.remote.secrets import Secrets
+from splade_bridge.engines.remote.states import State
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
 from splade_bridge.files.address import Address
 from splade_bridge.formats.feeds.elastic import Bulk, NeuralSparse, RankFeatures

@@ -27,16 +27,12 @@ from splade_bridge.engines.remote.base import (
     Fields,
     FieldValue,
     Float64Array,
-    Refused,
     RemoteIndex,
     RemoteOptions,
     Row,
-    ServerError,
-    State,
-    state_bytes,
-    state_of,
 )
 from splade_bridge.engines.remote.choices import FieldType
+from splade_bridge.engines.remote.faults import Refused, ServerError
 from splade_bridge.engines.remote.postgresql_options import PostgreSQLOptions
 from splade_bridge.engines.remote.postgresql_sessions import Sessions, psycopg, sql
 from splade_bridge.engines.remote.secrets import Secrets
@@ -49,6 +45,7 @@ from splade_bridge.engines.remote.sparsevec import (
     packed,
     unpacked,
 )
+from splade_bridge.engines.remote.states import State, state_bytes, state_of
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
 from splade_bridge.files.address import Address
 from splade_bridge.formats.feeds.names import Names, Naming

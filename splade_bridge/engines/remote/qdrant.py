@@ -15,18 +15,12 @@ import numpy as np
 
 from splade_bridge.data.ids import quoted
 from splade_bridge.data.vectors import ImpactBatch, Int32Array, SparseBatch
-from splade_bridge.engines.remote.base import (
-    Fields,
-    Float64Array,
-    RemoteOptions,
-    Row,
-    ServerError,
-    State,
-    state_bytes,
-)
+from splade_bridge.engines.remote.base import Fields, Float64Array, RemoteOptions, Row
+from splade_bridge.engines.remote.faults import ServerError
 from splade_bridge.engines.remote.numbered import STATE, NumberedIndex, fields_size, numbers
 from splade_bridge.engines.remote.qdrant_store import Point, Store
 from splade_bridge.engines.remote.secrets import Secrets
+from splade_bridge.engines.remote.states import State, state_bytes
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.address import Address
 from splade_bridge.formats.feeds.names import Names

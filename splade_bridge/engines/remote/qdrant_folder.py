@@ -17,7 +17,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import orjson
 
-from splade_bridge.engines.remote.base import RemoteOptions, ServerError, missing_client
+from splade_bridge.engines.remote.base import RemoteOptions
+from splade_bridge.engines.remote.faults import ServerError, missing_client
 from splade_bridge.engines.remote.held import holder, shared
 from splade_bridge.engines.remote.qdrant_store import PAGE, Point, Store, datatype_of
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from splade_bridge.engines.remote.base import Busy, RemoteOptions, ServerError, missing_client
+from splade_bridge.engines.remote.base import RemoteOptions
+from splade_bridge.engines.remote.faults import Busy, ServerError, missing_client
 from splade_bridge.engines.remote.numbered import BESIDE, newest, pieces
 from splade_bridge.engines.remote.qdrant_store import PAGE, Point, Store, datatype_of
 from splade_bridge.engines.remote.secrets import Secrets

@@ -16,21 +16,11 @@ import orjson
 
 from splade_bridge.data.ids import quoted
 from splade_bridge.data.vectors import ImpactBatch, Int32Array, SparseBatch
-from splade_bridge.engines.remote.base import (
-    Busy,
-    Fields,
-    Float64Array,
-    Refused,
-    RemoteIndex,
-    RemoteOptions,
-    Row,
-    ServerError,
-    State,
-    state_bytes,
-    state_of,
-)
+from splade_bridge.engines.remote.base import Fields, Float64Array, RemoteIndex, RemoteOptions, Row
 from splade_bridge.engines.remote.choices import FieldType
+from splade_bridge.engines.remote.faults import Busy, Refused, ServerError
 from splade_bridge.engines.remote.secrets import Secrets
+from splade_bridge.engines.remote.states import State, state_bytes, state_of
 from splade_bridge.errors import BadInputError
 from splade_bridge.formats.feeds.base import pairs
 from splade_bridge.formats.feeds.elastic import Bulk
