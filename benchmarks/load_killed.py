@@ -28,6 +28,7 @@ from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.store import VALUES, VectorStoreWriter
 from splade_bridge.data.vectors import SparseBatch
 from splade_bridge.engines.registry import connect, read_remote
+from splade_bridge.engines.remote.faults import ServerError
 from splade_bridge.files.address import Address, place_of
 from splade_bridge.files.outputs import STORE_MANIFEST
 from synth import SyntheticSource
@@ -118,9 +119,16 @@ def main() -> None:
 
 
 def _kept(address: Address) -> int:
-    with connect(address) as index:
-        state = index.state() if index.exists() else None
-    return state.loaded if state else 0
+    """How many documents a load that was killed has noted, once a busy engine says it."""
+    while True:
+        try:
+            with connect(address) as index:
+                state = index.state() if index.exists() else None
+        except ServerError as error:
+            print(error, flush=True)
+            time.sleep(5)
+        else:
+            return state.loaded if state else 0
 
 
 def _compare(address: Address, wanted: Manifest, documents: int) -> None:

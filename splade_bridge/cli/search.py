@@ -205,7 +205,7 @@ def _dense(
     options: SearchOptions,
     latencies: Path | None,
     exact_run: Path | None,
-    check_against: Path | None,
+    check_against: Place | None,
 ) -> SearchSummary:
     """The same in an index of dense vectors."""
     from splade_bridge.embeddings.index import DenseIndex

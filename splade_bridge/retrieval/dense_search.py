@@ -9,6 +9,7 @@ from splade_bridge.data.hits import Hits
 from splade_bridge.embeddings.index import DenseIndex
 from splade_bridge.embeddings.vectors import DenseBatch
 from splade_bridge.errors import UsageError
+from splade_bridge.files.address import Address, Place
 from splade_bridge.files.outputs import check_apart
 from splade_bridge.retrieval.dense_queries import DenseQueries
 from splade_bridge.retrieval.passages import fold_passages
@@ -31,7 +32,7 @@ def search_dense_to_run(
     *,
     latencies: Path | None = None,
     exact_run: Path | None = None,
-    check_against: Path | None = None,
+    check_against: Place | None = None,
     watch: Callable[[Iterable[Hits]], Iterator[Hits]] = iter,
 ) -> SearchSummary:
     """Search ``index`` and write a run, whole or not at all.
@@ -54,6 +55,11 @@ def search_dense_to_run(
     exact: list[list[str]] = []
     if exact_run is not None:
         exact = documents_of_run(exact_run, queries.batch.ids)
+    elif isinstance(check_against, Address):
+        raise UsageError(
+            f"{check_against}: is an address, and what is behind one holds no dense vectors: name "
+            "an index that dense has made in --check-against"
+        )
     elif check_against is not None:
         with DenseIndex(check_against) as other:
             stream = ranked_densely(other, queries, options, ef_search=None)

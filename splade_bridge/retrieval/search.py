@@ -149,7 +149,7 @@ def search_to_run(
     *,
     latencies: Path | None = None,
     exact_run: Path | None = None,
-    check_against: Path | None = None,
+    check_against: Place | None = None,
     watch: Callable[[Iterable[Hits]], Iterator[Hits]] = iter,
 ) -> SearchSummary:
     """Search ``index`` and write a run, whole or not at all.
@@ -307,10 +307,10 @@ def documents_of_run(path: Path, query_ids: list[str]) -> list[list[str]]:
     return [by_score(run.get(query_id, {})) for query_id in query_ids]
 
 
-def _from_index(path: Path, queries: Queries, options: SearchOptions) -> list[list[str]]:
+def _from_index(place: Place, queries: Queries, options: SearchOptions) -> list[list[str]]:
     """The documents of each query, as the index says."""
     once: dict[str, str] = {}  # a document's id is held once, however many queries find it
-    with open_index(path) as searcher:
+    with open_index(place) as searcher:
         if options.memory is not None:
             searcher.use_memory(options.memory)
         *_, stream = ranked(searcher, queries, options, None)

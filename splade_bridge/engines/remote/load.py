@@ -116,7 +116,9 @@ def load(
         return state.manifest
     if options.alias is not None:
         patiently(lambda: index.aliased(options.alias or ""))  # refused now, or never
-    account = _weights(index, source, opened, options)
+    # An index that was begun without --allow-loss is of weights that were all looked at.
+    is_looked_at = state is not None and not options.allow_loss
+    account = WeightAccount() if is_looked_at else _weights(index, source, opened, options)
     if state is None:
         state = State(wanted)
         terms = None if source.vocabulary.observed else len(source.vocabulary)
