@@ -189,7 +189,7 @@ class LoadFlags(Group):
         typer.Option("--drop-old", help="Throw away the index that --alias stood for."),
         needs("--alias"),
     ] = False
-    approximate: Annotated[Approximate, ADDRESS] = False
+    approximate: Annotated[Approximate, ADDRESS, NEW] = False
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Print what would make the index, and make nothing."),

@@ -18,6 +18,7 @@ from splade_bridge.data.choices import Rounding as RoundingChoice
 from splade_bridge.data.choices import Side as SideChoice
 from splade_bridge.engines.registry import EngineName
 from splade_bridge.engines.remote.choices import Check as CheckChoice
+from splade_bridge.files.address import Place
 from splade_bridge.formats.choices import CiffDocids as CiffDocidsChoice
 from splade_bridge.formats.choices import SourceFormat
 
@@ -128,7 +129,7 @@ Approximate = Annotated[
 ]
 
 CheckAgainst = Annotated[
-    Path | None,
+    Place | None,
     typer.Option(
         "--check-against",
         metavar="INDEX",

@@ -142,6 +142,8 @@ def open_vectors(
     found = _opened(path, options, quantize, memory, temporary, weights=weights)
     if options.ciff_docids != "gaps" and not isinstance(found, CiffSource):
         raise UsageError(f"{path}: is no CIFF, and --ciff-docids is for CIFF alone: leave it out")
+    if options.source_format is not None and isinstance(path, Address):
+        raise UsageError(f"{path}: is an address, and --from is for files alone: leave it out")
     if options.field is not None and not isinstance(path, Address):
         raise UsageError(f"{path}: is no address, and --field is for those alone: leave it out")
     return found

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from splade_bridge.conversion.corpus_fields import texts_with, types_of
 from splade_bridge.conversion.detect import SourceOptions, path_opener, weight_opener
@@ -61,22 +61,25 @@ def load_index(
     options = _with_fields(options, with_contents, fields)
     opened: Callable[[], ImpactSource | WeightSource]
     if options.keep_weights:
-        if quantize is not None:
-            raise UsageError("--keep-weights and --scale, --rounding or --clip: one or the other")
+        check_unscaled(quantize)
         opened = weight_opener(source, read_as, memory=memory)
     else:
         opened = path_opener(source, read_as, quantize=quantize, memory=memory)
-    plan = _plan(source, quantize, with_contents)
-    if options.keep_weights:
-        plan["weights"] = True
+    plan = _plan(source, quantize, with_contents, options)
     texts = _texts(with_contents, options)
     check_approximate(address.scheme, options.made.own, allowed=options.approximate)
     with connect(address) as index:
         return load(index, lambda: watched(opened(), watch), options, texts=texts, plan=plan)
 
 
+def check_unscaled(quantize: QuantizeOptions | None) -> None:
+    """Raise UsageError for what makes impacts of weights that are to stay weights."""
+    if quantize is not None:
+        raise UsageError("--keep-weights and --scale, --rounding or --clip: one or the other")
+
+
 def load_opened(
-    opened: Callable[[], ImpactSource],
+    opened: Callable[[], ImpactSource | WeightSource],
     address: Address,
     options: LoadOptions = LoadOptions(),
     *,
@@ -102,13 +105,16 @@ def load_opened(
     if source is None:
         looked = opened()
         looked.read_all()
-        plan = {"content": str(looked.content), "contents": with_contents}
+        plan = _held(options) | {"content": str(looked.content), "contents": with_contents}
     else:
-        plan = _plan(source, quantize, with_contents)
+        plan = _plan(source, quantize, with_contents, options)
     texts = _texts(with_contents, options)
+    if not update:
+        check_approximate(address.scheme, options.made.own, allowed=options.approximate)
     with connect(address) as index:
         if update:
-            return change(index, opened, options, texts=texts, plan=plan).manifest
+            impacts = cast(Callable[[], ImpactSource], opened)  # keep_weights is of a new index
+            return change(index, impacts, options, texts=texts, plan=plan).manifest
         return load(index, opened, options, texts=texts, plan=plan)
 
 
@@ -137,7 +143,7 @@ def update_index(
     _check_apart(source, address)
     options = _with_fields(options, with_contents, fields)
     opened = path_opener(source, read_as, quantize=quantize, memory=memory)
-    plan = _plan(source, quantize, with_contents)
+    plan = _plan(source, quantize, with_contents, options)
     texts = _texts(with_contents, options)
     with connect(address) as index:
         return change(index, lambda: watched(opened(), watch), options, texts=texts, plan=plan)
@@ -153,14 +159,21 @@ def _check_apart(source: Place | None, address: Address) -> None:
 
 
 def _plan(
-    source: Place, quantize: QuantizeOptions | None, with_contents: str | None
+    source: Place,
+    quantize: QuantizeOptions | None,
+    with_contents: str | None,
+    options: LoadOptions,
 ) -> dict[str, Any]:
     """What tells one load from another."""
-    return {
+    return _held(options) | {
         "files": list(fingerprints(paths([source])).values()),
         "quantize": asdict(quantize) if quantize else None,
         "contents": with_contents,
     }
+
+
+def _held(options: LoadOptions) -> dict[str, Any]:
+    return {"weights": True} if options.keep_weights else {}
 
 
 def read_ids(path: Path) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, fields, replace
 from importlib import import_module
 from pathlib import Path
@@ -303,12 +303,6 @@ def open_index(place: Place, asking: Asking = Asking()) -> Searcher:
     searcher = _engine_of(place, manifest).open(place, manifest)
     searcher.measure = best_algorithm
     return searcher
-
-
-def check_field(places: Iterable[object], field: str | None) -> None:
-    """Raise UsageError for a field where not one of several places is an address."""
-    if field is not None and not any(isinstance(place, Address) for place in places):
-        raise UsageError("--field is for addresses alone, and there is none: leave it out")
 
 
 def open_indexes(places: Sequence[Place], asking: Asking = Asking()) -> Iterator[Searcher]:

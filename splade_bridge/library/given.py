@@ -7,25 +7,39 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from splade_bridge.conversion.detect import SourceOptions, path_opener
+from splade_bridge.conversion.detect import SourceOptions, path_opener, weight_opener
 from splade_bridge.data.choices import Rounding, check_choice
 from splade_bridge.data.ids import checked_id, quoted
 from splade_bridge.data.quantize import QuantizeOptions, for_integers
 from splade_bridge.data.quantize import quantize_options as options_of
 from splade_bridge.data.vector_set import MEMORY, VectorSet
+from splade_bridge.engines.remote.choices import Approximation, Asking
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.evaluation.qrels import Qrels, check_grade, read_qrels
 from splade_bridge.files.address import Address, place_of
 from splade_bridge.files.checks import unchecked
 from splade_bridge.files.sizes import size_in_bytes
-from splade_bridge.formats.base import ImpactSource, StoreSource, clipped
+from splade_bridge.formats.base import (
+    ImpactSource,
+    StoreSource,
+    StoreWeights,
+    WeightSource,
+    clipped,
+)
 from splade_bridge.formats.choices import CiffDocids, SourceFormat
-from splade_bridge.formats.memory import Impacts, RecordSource, has_vector, vector_records
+from splade_bridge.formats.memory import (
+    Impacts,
+    RecordSource,
+    are_weights,
+    has_vector,
+    vector_records,
+    weights_in_memory,
+)
 from splade_bridge.formats.queries import Queries, all_of, read_queries
 from splade_bridge.formats.vocabularies import read_vocabulary
 from splade_bridge.retrieval.encode_queries import QueryEncoder, query_texts
@@ -133,6 +147,7 @@ def source_opener(
     once: bool = False,
     skip_others: bool = False,
     ciff_docids: str = "gaps",
+    vocabulary: Place | None = None,
     field: str | None = None,
     no_check: bool = False,
 ) -> Callable[[], ImpactSource]:
@@ -143,6 +158,7 @@ def source_opener(
         once: it will be called once only; else an iterator is read into a list.
         skip_others: leave out what a folder holds beside vectors.
         ciff_docids: ``absolute`` for a path of CIFF whose postings hold docids and not gaps.
+        vocabulary: what term ids of a matrix, a table or an address stand for.
         field: of an address, that holds the vectors.
         no_check: do not compare the files of a path with the hashes in its manifest.
 
@@ -151,21 +167,16 @@ def source_opener(
             weights, and these are impacts.
         BadInputError: no such path; or what opening raises.
     """
-    if source_format is not None and not is_place(given):
-        raise UsageError("from_ is for paths; vectors in memory need none")
-    if ciff_docids != "gaps" and not is_place(given):
-        raise UsageError("ciff_docids is for paths; vectors in memory need none")
-    if field is not None and not is_place(given):
-        raise UsageError("field is for addresses; vectors in memory have none")
     if is_place(given):
+        read_as = source_options(
+            source_format,
+            vocabulary=vocabulary,
+            skip_others=skip_others,
+            ciff_docids=ciff_docids,
+            field=field,
+        )
         opener = path_opener(
-            place(given),
-            source_options(
-                source_format, skip_others=skip_others, ciff_docids=ciff_docids, field=field
-            ),
-            quantize=quantize,
-            memory=memory,
-            temporary=temporary,
+            place(given), read_as, quantize=quantize, memory=memory, temporary=temporary
         )
 
         def opened() -> ImpactSource:
@@ -173,6 +184,7 @@ def source_opener(
                 return opener()
 
         return opened
+    _check_in_memory(source_format, ciff_docids, vocabulary, field)
     if isinstance(given, VectorSet):
         return lambda: StoreSource(given, quantize or QuantizeOptions())
     if isinstance(given, Impacts):
@@ -183,6 +195,102 @@ def source_opener(
     if not once and isinstance(items, Iterator):
         items = list(items)
     return lambda: RecordSource(vector_records(items, role), quantize)
+
+
+def weights_opener(
+    given: Any,
+    *,
+    source_format: str | None = None,
+    memory: int,
+    skip_others: bool = False,
+    ciff_docids: str = "gaps",
+    vocabulary: Place | None = None,
+    field: str | None = None,
+    no_check: bool = False,
+) -> Callable[[], WeightSource]:
+    """The same of float weights, which stay what they are.
+
+    Args:
+        given: a path, a :class:`VectorSet`, or vectors in memory.
+        source_format, skip_others, ciff_docids, vocabulary, field, no_check: see
+            :func:`source_opener`.
+
+    Raises:
+        UsageError: it holds impacts, or see there.
+        BadInputError: see there.
+    """
+    if is_place(given):
+        read_as = source_options(
+            source_format,
+            vocabulary=vocabulary,
+            skip_others=skip_others,
+            ciff_docids=ciff_docids,
+            field=field,
+        )
+        opener = weight_opener(place(given), read_as, memory=memory)
+
+        def opened() -> WeightSource:
+            with unchecked(no_check):
+                return opener()
+
+        return opened
+    _check_in_memory(source_format, ciff_docids, vocabulary, field)
+    if isinstance(given, VectorSet):
+        return lambda: StoreWeights(given)
+    are_floats = False
+    if not isinstance(given, Impacts):
+        are_floats, records = are_weights(vector_records(items_of(given), "documents"))
+    if not are_floats:
+        raise UsageError("keep_weights is for float weights, and these are impacts: leave it out")
+    held = weights_in_memory(records)
+    return lambda: StoreWeights(held)
+
+
+def _check_in_memory(
+    source_format: str | None, ciff_docids: str, vocabulary: Place | None, field: str | None
+) -> None:
+    """Raise UsageError for what says how a path is read."""
+    if source_format is not None:
+        raise UsageError("from_ is for paths; vectors in memory need none")
+    if ciff_docids != "gaps":
+        raise UsageError("ciff_docids is for paths; vectors in memory need none")
+    if vocabulary is not None:
+        raise UsageError("vocabulary is for paths; vectors in memory have terms")
+    if field is not None:
+        raise UsageError("field is for addresses; vectors in memory have none")
+
+
+def asking(
+    *,
+    field: str | None = None,
+    vocabulary: Place | None = None,
+    filter: str | Mapping[str, Any] | None = None,
+    approximate: bool = False,
+    own: Mapping[str, Any] = {},
+) -> Asking:
+    """How an index behind an address is asked.
+
+    Args:
+        own: options of engines that are let answer approximately, named like the flags.
+
+    Raises:
+        UsageError: an option that there is not, or one without ``approximate``.
+        BadInputError: the vocabulary cannot be read.
+    """
+    known = [option.name for option in fields(Approximation)]
+    for name in own:
+        if name not in known:
+            raise UsageError(f"there is no option {name}; approximate takes {', '.join(known)}")
+        if not approximate:
+            raise UsageError(
+                f"{name} has no effect without approximate: add that, or leave {name} out"
+            )
+    return Asking(
+        field,
+        None if vocabulary is None else read_vocabulary(Path(vocabulary)),
+        Approximation(**own) if approximate else None,
+        filter_text(filter),
+    )
 
 
 def queries(

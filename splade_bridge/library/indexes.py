@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from splade_bridge.conversion.load_index import check_unscaled
 from splade_bridge.data.closing import Closing
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
@@ -19,16 +20,18 @@ from splade_bridge.errors import UsageError
 from splade_bridge.files.address import Address
 from splade_bridge.files.checks import unchecked
 from splade_bridge.files.outputs import check_output
+from splade_bridge.formats.base import ImpactSource, WeightSource
 from splade_bridge.formats.queries import Queries
 from splade_bridge.library.dense import OpenDenseIndex, open_dense
 from splade_bridge.library.given import (
     Place,
-    filter_text,
+    asking,
     place,
     quantize_options,
     queries,
     size,
     source_opener,
+    weights_opener,
 )
 from splade_bridge.library.loading import loaded, refuse_loading
 from splade_bridge.library.search_run import SearchRun
@@ -58,6 +61,7 @@ def index(
     clip: int | None = None,
     skip_others: bool = False,
     ciff_docids: str = "gaps",
+    vocabulary: Place | None = None,
     field: str | None = None,
     threads: int = 1,
     memory: int | str = DEFAULT_MEMORY,
@@ -69,6 +73,8 @@ def index(
     merge: bool = False,
     check: str | None = None,
     allow_loss: bool = False,
+    keep_weights: bool = False,
+    approximate: bool = False,
     alias: str | None = None,
     drop_old: bool = False,
     no_check: bool = False,
@@ -94,6 +100,8 @@ def index(
         skip_others: leave out files of a folder that hold no vectors; else they are an error.
         ciff_docids: ``absolute`` for a CIFF file whose postings hold docids and not gaps, as an
             early jsonl2ciff wrote them.
+        vocabulary: what term ids of a matrix, a table or an index that others made stand for: a
+            file, or a checkpoint's folder.
         field: of a source that is an address, and that others made: the one with the vectors.
         threads: of an engine that can use several.
         memory: budget for sorting, in bytes or as ``"500M"``, ``"2G"``.
@@ -106,6 +114,10 @@ def index(
         merge: at an address, merge into one segment at the end.
         check: at an address, what is compared in the end: ``full``, ``sample`` or ``count``.
         allow_loss: at an address, load though the engine will change some weights.
+        keep_weights: at an address, load float weights as they are, and no impacts made of them,
+            where the engine keeps them.
+        approximate: at an address, take options of the engine that make results approximate, as
+            ``postgresql_hnsw``.
         alias: stands for the index at an address, once it is whole and checked.
         drop_old: throw away the index that ``alias`` stood for.
         no_check: do not compare the files of ``source`` with the hashes in its manifest.
@@ -134,29 +146,40 @@ def index(
         "merge": merge,
         "check": check,
         "allow_loss": allow_loss,
+        "keep_weights": keep_weights,
+        "approximate": approximate,
         "alias": alias,
         "drop_old": drop_old,
     }
-    is_address = isinstance(out, Address)
     quantize = quantize_options(scale, rounding, clip)
-    opened = source_opener(
-        source,
-        source_format=from_,
-        quantize=quantize,
-        memory=size(memory),
-        temporary=out.parent if isinstance(out, Path) and out.parent.exists() else None,
-        once=not is_address,
-        skip_others=skip_others,
-        ciff_docids=ciff_docids,
-        field=field,
-        no_check=no_check,
-    )
+    read_as: dict[str, Any] = {
+        "source_format": from_,
+        "memory": size(memory),
+        "skip_others": skip_others,
+        "ciff_docids": ciff_docids,
+        "vocabulary": vocabulary,
+        "field": field,
+        "no_check": no_check,
+    }
     if isinstance(out, Address):
         if engine is not None or threads != 1:
             raise UsageError(f"{out}: the address says the engine: leave engine and threads out")
         options = own_options(out.scheme, engine_options)
-        return loaded(opened, source, out, quantize, options, **loading, overwrite=overwrite)
+        kept: Callable[[], ImpactSource | WeightSource]
+        if keep_weights:
+            check_unscaled(quantize)
+            kept = weights_opener(source, **read_as)
+        else:
+            kept = source_opener(source, quantize=quantize, **read_as)
+        return loaded(kept, source, out, quantize, options, **loading, overwrite=overwrite)
     refuse_loading(out, loading)
+    opened = source_opener(
+        source,
+        quantize=quantize,
+        temporary=out.parent if out.parent.exists() else None,
+        once=True,
+        **read_as,
+    )
     if engine is None:
         raise UsageError("engine is missing: lucene, pisa or exact; or give an address as output")
     builder = engine_named(engine, own_options(engine, engine_options))
@@ -179,8 +202,11 @@ def open_index(
     candidates: int | None = None,
     memory: int | str | None = None,
     field: str | None = None,
+    vocabulary: Place | None = None,
     filter: str | Mapping[str, Any] | None = None,
+    approximate: bool = False,
     no_check: bool = False,
+    **engine_options: Any,
 ) -> OpenIndex | OpenDenseIndex:
     """An index of ours, or an impact index that Anserini made, kept open for many searches.
 
@@ -203,25 +229,38 @@ def open_index(
         memory: heap of the JVM that a Lucene index is open in, in bytes or as ``"4G"``; None is
             1 GiB. Other engines map their files and take no such limit.
         field: of an address that others made: the one that holds the vectors.
+        vocabulary: of an address that others made: what its dimensions stand for, a file or a
+            checkpoint's folder.
         filter: of an address: find no other documents than these, as its engine filters; text, or
             what is JSON there. See docs/engines.md.
+        approximate: of an address: let its engine give approximate results, by its own options.
+        engine_options: these, named like the flags: ``elasticsearch_frequency_ratio``,
+            ``elasticsearch_weight_ratio``, ``milvus_drop_ratio``, ``postgresql_ef_search``.
         no_check: do not compare the files that are opened with the hashes in their manifests,
             or those of an index without one with Lucene's checksums.
 
     Raises:
         BadInputError: not an index, or a damaged one, or no such model.
-        UsageError: ``memory`` for an engine that takes none.
+        UsageError: ``memory`` for an engine that takes none, or an option for another one.
         MismatchError: index and forward store do not belong together.
         MissingToolError: its engine is not installed.
     """
     where = place(index)
+    asked = asking(
+        field=field,
+        vocabulary=vocabulary,
+        filter=filter,
+        approximate=approximate,
+        own=engine_options,
+    )
     if isinstance(where, Path) and is_dense_index(where):
         sparse = (scale, rounding, clip, two_step, first_query_terms, candidates, memory,
-                  field, filter, pre_encoded or None)  # fmt: skip
-        if any(option is not None for option in sparse):
+                  pre_encoded or None)  # fmt: skip
+        if any(option is not None for option in sparse) or asked != Asking():
             raise UsageError(
                 f"{index}: is an index of dense vectors; pre_encoded, scale, rounding, clip, "
-                "two_step, memory, field and filter are of those of impacts: leave them out"
+                "two_step, memory, field, vocabulary, filter and approximate are of those of "
+                "impacts: leave them out"
             )
         return open_dense(
             index,
@@ -238,7 +277,7 @@ def open_index(
         first_query_terms=first_query_terms,
         candidates=candidates,
         memory=None if memory is None else size(memory),
-        asking=Asking(field, only=filter_text(filter)),
+        asking=asked,
     )
     with unchecked(no_check):
         searcher = open_searcher(where, options)

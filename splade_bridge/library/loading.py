@@ -19,13 +19,10 @@ from splade_bridge.engines.remote.load import LoadOptions
 from splade_bridge.engines.remote.states import Change
 from splade_bridge.errors import UsageError
 from splade_bridge.files.address import Address
-from splade_bridge.formats.base import ImpactSource
+from splade_bridge.formats.base import ImpactSource, WeightSource
 from splade_bridge.inspection.found import Inspection, InspectOptions
 from splade_bridge.inspection.remote import inspect_place
 from splade_bridge.library.given import Place, is_place, place, size, source_options
-
-OF_NEW = ("shards", "replicas", "alias", "drop_old")
-"""Keywords that have no meaning where documents are added."""
 
 
 def refuse_loading(out: Path, given: Mapping[str, Any]) -> None:
@@ -39,7 +36,7 @@ def refuse_loading(out: Path, given: Mapping[str, Any]) -> None:
 
 
 def loaded(
-    opened: Callable[[], ImpactSource],
+    opened: Callable[[], ImpactSource | WeightSource],
     source: Any,
     address: Address,
     quantize: QuantizeOptions | None,
@@ -53,6 +50,8 @@ def loaded(
     merge: bool,
     check: str | None,
     allow_loss: bool,
+    keep_weights: bool,
+    approximate: bool,
     alias: str | None,
     drop_old: bool,
     overwrite: bool,
@@ -60,14 +59,18 @@ def loaded(
     """Load an index, or add to one.
 
     Args:
-        opened: gives ``source`` anew, with weights quantized as ``quantize`` says.
+        opened: gives ``source`` anew, with weights quantized as ``quantize`` says, or as they are
+            with ``keep_weights``.
         own: what only the engine knows, an instance of its options.
 
     Raises:
         UsageError: keywords that do not go together.
         SpladeBridgeError: see :func:`.load_index.load_index` and :func:`.load_index.update_index`.
     """
-    new = {"shards": shards, "replicas": replicas, "alias": alias, "overwrite": overwrite}
+    new = {
+        "shards": shards, "replicas": replicas, "alias": alias, "overwrite": overwrite,
+        "keep_weights": keep_weights, "approximate": approximate,
+    }  # fmt: skip
     for name, value in new.items():
         if update and value:
             raise UsageError(f"{address}: {name} has no effect with update: leave it out")
@@ -86,6 +89,8 @@ def loaded(
         alias=alias,
         drop_old=drop_old,
         overwrite=overwrite,
+        approximate=approximate,
+        keep_weights=keep_weights,
     )
     return load_opened(
         opened,

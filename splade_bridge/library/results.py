@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from splade_bridge.engines.base import Searcher, limit_memory
-from splade_bridge.engines.registry import check_field
+from splade_bridge.engines.registry import open_indexes
+from splade_bridge.engines.remote.choices import Asking
 from splade_bridge.errors import UsageError
 from splade_bridge.evaluation.choices import Missing
 from splade_bridge.evaluation.evaluate import DEFAULT_MEASURES, Evaluation
@@ -15,6 +16,7 @@ from splade_bridge.evaluation.evaluate import evaluate as evaluate_run
 from splade_bridge.evaluation.verify import Verification
 from splade_bridge.evaluation.verify import verify as verify_searchers
 from splade_bridge.files.address import Address
+from splade_bridge.files.checks import unchecked
 from splade_bridge.library import given
 from splade_bridge.library.dense import OpenDenseIndex
 from splade_bridge.library.given import Place
@@ -46,12 +48,15 @@ def search(
     candidates: int | None = None,
     memory: int | str | None = None,
     field: str | None = None,
+    vocabulary: Place | None = None,
     filter: str | Mapping[str, Any] | None = None,
+    approximate: bool = False,
     scale: float | None = None,
     rounding: str | None = None,
     clip: int | None = None,
     no_check: bool = False,
     overwrite: bool = False,
+    **engine_options: Any,
 ) -> SearchRun:
     """Search an index once: :func:`open_index`, :meth:`OpenIndex.search`, and closed again.
 
@@ -60,7 +65,8 @@ def search(
         queries: pre-encoded or, with ``model``, text; see :meth:`OpenIndex.search`.
         model, max_length, split, pre_encoded, allow_mismatch: see :func:`open_index`.
         scale, rounding, clip, no_check: see :func:`open_index`, too.
-        two_step, first_query_terms, candidates, memory, field, filter: see :func:`open_index`, too.
+        two_step, first_query_terms, candidates, memory: see :func:`open_index`, too.
+        field, vocabulary, filter, approximate, engine_options: see :func:`open_index`, too.
         k, algorithm, threads, remove_query, max_passage, output, output_format, tag, overwrite:
             see :meth:`OpenIndex.search`.
         ef_search: of a graph of dense vectors; see :meth:`OpenDenseIndex.search`.
@@ -87,8 +93,11 @@ def search(
         candidates=candidates,
         memory=memory,
         field=field,
+        vocabulary=vocabulary,
         filter=filter,
+        approximate=approximate,
         no_check=no_check,
+        **engine_options,
     ) as opened:
         if isinstance(opened, OpenDenseIndex):
             if algorithm is not None:
@@ -179,6 +188,7 @@ def verify(
     clip: int | None = None,
     memory: int | str | None = None,
     field: str | None = None,
+    vocabulary: Place | None = None,
     no_check: bool = False,
 ) -> Verification:
     """Search several indexes with the same queries and compare each with the first.
@@ -191,7 +201,7 @@ def verify(
         k: documents a query.
         scale, rounding, clip: how float weights of queries are quantized; None is 100.
         memory: see :func:`open_index`; of those that are Lucene's.
-        field: see :func:`open_index`; of those that are addresses.
+        field, vocabulary: see :func:`open_index`; of those that are addresses.
         no_check: see :func:`open_index`.
 
     Returns:
@@ -216,14 +226,15 @@ def verify(
         allow_mismatch=allow_mismatch,
     )
     places = [given.place(i) for i in wanted if not isinstance(i, OpenIndex)]
-    check_field(places, field)
-    with contextlib.ExitStack() as stack:
+    asking = given.asking(field=field, vocabulary=vocabulary)
+    if asking != Asking() and not any(isinstance(place, Address) for place in places):
+        raise UsageError(
+            "field and vocabulary are for addresses, and there is none: leave them out"
+        )
+    with contextlib.ExitStack() as stack, unchecked(no_check):
+        opened = open_indexes(places, asking)
         searchers: list[Searcher] = [
-            i.searcher
-            if isinstance(i, OpenIndex)
-            else stack.enter_context(
-                open_impacts(i, field=_of_address(i, field), no_check=no_check)
-            ).searcher
+            i.searcher if isinstance(i, OpenIndex) else stack.enter_context(next(opened))
             for i in wanted
         ]
         limit_memory(searchers, None if memory is None else given.size(memory))
@@ -243,6 +254,7 @@ def explain(
     clip: int | None = None,
     memory: int | str | None = None,
     field: str | None = None,
+    vocabulary: Place | None = None,
     no_check: bool = False,
 ) -> list[Contribution]:
     """What each term of a query adds to a document's score, as the engine has it.
@@ -251,8 +263,8 @@ def explain(
         index: folder or address of an index; see :meth:`OpenIndex.explain` for one that is open.
         query: ``{term: weight}``, or text with ``model``.
         doc_id: the document.
-        model, max_length, allow_mismatch, scale, rounding, clip, memory, field, no_check:
-            see :func:`open_index`.
+        model, max_length, allow_mismatch, scale, rounding, clip: see :func:`open_index`.
+        memory, field, vocabulary, no_check: see :func:`open_index`, too.
 
     Returns:
         ``term``, ``weight``, ``impact`` and ``score`` (their product) of each term of the query,
@@ -272,10 +284,7 @@ def explain(
         clip=clip,
         memory=memory,
         field=field,
+        vocabulary=vocabulary,
         no_check=no_check,
     ) as opened:
         return opened.explain(query, doc_id)
-
-
-def _of_address(index: Place, field: str | None) -> str | None:
-    return field if isinstance(given.place(index), Address) else None

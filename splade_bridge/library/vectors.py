@@ -203,6 +203,7 @@ def export(
     gzip: bool = False,
     with_contents: Any = None,
     memory: int | str = DEFAULT_MEMORY,
+    vocabulary: Place | None = None,
     field: str | None = None,
     no_check: bool = False,
     overwrite: bool = False,
@@ -217,7 +218,7 @@ def export(
             search); of queries ``topics`` (TSV of repeated tokens), ``topics-jsonl``,
             ``topics-pisa``.
         from_: ``vectors``, ``jsonvector``, ``ciff`` or ``forward``, where a path is unclear.
-        scale, rounding, clip, skip_others, ciff_docids, field: see :func:`index`.
+        scale, rounding, clip, skip_others, ciff_docids, vocabulary, field: see :func:`index`.
         docs_per_file: documents of a jsonvector part.
         gzip: compress what is written.
         with_contents: the texts that were encoded (as :func:`encode` takes them), for jsonvector's
@@ -245,6 +246,7 @@ def export(
         once=len(set(formats)) == 1,
         skip_others=skip_others,
         ciff_docids=ciff_docids,
+        vocabulary=vocabulary,
         field=field,
         no_check=no_check,
     )
@@ -342,6 +344,8 @@ def prune(
     scale: float | None = None,
     skip_others: bool = False,
     ciff_docids: str = "gaps",
+    vocabulary: Place | None = None,
+    field: str | None = None,
     gzip: bool = False,
     memory: int | str = DEFAULT_MEMORY,
     no_check: bool = False,
@@ -362,7 +366,7 @@ def prune(
         min_terms: terms that every row keeps, its heaviest.
         from_: ``vectors``, ``jsonvector`` or ``ciff``, where a path is unclear.
         scale: for files with float weights.
-        skip_others, ciff_docids: see :func:`index`.
+        skip_others, ciff_docids, vocabulary, field: see :func:`index`.
         gzip: compress what is written.
         memory: budget for sorting, in bytes or as ``"2G"``.
         no_check: see :func:`index`.
@@ -392,25 +396,30 @@ def prune(
     counted_with = DEFAULT_SCALE if scale is None else float(scale)
     options = PruneOptions(min_terms, size(memory), scale=counted_with)
     out = Path(output) if output is not None else None
+    read_as: dict[str, Any] = {
+        "skip_others": skip_others,
+        "ciff_docids": ciff_docids,
+        "vocabulary": vocabulary,
+        "field": field,
+    }
     if is_place(source):
-        path = Path(source)
+        path = place(source)
         with unchecked(no_check):
             if out is not None:
                 prune_path(
                     path, out, policies, options, side=wanted,
                     quantize=quantizing, gzip=gzip, overwrite=overwrite,
-                    read_as=source_options(
-                        from_, skip_others=skip_others, ciff_docids=ciff_docids
-                    ),
+                    read_as=source_options(from_, **read_as),
                 )  # fmt: skip
                 return _pruned_at(out)
-            known = Manifest.load(path) if manifest_file(path).is_file() else None
-            wanted = side_of(path, known, wanted)
-            if known and known.kind == "vectors":
-                source = VectorStore(path)
-            elif wanted == "query":
-                asked = read_queries(path, quantizing)
-                source = Impacts(lambda: QuerySource(asked))
+            if isinstance(path, Path):
+                known = Manifest.load(path) if manifest_file(path).is_file() else None
+                wanted = side_of(path, known, wanted)
+                if known and known.kind == "vectors":
+                    source = VectorStore(path)
+                elif wanted == "query":
+                    asked = read_queries(path, quantizing)
+                    source = Impacts(lambda: QuerySource(asked))
     elif not isinstance(source, VectorSet | Impacts):
         role: Role = "queries" if wanted == "query" else "documents"
         items = list(items_of(source))
@@ -427,9 +436,8 @@ def prune(
         quantize=None if isinstance(source, Impacts) else quantizing,
         memory=options.memory,
         role="queries" if wanted == "query" else "documents",
-        skip_others=skip_others,
-        ciff_docids=ciff_docids,
         no_check=no_check,
+        **read_as,
     )
     pruned = PrunedSource(opened, policies, min_terms=min_terms, side=wanted, memory=options.memory)
     if out is None:

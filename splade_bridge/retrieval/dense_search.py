@@ -9,6 +9,7 @@ from splade_bridge.data.hits import Hits
 from splade_bridge.embeddings.index import DenseIndex
 from splade_bridge.embeddings.vectors import DenseBatch
 from splade_bridge.errors import UsageError
+from splade_bridge.files.address import Address, Place
 from splade_bridge.files.outputs import check_apart
 from splade_bridge.retrieval.dense_queries import DenseQueries
 from splade_bridge.retrieval.passages import fold_passages
@@ -36,7 +37,7 @@ def search_dense_to_run(
     """
     check_apart(path for path in (out, beside.latencies) if path is not None)
     refuse_options(index.path, options)
-    exact = beside.exact(queries.batch.ids, lambda path: _found_in(path, queries, options))
+    exact = beside.exact(queries.batch.ids, lambda place: _found_in(place, queries, options))
     alone = beside.latencies is not None
     stream = ranked_densely(index, queries, options, ef_search=options.ef_search, alone=alone)
     return write_results(
@@ -45,8 +46,13 @@ def search_dense_to_run(
     )  # fmt: skip
 
 
-def _found_in(path: Path, queries: DenseQueries, options: SearchOptions) -> Iterator[Hits]:
-    with DenseIndex(path) as other:
+def _found_in(place: Place, queries: DenseQueries, options: SearchOptions) -> Iterator[Hits]:
+    if isinstance(place, Address):
+        raise UsageError(
+            f"{place}: is an address, and what is behind one holds no dense vectors: name an index "
+            "that dense has made in --check-against"
+        )
+    with DenseIndex(place) as other:
         yield from ranked_densely(other, queries, options, ef_search=None)
 
 

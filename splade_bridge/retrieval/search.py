@@ -161,7 +161,7 @@ class Beside:
 
     latencies: Path | None = None
     exact_run: Path | None = None
-    check_against: Path | None = None
+    check_against: Place | None = None
     watch: Callable[[Iterable[Hits]], Iterator[Hits]] = iter
 
     def __post_init__(self) -> None:
@@ -169,7 +169,7 @@ class Beside:
             raise UsageError("--exact-run and --check-against: one of them")
 
     def exact(
-        self, query_ids: Sequence[str], found_in: Callable[[Path], Iterable[Hits]]
+        self, query_ids: Sequence[str], found_in: Callable[[Place], Iterable[Hits]]
     ) -> list[list[str]]:
         """The exact ranking of each query, if there is one to compare with.
 
@@ -222,7 +222,7 @@ def search_to_run(
         else:
             searcher = stack.enter_context(open_searcher(index, options))
         # First, and to its end: a second search beside the one that is timed would slow it.
-        exact = beside.exact(queries.batch.ids, lambda path: _found_in(path, queries, options))
+        exact = beside.exact(queries.batch.ids, lambda place: _found_in(place, queries, options))
         algorithm, batch, stream = ranked(searcher, queries, options, options.algorithm)
         return write_results(
             stream, queries.batch.ids, searcher.path, out, options, beside,
@@ -317,9 +317,9 @@ def ranked(
     return chosen, batch, stream
 
 
-def _found_in(path: Path, queries: Queries, options: SearchOptions) -> Iterator[Hits]:
-    """What the index at ``path`` ranks for each query."""
-    with open_index(path) as searcher:
+def _found_in(place: Place, queries: Queries, options: SearchOptions) -> Iterator[Hits]:
+    """What the index at ``place`` ranks for each query."""
+    with open_index(place) as searcher:
         if options.memory is not None:
             searcher.use_memory(options.memory)
         *_, stream = ranked(searcher, queries, options, None)

@@ -116,7 +116,9 @@ def load(
         return state.manifest
     if options.alias is not None:
         patiently(lambda: index.aliased(options.alias or ""))  # refused now, or never
-    account = _weights(index, source, opened, options)
+    # An index that was begun without --allow-loss is of weights that were all looked at.
+    is_looked_at = state is not None and not options.allow_loss
+    account = WeightAccount() if is_looked_at else _weights(index, source, opened, options)
     if state is None:
         state = State(wanted)
         terms = None if source.vocabulary.observed else len(source.vocabulary)
@@ -200,9 +202,12 @@ def _weights(
         if index.kept is SINGLE:  # as they are
             return account
     else:
-        known = source.manifest.counts.max_impact if source.manifest else None
-        if known is not None and known <= index.kept.whole and source.clipper is None:
-            return account
+        counts = source.manifest.counts if source.manifest else None
+        if counts is not None and source.clipper is None:
+            # A store that holds impacts as weights has not looked, and says 0.
+            is_known = counts.max_impact > 0 or not counts.postings
+            if is_known and counts.max_impact <= index.kept.whole:
+                return account
     looked = opened()
     for batch in looked.batches():
         account.add(batch, looked.vocabulary, index.kept)
