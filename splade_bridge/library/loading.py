@@ -22,7 +22,8 @@ from splade_bridge.files.address import Address
 from splade_bridge.formats.base import ImpactSource, WeightSource
 from splade_bridge.inspection.found import Inspection, InspectOptions
 from splade_bridge.inspection.remote import inspect_place
-from splade_bridge.library.given import Place, is_place, place, size, source_options
+from splade_bridge.library.given import is_place, place, size, source_options
+from splade_bridge.library.keywords import Place, Reading, part
 
 
 def refuse_loading(out: Path, given: Mapping[str, Any]) -> None:
@@ -169,7 +170,10 @@ def inspect(
         ServerError: what is behind an address does not answer, or there is no such index.
         UsageError: an option that is not for it.
     """
-    read_as = source_options(from_, vocabulary=vocabulary, ciff_docids=ciff_docids, field=field)
+    reading: Reading = {
+        "from_": from_, "vocabulary": vocabulary, "ciff_docids": ciff_docids, "field": field,
+    }  # fmt: skip
+    read_as = source_options(part(Reading, reading))
     options = InspectOptions(
         None if corpus is None else str(corpus),
         read_as.source_format,
