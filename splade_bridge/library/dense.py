@@ -39,7 +39,7 @@ from splade_bridge.retrieval.dense_queries import (
 from splade_bridge.retrieval.dense_search import ranked_densely, search_dense_to_run
 from splade_bridge.retrieval.encode_queries import query_texts
 from splade_bridge.retrieval.runs import RunFormat
-from splade_bridge.retrieval.search import SearchOptions
+from splade_bridge.retrieval.search import Beside, SearchOptions
 from splade_bridge.text.corpora import CorpusOptions, texts_in_memory
 
 ONLY = "query"
@@ -224,7 +224,7 @@ class OpenDenseIndex(Closing):
             check_output(out, overwrite=overwrite, kind="file")
         run = SearchRun()
         run.summary = search_dense_to_run(
-            self.index, self.queries(queries), out, options, watch=run.filled_by
+            self.index, self.queries(queries), out, options, Beside(watch=run.filled_by)
         )
         return run
 

@@ -39,6 +39,7 @@ from splade_bridge.retrieval.encode_queries import QueryEncoder
 from splade_bridge.retrieval.explain import Contribution, explain
 from splade_bridge.retrieval.runs import RunFormat
 from splade_bridge.retrieval.search import (
+    Beside,
     SearchOptions,
     open_searcher,
     ranked,
@@ -455,7 +456,7 @@ def _collected(
 ) -> SearchRun:
     """What a search finds, as a run in memory; written to ``out``, too, if there is one."""
     run = SearchRun()
-    run.summary = search_to_run(searcher, queries, out, options, watch=run.filled_by)
+    run.summary = search_to_run(searcher, queries, out, options, Beside(watch=run.filled_by))
     return run
 
 

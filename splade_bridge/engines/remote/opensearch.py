@@ -26,6 +26,7 @@ from splade_bridge.engines.remote.rest import (
     RestIndex,
     VectorField,
     basic_login,
+    content_type,
 )
 from splade_bridge.engines.remote.secrets import Secrets
 from splade_bridge.engines.remote.states import State
@@ -96,14 +97,9 @@ class OpenSearch(RestIndex):
         self.feed = FEEDS[query](self.field, "index")
         self.naming: Naming = naming or self.feed.naming
 
-    def close(self) -> None:
-        """End the connection."""
-        self._client.close()
-
     def _send(
         self, method: str, path: str, body: bytes | None, params: Mapping[str, Any]
     ) -> tuple[int, Any]:
-        kind = "application/x-ndjson" if path.endswith("/_bulk") else "application/json"
         connection = self._client.transport.get_connection()
         try:
             status, _, answer = connection.perform_request(
@@ -111,7 +107,7 @@ class OpenSearch(RestIndex):
                 path,
                 params,
                 body,
-                headers={"content-type": kind} if body else {},
+                headers=content_type(path, body),
                 ignore=ANY_STATUS,
             )
         except self._errors.SSLError as error:

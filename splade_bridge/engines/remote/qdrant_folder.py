@@ -11,7 +11,7 @@ import functools
 import importlib.metadata
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -20,7 +20,14 @@ import orjson
 from splade_bridge.engines.remote.base import RemoteOptions
 from splade_bridge.engines.remote.faults import ServerError, missing_client
 from splade_bridge.engines.remote.held import holder, shared
-from splade_bridge.engines.remote.qdrant_store import PAGE, Point, Store, datatype_of
+from splade_bridge.engines.remote.qdrant_store import (
+    PAGE,
+    Point,
+    Store,
+    datatype_of,
+    key_of,
+    point_of,
+)
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
 from splade_bridge.files.address import Address
 from splade_bridge.files.typed import Where, as_table, json_file
@@ -46,8 +53,12 @@ def _told(method: Callable[P, T]) -> Callable[P, T]:
     def called(*args: P.args, **kwargs: P.kwargs) -> T:
         store = args[0]
         assert isinstance(store, FolderStore)
-        with store.telling():
+        try:
             return method(*args, **kwargs)
+        except BaseException as error:
+            if not _is_of_edge(error):
+                raise
+            raise ServerError(f"{store.name}: Qdrant Edge: {error}") from error
 
     return called
 
@@ -61,23 +72,6 @@ class _Shard:
     def __del__(self) -> None:
         if (shard := getattr(self, "shard", None)) is not None:
             shard.close()
-
-
-class _Telling:
-    """Lets errors of Edge out as ours."""
-
-    def __init__(self, store: FolderStore) -> None:
-        self._store = store
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
-    ) -> None:
-        # Edge raises plain exceptions, and panics.
-        if kind is not None and (kind is Exception or kind.__name__ == PANIC):
-            raise ServerError(f"{self._store.name}: Qdrant Edge: {error}") from error
 
 
 class FolderStore(Store):
@@ -94,10 +88,6 @@ class FolderStore(Store):
         self.name = str(address)
         self._open: _Shard | None = None
 
-    def telling(self) -> _Telling:
-        """A block in which errors of Edge become ours."""
-        return _Telling(self)
-
     @property
     def _shard(self) -> Any:
         if self._open is None:
@@ -111,7 +101,7 @@ class FolderStore(Store):
         try:
             found = shared(self._folder, lambda path: _Shard(path, edge))
         except BaseException as error:
-            if type(error) is not Exception and type(error).__name__ != PANIC:
+            if not _is_of_edge(error):
                 raise
             if BUSY in str(error):
                 log = self._folder / "wal"
@@ -225,7 +215,7 @@ class FolderStore(Store):
             edge.UpdateOperation.upsert_points(
                 [
                     edge.Point(
-                        _key(p.key), {field: edge.SparseVector(p.indices, p.values)}, p.payload
+                        key_of(p.key), {field: edge.SparseVector(p.indices, p.values)}, p.payload
                     )
                     for p in points
                 ]
@@ -244,7 +234,7 @@ class FolderStore(Store):
         """See :class:`Store`."""
         shard = self._shard
         self._writing()
-        shard.update(self._edge.UpdateOperation.delete_points([_key(key) for key in keys]))
+        shard.update(self._edge.UpdateOperation.delete_points([key_of(key) for key in keys]))
         self._written()
 
     @_told
@@ -252,32 +242,21 @@ class FolderStore(Store):
         """See :class:`Store`."""
         return int(self._shard.count(self._edge.CountRequest(exact=True)))
 
-    def _point(self, record: Any, field: str) -> Point:
-        vector = (record.vector or {}).get(field)
-        indices = [] if vector is None else list(vector.indices)
-        values = [] if vector is None else list(vector.values)
-        return Point(str(record.id), indices, values, record.payload or {})
-
-    def scroll(self, field: str) -> Iterator[Point]:
-        """See :class:`Store`."""
-        offset = None
-        while True:
-            with self.telling():
-                records, offset = self._shard.scroll(
-                    self._edge.ScrollRequest(
-                        limit=PAGE, offset=offset, with_vector=[field], with_payload=[PAYLOAD_ID]
-                    )
-                )
-            yield from (self._point(record, field) for record in records)
-            if offset is None:
-                return
+    @_told
+    def _page(self, field: str, offset: Any) -> tuple[list[Any], Any]:
+        records, after = self._shard.scroll(
+            self._edge.ScrollRequest(
+                limit=PAGE, offset=offset, with_vector=[field], with_payload=[PAYLOAD_ID]
+            )
+        )
+        return records, after
 
     @_told
     def retrieve(self, keys: Sequence[str], field: str) -> list[Point]:
         """See :class:`Store`."""
-        known = [_key(key) for key in keys if _is_key(key)]
+        known = [key_of(key) for key in keys if _is_key(key)]
         records = self._shard.retrieve(known, [PAYLOAD_ID], [field])
-        return [self._point(record, field) for record in records]
+        return [point_of(record, field) for record in records]
 
     @_told
     def query(
@@ -347,7 +326,7 @@ class FolderStore(Store):
             case {"is_empty": {"key": str(key)}, **rest} if not rest:
                 return edge.IsEmptyCondition(key)
             case {"has_id": list(ids), **rest} if not rest:
-                return edge.HasIdCondition({_key(str(i)) for i in ids})
+                return edge.HasIdCondition({key_of(str(i)) for i in ids})
         raise self._no_filter(one)
 
     def _no_filter(self, what: Any) -> BadInputError:
@@ -359,12 +338,13 @@ class FolderStore(Store):
         )
 
 
+def _is_of_edge(error: BaseException) -> bool:
+    """Edge raises plain exceptions, and panics."""
+    return type(error) is Exception or type(error).__name__ == PANIC
+
+
 def _list(found: Any) -> list[Any]:
     return found if isinstance(found, list) else [found]
-
-
-def _key(key: str) -> int | str:
-    return int(key) if key.isdigit() else key
 
 
 def _is_key(key: str) -> bool:

@@ -59,8 +59,13 @@ class RestIndex(RemoteIndex):
     types: ClassVar[tuple[str, ...]]
     shown: ClassVar[tuple[str, ...]] = ("number_of_shards", "number_of_replicas", "version")
     feed: Bulk
+    _client: Any
     _nested: str | None = None
     _searching: ClassVar[Mapping[str, Any]] = {"allow_partial_search_results": "false"}
+
+    def close(self) -> None:
+        """End the connection."""
+        self._client.close()
 
     @abc.abstractmethod
     def _send(
@@ -486,6 +491,12 @@ def _at(source: Any, path: str) -> Iterator[Any]:
                 yield from _at(inside, "")
             elif path.startswith(f"{name}."):
                 yield from _at(inside, path[len(name) + 1 :])
+
+
+def content_type(path: str, body: bytes | None) -> dict[str, str]:
+    """The header of a request that has a body."""
+    kind = "application/x-ndjson" if path.endswith("/_bulk") else "application/json"
+    return {"content-type": kind} if body else {}
 
 
 def basic_login(secrets: Secrets, user: str) -> dict[str, str]:
