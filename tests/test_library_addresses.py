@@ -175,8 +175,10 @@ def test_what_is_approximate_is_asked_for(tmp_path: Path) -> None:
     place = f"qdrant:{tmp_path / 'small'}"
     sb.index(held(), place, qdrant_datatype="float16", approximate=True)
     assert sb.inspect(place).facts["config"]["sparse_vectors"]["vector"]["datatype"] == "float16"
-    with pytest.raises(UsageError, match="has no approximate answers here"):
-        sb.search(place, QUERIES, approximate=True)
+    whole = f"qdrant:{tmp_path / 'whole'}"
+    sb.index(held(), whole)
+    with pytest.raises(UsageError, match="--approximate"):
+        sb.search(whole, QUERIES, approximate=True)
 
 
 @pytest.mark.long

@@ -12,9 +12,10 @@ HNSW, which answers approximately, is used where that is asked for, and nowhere 
 from __future__ import annotations
 
 import contextlib
+import functools
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import orjson
@@ -479,19 +480,8 @@ class PostgreSQL(RemoteIndex):
                 str(self.address),
             )
         table = self._table()
-        # "+ 0" so that no index of type HNSW answers, unless that is asked for.
-        where = (
-            sql.SQL("where ({}\n) ").format(_condition(only)) if only is not None else sql.SQL("")
-        )
-        asked = sql.SQL(
-            "select {}::text, ({} <#> $1::sparsevec){} as distance from {} {}order by 2 limit $2"
-        ).format(
-            sql.Identifier(table.id),
-            sql.Identifier(table.vector),
-            sql.SQL("" if self._candidates else " + 0"),
-            sql.Identifier(*table.name),
-            where,
-        )
+        where = None if only is None else _condition(only)
+        asked = _question(table.name, table.id, table.vector, where, self._candidates is None)
         order = np.argsort(names)
         query = literal(
             np.asarray(names)[order].tolist(),
@@ -595,12 +585,33 @@ class PostgreSQL(RemoteIndex):
             session.execute(sql.SQL("comment on view {} is {}").format(name, sql.Literal(MARK)))
 
 
-def _condition(only: Any) -> sql.SQL:
+@functools.lru_cache(maxsize=64)  # to compose it takes longer than all else that is done here
+def _question(
+    table: tuple[str, ...], key: str, vector: str, condition: str | None, is_exact: bool
+) -> bytes:
+    """The statement that finds the best rows, with the query and their number as its parameters."""
+    # "+ 0" so that no index of type HNSW answers, unless that is asked for.
+    where = sql.SQL("")
+    if condition is not None:
+        where = sql.SQL("where ({}\n) ").format(sql.SQL(condition))
+    asked = sql.SQL(
+        "select {}::text, ({} <#> $1::sparsevec){} as distance from {} {}order by 2 limit $2"
+    ).format(
+        sql.Identifier(key),
+        sql.Identifier(vector),
+        sql.SQL(" + 0" if is_exact else ""),
+        sql.Identifier(*table),
+        where,
+    )
+    return cast(bytes, asked.as_bytes(None))
+
+
+def _condition(only: Any) -> str:
     if not isinstance(only, str):
         raise BadInputError(
             f'--filter {quoted(only)}: that of PostgreSQL is a condition in SQL, as "year > 2020"'
         )
-    return sql.SQL(only)
+    return only
 
 
 def _cell(value: bytes | None) -> bytes:
