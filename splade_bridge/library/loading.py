@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from splade_bridge.conversion.corpus_fields import wanted_fields
-from splade_bridge.conversion.load_index import delete_documents, load_opened
+from splade_bridge.conversion.load_index import Given, delete_documents, load_opened, update_opened
 from splade_bridge.data.choices import check_choice
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
@@ -93,16 +93,12 @@ def loaded(
         approximate=approximate,
         keep_weights=keep_weights,
     )
-    return load_opened(
-        opened,
-        address,
-        options,
-        source=place(source) if is_place(source) else None,
-        quantize=quantize,
-        with_contents=with_contents,
-        fields=_fields(fields),
-        update=update,
-    )
+    where = place(source) if is_place(source) else None
+    given = Given(quantize=quantize, with_contents=with_contents, fields=_fields(fields))
+    if not update:
+        return load_opened(opened, where, address, options, given)
+    impacts = cast(Callable[[], ImpactSource], opened)  # keep_weights is of a new index
+    return update_opened(impacts, where, address, options, given).manifest
 
 
 def delete(
