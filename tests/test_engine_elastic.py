@@ -49,6 +49,7 @@ from splade_bridge.engines.remote.base import RemoteIndex, RemoteOptions
 from splade_bridge.engines.remote.choices import Asking
 from splade_bridge.engines.remote.faults import ServerError
 from splade_bridge.engines.remote.load import LoadOptions, load
+from splade_bridge.engines.remote.rest import inferred, vector_fields
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
 from splade_bridge.files.address import Address, place_of
 from splade_bridge.formats.base import ImpactSource, WeightSource
@@ -683,6 +684,70 @@ def test_chunks_of_nested_fields_are_passages(
         assert as_pairs(hits) == [("one", 7), ("two", 3)]  # of the best chunk
         assert isinstance(index := getattr(searcher, "index"), RemoteIndex)  # noqa: B009
         assert [list(row.weights) for row in index.get(["one#1"])] == [[3.5]]
+
+
+@pytest.mark.parametrize("layout", ["older", "newer"])
+def test_both_layouts_of_semantic_text_are_read(
+    engine: Engine, address: Address, layout: str
+) -> None:
+    """No server here has the field type; documents and mapping are as its reference shows them.
+
+    What is in ``_inference_fields`` is kept here as any other object is, beside chunks that are
+    mapped as the field type maps them.
+    """
+    if engine.scheme != "elasticsearch":
+        pytest.skip("semantic_text is Elasticsearch's")
+    chunks = {"type": "nested", "properties": {"embeddings": field_type(engine)}}
+    made = {
+        **keeping(engine),
+        "mappings": {
+            "properties": {
+                "a.text": {"properties": {"inference": {"properties": {"chunks": chunks}}}},
+                "_inference_fields": {"type": "object", "enabled": False},
+            }
+        },
+    }
+    vectors = {
+        "one": {"a.text": [{"a": 0.5, "b": 2.5}, {"a": 3.5}], "title": [{"t": 1.5}]},
+        "two": {"a.text": [{"b": 1.5}]},
+        "none": {},
+    }
+
+    def document(of: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+        cells = {
+            name: [{"start_offset": 0, "end_offset": 9, "embeddings": v} for v in several]
+            for name, several in of.items()
+        }
+        if layout == "older":
+            flat = [cell for several in cells.values() for cell in several]
+            return {"a": {"text": {"text": "...", "inference": {"chunks": flat}}}}
+        told = {"inference_id": "x", "model_settings": {}, "chunks": cells}
+        return {"_inference_fields": {"a.text": {"inference": told}} if cells else {}}
+
+    put(engine, address.name, made, {i: document(v) for i, v in vectors.items()})
+    expected = {
+        "one#0": {"a": 0.5, "b": 2.5}, "one#1": {"a": 3.5}, "one#2": {"t": 1.5},
+        "two#0": {"b": 1.5}, "none": {},
+    }  # fmt: skip
+    assert weights_of(open_vectors(address, weights=True)) == expected
+    with open_index(address) as searcher:
+        assert isinstance(index := getattr(searcher, "index"), RemoteIndex)  # noqa: B009
+        assert [list(row.weights) for row in index.get(["one#1", "two#0"])] == [[3.5], [1.5]]
+
+
+def test_a_mapping_of_semantic_text_names_its_chunks() -> None:
+    """Of a sparse model; one of a dense model has no such vectors."""
+    properties = {
+        "text": {"type": "semantic_text", "model_settings": {"task_type": "sparse_embedding"}},
+        "other": {"type": "semantic_text", "model_settings": {"task_type": "text_embedding"}},
+        "fresh": {"type": "semantic_text", "inference_id": "x"},
+    }
+    (found,) = vector_fields(properties, ["sparse_vector"])
+    assert found[:2] == ("text.inference.chunks.embeddings", "text.inference.chunks")
+    chunks = {"t": [{"embeddings": {"a": 1}}], "u": [{"embeddings": {"b": 2}}]}
+    source = {"_inference_fields": {"text": {"inference": {"chunks": chunks}}}}
+    assert list(inferred(source, found.path)) == [{"a": 1}, {"b": 2}]
+    assert list(inferred({"text": "a"}, found.path)) == []
 
 
 @pytest.mark.parametrize("server_name", ["opensearch2", "opensearch3", "opensearch_neural"])
