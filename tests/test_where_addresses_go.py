@@ -16,7 +16,7 @@ from command_line import run
 from documented import TABLES
 from splade_bridge.cli.app import COMMANDS as APP
 from splade_bridge.cli.command import flag_of, flags_of, is_place, use_of
-from splade_bridge.cli.options import READS
+from splade_bridge.cli.marks import READS
 from splade_bridge.conversion.load_index import load_index
 from splade_bridge.files.address import Address
 
