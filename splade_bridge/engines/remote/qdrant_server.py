@@ -16,14 +16,7 @@ from typing import Any
 from splade_bridge.engines.remote.base import RemoteOptions
 from splade_bridge.engines.remote.faults import Busy, ServerError, missing_client
 from splade_bridge.engines.remote.numbered import BESIDE, newest, pieces
-from splade_bridge.engines.remote.qdrant_store import (
-    PAGE,
-    Point,
-    Store,
-    datatype_of,
-    key_of,
-    point_of,
-)
+from splade_bridge.engines.remote.qdrant_store import PAGE, Point, Store, datatype_of, key_of
 from splade_bridge.engines.remote.secrets import Secrets
 from splade_bridge.errors import BadInputError, MissingToolError
 from splade_bridge.files.address import Address
@@ -248,7 +241,7 @@ class ServerStore(Store):
             "retrieve", self._name, [key_of(key) for key in keys], with_vectors=[field],
             with_payload=[PAYLOAD_ID],
         )  # fmt: skip
-        return [point_of(record, field) for record in records]
+        return [self._point(record, field) for record in records]
 
     def query(
         self, field: str, names: list[int], weights: list[float], n: int, only: Any
