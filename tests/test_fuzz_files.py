@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bad_input import made
+from bad_input import made, specifications
 from damage import list_again, mutated_bytes, mutated_json
 from soaking import SEED, often
 from splade_bridge.comparison.read_spec import load_spec
@@ -184,17 +184,7 @@ contrastive = 1
 steps = 12
 learning_rate = 1e-3
 """
-SPEC = """title = "t"
-[data]
-documents = "docs.jsonl"
-queries = "queries.tsv"
-qrels = "qrels.txt"
-measures = ["nDCG@10"]
-[engines]
-exact = []
-[[variant]]
-name = "full"
-[[sweep]]
+SPEC = f"""{specifications.SPEC}[[sweep]]
 method = "top-k"
 values = [8, 16]
 [bench]
