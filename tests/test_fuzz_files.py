@@ -28,7 +28,8 @@ from splade_bridge.comparison.read_spec import load_spec
 from splade_bridge.comparison.steps import Hashes, Steps
 from splade_bridge.conversion.detect import open_source
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.store import VectorStore, read_note, unfinished_store
+from splade_bridge.data.parts import read_note
+from splade_bridge.data.store import VectorStore, unfinished_store
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.embeddings.index import DenseIndex
 from splade_bridge.embeddings.vectors import DenseBatch
@@ -500,6 +501,7 @@ READERS = {
     "comparison/steps.py": "steps", "comparison/table.py": "a comparison",
     "data/doc_ids.py": "an exact index", "data/id_table.py": "a forward store",
     "data/manifest.py": "a vector store", "data/store.py": "an unfinished store",
+    "data/parts.py": "an unfinished store",
     "data/vocabulary.py": "a vector store", "encoding/merge.py": "shards",
     "encoding/masked_lm.py": "a checkpoint",
     "encoding/settings.py": "a SparseEncoder", "encoding/side.py": "a SparseEncoder",
