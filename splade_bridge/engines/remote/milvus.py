@@ -332,13 +332,7 @@ class Milvus(NumberedIndex):
 
     def _pieces(self, name: str) -> list[dict[str, Any]]:
         fields = ["key", "version", "part", "parts", "text"]
-        found: list[dict[str, Any]] = list(
-            self._ask(
-                "query", self._beside, filter=f'name == "{name}"', output_fields=fields,
-                consistency_level="Strong",
-            )
-        )  # fmt: skip
-        return found
+        return self._where(self._beside, f'name == "{name}"', fields)
 
     def read_beside(self, name: str) -> bytes | None:
         """See :class:`NumberedIndex`."""
@@ -466,13 +460,14 @@ class Milvus(NumberedIndex):
             wanted = ", ".join(f'"{_in_string(key)}"' for key in keys)
         if not wanted:
             return []
-        found: list[dict[str, Any]] = list(
-            self._ask(
-                "query", self._name, filter=f"{self._pk} in [{wanted}]", output_fields=fields,
-                consistency_level="Strong",
-            )
-        )  # fmt: skip
-        return found
+        return self._where(self._name, f"{self._pk} in [{wanted}]", fields)
+
+    def _where(self, name: str, wanted: str, fields: list[str]) -> list[dict[str, Any]]:
+        """The rows of a collection for which an expression holds."""
+        found = self._ask(
+            "query", name, filter=wanted, output_fields=fields, consistency_level="Strong"
+        )
+        return list(found)
 
     def get(self, doc_ids: Sequence[str]) -> list[Row]:
         """See :class:`RemoteIndex`."""
