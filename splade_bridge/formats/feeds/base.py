@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import orjson
 
-from splade_bridge.data.ids import quoted
+from splade_bridge.data.ids import check_size
 from splade_bridge.errors import BadInputError
 from splade_bridge.formats.feeds.names import PROBLEMS, Naming
 from splade_bridge.formats.feeds.weights import Kept
@@ -86,11 +86,7 @@ class Feed(abc.ABC):
 
         Elasticsearch and OpenSearch refuse the whole request for one such id.
         """
-        if (size := len(doc_id.encode())) > self.most_id_bytes:
-            raise BadInputError(
-                f"document {quoted(doc_id)}: an id of {size:,} bytes, and {self.engine} takes "
-                f"{self.most_id_bytes:,} at most: rename it"
-            )
+        check_size(doc_id, self.most_id_bytes, self.engine)
 
     def key(self, doc_id: str) -> str:
         """What tells one document from another in the engine; no two may have the same."""
