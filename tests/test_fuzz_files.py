@@ -40,9 +40,10 @@ from splade_bridge.engines.registry import open_index
 from splade_bridge.errors import SpladeBridgeError, UsageError
 from splade_bridge.files.outputs import MANIFEST, STORE_MANIFEST, why_not_ours
 from splade_bridge.formats.choices import FeedTarget
-from splade_bridge.formats.feeds.source import FeedSource
+from splade_bridge.formats.feeds.source import FeedFiles
 from splade_bridge.formats.feeds.write import write_feed
 from splade_bridge.formats.forward import ForwardStore
+from splade_bridge.formats.records import RecordImpacts
 from splade_bridge.retrieval.dense_queries import read_dense_queries
 from splade_bridge.training.recipe import read_recipe
 
@@ -327,7 +328,7 @@ def feed(target: FeedTarget) -> Callable[[Path], None]:
 
 
 def read_feed(path: Path) -> None:
-    for _ in FeedSource(path, manifest=Manifest.load(path)).batches():
+    for _ in RecordImpacts(FeedFiles(path, Manifest.load(path))).batches():
         pass
 
 

@@ -64,7 +64,7 @@ def command(
     """
     from splade_bridge.conversion.build_index import build_index
     from splade_bridge.conversion.corpus_fields import wanted_fields
-    from splade_bridge.conversion.load_index import creation, load_index, update_index
+    from splade_bridge.conversion.load_index import Given, creation, load_index, update_index
     from splade_bridge.engines.base import BuildOptions
     from splade_bridge.files.sizes import size_in_bytes
 
@@ -76,17 +76,17 @@ def command(
             )
         options = loading.options(engine_options, overwrite=overwrite)
         fields = {} if loading.fields is None else wanted_fields(loading.fields)
+        given = Given(
+            read_as.options,
+            quantize.options,
+            size_in_bytes(memory),
+            loading.with_contents,
+            fields,
+            watching(f"loading {output.scheme}"),
+        )
         if loading.dry_run:
-            print_json(creation(output, options, loading.with_contents, fields))
+            print_json(creation(output, options, given))
             return
-        given: dict[str, Any] = {
-            "read_as": read_as.options,
-            "quantize": quantize.options,
-            "memory": size_in_bytes(memory),
-            "with_contents": loading.with_contents,
-            "fields": fields,
-            "watch": watching(f"loading {output.scheme}"),
-        }
         change = None
         if loading.update:
             if engine_options not in (None, type(engine_options)()):
@@ -94,10 +94,10 @@ def command(
                     f"{output}: its engine's own flags are of a new index: leave them out with "
                     "--update"
                 )
-            change = update_index(source, output, options, **given)
+            change = update_index(source, output, options, given)
             manifest = change.manifest
         else:
-            manifest = load_index(source, output, options, **given)
+            manifest = load_index(source, output, options, given)
         _say(output, output.scheme, manifest, manifest.quantization, change, json=json)
         return
     if engine is None:

@@ -233,17 +233,15 @@ def read_remote(
         BadInputError, MissingToolError, ServerError: see :func:`connect_to`; it is not whole.
     """
     from splade_bridge.engines.remote.index import (
-        RemoteSource,
-        RemoteWeights,
         holds_fractions,
         holds_weights,
+        remote_source,
     )
 
     index = connect_to(address, field)
     state = index.state()
-    if holds_fractions(index) if state is None else holds_weights(state):
-        return RemoteWeights(index, vocabulary=vocabulary)
-    return RemoteSource(index, vocabulary=vocabulary)
+    weights = holds_fractions(index) if state is None else holds_weights(state)
+    return remote_source(index, weights=weights, vocabulary=vocabulary)
 
 
 def read_index(

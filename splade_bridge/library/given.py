@@ -23,6 +23,7 @@ from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.evaluation.qrels import Qrels, check_grade, read_qrels
 from splade_bridge.files.address import Address, place_of
 from splade_bridge.files.checks import unchecked
+from splade_bridge.files.outputs import check_output
 from splade_bridge.files.sizes import size_in_bytes
 from splade_bridge.formats.base import (
     ImpactSource,
@@ -42,12 +43,10 @@ from splade_bridge.formats.memory import (
 )
 from splade_bridge.formats.queries import Queries, all_of, read_queries
 from splade_bridge.formats.vocabularies import read_vocabulary
+from splade_bridge.library.keywords import Opening, Place, Reading, ReadingTexts, part
 from splade_bridge.retrieval.encode_queries import QueryEncoder, query_texts
 from splade_bridge.retrieval.runs import Run, read_run
-from splade_bridge.text.corpora import Role, texts_in_memory
-
-Place = str | os.PathLike[str]
-"""A path, or the address of an index that an engine holds: docs/engines.md."""
+from splade_bridge.text.corpora import CorpusOptions, Role, texts_in_memory
 
 T = TypeVar("T")
 
@@ -71,6 +70,19 @@ def filter_text(given: str | Mapping[str, Any] | None) -> str | None:
     return given if given is None or isinstance(given, str) else json.dumps(given)
 
 
+def run_file(output: Place | None, *, overwrite: bool) -> Path | None:
+    """Where a run is to be written, if it is.
+
+    Raises:
+        UsageError: something is there that may not be replaced.
+    """
+    if output is None:
+        return None
+    out = Path(output)
+    check_output(out, overwrite=overwrite, kind="file")
+    return out
+
+
 def size(memory: int | str) -> int:
     """Bytes, from a number of them or from ``"500M"``, ``"2G"``.
 
@@ -81,7 +93,7 @@ def size(memory: int | str) -> int:
 
 
 def quantize_options(
-    scale: float | None, rounding: str | None, clip: int | None
+    scale: float | None, rounding: str | None = None, clip: int | None = None
 ) -> QuantizeOptions | None:
     """None where nothing was said, so that each source takes its default.
 
@@ -110,57 +122,51 @@ def items_of(given: Any) -> Iterable[Any]:
     return given
 
 
-def source_options(
-    source_format: str | None,
-    *,
-    vocabulary: Place | None = None,
-    skip_others: bool = False,
-    ciff_docids: str = "gaps",
-    field: str | None = None,
-) -> SourceOptions:
+def corpus_options(reading: ReadingTexts) -> CorpusOptions:
+    """How texts are found in records and files."""
+    return CorpusOptions(
+        reading["id_field"],
+        reading["text_field"],
+        reading["title_field"],
+        reading["skip_others"],
+        reading["split"],
+    )
+
+
+def source_options(reading: Reading) -> SourceOptions:
     """How a path is read.
 
     Raises:
         UsageError: an unknown format or kind of docids.
         BadInputError: the vocabulary cannot be read.
     """
+    source_format, vocabulary = reading["from_"], reading["vocabulary"]
     if source_format is not None:
         check_choice("from", source_format, SourceFormat)
-    check_choice("ciff_docids", ciff_docids, CiffDocids)
+    check_choice("ciff_docids", reading["ciff_docids"], CiffDocids)
     return SourceOptions(
         cast(SourceFormat | None, source_format),
         None if vocabulary is None else read_vocabulary(Path(vocabulary)),
-        skip_others,
-        cast(CiffDocids, ciff_docids),
-        field,
+        reading["skip_others"],
+        cast(CiffDocids, reading["ciff_docids"]),
+        reading["field"],
     )
 
 
 def source_opener(
     given: Any,
+    reading: Reading,
     *,
-    source_format: str | None = None,
     quantize: QuantizeOptions | None = None,
-    memory: int,
     temporary: Path | None = None,
     role: Role = "documents",
     once: bool = False,
-    skip_others: bool = False,
-    ciff_docids: str = "gaps",
-    vocabulary: Place | None = None,
-    field: str | None = None,
-    no_check: bool = False,
 ) -> Callable[[], ImpactSource]:
     """What opens vectors as impacts, as often as it is called.
 
     Args:
         given: a path, a :class:`VectorSet`, :class:`Impacts`, or vectors in memory.
         once: it will be called once only; else an iterator is read into a list.
-        skip_others: leave out what a folder holds beside vectors.
-        ciff_docids: ``absolute`` for a path of CIFF whose postings hold docids and not gaps.
-        vocabulary: what term ids of a matrix, a table or an address stand for.
-        field: of an address, that holds the vectors.
-        no_check: do not compare the files of a path with the hashes in its manifest.
 
     Raises:
         UsageError: an unknown format, or one that is named for what is no path; options for
@@ -168,23 +174,12 @@ def source_opener(
         BadInputError: no such path; or what opening raises.
     """
     if is_place(given):
-        read_as = source_options(
-            source_format,
-            vocabulary=vocabulary,
-            skip_others=skip_others,
-            ciff_docids=ciff_docids,
-            field=field,
-        )
+        read_as, memory = source_options(reading), size(reading["memory"])
         opener = path_opener(
             place(given), read_as, quantize=quantize, memory=memory, temporary=temporary
         )
-
-        def opened() -> ImpactSource:
-            with unchecked(no_check):
-                return opener()
-
-        return opened
-    _check_in_memory(source_format, ciff_docids, vocabulary, field)
+        return _opener(opener, no_check=reading["no_check"])
+    _check_in_memory(reading)
     if isinstance(given, VectorSet):
         return lambda: StoreSource(given, quantize or QuantizeOptions())
     if isinstance(given, Impacts):
@@ -197,44 +192,22 @@ def source_opener(
     return lambda: RecordSource(vector_records(items, role), quantize)
 
 
-def weights_opener(
-    given: Any,
-    *,
-    source_format: str | None = None,
-    memory: int,
-    skip_others: bool = False,
-    ciff_docids: str = "gaps",
-    vocabulary: Place | None = None,
-    field: str | None = None,
-    no_check: bool = False,
-) -> Callable[[], WeightSource]:
+def weights_opener(given: Any, reading: Reading) -> Callable[[], WeightSource]:
     """The same of float weights, which stay what they are.
 
     Args:
         given: a path, a :class:`VectorSet`, or vectors in memory.
-        source_format, skip_others, ciff_docids, vocabulary, field, no_check: see
-            :func:`source_opener`.
 
     Raises:
-        UsageError: it holds impacts, or see there.
+        UsageError: it holds impacts, or see :func:`source_opener`.
         BadInputError: see there.
     """
     if is_place(given):
-        read_as = source_options(
-            source_format,
-            vocabulary=vocabulary,
-            skip_others=skip_others,
-            ciff_docids=ciff_docids,
-            field=field,
+        opener = weight_opener(
+            place(given), source_options(reading), memory=size(reading["memory"])
         )
-        opener = weight_opener(place(given), read_as, memory=memory)
-
-        def opened() -> WeightSource:
-            with unchecked(no_check):
-                return opener()
-
-        return opened
-    _check_in_memory(source_format, ciff_docids, vocabulary, field)
+        return _opener(opener, no_check=reading["no_check"])
+    _check_in_memory(reading)
     if isinstance(given, VectorSet):
         return lambda: StoreWeights(given)
     are_floats = False
@@ -246,50 +219,44 @@ def weights_opener(
     return lambda: StoreWeights(held)
 
 
-def _check_in_memory(
-    source_format: str | None, ciff_docids: str, vocabulary: Place | None, field: str | None
-) -> None:
+def _opener(opener: Callable[[], T], *, no_check: bool) -> Callable[[], T]:
+    def opened() -> T:
+        with unchecked(no_check):
+            return opener()
+
+    return opened
+
+
+def _check_in_memory(reading: Reading) -> None:
     """Raise UsageError for what says how a path is read."""
-    if source_format is not None:
+    if reading["from_"] is not None:
         raise UsageError("from_ is for paths; vectors in memory need none")
-    if ciff_docids != "gaps":
+    if reading["ciff_docids"] != "gaps":
         raise UsageError("ciff_docids is for paths; vectors in memory need none")
-    if vocabulary is not None:
+    if reading["vocabulary"] is not None:
         raise UsageError("vocabulary is for paths; vectors in memory have terms")
-    if field is not None:
+    if reading["field"] is not None:
         raise UsageError("field is for addresses; vectors in memory have none")
 
 
-def asking(
-    *,
-    field: str | None = None,
-    vocabulary: Place | None = None,
-    filter: str | Mapping[str, Any] | None = None,
-    approximate: bool = False,
-    own: Mapping[str, Any] = {},
-) -> Asking:
+def asking(opening: Opening) -> Asking:
     """How an index behind an address is asked.
 
-    Args:
-        own: options of engines that are let answer approximately, named like the flags.
-
     Raises:
-        UsageError: an option that there is not, or one without ``approximate``.
+        UsageError: an option of an engine's approximation without ``approximate``.
         BadInputError: the vocabulary cannot be read.
     """
-    known = [option.name for option in fields(Approximation)]
-    for name in own:
-        if name not in known:
-            raise UsageError(f"there is no option {name}; approximate takes {', '.join(known)}")
-        if not approximate:
-            raise UsageError(
-                f"{name} has no effect without approximate: add that, or leave {name} out"
-            )
+    vocabulary, approximate = opening["vocabulary"], opening["approximate"]
+    names = {option.name for option in fields(Approximation)}
+    own = {name: value for name, value in opening.items() if name in names and value is not None}
+    if own and not approximate:
+        name = next(iter(own))
+        raise UsageError(f"{name} has no effect without approximate: add that, or leave {name} out")
     return Asking(
-        field,
+        opening["field"],
         None if vocabulary is None else read_vocabulary(Path(vocabulary)),
-        Approximation(**own) if approximate else None,
-        filter_text(filter),
+        Approximation(**cast("dict[str, Any]", own)) if approximate else None,
+        filter_text(opening["filter"]),
     )
 
 
@@ -339,7 +306,7 @@ def _queries(
         texts = query_texts(str(given), split)  # before a model is loaded for nothing
         return encoder()(texts, Path(given))
     if isinstance(given, VectorSet | Impacts):
-        return all_of(source_opener(given, quantize=quantize, memory=0)())
+        return all_of(source_opener(given, part(Reading, {}), quantize=quantize)())
     stream = iter(items_of(given))
     first = next(stream, None)
     if first is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack
 
 from splade_bridge.conversion.load_index import check_unscaled
 from splade_bridge.data.closing import Closing
@@ -19,25 +19,24 @@ from splade_bridge.engines.remote.choices import Asking
 from splade_bridge.errors import UsageError
 from splade_bridge.files.address import Address
 from splade_bridge.files.checks import unchecked
-from splade_bridge.files.outputs import check_output
 from splade_bridge.formats.base import ImpactSource, WeightSource
 from splade_bridge.formats.queries import Queries
 from splade_bridge.library.dense import OpenDenseIndex, open_dense
 from splade_bridge.library.given import (
-    Place,
     asking,
     place,
     quantize_options,
     queries,
+    run_file,
     size,
     source_opener,
     weights_opener,
 )
+from splade_bridge.library.keywords import Opening, Place, Quantizing, Reading, Running, part, takes
 from splade_bridge.library.loading import loaded, refuse_loading
-from splade_bridge.library.search_run import SearchRun
+from splade_bridge.library.search_run import SearchRun, search_options
 from splade_bridge.retrieval.encode_queries import QueryEncoder
 from splade_bridge.retrieval.explain import Contribution, explain
-from splade_bridge.retrieval.runs import RunFormat
 from splade_bridge.retrieval.search import (
     Beside,
     SearchOptions,
@@ -152,9 +151,9 @@ def index(
         "drop_old": drop_old,
     }
     quantize = quantize_options(scale, rounding, clip)
-    read_as: dict[str, Any] = {
-        "source_format": from_,
-        "memory": size(memory),
+    reading: Reading = {
+        "from_": from_,
+        "memory": memory,
         "skip_others": skip_others,
         "ciff_docids": ciff_docids,
         "vocabulary": vocabulary,
@@ -168,17 +167,17 @@ def index(
         kept: Callable[[], ImpactSource | WeightSource]
         if keep_weights:
             check_unscaled(quantize)
-            kept = weights_opener(source, **read_as)
+            kept = weights_opener(source, reading)
         else:
-            kept = source_opener(source, quantize=quantize, **read_as)
+            kept = source_opener(source, reading, quantize=quantize)
         return loaded(kept, source, out, quantize, options, **loading, overwrite=overwrite)
     refuse_loading(out, loading)
     opened = source_opener(
         source,
+        reading,
         quantize=quantize,
         temporary=out.parent if out.parent.exists() else None,
         once=True,
-        **read_as,
     )
     if engine is None:
         raise UsageError("engine is missing: lucene, pisa or exact; or give an address as output")
@@ -186,28 +185,8 @@ def index(
     return builder.build(opened(), out, BuildOptions(threads, size(memory)), overwrite=overwrite)
 
 
-def open_index(
-    index: Place,
-    *,
-    model: Place | None = None,
-    max_length: int = 256,
-    split: str | None = None,
-    pre_encoded: bool = False,
-    allow_mismatch: bool = False,
-    scale: float | None = None,
-    rounding: str | None = None,
-    clip: int | None = None,
-    two_step: Place | None = None,
-    first_query_terms: int | None = None,
-    candidates: int | None = None,
-    memory: int | str | None = None,
-    field: str | None = None,
-    vocabulary: Place | None = None,
-    filter: str | Mapping[str, Any] | None = None,
-    approximate: bool = False,
-    no_check: bool = False,
-    **engine_options: Any,
-) -> OpenIndex | OpenDenseIndex:
+@takes(Opening)
+def open_index(index: Place, **opening: Unpack[Opening]) -> OpenIndex | OpenDenseIndex:
     """An index of ours, or an impact index that Anserini made, kept open for many searches.
 
     An index of dense vectors is opened as :class:`OpenDenseIndex`, which searches in the same way;
@@ -234,8 +213,8 @@ def open_index(
         filter: of an address: find no other documents than these, as its engine filters; text, or
             what is JSON there. See docs/engines.md.
         approximate: of an address: let its engine give approximate results, by its own options.
-        engine_options: these, named like the flags: ``elasticsearch_frequency_ratio``,
-            ``elasticsearch_weight_ratio``, ``milvus_drop_ratio``, ``postgresql_ef_search``.
+        elasticsearch_frequency_ratio, elasticsearch_weight_ratio: these of Elasticsearch.
+        milvus_drop_ratio, postgresql_ef_search: these of Milvus and of PostgreSQL.
         no_check: do not compare the files that are opened with the hashes in their manifests,
             or those of an index without one with Lucene's checksums.
 
@@ -246,43 +225,33 @@ def open_index(
         MissingToolError: its engine is not installed.
     """
     where = place(index)
-    asked = asking(
-        field=field,
-        vocabulary=vocabulary,
-        filter=filter,
-        approximate=approximate,
-        own=engine_options,
-    )
+    asked = asking(opening)
+    memory, two_step = opening["memory"], opening["two_step"]
     if isinstance(where, Path) and is_dense_index(where):
-        sparse = (scale, rounding, clip, two_step, first_query_terms, candidates, memory,
-                  pre_encoded or None)  # fmt: skip
+        sparse = (*part(Quantizing, opening).values(), two_step, opening["first_query_terms"],
+                  opening["candidates"], memory, opening["pre_encoded"] or None)  # fmt: skip
         if any(option is not None for option in sparse) or asked != Asking():
             raise UsageError(
                 f"{index}: is an index of dense vectors; pre_encoded, scale, rounding, clip, "
                 "two_step, memory, field, vocabulary, filter and approximate are of those of "
                 "impacts: leave them out"
             )
-        return open_dense(
-            index,
-            model=model,
-            max_length=max_length,
-            split=split,
-            allow_mismatch=allow_mismatch,
-            no_check=no_check,
-        )
-    quantize = quantize_options(scale, rounding, clip)
+        return open_dense(index, opening)
+    quantize = quantize_options(**part(Quantizing, opening))
     options = SearchOptions(
         k=1,
         two_step=Path(two_step) if two_step is not None else None,
-        first_query_terms=first_query_terms,
-        candidates=candidates,
+        first_query_terms=opening["first_query_terms"],
+        candidates=opening["candidates"],
         memory=None if memory is None else size(memory),
         asking=asked,
     )
-    with unchecked(no_check):
+    with unchecked(opening["no_check"]):
         searcher = open_searcher(where, options)
     try:
-        encoder = QueryEncoder(str(model), quantize, max_length) if model is not None else None
+        model, encoder = opening["model"], None
+        if model is not None:
+            encoder = QueryEncoder(str(model), quantize, opening["max_length"])
     except BaseException:
         searcher.close()
         raise
@@ -290,17 +259,14 @@ def open_index(
         searcher,
         encoder,
         quantize,
-        split=split,
-        pre_encoded=pre_encoded,
-        allow_mismatch=allow_mismatch,
+        split=opening["split"],
+        pre_encoded=opening["pre_encoded"],
+        allow_mismatch=opening["allow_mismatch"],
     )
 
 
-def open_impacts(index: Place, **options: Any) -> OpenIndex:
+def open_impacts(index: Place, **opening: Unpack[Opening]) -> OpenIndex:
     """The same for whom an index of dense vectors is of no use.
-
-    Args:
-        options: keywords of :func:`open_index`.
 
     Raises:
         BadInputError: it is one.
@@ -309,7 +275,7 @@ def open_impacts(index: Place, **options: Any) -> OpenIndex:
     where = place(index)
     if isinstance(where, Path) and is_dense_index(where):
         open_searcher(where, SearchOptions(k=1))  # which says what it is for
-    found = open_index(index, **options)
+    found = open_index(index, **opening)
     assert isinstance(found, OpenIndex)
     return found
 
@@ -356,19 +322,13 @@ class OpenIndex(Closing):
             allow_mismatch=self._allow_mismatch,
         )
 
+    @takes(Running)
     def search(
         self,
         queries: Any,
         *,
-        k: int = 1000,
         algorithm: str | None = None,
-        threads: int = 1,
-        remove_query: bool = False,
-        max_passage: bool = False,
-        output: Place | None = None,
-        output_format: str = "trec",
-        tag: str = "splade-bridge",
-        overwrite: bool = False,
+        **running: Unpack[Running],
     ) -> SearchRun:
         """The best ``k`` documents of every query, those of equal scores by id ascending.
 
@@ -394,18 +354,8 @@ class OpenIndex(Closing):
             UsageError: text without a model, an unknown algorithm, ``output`` exists.
             ExternalProgramError: the engine died.
         """
-        options = SearchOptions(
-            k=k,
-            algorithm=algorithm,
-            threads=threads,
-            run_format=cast(RunFormat, output_format),
-            tag=tag,
-            remove_query=remove_query,
-            max_passage=max_passage,
-        )
-        out = Path(output) if output is not None else None
-        if out is not None:
-            check_output(out, overwrite=overwrite, kind="file")
+        options = search_options(running, algorithm=algorithm)
+        out = run_file(running["output"], overwrite=running["overwrite"])
         return _collected(self.searcher, self.queries(queries), options, out)
 
     def search_one(

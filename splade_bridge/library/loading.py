@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from splade_bridge.conversion.corpus_fields import wanted_fields
-from splade_bridge.conversion.load_index import delete_documents, load_opened
+from splade_bridge.conversion.load_index import Given, delete_documents, load_opened, update_opened
 from splade_bridge.data.choices import check_choice
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
@@ -22,7 +22,8 @@ from splade_bridge.files.address import Address
 from splade_bridge.formats.base import ImpactSource, WeightSource
 from splade_bridge.inspection.found import Inspection, InspectOptions
 from splade_bridge.inspection.remote import inspect_place
-from splade_bridge.library.given import Place, is_place, place, size, source_options
+from splade_bridge.library.given import is_place, place, size, source_options
+from splade_bridge.library.keywords import Place, Reading, part
 
 
 def refuse_loading(out: Path, given: Mapping[str, Any]) -> None:
@@ -92,16 +93,12 @@ def loaded(
         approximate=approximate,
         keep_weights=keep_weights,
     )
-    return load_opened(
-        opened,
-        address,
-        options,
-        source=place(source) if is_place(source) else None,
-        quantize=quantize,
-        with_contents=with_contents,
-        fields=_fields(fields),
-        update=update,
-    )
+    where = place(source) if is_place(source) else None
+    given = Given(quantize=quantize, with_contents=with_contents, fields=_fields(fields))
+    if not update:
+        return load_opened(opened, where, address, options, given)
+    impacts = cast(Callable[[], ImpactSource], opened)  # keep_weights is of a new index
+    return update_opened(impacts, where, address, options, given).manifest
 
 
 def delete(
@@ -169,7 +166,10 @@ def inspect(
         ServerError: what is behind an address does not answer, or there is no such index.
         UsageError: an option that is not for it.
     """
-    read_as = source_options(from_, vocabulary=vocabulary, ciff_docids=ciff_docids, field=field)
+    reading: Reading = {
+        "from_": from_, "vocabulary": vocabulary, "ciff_docids": ciff_docids, "field": field,
+    }  # fmt: skip
+    read_as = source_options(part(Reading, reading))
     options = InspectOptions(
         None if corpus is None else str(corpus),
         read_as.source_format,

@@ -44,7 +44,7 @@ from splade_bridge.errors import (
 )
 from splade_bridge.formats.base import ImpactSource, refuse_empty
 from splade_bridge.formats.feeds.weights import WeightAccount
-from splade_bridge.formats.jsonvector import VectorBuilder
+from splade_bridge.formats.records import VectorBuilder
 from splade_bridge.formats.term_limits import TermLimit
 
 log = logging.getLogger(__name__)

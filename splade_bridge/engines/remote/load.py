@@ -24,7 +24,7 @@ from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.remote.base import Fields, RemoteIndex, RemoteOptions
 from splade_bridge.engines.remote.choices import Check
 from splade_bridge.engines.remote.faults import Refused
-from splade_bridge.engines.remote.index import RemoteSource, RemoteWeights
+from splade_bridge.engines.remote.index import remote_source
 from splade_bridge.engines.remote.patience import patiently
 from splade_bridge.engines.remote.sample import Sample
 from splade_bridge.engines.remote.states import State
@@ -33,6 +33,7 @@ from splade_bridge.files.address import Address
 from splade_bridge.formats.base import ImpactSource, WeightSource, refuse_empty
 from splade_bridge.formats.feeds.names import Names
 from splade_bridge.formats.feeds.weights import SINGLE, WeightAccount
+from splade_bridge.formats.records import RecordImpacts, RecordWeights
 from splade_bridge.formats.term_limits import TermLimit
 
 log = logging.getLogger(__name__)
@@ -331,7 +332,7 @@ def check_stored(
     check: Check | None,
     *,
     read: bool = False,
-) -> RemoteSource | RemoteWeights | None:
+) -> RecordImpacts | RecordWeights | None:
     """Compare what is stored with what should be.
 
     Documents are counted; what they hold is compared where the engine keeps weights as they are.
@@ -363,8 +364,7 @@ def check_stored(
     if not read and (check != "full" or not exact):
         return None
     weights = wanted.options.get(VALUES) == "weights"
-    again: RemoteSource | RemoteWeights
-    again = RemoteWeights(index, finished=False) if weights else RemoteSource(index, finished=False)
+    again = remote_source(index, weights=weights, finished=False)
     again.read_all()
     if exact and wanted.content is not None and str(again.content) != wanted.content:
         raise ExternalProgramError(
