@@ -35,7 +35,9 @@ from ranked import as_pairs, brute_force
 from servers.kinds import SEARCH_SERVERS as SERVERS
 from servers.server import Server
 from small import MemorySource, queries_of, random_matrix, shuffled_ids, write_json_lines
+from splade_bridge.conversion.convert import convert
 from splade_bridge.conversion.detect import SourceOptions, open_source, open_vectors
+from splade_bridge.conversion.load_index import load_index
 from splade_bridge.data.vectors import ImpactBatch, SparseBatch
 from splade_bridge.engines import registry
 from splade_bridge.engines.registry import connect, open_index
@@ -671,6 +673,17 @@ def test_chunks_of_nested_fields_are_passages(
         assert as_pairs(hits) == [("one", 7), ("two", 3)]  # of the best chunk
         assert isinstance(index := getattr(searcher, "index"), RemoteIndex)  # noqa: B009
         assert [list(row.weights) for row in index.get(["one#1"])] == [[3.5]]
+
+
+def test_impacts_that_a_vector_store_holds_are_looked_at(address: Address, tmp_path: Path) -> None:
+    """Its manifest counts weights, and does not know the largest impact."""
+    lines = '{"id": "a", "vector": {"x": 513, "y": 512}}\n'
+    (tmp_path / "docs.jsonl").write_text(lines)
+    convert(tmp_path / "docs.jsonl", tmp_path / "store", "vectors")
+    with pytest.raises(BadInputError, match="would change 1 of 2"):
+        load_index(tmp_path / "store", address)
+    with connect(address) as index:
+        assert not index.exists()
 
 
 @pytest.mark.parametrize("layout", ["older", "newer"])

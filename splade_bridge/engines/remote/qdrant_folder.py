@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import shutil
+import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -34,6 +35,10 @@ OURS = "splade_bridge"
 CONFIG, SEGMENTS = "edge_config.json", "segments"
 DOCUMENTS = "documents"
 """How many points there are; it lies there while none is being written."""
+POSTINGS_IN_MEMORY = 4_000_000
+"""Of those that were written last, of which Edge has its index in memory."""
+SEGMENT_KILOBYTES = 100_000
+"""Of the segments that Edge makes of them, each in memory while it is made."""
 PANIC = "PanicException"
 """Of Rust, which pyo3 raises beside all other exceptions."""
 BUSY = "WouldBlock"
@@ -80,6 +85,7 @@ class FolderStore(Store):
         self._folder = address.folder
         self.name = str(address)
         self._open: _Shard | None = None
+        self._growing, self._grown = threading.Lock(), 0
 
     @property
     def _shard(self) -> Any:
@@ -138,12 +144,15 @@ class FolderStore(Store):
         for name in ("shards", "replicas"):
             if getattr(options, name) is not None:
                 raise UsageError(f"{self.name}: Qdrant Edge has no {name}: leave --{name} out")
-        return {"sparse_vectors": {field: {"datatype": datatype_of(options)}}}
+        return {
+            "sparse_vectors": {field: {"datatype": datatype_of(options), "memory": "cached"}},
+            "optimizers": {"max_segment_size": SEGMENT_KILOBYTES},
+        }
 
     @_told
     def create(self, field: str, options: RemoteOptions, beside: Mapping[str, bytes]) -> None:
         """See :class:`Store`: made beside its place and renamed."""
-        self.creation(field, options)
+        made = self.creation(field, options)
         edge = self._edge
         self._folder.parent.mkdir(parents=True, exist_ok=True)
         making = self._folder.with_name(f".{self._folder.name}.{OURS}-making")
@@ -152,8 +161,13 @@ class FolderStore(Store):
         for name, content in beside.items():
             (making / OURS / f"{name}.json").write_bytes(content)
         datatype = getattr(edge.VectorStorageDatatype, datatype_of(options).capitalize())
-        vector = edge.EdgeSparseVectorParams(datatype=datatype)
-        edge.EdgeShard.create(str(making), edge.EdgeConfig(sparse_vectors={field: vector})).close()
+        config = edge.EdgeConfig(
+            sparse_vectors={
+                field: edge.EdgeSparseVectorParams(datatype=datatype, memory=edge.Memory.Cached)
+            },
+            optimizers=edge.EdgeOptimizersConfig(**made["optimizers"]),
+        )
+        edge.EdgeShard.create(str(making), config).close()
         making.rename(self._folder)
 
     def drop(self) -> None:
@@ -203,17 +217,18 @@ class FolderStore(Store):
         """See :class:`Store`."""
         edge = self._edge
         shard = self._shard
-        self._writing()
-        shard.update(
-            edge.UpdateOperation.upsert_points(
-                [
-                    edge.Point(
-                        key_of(p.key), {field: edge.SparseVector(p.indices, p.values)}, p.payload
-                    )
-                    for p in points
-                ]
-            )
-        )
+        made = [
+            edge.Point(key_of(p.key), {field: edge.SparseVector(p.indices, p.values)}, p.payload)
+            for p in points
+        ]
+        with self._growing:
+            self._writing()
+            shard.update(edge.UpdateOperation.upsert_points(made))
+            self._grown += sum(len(p.indices) for p in points)
+            if self._grown > POSTINGS_IN_MEMORY:  # from there into files that are mapped
+                shard.flush()
+                shard.optimize()
+                self._grown = 0
 
     @_told
     def finish(self) -> None:
