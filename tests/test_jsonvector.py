@@ -20,7 +20,7 @@ from splade_bridge.data.vectors import ImpactBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files import json_objects
-from splade_bridge.formats import jsonvector
+from splade_bridge.formats import records as vector_records
 from splade_bridge.formats.jsonvector import JsonVectorSource, JsonVectorWriter, read_vectors
 from strategies import MAX_IMPACT, Collection, as_dictionaries, collections, quick, weights
 
@@ -345,7 +345,7 @@ def test_records_that_are_looked_at_together_are_read_as_one_after_another(
     found: list[Rows | str] = []
     with pytest.MonkeyPatch.context() as patch:
         for postings in (1, 7, 1 << 13):
-            patch.setattr(jsonvector, "BLOCK_POSTINGS", postings)
+            patch.setattr(vector_records, "BLOCK_POSTINGS", postings)
             try:
                 found.append(read(path, QuantizeOptions(scale=3) if scaled else None))
             except (BadInputError, UsageError) as error:

@@ -115,6 +115,7 @@ NOTHING = [
     (UPDATED, "--keep-weights", "with --update"),
     (UPDATED, "--dry-run", "with --update"),
     (UPDATED, "--overwrite", "with --update"),
+    (UPDATED, "--approximate", "with --update"),
     ("convert v o --to npz", "--docs-per-file 9", "without --to jsonvector or --to seismic"),
     ("convert v o --to npz", "--gzip", "without --to jsonvector or --to seismic"),
     ("convert v o --to npz", "--allow-loss", "without --to elasticsearch"),

@@ -36,7 +36,8 @@ from splade_bridge.files.inputs import check_file, is_pipe, is_there
 from splade_bridge.files.lines import MAX_LINE, STDIO, plain_suffix, text_lines
 from splade_bridge.files.outputs import manifest_file
 from splade_bridge.formats.base import ImpactSource, export_manifest, store_source
-from splade_bridge.formats.jsonvector import VectorBuilder, VectorRecord, added, read_vectors
+from splade_bridge.formats.jsonvector import read_vectors
+from splade_bridge.formats.records import VectorBuilder, VectorRecord, added
 from splade_bridge.formats.term_limits import TermLimit, white_space
 from splade_bridge.text.corpora import JSON_SUFFIXES, QUERY_ID_FIELDS, TSV_SUFFIXES
 from splade_bridge.text.ir_dataset import may_be_dataset
