@@ -361,11 +361,9 @@ def test_totals_and_lengths_of_other_writers_are_not_held_against_them(
 def test_lists_and_records_are_taken_in_any_order(memory: int, tmp_path: Path) -> None:
     """The format fixes none; documents come in the order of their docids."""
     path = tmp_path / "a.ciff"
-    for change in (reorder(1, [2, 0, 1]), reorder(2, [1, 2, 0])):
-        path.write_bytes(make(LISTS, IDS, change))
-        assert CiffSource(path, memory).ordered_lists() is None, "then documents must be made"
     path.write_bytes(make(LISTS, IDS, both(reorder(1, [2, 0, 1]), reorder(2, [1, 2, 0]))))
     assert read(path, memory) == documents(GOOD)
+    assert CiffSource(path, memory).ordered_lists() is None, "then documents must be made"
 
 
 @pytest.mark.parametrize("order", [[0, 1], [1, 0]])
