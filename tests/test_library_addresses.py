@@ -127,6 +127,15 @@ WRONG: list[tuple[Callable[[Path], Any], type[Exception], str]] = [
     (lambda p: sb.open_index("milvus:m", approximate=True, milvus_drop_ratio=1.5), UsageError,
      "milvus_drop_ratio 1.5: is 0 to 0.99"),
     (lambda p: sb.search(p, {"q": {"a": 1}}, approximate=True), UsageError, "no address"),
+    (lambda p: sb.export({"a": {"a": 1}}, "opensearch://me:x@h/i"), UsageError,
+     r"opensearch://me:\.\.\.@h/i: is an address, and output takes files here"),
+    (lambda p: sb.convert("qdrant:q", "qdrant:r", to="ciff"), UsageError, "output takes files"),
+    (lambda p: sb.prune({"a": {"a": 1}}, "qdrant:r", method="top-k", value=1), UsageError,
+     "output takes files"),
+    (lambda p: sb.encode({"a": "b"}, model="m", output="milvus:r.db"), UsageError,
+     "output takes files"),
+    (lambda p: sb.dense({"a": "b"}, model="m", output="milvus:r.db"), UsageError,
+     "output takes files"),
 ]  # fmt: skip
 
 

@@ -28,7 +28,14 @@ from splade_bridge.encoding.dense_corpus import dense_corpus
 from splade_bridge.encoding.encode_corpus import role_of
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.checks import unchecked
-from splade_bridge.library.given import corpus_options, is_place, items_of, run_file, size
+from splade_bridge.library.given import (
+    corpus_options,
+    is_place,
+    items_of,
+    output_path,
+    run_file,
+    size,
+)
 from splade_bridge.library.keywords import Opening, Place, ReadingTexts, Running, takes
 from splade_bridge.library.search_run import SearchRun, search_options
 from splade_bridge.retrieval.dense_queries import (
@@ -119,7 +126,12 @@ def dense(
     else:
         given = texts_in_memory(items_of(texts), role_of(choices.side), fields)
     return dense_corpus(
-        given, Path(output), str(model), choices, fields=fields, overwrite=reading["overwrite"]
+        given,
+        output_path(output),
+        str(model),
+        choices,
+        fields=fields,
+        overwrite=reading["overwrite"],
     )[0]
 
 

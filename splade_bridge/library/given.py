@@ -21,7 +21,7 @@ from splade_bridge.data.vector_set import MEMORY, VectorSet
 from splade_bridge.engines.remote.choices import Approximation, Asking
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.evaluation.qrels import Qrels, check_grade, read_qrels
-from splade_bridge.files.address import Address, place_of
+from splade_bridge.files.address import Address, place_of, refuse_address
 from splade_bridge.files.checks import unchecked
 from splade_bridge.files.outputs import check_output
 from splade_bridge.files.sizes import size_in_bytes
@@ -78,6 +78,16 @@ def filter_text(given: str | Mapping[str, Any] | None) -> str | None:
     return given if given is None or isinstance(given, str) else json.dumps(given)
 
 
+def output_path(given: Place) -> Path:
+    """The file or folder that is to be made.
+
+    Raises:
+        UsageError: it is an address, which ``index`` alone writes to.
+    """
+    refuse_address(os.fspath(given), "output", written=True)
+    return Path(given)
+
+
 def run_file(output: Place | None, *, overwrite: bool) -> Path | None:
     """Where a run is to be written, if it is.
 
@@ -86,7 +96,7 @@ def run_file(output: Place | None, *, overwrite: bool) -> Path | None:
     """
     if output is None:
         return None
-    out = Path(output)
+    out = output_path(output)
     check_output(out, overwrite=overwrite, kind="file")
     return out
 

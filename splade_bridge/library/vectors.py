@@ -38,6 +38,7 @@ from splade_bridge.library.given import (
     corpus_options,
     is_place,
     items_of,
+    output_path,
     place,
     quantize_options,
     size,
@@ -146,7 +147,7 @@ def encode(
         str(texts) if is_place(texts) else texts_in_memory(items_of(texts), role, fields)
     )
     if output is not None:
-        out = Path(output)
+        out = output_path(output)
         encode_corpus(
             stream, out, str(model), choices, fields=fields, overwrite=reading["overwrite"]
         )
@@ -228,7 +229,7 @@ def export(
         UsageError: an unknown format, or ``output`` exists.
         ExternalProgramError: the disk is full, or the source changed between two passes.
     """
-    out = Path(output)
+    out = output_path(output)
     formats = (format,) if isinstance(format, str) else tuple(format)
     budget = size(reading["memory"])
     quantize = quantize_options(**part(Quantizing, reading))
@@ -293,7 +294,7 @@ def convert(
     with unchecked(reading["no_check"]):
         return convert_path(
             place(source),
-            Path(output),
+            output_path(output),
             cast(Any, to),
             ExportOptions((to,), docs_per_file, gzip, size(reading["memory"])),
             read_as=source_options(reading),
@@ -360,7 +361,7 @@ def prune(
     quantizing = quantize_options(scale)
     counted_with = DEFAULT_SCALE if scale is None else float(scale)
     options = PruneOptions(min_terms, size(reading["memory"]), scale=counted_with)
-    out = Path(output) if output is not None else None
+    out = output_path(output) if output is not None else None
     if is_place(source):
         path = place(source)
         with unchecked(reading["no_check"]):
