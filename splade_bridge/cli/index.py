@@ -24,9 +24,11 @@ NAME = "index"
 SEVERAL = Needs(
     "with an engine that builds in one thread",
     "leave it out, or take --engine pisa or lucene's --route anserini",
-    lambda given: given["threads"] == 1
-    or given["engine"] in (None, "pisa")
-    or (given["engine"], given["lucene_route"]) == ("lucene", "anserini"),
+    lambda given: (
+        given["threads"] == 1
+        or given["engine"] in (None, "pisa")
+        or (given["engine"], given["lucene_route"]) == ("lucene", "anserini")
+    ),
 )
 
 
