@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from splade_bridge.cli.interrupted import keeping_steps
+from splade_bridge.cli.marks import ADDS_TO, READS
 from splade_bridge.cli.options import (
-    ADDS_TO,
     MEASURES,
-    READS,
     Hits,
     Json,
     MaxLength,

@@ -10,11 +10,10 @@ from typing import Annotated
 import typer
 
 from splade_bridge.cli.groups import TextFlags
+from splade_bridge.cli.marks import READS, WRITES
 from splade_bridge.cli.needs import needs, unless
 from splade_bridge.cli.options import (
     QUERIES,
-    READS,
-    WRITES,
     Hits,
     Json,
     Overwrite,

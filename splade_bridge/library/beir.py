@@ -7,7 +7,8 @@ from pathlib import Path
 
 from splade_bridge.comparison.beir import MEASURES, BeirOptions, BeirOutcome
 from splade_bridge.comparison.beir import beir as run_beir
-from splade_bridge.library.given import Place, is_place
+from splade_bridge.library.given import is_place
+from splade_bridge.library.keywords import Place
 
 
 def beir(

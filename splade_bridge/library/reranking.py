@@ -11,7 +11,7 @@ from splade_bridge.errors import require
 from splade_bridge.files.locks import scratch_folder
 from splade_bridge.files.outputs import check_output
 from splade_bridge.library import given
-from splade_bridge.library.given import Place
+from splade_bridge.library.keywords import Place
 from splade_bridge.library.search_run import RankedRun
 from splade_bridge.retrieval.choices import RunFormat
 from splade_bridge.retrieval.fusion import Ranking

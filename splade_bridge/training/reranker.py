@@ -26,6 +26,7 @@ from sentence_transformers.cross_encoder import losses as library
 
 from splade_bridge.errors import BadInputError, CheckFailedError, UsageError
 from splade_bridge.training.checkpoints import Resuming
+from splade_bridge.training.examples import KNOWN
 from splade_bridge.training.hub import model_folder
 from splade_bridge.training.options import RerankerOptions
 
@@ -95,6 +96,8 @@ def reranker_rows(dataset: Dataset, options: RerankerOptions) -> Dataset:
             f"reranker.loss = {options.loss!r} needs teacher scores, and the data have none: name "
             "a file in data.scores, or make one with `splade-bridge train score`"
         )
+    if KNOWN in dataset.column_names:  # of losses over a batch
+        dataset = dataset.remove_columns([KNOWN])
     if options.loss == "margin_mse":
         return dataset
     documents = [c for c in dataset.column_names if c not in ("query", "label")]

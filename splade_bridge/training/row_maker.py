@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from splade_bridge.text.text_table import TextTable
+from splade_bridge.text.text_table import TextTable, text_key
 from splade_bridge.training.examples import (
     Candidate,
     Choice,
@@ -27,6 +27,7 @@ class RowOptions:
     choice: Choice
     positives: Literal["each", "one"]
     seed: int
+    mask_positives: bool = False
 
 
 class RowMaker:
@@ -53,6 +54,8 @@ class RowMaker:
     def _of_group(self, group: Group) -> Iterator[Example]:
         options, counts, name = self._options, self._counts, group.query_id or ""
         place = f"{group.place} {name}".rstrip()
+        if group.repeated:
+            counts.leave_out("documents that stand twice in their line", place, group.repeated)
         query = group.query or (self.queries or {}).get(name)
         if not query:
             counts.leave_out("queries without a text", place)
@@ -61,7 +64,11 @@ class RowMaker:
         if not positives:
             counts.leave_out("queries without a positive", place)
             return
-        taken = set(group.positives)
+        answers = None
+        if options.mask_positives:
+            graded = [d for d in group.graded if self.table is None or self.table.size(d)]
+            answers = sorted({text_key(self._text(d)) for d in (*positives, *graded)})
+        taken = {*group.positives, *group.graded}
         own = [c for c in group.negatives if c.key not in taken]
         if len(own) < len(group.negatives):
             lost = len(group.negatives) - len(own)
@@ -89,7 +96,7 @@ class RowMaker:
                 continue
             labels = [scores[key] for key in (positive, *chosen)] if scores is not None else None
             texts = [self._text(key) for key in (positive, *chosen)]
-            yield Example(query, texts[0], texts[1:], labels, place)
+            yield Example(query, texts[0], texts[1:], labels, place, answers)
 
     def _known(self, keys: list[str], what: str, place: str) -> list[str]:
         """Those of ``keys`` that have a text; the others are counted."""

@@ -21,7 +21,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from splade_bridge.errors import BadInputError, Interrupted, UsageError
+from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.finished import fingerprints, kept_result, write_record
 from splade_bridge.files.locks import folder_lock
 from splade_bridge.files.outputs import MARK, check_output, discard, mark, throw_away
@@ -33,6 +33,7 @@ from splade_bridge.training.checkpoints import (
     saving,
     step_of,
 )
+from splade_bridge.training.examples import KNOWN
 from splade_bridge.training.ready import check_ready
 from splade_bridge.training.recipe import (
     Recipe,
@@ -48,6 +49,9 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from sentence_transformers import SparseEncoder
 
+    from splade_bridge.training.examples import DataCounts
+    from splade_bridge.training.stopping import StopWhenAsked
+
 log = logging.getLogger(__name__)
 
 RECIPE_FILE = "recipe.toml"
@@ -56,6 +60,8 @@ TENSORBOARD = "tensorboard"
 QUICKLY_MADE = {MARK, RECIPE_FILE, TENSORBOARD, "log.jsonl", "new", "new-query"}
 """What a work folder holds before there is anything to lose."""
 TIMES = ("_runtime", "_per_second")
+TERMS_SAMPLE = 500
+"""Rows over which terms are counted before the training."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +128,7 @@ def train(
             waits to be gone on with.
         CheckFailedError: the training has come to nothing: a loss that is not a number, vectors
             without terms.
-        Interrupted: Ctrl-C; the same command goes on.
+        Interrupted: Ctrl-C or SIGTERM; the step was saved, and the same command goes on from it.
         MissingToolError: the extra ``train`` is not installed.
     """
     out = out.resolve()
@@ -134,6 +140,8 @@ def train(
     check_ready(recipe, work)
     from accelerate import PartialState
 
+    from splade_bridge.training.stopping import resumable
+
     began = time.monotonic()
     # Others wait for the main process as long as the stages and the data take.
     processes = PartialState(cpu=_on_cpu(), timeout=timedelta(days=7))
@@ -144,7 +152,7 @@ def train(
             stack.enter_context(folder_lock(out.with_name(f".{out.name}.training.lock"), out))
             _open_work(work, recipe, overwrite=overwrite)
         processes.wait_for_everyone()
-        with _plain_errors(work), saving(work), _quiet_libraries():
+        with resumable(work), _plain_errors(), saving(work), _quiet_libraries():
             ended = _train(in_work_folder(recipe, work), work, processes, say)
         trained = Trained(
             out=out,
@@ -164,11 +172,13 @@ def _train(recipe: Recipe, work: Path, processes: Any, say: Callable[[str], None
     from transformers import PrinterCallback, set_seed
 
     from splade_bridge.training.calibrate import calibrate
-    from splade_bridge.training.data import load_training_data
+    from splade_bridge.training.data import read_training_data
     from splade_bridge.training.losses import build_loss
     from splade_bridge.training.max_first import take_maximum_first
-    from splade_bridge.training.model import add_lora, build_model
+    from splade_bridge.training.model import add_lora, build_model, prompts_of
     from splade_bridge.training.schedule import RegularizerSchedule
+    from splade_bridge.training.start import MeasureAtTheStart, base_terms
+    from splade_bridge.training.stopping import StopWhenAsked
     from splade_bridge.training.trainer import REGULARIZER_STATE, BridgeTrainer
 
     if recipe.train.precision == "fp16" and precision_of(recipe) == "fp32":
@@ -177,14 +187,15 @@ def _train(recipe: Recipe, work: Path, processes: Any, say: Callable[[str], None
         _prepare(recipe, processes.num_processes, say)
     processes.wait_for_everyone()
     with processes.main_process_first():
-        dataset = load_training_data(recipe.data)
+        dataset, counts = read_training_data(recipe.data)
     if recipe.reranker:
         return _train_reranker(recipe, work, dataset, processes, say)
-    columns = check_columns(dataset, recipe)
+    columns = check_columns(dataset, recipe, counts)
     evaluator = _evaluator(recipe)
     set_seed(recipe.train.seed)
     with processes.main_process_first():
         model = build_model(recipe.model, _documents(dataset), work)
+    base = copy.deepcopy(model) if recipe.loss.base_scores else None
     if recipe.model.lora.rank:
         add_lora(model, recipe.model.lora)
     take_maximum_first(model)
@@ -192,21 +203,29 @@ def _train(recipe: Recipe, work: Path, processes: Any, say: Callable[[str], None
     if recipe.model.calibrate and not kept:
         calibrate(model, *_sample(dataset, recipe.model.calibrate))
     loss = build_loss(model, recipe.loss, recipe.regularizer, recipe.train.mini_batch)
-    schedule = RegularizerSchedule(loss, recipe.regularizer)
+    terms = base_terms(model, recipe, *_sample(dataset, TERMS_SAMPLE))
+    schedule = RegularizerSchedule(loss, recipe.regularizer, terms)
+    stop = StopWhenAsked(say)
     trainer = BridgeTrainer(
         model=model,
-        args=training_arguments(recipe, work, columns),
+        args=training_arguments(recipe, work, columns, prompts_of(model)),
         train_dataset=dataset,
         loss=loss,
         evaluator=evaluator,
-        callbacks=[schedule, *_callbacks(recipe, work, processes.is_main_process, say)],
+        callbacks=[schedule, *_callbacks(recipe, work, processes.is_main_process, say), stop],
     )
     trainer.schedule, trainer.adapters = schedule, recipe.model.lora.rank > 0
+    trainer.say = say
+    if base is not None:
+        take_maximum_first(base)
+        trainer.keep_base(base)
+    if recipe.validation and recipe.validation.at_start:
+        trainer.add_callback(MeasureAtTheStart(trainer))
     trainer.remove_callback(PrinterCallback)
     if kept:
         schedule.load_state(kept[-1] / REGULARIZER_STATE)
         say(f"going on from step {step_of(kept[-1]):,}")
-    return _run(trainer, work, kept)
+    return _run(trainer, work, kept, recipe, stop)
 
 
 def _train_reranker(
@@ -221,35 +240,42 @@ def _train_reranker(
         reranker_loss,
         reranker_rows,
     )
+    from splade_bridge.training.stopping import StopWhenAsked
 
     assert recipe.reranker
     rows = reranker_rows(dataset, recipe.reranker)
     set_seed(recipe.train.seed)
     with processes.main_process_first():
         model = build_reranker(recipe)
+    stop = StopWhenAsked(say)
     trainer = RerankerTrainer(
         model=model,
-        args=training_arguments(recipe, work, None, CrossEncoderTrainingArguments),
+        args=training_arguments(recipe, work, None, {}, CrossEncoderTrainingArguments),
         train_dataset=rows,
         loss=reranker_loss(model, recipe.reranker, recipe.train.mini_batch),
-        callbacks=_callbacks(recipe, work, processes.is_main_process, say),
+        callbacks=[*_callbacks(recipe, work, processes.is_main_process, say), stop],
     )
     trainer.remove_callback(PrinterCallback)
     kept = checkpoints(work)
     if kept:
         say(f"going on from step {step_of(kept[-1]):,}")
-    return _run(trainer, work, kept)
+    return _run(trainer, work, kept, recipe, stop)
 
 
-def _run(trainer: Any, work: Path, kept: list[Path]) -> _Ended:
+def _run(trainer: Any, work: Path, kept: list[Path], recipe: Recipe, stop: StopWhenAsked) -> _Ended:
     """Train, from the last of the checkpoints that are there."""
-    trainer.train(resume_from_checkpoint=str(kept[-1]) if kept else None)
+    from splade_bridge.training.start import START, start_is_best
+
+    with stop.listening():
+        trainer.train(resume_from_checkpoint=str(kept[-1]) if kept else None)
     state = trainer.state
     kept_now = checkpoints(work)
     last = kept_now[-1]
     # By its name: the path is of where the folder was when it was written.
     best = work / Path(state.best_model_checkpoint).name if state.best_model_checkpoint else last
-    if best not in kept_now:
+    if recipe.validation and start_is_best(state.log_history, recipe.validation.metric):
+        best = work / START
+    elif best not in kept_now:
         raise BadInputError(f"the best checkpoint, {best.name}, is not in it", str(work))
     return _Ended(
         state.global_step,
@@ -281,22 +307,23 @@ def _prepare(recipe: Recipe, processes: int, say: Callable[[str], None]) -> None
 
 
 def training_arguments(
-    recipe: Recipe, work: Path, columns: list[str] | None, kind: Any = None
+    recipe: Recipe,
+    work: Path,
+    columns: list[str] | None,
+    prompts: dict[str, str],
+    kind: Any = None,
 ) -> Any:
     """What the recipe says, as arguments of sentence-transformers.
 
     Args:
         columns: of texts; None for those of a cross-encoder, which have no sides.
+        prompts: what is put in front of the texts of each side.
         kind: class of the arguments; SparseEncoderTrainingArguments if None.
     """
+    sides = {c: "query" if c == "query" else "document" for c in columns or ()}
     from sentence_transformers.base.training_args import BatchSamplers
     from sentence_transformers.sparse_encoder import SparseEncoderTrainingArguments
 
-    sides = (
-        {}
-        if columns is None
-        else {"router_mapping": {c: "query" if c == "query" else "document" for c in columns}}
-    )
     train, validation = recipe.train, recipe.validation
     every = validation.every if validation else train.save_every
     precision = precision_of(recipe)
@@ -313,7 +340,8 @@ def training_arguments(
             if train.no_duplicates and columns is not None
             else BatchSamplers.BATCH_SAMPLER
         ),
-        **sides,
+        router_mapping=sides,
+        prompts={c: prompts[side] for c, side in sides.items() if prompts.get(side)},
         save_steps=every,
         eval_strategy="steps" if validation else "no",
         eval_steps=every,
@@ -340,17 +368,20 @@ def precision_of(recipe: Recipe) -> str:
     return "bf16" if native else "fp32"
 
 
-def check_columns(dataset: Dataset, recipe: Recipe) -> list[str]:
+def check_columns(dataset: Dataset, recipe: Recipe, counts: DataCounts) -> list[str]:
     """The columns of texts, after a check that the losses find what they need.
 
     Raises:
         UsageError: a loss that distils, and no teacher scores in the data.
     """
-    columns = [c for c in dataset.column_names if c != "label"]
+    columns = [c for c in dataset.column_names if c not in ("label", KNOWN)]
     if (recipe.loss.margin_mse or recipe.loss.kl) and "label" not in dataset.column_names:
+        unread = counts.unread_fields()
         raise UsageError(
             "loss.margin_mse and loss.kl need teacher scores, and the data have none: name a file "
             "in data.scores, or make one with `splade-bridge train score`"
+            + f"; what is not read of the data: {', '.join(unread)}"
+            * bool(unread)
         )
     return columns
 
@@ -366,7 +397,7 @@ def _documents(dataset: Dataset) -> Iterator[str]:
     """Every text of a document once."""
     seen: set[int] = set()
     for column in dataset.column_names:
-        if column in ("query", "label"):
+        if column in ("query", "label", KNOWN):
             continue
         for rows in dataset.select_columns([column]).iter(1000):
             for text in rows[column]:
@@ -520,17 +551,11 @@ def _on_cpu() -> bool:
 
 
 @contextlib.contextmanager
-def _plain_errors(work: Path) -> Iterator[None]:
+def _plain_errors() -> Iterator[None]:
     import torch
 
     try:
         yield
-    except KeyboardInterrupt:
-        kept = checkpoints(work)
-        what = "no step was saved yet, and the same command begins at the first"
-        if kept:
-            what = f"the same command goes on from step {step_of(kept[-1]):,}"
-        raise Interrupted(f"interrupted; {what}") from None
     except torch.OutOfMemoryError as error:
         raise UsageError(
             "the GPU's memory is not enough: lower train.batch_size, or set train.mini_batch "
