@@ -10,12 +10,12 @@ import typer
 from splade_bridge.cli.interrupted import keeping_steps
 from splade_bridge.cli.marks import ADDS_TO, READS
 from splade_bridge.cli.options import (
-    MEASURES,
     Hits,
     Json,
     MaxLength,
     NoCheck,
     Split,
+    measures_flag,
     output_flag,
 )
 from splade_bridge.cli.telling import note, print_json
@@ -49,15 +49,7 @@ def command(
         ),
         READS,
     ],
-    measures: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--measure",
-            "-M",
-            help=MEASURES,
-            show_default="nDCG@10 R@100",
-        ),
-    ] = None,
+    measures: Annotated[list[str] | None, measures_flag("nDCG@10 R@100")] = None,
     split: Split = None,
     engine: Annotated[
         EngineName, typer.Option("--engine", "-e", help="What searches; all give the same.")

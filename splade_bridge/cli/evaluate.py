@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.options import MEASURES, Json, Split
+from splade_bridge.cli.options import Json, Split, measures_flag
 from splade_bridge.cli.telling import note, print_json, say
 from splade_bridge.evaluation.choices import Missing
 
@@ -24,15 +24,7 @@ def command(
     run: Annotated[
         Path, typer.Argument(help="Run: TREC, MS MARCO, qid docid score, JSON; - is stdin.")
     ],
-    measures: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--measure",
-            "-M",
-            help=MEASURES,
-            show_default="nDCG@10 RR@10 R@1000 AP",
-        ),
-    ] = None,
+    measures: Annotated[list[str] | None, measures_flag("nDCG@10 RR@10 R@1000 AP")] = None,
     split: Split = None,
     per_query: Annotated[
         bool, typer.Option("--per-query", help="Each query's values too.")

@@ -226,11 +226,19 @@ Split = Annotated[
 
 Hits = Annotated[int, typer.Option("-k", "--hits", min=1, help="Documents a query.")]
 Tag = Annotated[str, typer.Option("--tag", help="Last column of a TREC run.")]
-MEASURES = (
-    "nDCG@10, RR@10, R@1000, AP ... or trec_eval's ndcg_cut_10, map ...; repeatable, and several "
-    "in one are divided by blanks."
-)
-"""The help of measures."""
+
+
+def measures_flag(default: str) -> Any:
+    """The flag of measures; ``default`` says which are taken without it."""
+    return typer.Option(
+        "--measure",
+        "-M",
+        help="nDCG@10, RR@10, R@1000, AP ... or trec_eval's ndcg_cut_10, map ...; repeatable, and "
+        "several in one are divided by blanks.",
+        show_default=default,
+    )
+
+
 RemoveQuery = Annotated[
     bool,
     typer.Option("--remove-query", help="Leave out the document whose id is the query's."),

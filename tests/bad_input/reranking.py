@@ -33,7 +33,6 @@ ROWS = [
     rerank("a reranker that is a file", {"f": "x"}, "this is a file", flags="-m f"),
     rerank("a reranker whose configuration is no JSON", {"m/config.json": "{"}, "config.json"),
     asked("a run to be reranked that is its own output", "-o run", "run"),
-    asked("a depth of 0", "--depth 0", "--depth"),
     Row("a run to be reranked from stdin into a file",
         "rerank - -m m --corpus c.tsv -q q.tsv -o out", 2, ("can be read once only",), TEXTS,
         imports=TORCH),
