@@ -29,7 +29,7 @@ ROWS = [
            "run: 1 of 3 documents (d2) to be scored are not in the corpus"),
     rerank("a reranker without a head for pairs", {}, "it is a BertForMaskedLM",
            "would be given a random one"),
-    rerank("a reranker that is not there", {}, "none: neither a folder nor", flags="-m none/x/y"),
+    rerank("a reranker that is not there", {}, "no/x/y: neither a folder nor", flags="-m no/x/y"),
     rerank("a reranker that is a file", {"f": "x"}, "this is a file", flags="-m f"),
     rerank("a reranker whose configuration is no JSON", {"m/config.json": "{"}, "config.json"),
     asked("a run to be reranked that is its own output", "-o run", "run"),
