@@ -21,6 +21,7 @@ from splade_bridge.cli import (
     evaluate,
     explain,
     export,
+    export_model,
     fuse,
     index,
     inspect,
@@ -55,6 +56,7 @@ app = typer.Typer(
 COMMANDS = (
     encode,
     export,
+    export_model,
     convert,
     index,
     delete,

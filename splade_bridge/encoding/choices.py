@@ -27,6 +27,9 @@ LongMode = Literal["truncate", "max", "passages"]
 
 Cluster = Literal["ray"]
 
+ExportTarget = Literal["onnx"]
+"""What a model is exported to."""
+
 DEFAULT_PART_ROWS = 8192
 
 

@@ -17,6 +17,7 @@ from splade_bridge.data.store import PART_ROWS
 from splade_bridge.data.vectors import Int64Array, SparseBatch
 from splade_bridge.encoding.budget import TokenBudget, fitting_tokens, is_out_of_memory
 from splade_bridge.encoding.choices import DType, Pooling, QueryMode
+from splade_bridge.encoding.onnx_side import find_exported, load_exported
 from splade_bridge.encoding.side import LoadedSide, load_side
 from splade_bridge.encoding.sparse_rows import NotFiniteError, Row, SparseRows
 from splade_bridge.encoding.tokens import TextTooLongError, Tokenized
@@ -275,7 +276,7 @@ _EMPTY: Row = (np.empty(0, np.int32), np.empty(0, np.float32))
 
 
 def load_encoder(model: str, side: Side, options: EncodeOptions = EncodeOptions()) -> Encoder:
-    """An encoder for one side of ``model``, a folder or a name on the Hugging Face hub.
+    """An encoder for one side of ``model``, a folder, a graph of ONNX or a name on the hub.
 
     Raises:
         BadInputError: no such model, or not one that gives sparse term weights.
@@ -296,6 +297,21 @@ def load_encoder(model: str, side: Side, options: EncodeOptions = EncodeOptions(
         raise UsageError(f"--batch-tokens {options.batch_tokens}: {MOST_TOKENS:,} at most")
     if options.threads is not None:
         torch.set_num_threads(options.threads)
+    if (exported := find_exported(model, side)) is not None:
+        if options.dtype != "auto" or options.query_mode != "model":
+            told = f"--dtype {dtype}" if options.dtype != "auto" else "--query-mode bow"
+            raise UsageError(
+                f"{told}: {exported.file} computes as it was exported; leave it out, or name the "
+                "checkpoint that it was made from"
+            )
+        loaded, computed = load_exported(
+            exported,
+            side,
+            max_length=options.max_length,
+            pooling=options.pooling,
+            device=device,
+        )
+        return Encoder(loaded, side, computed, options.batch_tokens)
     loaded = load_side(
         model,
         side,
