@@ -67,6 +67,4 @@ def command(
     for export in exports:
         sides = " and ".join(export["sides"])
         worst = export["largest_difference"]
-        note(
-            f"{output / export['folder']}: {sides}, weights within {worst:.1e} of those of encode"
-        )
+        note(f"{output / export['folder']}: {sides}, weights within {worst:.1e} of those of encode")

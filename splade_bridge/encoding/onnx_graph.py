@@ -48,6 +48,8 @@ INTEGERS = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 FLOATS = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 MOST_LOGITS = 1 << 25
 """Of one run (128 MiB), unless a single text has more."""
+PADDED_TO = 128
+"""Heads are wider than their vocabulary, up to a multiple of this: terms there have no token."""
 SAME = 1e-3
 SHAPES = (
     "[batch, length, terms] (logits), [batch, terms] (weights), or output_idx and output_weights"
@@ -328,15 +330,16 @@ class Graph:
     def _dense(self, given: dict[str, npt.NDArray[Any]], texts: int, width: int) -> Tensor:
         """float32[texts, width] of listed terms."""
         terms, weights, lengths = self._terms_and_weights(given, texts)
-        if len(terms) and not 0 <= terms.min() <= terms.max() < width:
+        padded = -(-width // PADDED_TO) * PADDED_TO
+        if len(terms) and not 0 <= terms.min() <= terms.max() < padded:
             raise BadInputError(
                 f"its output {TERMS} has term {terms.max():,}, and the tokenizer {width:,} tokens: "
                 "they do not belong together",
                 str(self.file),
             )
-        found = torch.zeros(texts, width)
+        found = torch.zeros(texts, padded)
         found[np.repeat(np.arange(texts), lengths), terms] = torch.from_numpy(weights)
-        return found
+        return found[:, :width]
 
     def _terms_and_weights(
         self, given: dict[str, npt.NDArray[Any]], texts: int

@@ -31,6 +31,7 @@ from splade_bridge.encoding.onnx_side import VOCABULARY, find_exported
 from splade_bridge.encoding.settings import SideSettings, read_settings
 from splade_bridge.encoding.side import LoadedSide
 from splade_bridge.encoding.snapshot import find_snapshot
+from splade_bridge.encoding.sparse_rows import SparseRows
 from splade_bridge.encoding.tokens import load_tokenizer
 from splade_bridge.errors import BadInputError, CheckFailedError, require
 from splade_bridge.files.finished import check_same, fingerprints, tell
@@ -242,7 +243,7 @@ def largest_difference(
         ids = torch.from_numpy(np.concatenate(some).astype(np.int64))
         lengths = [len(row) for row in some]
         with torch.inference_mode():
-            wanted = loaded.weights(ids, lengths)
+            wanted = _most_active(loaded.weights(ids, lengths), loaded.max_active)
             found = weights(ids, lengths)[:, loaded.columns]
         scale = 1 + wanted.abs().amax(1, keepdim=True)
         worst = max(worst, float(((found - wanted).abs() / scale).max()))
@@ -252,6 +253,14 @@ def largest_difference(
                 f"{TOLERANCE:g}: this network cannot be exported. Nothing was written"
             )
     return worst
+
+
+def _most_active(weights: Tensor, most: int | None) -> Tensor:
+    """``weights`` [B, V] as rows of a store hold them."""
+    found = torch.zeros_like(weights)
+    for row, (indices, values) in zip(found, SparseRows(weights, most).fetch(), strict=True):
+        row[indices] = torch.from_numpy(values)
+    return found
 
 
 WRITERS: dict[ExportTarget, Callable[[Exporting, Path], float]] = {"onnx": _onnx}
