@@ -23,9 +23,9 @@ from checkpoints import (  # noqa: F401
 from splade_bridge.data.manifest import Manifest, check_fit
 from splade_bridge.encoding.choices import Pooling
 from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
-from splade_bridge.encoding.exports import export_model as exporting
 from splade_bridge.encoding.exports import onnx_file
 from splade_bridge.encoding.exports.export_model import export_model
+from splade_bridge.encoding.exports.term_weights import TermWeights
 from splade_bridge.errors import BadInputError, CheckFailedError, UsageError
 from splade_bridge.text.corpora import Text
 from test_encode import dense
@@ -258,7 +258,7 @@ def test_what_is_there_stays(
 def test_an_export_that_gives_other_weights_is_not_written(
     tmp_path: Path, bert: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporting.TermWeights, "_activated", lambda self, logits: logits.relu())
+    monkeypatch.setattr(TermWeights, "_activated", lambda self, logits: logits.relu())
     with pytest.raises(CheckFailedError, match="weights differ from those of encode by up to"):
         export_model(str(bert), tmp_path / "out", "onnx")
     assert list(tmp_path.iterdir()) == []

@@ -24,7 +24,8 @@ def command(
         ExportTarget,
         typer.Option(
             "--to",
-            help="onnx: a graph of ONNX, which -m takes, and Anserini's query encoders.",
+            help="onnx: a graph that -m takes, and Anserini's query encoders. opensearch, "
+            "elasticsearch: TorchScript, tokenizer and configuration for a model inside them.",
         ),
     ],
     side: Annotated[

@@ -27,7 +27,7 @@ LongMode = Literal["truncate", "max", "passages"]
 
 Cluster = Literal["ray"]
 
-ExportTarget = Literal["onnx"]
+ExportTarget = Literal["onnx", "opensearch", "elasticsearch"]
 """What a model is exported to."""
 
 DEFAULT_PART_ROWS = 8192

@@ -6,16 +6,12 @@ itself; else ``document`` and ``query`` are folders in it.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
 import torch
 import transformers
-from torch import Tensor
 
 from splade_bridge import __version__
 from splade_bridge.data.choices import Side, check_choice
@@ -23,50 +19,23 @@ from splade_bridge.data.counts import Counts
 from splade_bridge.data.manifest import EncodingInfo, Manifest, VocabularyInfo
 from splade_bridge.encoding.choices import ExportTarget, Pooling
 from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
-from splade_bridge.encoding.exports.onnx_file import FILE, write_graph
+from splade_bridge.encoding.exports.elasticsearch import export_elasticsearch
+from splade_bridge.encoding.exports.exporting import Exporting
+from splade_bridge.encoding.exports.onnx_file import export_onnx
+from splade_bridge.encoding.exports.opensearch import export_opensearch
 from splade_bridge.encoding.exports.term_weights import TermWeights
 from splade_bridge.encoding.masked_lm import load_masked_lm
-from splade_bridge.encoding.onnx_graph import Graph
-from splade_bridge.encoding.onnx_side import VOCABULARY, find_exported
+from splade_bridge.encoding.onnx_side import find_exported
 from splade_bridge.encoding.settings import SideSettings, read_settings
-from splade_bridge.encoding.side import LoadedSide
 from splade_bridge.encoding.snapshot import find_snapshot
-from splade_bridge.encoding.sparse_rows import SparseRows
 from splade_bridge.encoding.tokens import load_tokenizer
-from splade_bridge.errors import BadInputError, CheckFailedError, require
+from splade_bridge.errors import BadInputError, require
 from splade_bridge.files.finished import check_same, fingerprints, tell
 from splade_bridge.files.outputs import manifest_file
 from splade_bridge.files.writing import staged_folder
 
-log = logging.getLogger(__name__)
-
 KIND = "model"
 """Of the manifest."""
-TOLERANCE = 1e-4
-"""Of a weight, and relative to those above 1."""
-PROBE_WORDS = (1, 2, 3, 11, 12, 400)
-"""Words of the texts that are compared; what is beyond the limit is cut, as in every text."""
-
-
-@dataclass(frozen=True)
-class Exporting:
-    """A side that is being exported.
-
-    Attributes:
-        sides: that it is of.
-        loaded: what encodes it here.
-        settings: where its parts are.
-        weights: the same as a plain module.
-        tokenizer: of transformers.
-        dtype: that ``encode`` computes it in.
-    """
-
-    sides: tuple[Side, ...]
-    loaded: LoadedSide
-    settings: SideSettings
-    weights: TermWeights
-    tokenizer: Any
-    partners: dict[str, str]
 
 
 def export_model(
@@ -184,86 +153,11 @@ def _exporting(
     )
 
 
-def _onnx(exporting: Exporting, folder: Path) -> float:
-    """A folder that ``-m`` takes, and Anserini's query encoders its two files."""
-    loaded = exporting.loaded
-    note = {
-        "model": loaded.model,
-        "sides": exporting.sides,
-        "method": loaded.method,
-        "max_length": loaded.max_length,
-        "prompt": exporting.settings.prompt,
-        "special": loaded.network is not None,
-        "partners": exporting.partners,
-    }
-    file = write_graph(exporting.weights, folder, note)
-    exporting.tokenizer.save_pretrained(folder)
-    network = exporting.weights.network
-    if network is not None:
-        network.config.save_pretrained(folder)
-    _write_vocabulary(exporting.tokenizer, folder)
-    graph = Graph(file, torch.device("cpu"))
-    output = graph.output(sorted(exporting.tokenizer.get_vocab().values()))
-
-    def weights(ids: Tensor, lengths: list[int]) -> Tensor:
-        return graph.weights(ids, lengths, output, loaded.pooling, loaded.activation)
-
-    return largest_difference(loaded, weights, str(folder / FILE))
-
-
-def _write_vocabulary(tokenizer: Any, folder: Path) -> None:
-    """``vocab.txt`` for who knows no other tokenizer than BERT's, if it is one."""
-    if type(tokenizer.backend_tokenizer.model).__name__ != "WordPiece":
-        log.info("%s: its tokenizer is not BERT's, which is the only one that Anserini has", folder)
-        return
-    tokens = {i: token for token, i in tokenizer.get_vocab().items()}
-    lines = [tokens.get(i, f"[no token {i}]") for i in range(max(tokens) + 1)]
-    (folder / VOCABULARY).write_text("".join(f"{token}\n" for token in lines), encoding="utf-8")
-
-
-def largest_difference(
-    loaded: LoadedSide, weights: Callable[[Tensor, list[int]], Tensor], place: str
-) -> float:
-    """How far weights of some texts, made of the model's own words, are from those of ``encode``.
-
-    Args:
-        weights: of what was exported: float32[B, W] of texts laid end to end, by token id.
-        place: of the export, for the message.
-
-    Raises:
-        CheckFailedError: too far.
-    """
-    terms = loaded.vocabulary.terms
-    words = [term for term in terms if term.isalnum()] or list(terms)
-    rng = np.random.default_rng(0)
-    texts = [" ".join(words[i] for i in rng.integers(0, len(words), n)) for n in PROBE_WORDS]
-    rows = sorted((row for row in loaded.tokenizer(texts).ids if len(row)), key=len, reverse=True)
-    worst = 0.0
-    for some in (rows, rows[:1], rows[-1:]):
-        ids = torch.from_numpy(np.concatenate(some).astype(np.int64))
-        lengths = [len(row) for row in some]
-        with torch.inference_mode():
-            wanted = _most_active(loaded.weights(ids, lengths), loaded.max_active)
-            found = weights(ids, lengths)[:, loaded.columns]
-        scale = 1 + wanted.abs().amax(1, keepdim=True)
-        worst = max(worst, float(((found - wanted).abs() / scale).max()))
-        if not worst <= TOLERANCE:
-            raise CheckFailedError(
-                f"{place}: its weights differ from those of encode by up to {worst:.2g}, above "
-                f"{TOLERANCE:g}: this network cannot be exported. Nothing was written"
-            )
-    return worst
-
-
-def _most_active(weights: Tensor, most: int | None) -> Tensor:
-    """``weights`` [B, V] as rows of a store hold them."""
-    found = torch.zeros_like(weights)
-    for row, (indices, values) in zip(found, SparseRows(weights, most).fetch(), strict=True):
-        row[indices] = torch.from_numpy(values)
-    return found
-
-
-WRITERS: dict[ExportTarget, Callable[[Exporting, Path], float]] = {"onnx": _onnx}
+WRITERS: dict[ExportTarget, Callable[[Exporting, Path], float]] = {
+    "onnx": export_onnx,
+    "opensearch": export_opensearch,
+    "elasticsearch": export_elasticsearch,
+}
 
 
 def _tools(target: ExportTarget) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,22 @@ import orjson
 import torch
 from torch import Tensor, nn
 
+from splade_bridge.encoding.exports.exporting import Exporting, largest_difference
 from splade_bridge.encoding.exports.term_weights import TermWeights, example, quietly
-from splade_bridge.encoding.onnx_graph import IDS, LENGTHS, MASK, NOTE, TERMS, TYPES, WEIGHTS
+from splade_bridge.encoding.onnx_graph import (
+    IDS,
+    LENGTHS,
+    MASK,
+    NOTE,
+    TERMS,
+    TYPES,
+    WEIGHTS,
+    Graph,
+)
+from splade_bridge.encoding.onnx_side import VOCABULARY
 from splade_bridge.files.locks import scratch_folder
+
+log = logging.getLogger(__name__)
 
 OPSET = 17
 """The onnxruntime 1.17 in Anserini 1.x and 2.x knows it, and it has all that is needed."""
@@ -19,6 +33,43 @@ FILE = "model.onnx"
 DATA = "model.onnx.data"
 LARGEST = 1_800_000_000
 """Bytes of a file; protobuf ends at 2 GiB, and tensors are in a file beside it from here on."""
+
+
+def export_onnx(exporting: Exporting, folder: Path) -> float:
+    """Write a folder that ``-m`` takes; two files of it are what Anserini's query encoders read.
+
+    Returns:
+        The largest difference from ``encode``.
+
+    Raises:
+        CheckFailedError: the graph gives other weights.
+    """
+    loaded = exporting.loaded
+    note = {
+        "model": loaded.model,
+        "sides": exporting.sides,
+        "method": loaded.method,
+        "max_length": loaded.max_length,
+        "prompt": exporting.settings.prompt,
+        "special": exporting.special,
+        "partners": exporting.partners,
+    }
+    file = write_graph(exporting.weights, folder, note)
+    exporting.tokenizer.save_pretrained(folder)
+    if (network := exporting.weights.network) is not None:
+        network.config.save_pretrained(folder)
+    if exporting.is_wordpiece():
+        lines = "".join(f"{token}\n" for token in exporting.tokens())
+        (folder / VOCABULARY).write_text(lines, encoding="utf-8")
+    else:
+        log.info("%s: its tokenizer is not BERT's, the only one that Anserini has", folder)
+    graph = Graph(file, torch.device("cpu"))
+    output = graph.output(sorted(exporting.tokenizer.get_vocab().values()))
+    return largest_difference(
+        loaded,
+        lambda ids, lengths: graph.weights(ids, lengths, output, loaded.pooling, loaded.activation),
+        str(file),
+    )
 
 
 class _Listed(nn.Module):

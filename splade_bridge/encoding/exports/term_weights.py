@@ -38,41 +38,38 @@ class TermWeights(nn.Module):
     def __init__(self, network: Any, loaded: LoadedSide, special: list[int]) -> None:
         super().__init__()
         self.network = network
-        self.width = loaded.width
+        columns = loaded.columns.cpu()
+        self.width = int(columns[-1]) + 1
         self.pooling: Pooling = loaded.pooling
         self.activation: Activation = loaded.activation
         self.max_active = loaded.max_active
-        columns = loaded.columns.cpu()
         static = None
         if loaded.static is not None:
-            static = torch.zeros(loaded.width)
+            static = torch.zeros(self.width)
             static[columns] = loaded.static.cpu()
             if network is None:
-                static[[i for i in special if i < loaded.width]] = 0
-        terms = torch.zeros(loaded.width)
+                static[[i for i in special if i < self.width]] = 0
+        terms = torch.zeros(self.width)
         terms[columns] = 1
         self.register_buffer("static", static)
         self.register_buffer("terms", None if bool(terms.all()) else terms)
         named = () if network is None else inspect.signature(network.forward).parameters
         self.takes_types = "token_type_ids" in named
-        self.takes_positions = "position_ids" in named
 
     def forward(
         self,
         input_ids: Tensor,
         attention_mask: Tensor,
         token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
     ) -> Tensor:
         """Weights of texts.
 
         Args:
             input_ids, attention_mask, token_type_ids: int64[B, L]; the mask is 0 for padding.
-            position_ids: int64[L] or int64[B, L].
         """
         weights = None
         if self.network is not None:
-            weights = self._pooled(input_ids, attention_mask, token_type_ids, position_ids)
+            weights = self._pooled(input_ids, attention_mask, token_type_ids)
         if self.static is not None:
             there = torch.zeros(input_ids.shape[0], self.width).scatter_add(
                 1, input_ids, attention_mask.float()
@@ -93,13 +90,10 @@ class TermWeights(nn.Module):
         input_ids: Tensor,
         attention_mask: Tensor,
         token_type_ids: Tensor | None,
-        position_ids: Tensor | None,
     ) -> Tensor:
         more = {}
         if self.takes_types and token_type_ids is not None:
             more["token_type_ids"] = token_type_ids
-        if self.takes_positions and position_ids is not None:
-            more["position_ids"] = position_ids
         logits = self.network(input_ids=input_ids, attention_mask=attention_mask, **more).logits
         logits = logits[:, :, : self.width].masked_fill(attention_mask[:, :, None] == 0, 0.0)
         if self.pooling == "max":  # ReLU makes nothing of the 0 of padding
