@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
+from splade_bridge.data.choices import Side
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.manifest import (
     EncodingInfo,
@@ -20,6 +21,7 @@ from splade_bridge.embeddings.choices import IndexKind, Similarity
 from splade_bridge.engines.findings import Finding
 from splade_bridge.engines.registry import EngineName
 from splade_bridge.evaluation.bench import BenchRow, Latency
+from splade_bridge.evaluation.probe import Probe
 from splade_bridge.evaluation.quantize_study import Setting
 from splade_bridge.evaluation.tune_fusion import Tuning
 from splade_bridge.evaluation.verify import Difference
@@ -179,6 +181,30 @@ class VerifyResult(TypedDict):
     results: ResultCount
     differing: Annotated[dict[str, int], "Index -> queries that differ from the first index."]
     differences: Annotated[list[Difference], "The first ones in detail."]
+
+
+class ProbeResult(TypedDict):
+    """``verify --probe``. With a difference the exit code is 7, and the error follows on stderr."""
+
+    equal: Annotated[bool, "Whether the models in the engine say what the checkpoint does."]
+    probes: Annotated[list[Probe], "Two texts for each side."]
+
+
+class ModelExport(TypedDict):
+    """One file for another runtime, with what belongs to it."""
+
+    sides: Annotated[list[Side], "That it encodes."]
+    folder: Annotated[str, "Relative to the output."]
+    largest_difference: Annotated[float, "Of a weight from that of encode, relative above 1."]
+    encoding: Encoding
+
+
+class ExportModelResult(TypedDict):
+    """``export-model``."""
+
+    output: Output
+    exports: Annotated[list[ModelExport], "One for both sides, or one for each."]
+    files: Files
 
 
 class BenchResult(TypedDict):
@@ -414,6 +440,7 @@ class Error(TypedDict):
 RESULTS: dict[str, Any] = {
     "encode": EncodeResult,
     "export": ExportResult,
+    "export-model": ExportModelResult,
     "convert": ConvertResult,
     "index": IndexResult,
     "delete": DeleteResult,
@@ -421,6 +448,7 @@ RESULTS: dict[str, Any] = {
     "fuse": FuseResult,
     "evaluate": EvaluateResult,
     "verify": VerifyResult,
+    "verify --probe": ProbeResult,
     "bench": BenchResult,
     "compare": CompareResult,
     "explain": ExplainResult,

@@ -87,6 +87,11 @@ class TextTokenizer:
                 "nothing of the text would remain"
             )
 
+    @property
+    def special_tokens(self) -> list[str]:
+        """Those that are no content of a text, as ``[CLS]``."""
+        return list(self._tokenizer.all_special_tokens)
+
     def __call__(self, texts: Sequence[str]) -> Tokenized:
         """Tokenize ``texts``, each cut to the limit as the tokenizer itself cuts.
 

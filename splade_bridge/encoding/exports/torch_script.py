@@ -28,6 +28,7 @@ class MlCommons(nn.Module):
         self.weights = weights
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights float32[B, W] of ids and mask int64[B, L]."""
         return {OUTPUT: self.weights(inputs[IDS], inputs[MASK])}
 
 
@@ -39,6 +40,7 @@ class Inference(nn.Module):
         self.weights = weights
 
     def forward(self, ids: Tensor, mask: Tensor, types: Tensor, positions: Tensor) -> Tensor:
+        """Weights float32[B, W] of int64[B, L]; positions may be int64[L]."""
         # Positions are counted from 0 there, whatever the network calls its first one, and all
         # four are given whether they are used or not.
         mask = mask + positions * 0
@@ -75,6 +77,8 @@ def _positions(ids: Tensor) -> Tensor:
 def _written(module: nn.Module, inputs: tuple[Any, ...], file: Path) -> Any:
     """``module`` traced into ``file``, and loaded from there."""
     with quietly(), torch.no_grad():
-        traced = torch.jit.trace(module.eval(), inputs, strict=False, check_trace=False)
+        traced: Any = torch.jit.trace(  # type: ignore[no-untyped-call]
+            module.eval(), inputs, strict=False, check_trace=False
+        )
         torch.jit.save(traced, str(file))
-        return torch.jit.load(str(file), map_location="cpu")
+        return torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-untyped-call]
