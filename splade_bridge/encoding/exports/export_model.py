@@ -7,6 +7,7 @@ itself; else ``document`` and ``query`` are folders in it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
@@ -30,7 +31,7 @@ from splade_bridge.encoding.settings import SideSettings, read_settings
 from splade_bridge.encoding.snapshot import find_snapshot
 from splade_bridge.encoding.tokens import load_tokenizer
 from splade_bridge.errors import BadInputError, require
-from splade_bridge.files.finished import check_same, fingerprints, tell
+from splade_bridge.files.finished import check_same, fingerprints, plain, tell
 from splade_bridge.files.outputs import manifest_file
 from splade_bridge.files.writing import staged_folder
 
@@ -107,7 +108,7 @@ def export_model(
                 "sides": exporting.sides,
                 "folder": place.relative_to(folder).as_posix(),
                 "largest_difference": worst,
-                "encoding": info,
+                "encoding": asdict(info),
             }
             vocabulary = VocabularyInfo.of(exporting.loaded.vocabulary)
         manifest = Manifest(
@@ -115,7 +116,7 @@ def export_model(
             vocabulary=vocabulary,
             counts=Counts(),
             encoding=info,
-            options={"plan": plan, "exports": list(told.values())},
+            options=plain({"plan": plan, "exports": list(told.values())}),
             tools=plan["tools"],  # type: ignore[arg-type]
         )
         return manifest.save(folder)

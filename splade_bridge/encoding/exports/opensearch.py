@@ -78,9 +78,13 @@ def export_opensearch(exporting: Exporting, folder: Path) -> float:
 
 
 def _tokenizer(exporting: Exporting, folder: Path) -> Path:
-    """tokenizer.json that cuts texts itself: ml-commons gives them whole."""
+    """tokenizer.json that cuts texts itself: ml-commons gives them whole.
+
+    It always adds special tokens, which count, and leaves them out of what a table gives.
+    """
     backend = exporting.tokenizer.backend_tokenizer
-    backend.enable_truncation(exporting.loaded.max_length)
+    own = 0 if exporting.special else backend.num_special_tokens_to_add(False)
+    backend.enable_truncation(exporting.loaded.max_length + own)
     backend.no_padding()
     file = folder / "tokenizer.json"
     backend.save(str(file), pretty=False)
