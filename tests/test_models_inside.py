@@ -15,6 +15,7 @@ import torch
 
 import command_line
 from checkpoints import VOCABULARY, one_thread, save_checkpoint  # noqa: F401
+from servers.server import Server
 from splade_bridge.cli.schemas import RESULTS
 from splade_bridge.encoding.exports import opensearch
 from splade_bridge.encoding.exports.export_model import export_model
@@ -52,10 +53,10 @@ def registered(address: Address, folder: Path) -> str:
 
 @pytest.mark.server
 def test_ml_commons_runs_what_is_exported(
-    opensearch_ml: str, tmp_path: Path, capfd: pytest.CaptureFixture[str],
+    opensearch_ml: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    place = opensearch_ml.replace("http://", "opensearch://") + "/nothing"
+    place = opensearch_ml.url.replace("http://", "opensearch://") + "/nothing"
     address = place_of(place)
     assert isinstance(address, Address)
     checkpoint = save_checkpoint(tmp_path / "bert", width=len(VOCABULARY) + WIDER)
@@ -91,7 +92,7 @@ def test_ml_commons_runs_what_is_exported(
 
 
 @pytest.mark.server
-def test_ml_commons_looks_tokens_up(opensearch_ml: str, tmp_path: Path) -> None:
+def test_ml_commons_looks_tokens_up(opensearch_ml: Server, tmp_path: Path) -> None:
     pytest.importorskip("sentence_transformers")
     from test_encode_formats import parts, save, static
 
@@ -105,7 +106,7 @@ def test_ml_commons_looks_tokens_up(opensearch_ml: str, tmp_path: Path) -> None:
     )
     save(tmp_path / "model", [router])
     export_model(str(tmp_path / "model"), tmp_path / "out", "opensearch")
-    address = place_of(opensearch_ml.replace("http://", "opensearch://") + "/nothing")
+    address = place_of(opensearch_ml.url.replace("http://", "opensearch://") + "/nothing")
     assert isinstance(address, Address)
     models: Any = {
         side: registered(address, tmp_path / "out" / side) for side in ("document", "query")
@@ -171,7 +172,7 @@ def documented() -> Iterator[tuple[Address, list[tuple[str, str, Any]]]]:
 
 
 def test_how_elasticsearch_is_asked(documented: tuple[Address, list[Any]]) -> None:
-    """No server that runs models can be had, so that the form of the requests is all that is held."""
+    """No server that runs models can be had here: the form of the requests is all that is held."""
     pytest.importorskip("elasticsearch")
     address, asked = documented
     index = connect(address)

@@ -15,6 +15,7 @@ ACTS = {
     "encode": "--output --side --max-length --batch-tokens --long --devices --threads --shard "
     "--cluster --part-rows --id-field --text-field --title-field --overwrite",
     "export": "--output --format --model --scale --rounding --clip --memory --overwrite",
+    "export-model": "--output --to --side --max-length --pooling --overwrite",
     "index": "--field --opensearch-query --qdrant-datatype --postgresql-hnsw --postgresql-hnsw-m "
     "--postgresql-hnsw-ef-construction "
     "--output --engine --from --vocabulary --scale --rounding --clip --memory "

@@ -20,6 +20,7 @@ from checkpoints import (  # noqa: F401
     single_thread,
     wordpiece_tokenizer,
 )
+from splade_bridge.cli.schemas import RESULTS
 from splade_bridge.data.manifest import Manifest, check_fit
 from splade_bridge.encoding.choices import Pooling
 from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
@@ -29,6 +30,7 @@ from splade_bridge.encoding.exports.term_weights import TermWeights
 from splade_bridge.errors import BadInputError, CheckFailedError, UsageError
 from splade_bridge.text.corpora import Text
 from test_encode import dense
+from test_json import faults
 
 pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
@@ -277,6 +279,9 @@ def test_the_commands(tmp_path: Path, bert: Path, capfd: pytest.CaptureFixture[s
     assert code == 0
     told = json.loads(out)
     assert told["exports"][0]["folder"] == "."
+    assert list(faults(told, RESULTS["export-model"])) == []
+    code, out, _ = command_line.run(capfd, "inspect", tmp_path / "m")
+    assert code == 0 and "a model for onnx" in out
     for model in (bert, tmp_path / "m" / "model.onnx"):
         out = tmp_path / f"of-{model.name}"
         command = ("encode", tmp_path / "d.jsonl", "-m", model, "-o", out)

@@ -252,7 +252,7 @@ class InspectResult(TypedDict):
     path: Annotated[str, "As it was given."]
     kind: Annotated[
         str,
-        "vectors, shard, export, index, dense-index, bm25, unfinished, comparison, lucene, "
+        "vectors, shard, export, index, dense-index, model, bm25, unfinished, comparison, lucene, "
         "forward, pisa-canonical, checkpoint, ciff, jsonvector, run, qrels, topics, texts, "
         "address.",
     ]
