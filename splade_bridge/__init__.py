@@ -17,10 +17,12 @@ __all__ = [
     "evaluate",
     "explain",
     "export",
+    "export_model",
     "fuse",
     "index",
     "inspect",
     "open_index",
+    "probe_model",
     "prune",
     "quantize",
     "query_encoder",
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from splade_bridge.library.fusion import fuse
     from splade_bridge.library.indexes import index, open_index
     from splade_bridge.library.loading import delete, inspect
+    from splade_bridge.library.models import export_model, probe_model
     from splade_bridge.library.query_encoder import query_encoder
     from splade_bridge.library.results import evaluate, explain, search, verify
     from splade_bridge.library.vectors import convert, encode, export, prune, quantize
@@ -54,10 +57,12 @@ _PLACES = {
     "evaluate": "library.results",
     "explain": "library.results",
     "export": "library.vectors",
+    "export_model": "library.models",
     "fuse": "library.fusion",
     "index": "library.indexes",
     "inspect": "library.loading",
     "open_index": "library.indexes",
+    "probe_model": "library.models",
     "prune": "library.vectors",
     "quantize": "library.vectors",
     "query_encoder": "library.query_encoder",

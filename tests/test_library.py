@@ -140,7 +140,8 @@ def flags(command: str) -> dict[str, Any]:
         ("index", "index"), ("open_index", "search"), ("query_encoder", "search"),
         ("search", "search"), ("evaluate", "evaluate"), ("verify", "verify"),
         ("explain", "explain"), ("prune", "prune"), ("fuse", "fuse"), ("dense", "dense"),
-        ("delete", "delete"), ("inspect", "inspect"),
+        ("delete", "delete"), ("inspect", "inspect"), ("export_model", "export-model"),
+        ("probe_model", "verify"),
     ],
 )  # fmt: skip
 def test_keywords_are_named_like_the_flags_and_have_their_defaults(name: str, command: str) -> None:
