@@ -59,6 +59,8 @@ MEANS = {
     "--corpus": "Texts, whatever encode takes.",
     "--with-contents": "The corpus that was encoded: its texts are stored beside the vectors.",
     "--allow-loss": "Write or load though the engine will change some weights.",
+    "--side": "Whether what is read are documents or queries; of a model, which side.",
+    "--to": "What is made: a kind of file, or a model for a runtime.",
     "--query-model": "Checkpoint of queries, where it is not that of documents.",
 }
 """What flags mean whose help tells more in one command than in another."""

@@ -92,6 +92,8 @@ NOTHING = [
     ("search i -q q.tsv -o r", "--approximate", "where no index is an address"),
     ("verify i j -q q.tsv", "--field f", "where no index is an address"),
     ("verify i j -q q.tsv", "--vocabulary v.txt", "where no index is an address"),
+    ("verify opensearch://localhost/a", "--probe id", "without --model"),
+    ("verify opensearch://localhost/a -m m", "--probe-query id", "without --probe"),
     ("bench i -q q.tsv", "--field f", "where no index is an address"),
     ("bench i -q q.tsv", "--vocabulary v.txt", "where no index is an address"),
     ("bench i -q q.tsv", "--approximate", "where no index is an address"),

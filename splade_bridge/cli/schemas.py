@@ -186,7 +186,7 @@ class VerifyResult(TypedDict):
 class ProbeResult(TypedDict):
     """``verify --probe``. With a difference the exit code is 7, and the error follows on stderr."""
 
-    equal: Annotated[bool, "Whether the models in the engine say what the checkpoint does."]
+    agree: Annotated[bool, "Whether the models in the engine say what the checkpoint does."]
     probes: Annotated[list[Probe], "Two texts for each side."]
 
 

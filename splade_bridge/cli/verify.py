@@ -32,7 +32,8 @@ class AskedFlags(QueryFlags):
             "--queries",
             "-q",
             metavar=QUERIES,
-            help="Queries: pre-encoded, or text with --model; needed without --probe.",
+            help="Queries: pre-encoded (TSV of repeated tokens, JSON lines with vectors, a vector "
+            "store), or text with --model.",
             show_default=False,
         ),
         READS,
@@ -139,7 +140,7 @@ def _probe(
     assert asked.model is not None
     found = probe(place, asked.model, engine_models, asked.max_length)
     if json:
-        print_json({"equal": all(p.equal for p in found), "probes": found})
+        print_json({"agree": all(p.equal for p in found), "probes": found})
     for p in found if not json else []:
         said = f"{p.side} {p.engine_model}, the {p.text} text of {p.tokens:,} tokens"
         if p.equal:

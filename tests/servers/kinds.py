@@ -264,6 +264,7 @@ class OpenSearchMl(OpenSearch):
 
     further_settings: ClassVar[Mapping[str, object]] = {
         "plugins.ml_commons.only_run_on_ml_node": "false",
+        "plugins.ml_commons.allow_registering_model_via_local_file": "true",
         "plugins.ml_commons.native_memory_threshold": 100,
         "plugins.ml_commons.jvm_heap_memory_threshold": 100,
         "plugins.ml_commons.disk_free_space_threshold": -1,
