@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.groups import OthersFlags, QuantizeFlags, QueryFlags
+from splade_bridge.cli.groups import OpenFlags, QueryFlags
 from splade_bridge.cli.needs import needs
-from splade_bridge.cli.options import QUERIES, READS, Hits, IndexMemory, Json, NoCheck
+from splade_bridge.cli.options import QUERIES, READS, Hits, Json, NoCheck
 from splade_bridge.cli.telling import note, print_json
 from splade_bridge.data.choices import Side
 from splade_bridge.errors import CheckFailedError, UsageError
@@ -68,9 +68,7 @@ def command(
         needs("--probe"),
     ] = None,
     k: Hits = 1000,
-    asking: OthersFlags = OthersFlags(),
-    quantize: QuantizeFlags = QuantizeFlags(),
-    memory: IndexMemory = None,
+    opening: OpenFlags = OpenFlags(),
     no_check: NoCheck = False,
     json: Json = False,
 ) -> None:
@@ -85,15 +83,13 @@ def command(
     from splade_bridge.engines.base import limit_memory
     from splade_bridge.engines.registry import open_indexes
     from splade_bridge.evaluation.verify import check_count, verify
-    from splade_bridge.files.sizes import size_in_bytes
 
     if asked.queries is None:
         raise UsageError("no queries: pass --queries, or --probe for a model inside an engine")
     check_count(indexes)
-    limit = None if memory is None else size_in_bytes(memory)
-    loaded = asked.load(quantize)
+    limit, loaded = opening.limit, asked.load(opening)
     with contextlib.ExitStack() as stack:
-        searchers = [stack.enter_context(s) for s in open_indexes(indexes, asking.asking)]
+        searchers = [stack.enter_context(s) for s in open_indexes(indexes, opening.asking)]
         limit_memory(searchers, limit)
         result = verify(searchers, loaded, k)
     if json:

@@ -6,7 +6,8 @@ from splade_bridge.data.quantize import QuantizeOptions, Quantizer
 from splade_bridge.data.vector_set import MEMORY
 from splade_bridge.errors import UsageError
 from splade_bridge.formats.queries import Queries
-from splade_bridge.library.given import Place, quantize_options
+from splade_bridge.library.given import quantize_options
+from splade_bridge.library.keywords import Place
 from splade_bridge.retrieval.encode_queries import QueryEncoder
 from splade_bridge.text.corpora import Text
 

@@ -12,13 +12,15 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
-from splade_bridge.engines.remote.base import Busy, RemoteOptions, ServerError, missing_client
+from splade_bridge.engines.remote.base import RemoteOptions
+from splade_bridge.engines.remote.faults import Busy, ServerError, missing_client
 from splade_bridge.engines.remote.rest import (
     CONNECTIONS,
     KEEP_ALIVE,
     SECONDS,
     RestIndex,
     basic_login,
+    content_type,
 )
 from splade_bridge.engines.remote.secrets import Secrets
 from splade_bridge.errors import BadInputError, MissingToolError
@@ -76,10 +78,6 @@ class Elasticsearch(RestIndex):
             **given,
         )
 
-    def close(self) -> None:
-        """End the connection."""
-        self._client.close()
-
     def encoded_by(self, model: str, texts: Sequence[str]) -> list[dict[str, float]]:
         """See :class:`RemoteIndex`: by a trained model for ``text_expansion``.
 
@@ -104,8 +102,7 @@ class Elasticsearch(RestIndex):
     def _send(
         self, method: str, path: str, body: bytes | None, params: Mapping[str, Any]
     ) -> tuple[int, Any]:
-        kind = "application/x-ndjson" if path.endswith("/_bulk") else "application/json"
-        headers = {"accept": "application/json"} | ({"content-type": kind} if body else {})
+        headers = {"accept": "application/json", **content_type(path, body)}
         try:
             answer = self._client.transport.perform_request(
                 method,
