@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.options import READS, WRITES, Json, Overwrite, output_flag
+from splade_bridge.cli.marks import READS, WRITES
+from splade_bridge.cli.options import Json, Overwrite, output_flag
 from splade_bridge.cli.telling import note, print_json
 from splade_bridge.data.choices import Side
 from splade_bridge.encoding.choices import ExportTarget, Pooling

@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 
 from splade_bridge.cli.groups import OpenFlags, QueryFlags
+from splade_bridge.cli.marks import READS
 from splade_bridge.cli.needs import needs
-from splade_bridge.cli.options import QUERIES, READS, Hits, Json, NoCheck
+from splade_bridge.cli.options import QUERIES, Hits, Json, NoCheck
 from splade_bridge.cli.telling import note, print_json
 from splade_bridge.data.choices import Side
 from splade_bridge.errors import CheckFailedError, UsageError

@@ -60,7 +60,7 @@ def export_model(
 
 
 def probe_model(
-    address: str | Address,
+    address: str,
     *,
     model: str | Path,
     probe: str,
