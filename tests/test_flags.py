@@ -29,6 +29,7 @@ TOLD_APART = set(TABLES["MEANS"])
 
 TAKES = {
     ("train score", "--dtype"): "a teacher has no auto",
+    ("export-model", "--to"): "a runtime, and no kind of file",
 }
 """Where a flag takes something else than elsewhere, and why."""
 
