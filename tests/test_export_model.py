@@ -28,7 +28,7 @@ from checkpoints import (  # noqa: F401
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.encoding.exports.export_model import export_model
 from splade_bridge.errors import BadInputError
-from test_onnx import KINDS, SIDES, TEXTS, WIDER, weights
+from test_onnx import KINDS, SIDES, TEXTS, WIDER, inference_free, weights
 
 
 def stripping(folder: Path, kind: str = "bert") -> Path:
@@ -112,17 +112,8 @@ def test_what_elasticsearch_is_given(tmp_path: Path, kind: str) -> None:
 
 def test_tables_are_tokenizers_with_the_weight_of_each_token(tmp_path: Path) -> None:
     pytest.importorskip("sentence_transformers")
-    from test_encode_formats import parts, save, static
-
     bert = save_checkpoint(tmp_path / "bert", width=len(VOCABULARY) + WIDER)
-    router = parts().Router.for_query_document(
-        query_modules=[static()],
-        document_modules=[
-            parts().Transformer(str(bert), transformer_task="fill-mask"),
-            parts().SpladePooling("max", "log1p_relu"),
-        ],
-    )
-    save(tmp_path / "model", [router])
+    inference_free(tmp_path / "model", bert)
     manifest = export_model(str(tmp_path / "model"), tmp_path / "out", "opensearch")
     assert [export["folder"] for export in manifest.options["exports"]] == ["document", "query"]
     told = json.loads((tmp_path / "out" / "query" / "ml-commons_model_config.json").read_text())

@@ -29,7 +29,7 @@ TOLD_APART = set(TABLES["MEANS"])
 
 TAKES = {
     ("train score", "--dtype"): "a teacher has no auto",
-    ("export-model", "--to"): "a runtime, and no kind of file",
+    ("convert", "--to"): "a kind of file, and no runtime as export-model",
 }
 """Where a flag takes something else than elsewhere, and why."""
 

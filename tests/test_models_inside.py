@@ -25,8 +25,7 @@ from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
 from splade_bridge.evaluation.probe import probe
 from splade_bridge.files.address import Address, place_of
 from test_json import faults
-
-WIDER = 3
+from test_onnx import WIDER, inference_free
 
 
 def registered(address: Address, folder: Path) -> str:
@@ -94,17 +93,8 @@ def test_ml_commons_runs_what_is_exported(
 @pytest.mark.server
 def test_ml_commons_looks_tokens_up(opensearch_ml: Server, tmp_path: Path) -> None:
     pytest.importorskip("sentence_transformers")
-    from test_encode_formats import parts, save, static
-
     bert = save_checkpoint(tmp_path / "bert", width=len(VOCABULARY) + WIDER)
-    router = parts().Router.for_query_document(
-        query_modules=[static()],
-        document_modules=[
-            parts().Transformer(str(bert), transformer_task="fill-mask"),
-            parts().SpladePooling("max", "log1p_relu"),
-        ],
-    )
-    save(tmp_path / "model", [router])
+    inference_free(tmp_path / "model", bert)
     export_model(str(tmp_path / "model"), tmp_path / "out", "opensearch")
     address = place_of(opensearch_ml.url.replace("http://", "opensearch://") + "/nothing")
     assert isinstance(address, Address)

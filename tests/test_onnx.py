@@ -72,6 +72,21 @@ def exported(bert: Path) -> Path:
     return out
 
 
+def inference_free(folder: Path, bert: Path, **options: Any) -> Path:
+    """A checkpoint whose queries are looked up in a table."""
+    from test_encode_formats import parts, save, static
+
+    router = parts().Router.for_query_document(
+        query_modules=[static()],
+        document_modules=[
+            parts().Transformer(str(bert), transformer_task="fill-mask"),
+            parts().SpladePooling("max", "log1p_relu"),
+        ],
+    )
+    save(folder, [router], **options)
+    return folder
+
+
 # What export-model writes
 
 
@@ -203,16 +218,7 @@ def test_large_tensors_lie_beside_the_graph(
 
 def test_sides_that_differ_are_folders_of_their_own(tmp_path: Path, bert: Path) -> None:
     pytest.importorskip("sentence_transformers")
-    from test_encode_formats import parts, save, static
-
-    router = parts().Router.for_query_document(
-        query_modules=[static()],
-        document_modules=[
-            parts().Transformer(str(bert), transformer_task="fill-mask"),
-            parts().SpladePooling("max", "log1p_relu"),
-        ],
-    )
-    save(tmp_path / "model", [router], max_active_dims=30)
+    inference_free(tmp_path / "model", bert, max_active_dims=30)
     export_model(str(tmp_path / "model"), tmp_path / "out", "onnx")
     for side in SIDES:
         wanted = weights(tmp_path / "model", side)
