@@ -13,6 +13,7 @@ from splade_bridge.cli.needs import needs
 from splade_bridge.cli.options import (
     Corpus,
     Json,
+    OwnMaxLength,
     Side,
     model_flag,
     output_flag,
@@ -62,15 +63,7 @@ def command(
             show_default="as saved, else cosine",
         ),
     ] = None,
-    max_length: Annotated[
-        int | None,
-        typer.Option(
-            "--max-length",
-            min=1,
-            help="Tokens of a text that are read.",
-            show_default="the model's own limit",
-        ),
-    ] = None,
+    max_length: OwnMaxLength = None,
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="Texts that are computed at once.")
     ] = 32,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from splade_bridge.cli.marks import READS, WRITES
-from splade_bridge.cli.options import Json, Overwrite, output_flag
+from splade_bridge.cli.options import Json, Overwrite, OwnMaxLength, output_flag
 from splade_bridge.cli.telling import note, print_json
 from splade_bridge.data.choices import Side
 from splade_bridge.encoding.choices import ExportTarget, Pooling
@@ -33,15 +33,7 @@ def command(
         Side | None,
         typer.Option("--side", help="Which side of the model.", show_default="both"),
     ] = None,
-    max_length: Annotated[
-        int | None,
-        typer.Option(
-            "--max-length",
-            min=1,
-            help="Tokens of a text that are read.",
-            show_default="the model's own limit",
-        ),
-    ] = None,
+    max_length: OwnMaxLength = None,
     pooling: Annotated[
         Pooling | None,
         typer.Option("--pooling", help="Over positions.", show_default="as saved, else max"),

@@ -183,6 +183,17 @@ MaxLength = Annotated[
     int, typer.Option("--max-length", min=1, help="Tokens of a text that are read.")
 ]
 
+OwnMaxLength = Annotated[
+    int | None,
+    typer.Option(
+        "--max-length",
+        min=1,
+        help="Tokens of a text that are read.",
+        show_default="the model's own limit",
+    ),
+]
+"""Where a model's own limit is what is meant, if nothing is said."""
+
 QUERIES = "QUERIES"
 
 
