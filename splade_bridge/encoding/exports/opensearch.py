@@ -28,7 +28,7 @@ CONFIG = "ml-commons_model_config.json"
 CHUNK = 10_000_000
 VERSION = "1.0.0"
 EPOCH = (1980, 1, 1, 0, 0, 0)
-"""Of all files in the archive: the same model gives the same bytes."""
+"""Of all files in the archive. Its bytes may differ: torch numbers what it traces in a process."""
 
 
 def export_opensearch(exporting: Exporting, folder: Path) -> float:
