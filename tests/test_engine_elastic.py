@@ -31,16 +31,10 @@ import numpy as np
 import pytest
 
 import command_line
+from ranked import as_pairs, brute_force
+from servers.kinds import SEARCH_SERVERS as SERVERS
 from servers.server import Server
-from small import (
-    MemorySource,
-    as_pairs,
-    brute_force,
-    queries_of,
-    random_matrix,
-    shuffled_ids,
-    write_json_lines,
-)
+from small import MemorySource, queries_of, random_matrix, shuffled_ids, write_json_lines
 from splade_bridge.conversion.convert import convert
 from splade_bridge.conversion.detect import SourceOptions, open_source, open_vectors
 from splade_bridge.conversion.load_index import load_index
@@ -64,13 +58,6 @@ from strategies import AWKWARD_TERMS
 
 pytestmark = pytest.mark.server
 
-SERVERS = {
-    "elasticsearch8": "elasticsearch",
-    "elasticsearch9": "elasticsearch",
-    "opensearch2": "opensearch",
-    "opensearch3": "opensearch",
-    "opensearch_neural": "opensearch",
-}
 NEWEST = ("elasticsearch9", "opensearch3")
 """One of each client, for what is the client's or the loader's and takes long."""
 OTHERS_LONG = [

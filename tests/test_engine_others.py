@@ -6,7 +6,6 @@ went in, with the terms of the vocabulary.
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ import pytest
 
 import splade_bridge as sb
 from command_line import run
-from loaded import at, json_lines
+from loaded import at, json_lines, needs_milvus_lite
 from servers.server import Server
 from small import random_matrix
 from splade_bridge.conversion.detect import SourceOptions, open_source, open_vectors
@@ -51,12 +50,7 @@ def cells(row: np.ndarray) -> dict[int, float]:
 @pytest.fixture
 def milvus(tmp_path: Path) -> Made:
     pymilvus = pytest.importorskip("pymilvus", exc_type=ImportError)
-    try:
-        version = importlib.metadata.version("milvus-lite")
-    except importlib.metadata.PackageNotFoundError:
-        pytest.skip("milvus-lite is not installed")
-    if not version.startswith("2.5."):
-        pytest.skip(f"milvus-lite {version} is not Milvus' core")
+    needs_milvus_lite()
     from milvus_lite.server_manager import server_manager_instance
 
     def made(matrix: np.ndarray) -> str:

@@ -21,12 +21,11 @@ from command_line import run
 from killed import killed
 from loaded import command, environment
 from pages import PAGES, run_page
+from ranked import as_pairs, brute_force
 from servers.server import Server
 from small import (
     MemorySource,
-    as_pairs,
     batch_of,
-    brute_force,
     queries_of,
     random_matrix,
     shuffled_ids,

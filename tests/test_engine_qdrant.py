@@ -27,6 +27,7 @@ from loaded import (
     check_searches,
     command,
     environment,
+    impacts_of,
     loaded,
     world,
 )
@@ -153,12 +154,7 @@ def test_a_shard_of_others(others: Path, caplog: pytest.LogCaptureFixture) -> No
         read_remote(address)
     source = read_remote(address, Vocabulary(["a", "b", "c", "d"]))
     assert "uint8" in caplog.text and "approximate" in caplog.text
-    found = {
-        batch.ids[n]: batch.row(n)[1].tolist()
-        for batch in source.batches()
-        for n in range(len(batch))
-    }
-    assert found == {str(1 + i): [1, 2 + i] for i in range(9)}
+    assert impacts_of(source) == {str(1 + i): [1, 2 + i] for i in range(9)}
     with connect(address) as index:
         index.look()
         assert "uint8" in index.told()["notes"][0]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import command_line
+from servers.kinds import SEARCH_SERVERS
 from servers.server import Server
 from small import random_matrix, shuffled_ids, write_json_lines
 from splade_bridge.conversion.corpus_fields import as_type, types_of, wanted_fields
@@ -27,15 +28,7 @@ from splade_bridge.files.address import Address, place_of
 from splade_bridge.formats.queries import read_queries
 
 EMBEDDED = ("milvus", "qdrant")
-SERVERS = {
-    "elasticsearch8": "elasticsearch",
-    "elasticsearch9": "elasticsearch",
-    "opensearch2": "opensearch",
-    "opensearch3": "opensearch",
-    "opensearch_neural": "opensearch",
-    "postgres": "postgresql",
-    "milvus_server": "milvus",
-}
+SERVERS = {**SEARCH_SERVERS, "postgres": "postgresql", "milvus_server": "milvus"}
 ENGINES = [*EMBEDDED, *(pytest.param(name, marks=pytest.mark.server) for name in SERVERS)]
 EDGES_TRUTH = ("open:keyword", "keyword")
 LANGUAGES = ("de", "en", 'it\'s "é"')

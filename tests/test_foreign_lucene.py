@@ -12,7 +12,8 @@ import pytest
 import command_line
 from bad_input import made
 from javac import compiled
-from small import MemorySource, as_pairs, queries_of
+from ranked import as_pairs
+from small import MemorySource, queries_of
 from splade_bridge.engines.jars import lucene_for_writing
 from splade_bridge.engines.java import HELPER, java
 from splade_bridge.engines.lucene_index import LuceneIndex

@@ -21,14 +21,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bad_input import made
+from bad_input import made, specifications
 from damage import list_again, mutated_bytes, mutated_json
 from soaking import SEED, often
 from splade_bridge.comparison.read_spec import load_spec
 from splade_bridge.comparison.steps import Hashes, Steps
 from splade_bridge.conversion.detect import open_source
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.store import VectorStore, read_note, unfinished_store
+from splade_bridge.data.parts import read_note
+from splade_bridge.data.store import VectorStore, unfinished_store
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.embeddings.index import DenseIndex
 from splade_bridge.embeddings.vectors import DenseBatch
@@ -184,17 +185,7 @@ contrastive = 1
 steps = 12
 learning_rate = 1e-3
 """
-SPEC = """title = "t"
-[data]
-documents = "docs.jsonl"
-queries = "queries.tsv"
-qrels = "qrels.txt"
-measures = ["nDCG@10"]
-[engines]
-exact = []
-[[variant]]
-name = "full"
-[[sweep]]
+SPEC = f"""{specifications.SPEC}[[sweep]]
 method = "top-k"
 values = [8, 16]
 [bench]
@@ -510,6 +501,7 @@ READERS = {
     "comparison/steps.py": "steps", "comparison/table.py": "a comparison",
     "data/doc_ids.py": "an exact index", "data/id_table.py": "a forward store",
     "data/manifest.py": "a vector store", "data/store.py": "an unfinished store",
+    "data/parts.py": "an unfinished store",
     "data/vocabulary.py": "a vector store", "encoding/merge.py": "shards",
     "encoding/masked_lm.py": "a checkpoint",
     "encoding/settings.py": "a SparseEncoder", "encoding/side.py": "a SparseEncoder",

@@ -27,7 +27,8 @@ from typer.main import get_command
 
 import command_line
 import splade_bridge as sb
-from small import brute_force, random_matrix
+from ranked import brute_force
+from small import random_matrix
 from splade_bridge.cli.app import app
 from splade_bridge.demo.collection import model_path
 from splade_bridge.errors import BadInputError, MismatchError, UsageError

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from checkpoints import VOCABULARY, one_thread, save_checkpoint, wordpiece_tokenizer  # noqa: F401
-from small import MemorySource, brute_force, random_matrix, trec_run, write_json_lines, write_texts
+from ranked import brute_force
+from small import MemorySource, random_matrix, trec_run, write_json_lines, write_texts
 from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
 from splade_bridge.engines.registry import engine
 from splade_bridge.errors import BadInputError, MismatchError, UsageError

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from command_line import run
-from small import MemorySource, as_pairs, batch_of, brute_force, queries_of, random_matrix
+from ranked import as_pairs, brute_force
+from small import MemorySource, batch_of, queries_of, random_matrix
 from splade_bridge.conversion.export import ExportOptions, export
 from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.errors import BadInputError, MismatchError, UsageError

@@ -17,7 +17,7 @@ from documented import TABLES
 from loaded import rows_of
 from splade_bridge.cli.app import COMMANDS as APP
 from splade_bridge.cli.command import flag_of, flags_of, is_place, use_of
-from splade_bridge.cli.options import READS
+from splade_bridge.cli.marks import READS
 from splade_bridge.conversion.detect import open_source
 from splade_bridge.conversion.load_index import load_index
 from splade_bridge.files.address import Address

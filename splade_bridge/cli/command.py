@@ -18,8 +18,9 @@ from typer.models import OptionInfo
 from splade_bridge.cli import signals
 from splade_bridge.cli.groups import Group
 from splade_bridge.cli.interrupted import states, what_is_left
+from splade_bridge.cli.marks import READS, WRITES, Use
 from splade_bridge.cli.needs import Needs
-from splade_bridge.cli.options import READS, WRITES, Use, Verbose
+from splade_bridge.cli.options import Verbose
 from splade_bridge.errors import Interrupted, UsageError
 from splade_bridge.files.address import Address, place_of, refuse_address
 from splade_bridge.files.checks import unchecked

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.options import WRITES, Json, Model, Overwrite, output_flag
+from splade_bridge.cli.marks import WRITES
+from splade_bridge.cli.options import Json, Model, Overwrite, output_flag
 from splade_bridge.cli.telling import note, print_json
 
 NAME = "demo"

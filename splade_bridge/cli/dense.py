@@ -7,17 +7,13 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.groups import TextFlags
+from splade_bridge.cli.groups import EncodeFlags
+from splade_bridge.cli.marks import READS, WRITES
 from splade_bridge.cli.needs import needs
 from splade_bridge.cli.options import (
-    READS,
-    WRITES,
     Corpus,
     Json,
-    Overwrite,
-    PartRows,
     Side,
-    Split,
     model_flag,
     output_flag,
 )
@@ -98,10 +94,7 @@ def command(
             metavar="SIZE",
         ),
     ] = "2G",
-    part_rows: PartRows = 8192,
-    texts: TextFlags = TextFlags(),
-    split: Annotated[Split, needs("--side", "query")] = None,
-    overwrite: Overwrite = False,
+    texts: EncodeFlags = EncodeFlags(),
     json: Json = False,
 ) -> None:
     """Turn text into dense vectors, and index them.
@@ -123,15 +116,15 @@ def command(
         device=device,
         threads=threads,
         memory=size_in_bytes(memory),
-        part_rows=part_rows,
+        part_rows=texts.part_rows,
     )
     manifest, stats = dense_corpus(
         corpus,
         output,
         model,
         choices,
-        fields=texts.options(split),
-        overwrite=overwrite,
+        fields=texts.corpus,
+        overwrite=texts.overwrite,
         progress=True,
     )
     options = manifest.options

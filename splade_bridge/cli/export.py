@@ -9,10 +9,9 @@ from typing import Annotated
 import typer
 
 from splade_bridge.cli.groups import QuantizeFlags, SourceFlags
+from splade_bridge.cli.marks import READS, WRITES
 from splade_bridge.cli.needs import Given, Needs, unless
 from splade_bridge.cli.options import (
-    READS,
-    WRITES,
     CiffDocids,
     From,
     Gzip,

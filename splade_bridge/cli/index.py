@@ -9,17 +9,9 @@ import typer
 
 from splade_bridge.cli.engine_flags import takes_engine_options
 from splade_bridge.cli.groups import LoadFlags, QuantizeFlags, SourceFlags
+from splade_bridge.cli.marks import WRITES
 from splade_bridge.cli.needs import Needs, unless
-from splade_bridge.cli.options import (
-    WRITES,
-    Engine,
-    Json,
-    Memory,
-    NoCheck,
-    Overwrite,
-    Threads,
-    output_flag,
-)
+from splade_bridge.cli.options import Engine, Json, Memory, NoCheck, Overwrite, Threads, output_flag
 from splade_bridge.cli.telling import note, print_json, watching
 from splade_bridge.errors import UsageError
 from splade_bridge.files.address import Address, Place

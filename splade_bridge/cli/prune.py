@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from splade_bridge.cli.groups import SourceFlags
+from splade_bridge.cli.marks import WRITES
 from splade_bridge.cli.options import (
     SIDE,
-    WRITES,
     Gzip,
     Json,
     Memory,

@@ -16,9 +16,9 @@ import typer
 from typer.core import TyperGroup
 
 from splade_bridge.cli.command import complete
+from splade_bridge.cli.marks import WRITES, Use
 from splade_bridge.cli.needs import Needs, needs, unless
 from splade_bridge.cli.options import (
-    WRITES,
     AllowMismatch,
     Engine,
     Json,
@@ -28,7 +28,6 @@ from splade_bridge.cli.options import (
     Queries,
     RemoveQuery,
     Threads,
-    Use,
     output_flag,
 )
 from splade_bridge.cli.telling import note, print_json

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.groups import OthersFlags, QuantizeFlags, QueryFlags
-from splade_bridge.cli.options import Hits, IndexMemory, Json, NoCheck
+from splade_bridge.cli.groups import OpenFlags, QueryFlags
+from splade_bridge.cli.options import Hits, Json, NoCheck
 from splade_bridge.cli.telling import note, print_json
 from splade_bridge.files.address import Place
 
@@ -19,9 +19,7 @@ def command(
     indexes: Annotated[list[Place], typer.Argument(help="Two or more indexes.")],
     asked: QueryFlags,
     k: Hits = 1000,
-    asking: OthersFlags = OthersFlags(),
-    quantize: QuantizeFlags = QuantizeFlags(),
-    memory: IndexMemory = None,
+    opening: OpenFlags = OpenFlags(),
     no_check: NoCheck = False,
     json: Json = False,
 ) -> None:
@@ -33,13 +31,11 @@ def command(
     from splade_bridge.engines.registry import open_indexes
     from splade_bridge.errors import CheckFailedError
     from splade_bridge.evaluation.verify import check_count, verify
-    from splade_bridge.files.sizes import size_in_bytes
 
     check_count(indexes)
-    limit = None if memory is None else size_in_bytes(memory)
-    loaded = asked.load(quantize)
+    limit, loaded = opening.limit, asked.load(opening)
     with contextlib.ExitStack() as stack:
-        searchers = [stack.enter_context(s) for s in open_indexes(indexes, asking.asking)]
+        searchers = [stack.enter_context(s) for s in open_indexes(indexes, opening.asking)]
         limit_memory(searchers, limit)
         result = verify(searchers, loaded, k)
     if json:

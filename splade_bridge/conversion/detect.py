@@ -10,8 +10,9 @@ from typing import Any, TypeVar, cast, get_args
 
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
+from splade_bridge.data.parts import part_files
 from splade_bridge.data.quantize import QuantizeOptions, for_integers, for_numbers
-from splade_bridge.data.store import SHARD, VALUES, VectorStore, part_files
+from splade_bridge.data.store import SHARD, VALUES, VectorStore
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.encoding.saved_tensors import saved_tensors
 from splade_bridge.engines.registry import is_lucene, read_index, read_remote

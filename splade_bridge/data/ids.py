@@ -62,6 +62,15 @@ def checked_id(value: object, place: str) -> str:
     return value
 
 
+def check_size(doc_id: str, most: int, engine: str) -> None:
+    """Raise BadInputError for an id of more than ``most`` bytes, which ``engine`` does not take."""
+    if (size := len(doc_id.encode())) > most:
+        raise BadInputError(
+            f"document {quoted(doc_id)}: an id of {size:,} bytes, and {engine} takes {most:,} at "
+            "most: rename it"
+        )
+
+
 def check_ids(ids: Sequence[str], place: str) -> None:
     """Raise BadInputError for the first of ``ids`` that :func:`checked_id` refuses.
 

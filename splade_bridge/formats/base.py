@@ -204,6 +204,19 @@ class BatchSource(ImpactSource):
         yield from self._held
 
 
+def each_once(batches: Iterable[Batch], path: Place) -> Iterator[Batch]:
+    """``batches``, of which no two rows have the same id.
+
+    Raises:
+        BadInputError: two have.
+    """
+    guard = DuplicateGuard()
+    for batch in batches:
+        for doc_id in batch.ids:
+            guard.check(doc_id, str(path))
+        yield batch
+
+
 class StoreWeights(WeightSource):
     """Float vectors of a store, or in memory."""
 
@@ -213,11 +226,7 @@ class StoreWeights(WeightSource):
         self._store = store
 
     def _read(self) -> Iterator[SparseBatch]:
-        guard = DuplicateGuard()
-        for batch in self._store.batches():
-            for doc_id in batch.ids:
-                guard.check(doc_id, str(self.path))
-            yield batch
+        return each_once(self._store.batches(), self.path)
 
 
 class StoreSource(Quantized):

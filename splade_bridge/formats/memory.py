@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from splade_bridge.data.ids import checked_id
 from splade_bridge.data.quantize import Clipper, QuantizeOptions, Quantizer, for_numbers
-from splade_bridge.data.vector_set import MEMORY, VectorsInMemory, vector_frame, vectors_of
+from splade_bridge.data.vector_set import MEMORY, Vectors, VectorsInMemory, vectors_of
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.formats.base import ImpactSource
@@ -22,9 +22,6 @@ from splade_bridge.formats.records import (
     full_batches,
 )
 from splade_bridge.text.corpora import FRAME_IDS, ID_FIELDS, Role
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 VECTOR_FIELDS: dict[Role, tuple[str, ...]] = {
     "documents": ("vector", "toks"),
@@ -133,7 +130,7 @@ def weights_in_memory(records: Iterable[VectorRecord]) -> VectorsInMemory:
     return VectorsInMemory(batches, vocabulary)
 
 
-class Impacts:
+class Impacts(Vectors):
     """Integer impacts that can be read any number of times.
 
     Iterating gives ``(id, {term: impact})`` of each text in its order.
@@ -149,11 +146,3 @@ class Impacts:
         source = self.open_source()
         for batch in source.batches():
             yield from vectors_of(batch, source.vocabulary)
-
-    def to_pandas(self) -> pd.DataFrame:
-        """A DataFrame with the columns ``id`` (str) and ``vector`` ({term: impact}).
-
-        Raises:
-            MissingToolError: pandas is not installed.
-        """
-        return vector_frame(self)

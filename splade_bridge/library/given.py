@@ -43,10 +43,18 @@ from splade_bridge.formats.memory import (
 )
 from splade_bridge.formats.queries import Queries, all_of, read_queries
 from splade_bridge.formats.vocabularies import read_vocabulary
-from splade_bridge.library.keywords import Opening, Place, Reading, ReadingTexts, part
+from splade_bridge.library.keywords import (
+    AskingMany,
+    Opening,
+    Place,
+    Quantizing,
+    Reading,
+    ReadingTexts,
+    part,
+)
 from splade_bridge.retrieval.encode_queries import QueryEncoder, query_texts
 from splade_bridge.retrieval.runs import Run, read_run
-from splade_bridge.text.corpora import CorpusOptions, Role, texts_in_memory
+from splade_bridge.text.corpora import CorpusOptions, Role, Text, texts_in_memory
 
 T = TypeVar("T")
 
@@ -270,51 +278,35 @@ def asking(opening: Opening) -> Asking:
     )
 
 
-def queries(
-    given: Any,
-    model: Place | QueryEncoder | None,
-    quantize: QuantizeOptions | None,
-    max_length: int = 256,
-    *,
-    split: str | None = None,
-    pre_encoded: bool = False,
-    allow_mismatch: bool = False,
-) -> Queries:
+def queries(given: Any, asking: AskingMany, encoder: QueryEncoder | None = None) -> Queries:
     """Queries from a path or from memory, text or vectors; text needs a model.
 
     Args:
-        split, pre_encoded, allow_mismatch: see
-            :func:`splade_bridge.retrieval.encode_queries.load_queries`.
+        encoder: the model of ``asking``, where it is loaded already.
 
     Raises:
         UsageError: text without a model.
         BadInputError: what reading or encoding them raises.
     """
-    found = _queries(given, model, quantize, max_length, split, pre_encoded)
-    return replace(found, allow_mismatch=True) if allow_mismatch else found
+    found = _queries(given, asking, encoder)
+    return replace(found, allow_mismatch=True) if asking["allow_mismatch"] else found
 
 
-def _queries(
-    given: Any,
-    model: Place | QueryEncoder | None,
-    quantize: QuantizeOptions | None,
-    max_length: int,
-    split: str | None,
-    pre_encoded: bool,
-) -> Queries:
-    def encoder() -> QueryEncoder:
+def _queries(given: Any, asking: AskingMany, encoder: QueryEncoder | None) -> Queries:
+    quantize, model = quantize_options(**part(Quantizing, asking)), asking["model"]
+
+    def encoded(texts: Sequence[Text], source: Path) -> Queries:
         assert model is not None
-        if isinstance(model, QueryEncoder):
-            return model
-        return QueryEncoder(str(model), quantize, max_length)
+        loaded = encoder or QueryEncoder(str(model), quantize, asking["max_length"])
+        return loaded(texts, source)
 
     if isinstance(given, Queries):
         return given
     if is_place(given):
         if model is None:
-            return read_queries(Path(given), quantize, pre_encoded=pre_encoded)
-        texts = query_texts(str(given), split)  # before a model is loaded for nothing
-        return encoder()(texts, Path(given))
+            return read_queries(Path(given), quantize, pre_encoded=asking["pre_encoded"])
+        texts = query_texts(str(given), asking["split"])  # before a model is loaded for nothing
+        return encoded(texts, Path(given))
     if isinstance(given, VectorSet | Impacts):
         return all_of(source_opener(given, part(Reading, {}), quantize=quantize)())
     stream = iter(items_of(given))
@@ -327,7 +319,7 @@ def _queries(
     texts = list(texts_in_memory(items, "queries"))
     if model is None:
         raise UsageError("these queries are text: name a model, or give vectors")
-    return encoder()(texts, MEMORY)
+    return encoded(texts, MEMORY)
 
 
 def run(given: Any) -> Run:

@@ -10,7 +10,6 @@ from splade_bridge.conversion.load_index import check_unscaled
 from splade_bridge.data.closing import Closing
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.embeddings.index import is_dense_index
 from splade_bridge.engines.base import BuildOptions, Searcher
 from splade_bridge.engines.registry import engine as engine_named
@@ -32,7 +31,16 @@ from splade_bridge.library.given import (
     source_opener,
     weights_opener,
 )
-from splade_bridge.library.keywords import Opening, Place, Quantizing, Reading, Running, part, takes
+from splade_bridge.library.keywords import (
+    AskingMany,
+    Opening,
+    Place,
+    Quantizing,
+    Reading,
+    Running,
+    part,
+    takes,
+)
 from splade_bridge.library.loading import loaded, refuse_loading
 from splade_bridge.library.search_run import SearchRun, search_options
 from splade_bridge.retrieval.encode_queries import QueryEncoder
@@ -255,14 +263,7 @@ def open_index(index: Place, **opening: Unpack[Opening]) -> OpenIndex | OpenDens
     except BaseException:
         searcher.close()
         raise
-    return OpenIndex(
-        searcher,
-        encoder,
-        quantize,
-        split=opening["split"],
-        pre_encoded=opening["pre_encoded"],
-        allow_mismatch=opening["allow_mismatch"],
-    )
+    return OpenIndex(searcher, encoder, opening)
 
 
 def open_impacts(index: Place, **opening: Unpack[Opening]) -> OpenIndex:
@@ -292,35 +293,17 @@ class OpenIndex(Closing):
     """
 
     def __init__(
-        self,
-        searcher: Searcher,
-        encoder: QueryEncoder | None = None,
-        quantize: QuantizeOptions | None = None,
-        *,
-        split: str | None = None,
-        pre_encoded: bool = False,
-        allow_mismatch: bool = False,
+        self, searcher: Searcher, encoder: QueryEncoder | None, asking: AskingMany
     ) -> None:
         self.searcher = searcher
         self.path = searcher.path
         self.manifest: Manifest | None = searcher.manifest
         self.algorithms: tuple[str, ...] = searcher.algorithms
-        self._encoder = encoder
-        self._quantize = quantize
-        self._split = split
-        self._pre_encoded = pre_encoded
-        self._allow_mismatch = allow_mismatch
+        self._encoder, self._asking = encoder, asking
 
     def queries(self, given: Any) -> Queries:
         """Queries of any kind that :meth:`search` takes, read and quantized."""
-        return queries(
-            given,
-            self._encoder,
-            self._quantize,
-            split=self._split,
-            pre_encoded=self._pre_encoded,
-            allow_mismatch=self._allow_mismatch,
-        )
+        return queries(given, self._asking, self._encoder)
 
     @takes(Running)
     def search(

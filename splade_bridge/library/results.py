@@ -25,7 +25,6 @@ from splade_bridge.library.keywords import (
     AskingOne,
     Opening,
     Place,
-    Quantizing,
     Running,
     Searching,
     part,
@@ -153,15 +152,7 @@ def verify(
     wanted = list(indexes)
     if len(wanted) < 2:
         raise UsageError("verify compares two or more indexes")
-    asked = given.queries(
-        queries,
-        asking["model"],
-        given.quantize_options(**part(Quantizing, asking)),
-        asking["max_length"],
-        split=asking["split"],
-        pre_encoded=asking["pre_encoded"],
-        allow_mismatch=asking["allow_mismatch"],
-    )
+    asked = given.queries(queries, asking)
     places = [given.place(i) for i in wanted if not isinstance(i, OpenIndex)]
     how = given.asking(part(Opening, asking))
     if how != Asking() and not any(isinstance(place, Address) for place in places):

@@ -24,10 +24,9 @@ def search_dense_to_run(
     options: SearchOptions,
     beside: Beside = Beside(),
 ) -> SearchSummary:
-    """Search ``index`` and write a run, whole or not at all.
+    """What :func:`.search.search_to_run` does, with an index of dense vectors.
 
     Args:
-        queries, out: see :func:`.search.search_to_run`.
         beside: with ``latencies`` each query is searched by itself.
 
     Raises:

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from servers.kinds import KINDS
+from servers.kinds import KINDS, SEARCH_SERVERS
 from servers.pool import Pool
 from servers.server import Server
 from splade_bridge.engines.registry import connect
@@ -130,20 +130,14 @@ milvus_server = _fixture("milvus_server")
 postgres = _fixture("postgres")
 
 
-SEARCH_SERVERS = (
-    "elasticsearch8", "elasticsearch9", "opensearch2", "opensearch3", "opensearch_neural"
-)  # fmt: skip
-"""Of which a test that takes :func:`address` is asked of one; of all whom ``-k`` names."""
-
-
 def _is_left(item: pytest.Item, keyword: str) -> bool:
-    """Whether a case is of a search server that its test is asked of."""
+    """Whether a case is of the search server that its test is asked of, or of one that -k names."""
     callspec: Any = getattr(item, "callspec", None)
     name = callspec.params.get("address") if callspec is not None else None
     if name not in SEARCH_SERVERS or name in keyword:
         return True
     test = item.nodeid.rpartition("/")[2].partition("[")[0]
-    return name == SEARCH_SERVERS[zlib.crc32(test.encode()) % len(SEARCH_SERVERS)]
+    return name == list(SEARCH_SERVERS)[zlib.crc32(test.encode()) % len(SEARCH_SERVERS)]
 
 
 @pytest.fixture(
@@ -177,8 +171,7 @@ def address(
                 session.execute("create extension if not exists vector")
         place = _at(f"postgresql://postgres@{server.host}:{server.port}/postgres/{index}")
     else:
-        scheme = "elasticsearch" if name.startswith("elastic") else "opensearch"
-        place = _at(f"{scheme}://{server.host}:{server.port}/{index}")
+        place = _at(f"{SEARCH_SERVERS[name]}://{server.host}:{server.port}/{index}")
     yield place
     with connect(place) as made:
         if made.exists():

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import orjson
 
 from splade_bridge.data.closing import Closing
-from splade_bridge.data.ids import quoted
+from splade_bridge.data.ids import check_size
 from splade_bridge.data.vectors import ImpactBatch, Int32Array, SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.remote.choices import FieldType
@@ -121,11 +121,7 @@ class RemoteIndex(Closing, abc.ABC):
 
     def check_id(self, doc_id: str) -> None:
         """Raise BadInputError for an id that the engine does not take."""
-        if (size := len(doc_id.encode())) > self.most_id_bytes:
-            raise BadInputError(
-                f"document {quoted(doc_id)}: an id of {size:,} bytes, and {self.engine} takes "
-                f"{self.most_id_bytes:,} at most: rename it"
-            )
+        check_size(doc_id, self.most_id_bytes, self.engine)
 
     def check_fields(self, made: RemoteOptions) -> None:
         """Raise BadInputError for a stored field of a name that the engine does not take."""

@@ -24,10 +24,9 @@ from splade_bridge.engines.remote.milvus_lite import LiteFile, check_lite
 from splade_bridge.engines.remote.numbered import (
     BESIDE,
     NumberedIndex,
+    PiecesBeside,
     above_0,
-    newest,
     numbers,
-    pieces,
 )
 from splade_bridge.engines.remote.secrets import Secrets
 from splade_bridge.engines.remote.states import State
@@ -67,7 +66,7 @@ def unescaped_id(key: str, place: str) -> str:
     return doc_id
 
 
-class Milvus(NumberedIndex):
+class Milvus(PiecesBeside, NumberedIndex):
     """A collection with the id as VARCHAR and one sparse vector."""
 
     engine = "Milvus"
@@ -332,27 +331,16 @@ class Milvus(NumberedIndex):
 
     def _pieces(self, name: str) -> list[dict[str, Any]]:
         fields = ["key", "version", "part", "parts", "text"]
-        found: list[dict[str, Any]] = list(
-            self._ask(
-                "query", self._beside, filter=f'name == "{name}"', output_fields=fields,
-                consistency_level="Strong",
-            )
-        )  # fmt: skip
-        return found
+        return self._where(self._beside, f'name == "{name}"', fields)
 
-    def read_beside(self, name: str) -> bytes | None:
-        """See :class:`NumberedIndex`."""
-        if not self._ask("has_collection", self._beside):
-            return None
-        return newest(self._pieces(name))[1]
+    def _has_beside(self) -> bool:
+        return bool(self._ask("has_collection", self._beside))
 
-    def write_beside(self, name: str, content: bytes) -> None:
-        """See :class:`NumberedIndex`."""
-        old = self._pieces(name)
-        new = pieces(name, newest(old)[0] + 1, content)
+    def _add_pieces(self, new: list[dict[str, Any]]) -> None:
         self._ask("insert", self._beside, [{**piece, "unused": [0.0, 0.0]} for piece in new])
-        if old:
-            self._ask("delete", self._beside, ids=[piece["key"] for piece in old])
+
+    def _remove_pieces(self, keys: list[str]) -> None:
+        self._ask("delete", self._beside, ids=keys)
 
     # Filled
 
@@ -466,13 +454,14 @@ class Milvus(NumberedIndex):
             wanted = ", ".join(f'"{_in_string(key)}"' for key in keys)
         if not wanted:
             return []
-        found: list[dict[str, Any]] = list(
-            self._ask(
-                "query", self._name, filter=f"{self._pk} in [{wanted}]", output_fields=fields,
-                consistency_level="Strong",
-            )
-        )  # fmt: skip
-        return found
+        return self._where(self._name, f"{self._pk} in [{wanted}]", fields)
+
+    def _where(self, name: str, wanted: str, fields: list[str]) -> list[dict[str, Any]]:
+        """The rows of a collection for which an expression holds."""
+        found = self._ask(
+            "query", name, filter=wanted, output_fields=fields, consistency_level="Strong"
+        )
+        return list(found)
 
     def get(self, doc_ids: Sequence[str]) -> list[Row]:
         """See :class:`RemoteIndex`."""

@@ -166,6 +166,37 @@ class NumberedIndex(RemoteIndex):
             raise Refused(refused)
 
 
+class PiecesBeside(abc.ABC):
+    """Keeps JSON beside an index as rows: pieces under a version."""
+
+    @abc.abstractmethod
+    def _has_beside(self) -> bool:
+        """Whether anything is kept."""
+
+    @abc.abstractmethod
+    def _pieces(self, name: str) -> list[dict[str, Any]]:
+        """All that are kept under ``name``."""
+
+    @abc.abstractmethod
+    def _add_pieces(self, new: list[dict[str, Any]]) -> None:
+        """Store them."""
+
+    @abc.abstractmethod
+    def _remove_pieces(self, keys: list[str]) -> None:
+        """Remove those of these keys."""
+
+    def read_beside(self, name: str) -> bytes | None:
+        """See :class:`NumberedIndex`."""
+        return newest(self._pieces(name))[1] if self._has_beside() else None
+
+    def write_beside(self, name: str, content: bytes) -> None:
+        """See :class:`NumberedIndex`."""
+        old = self._pieces(name)
+        self._add_pieces(pieces(name, newest(old)[0] + 1, content))
+        if old:
+            self._remove_pieces([piece["key"] for piece in old])
+
+
 def numbers(values: Sequence[float]) -> Sequence[int] | Sequence[float]:
     """Weights as they were loaded: engines give floats, and whole ones were integers."""
     found = np.asarray(values, dtype=np.float64)

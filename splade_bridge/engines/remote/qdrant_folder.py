@@ -23,14 +23,7 @@ import orjson
 from splade_bridge.engines.remote.base import RemoteOptions
 from splade_bridge.engines.remote.faults import ServerError, missing_client
 from splade_bridge.engines.remote.held import holder, shared
-from splade_bridge.engines.remote.qdrant_store import (
-    PAGE,
-    Point,
-    Store,
-    datatype_of,
-    key_of,
-    point_of,
-)
+from splade_bridge.engines.remote.qdrant_store import PAGE, Point, Store, datatype_of, key_of
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
 from splade_bridge.files.address import Address
 from splade_bridge.files.typed import Where, as_table, json_file
@@ -281,7 +274,7 @@ class FolderStore(Store):
         """See :class:`Store`."""
         known = [key_of(key) for key in keys if _is_key(key)]
         records = self._shard.retrieve(known, [PAYLOAD_ID], [field])
-        return [point_of(record, field) for record in records]
+        return [self._point(record, field) for record in records]
 
     @_told
     def query(

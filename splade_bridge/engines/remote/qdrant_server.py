@@ -15,15 +15,8 @@ from typing import Any
 
 from splade_bridge.engines.remote.base import RemoteOptions
 from splade_bridge.engines.remote.faults import Busy, ServerError, missing_client
-from splade_bridge.engines.remote.numbered import BESIDE, newest, pieces
-from splade_bridge.engines.remote.qdrant_store import (
-    PAGE,
-    Point,
-    Store,
-    datatype_of,
-    key_of,
-    point_of,
-)
+from splade_bridge.engines.remote.numbered import BESIDE, PiecesBeside
+from splade_bridge.engines.remote.qdrant_store import PAGE, Point, Store, datatype_of, key_of
 from splade_bridge.engines.remote.secrets import Secrets
 from splade_bridge.errors import BadInputError, MissingToolError
 from splade_bridge.files.address import Address
@@ -34,7 +27,7 @@ BUSY = (408, 429, 502, 503, 504)
 DENIED = (401, 403)
 
 
-class ServerStore(Store):
+class ServerStore(PiecesBeside, Store):
     """A collection of a server."""
 
     def __init__(self, address: Address, secrets: Secrets, extra: str) -> None:
@@ -164,27 +157,19 @@ class ServerStore(Store):
             if offset is None:
                 return found
 
-    def read_beside(self, name: str) -> bytes | None:
-        """See :class:`NumberedIndex`."""
-        if not self._ask("collection_exists", self._beside):
-            return None
-        return newest(self._pieces(name))[1]
+    def _has_beside(self) -> bool:
+        return bool(self._ask("collection_exists", self._beside))
 
-    def write_beside(self, name: str, content: bytes) -> None:
-        """See :class:`NumberedIndex`."""
-        models, old = self._models, self._pieces(name)
-        new = pieces(name, newest(old)[0] + 1, content)
-        self._ask(
-            "upsert",
-            self._beside,
-            [
-                models.PointStruct(id=_piece_id(piece["key"]), vector={}, payload=piece)
-                for piece in new
-            ],
-            wait=True,
-        )
-        if old:
-            self._delete(self._beside, [_piece_id(piece["key"]) for piece in old])
+    def _add_pieces(self, new: list[dict[str, Any]]) -> None:
+        models = self._models
+        points = [
+            models.PointStruct(id=_piece_id(piece["key"]), vector={}, payload=piece)
+            for piece in new
+        ]
+        self._ask("upsert", self._beside, points, wait=True)
+
+    def _remove_pieces(self, keys: list[str]) -> None:
+        self._delete(self._beside, [_piece_id(key) for key in keys])
 
     def _delete(self, collection: str, keys: Sequence[int | str]) -> None:
         wanted = self._models.PointIdsList(points=list(keys))
@@ -248,7 +233,7 @@ class ServerStore(Store):
             "retrieve", self._name, [key_of(key) for key in keys], with_vectors=[field],
             with_payload=[PAYLOAD_ID],
         )  # fmt: skip
-        return [point_of(record, field) for record in records]
+        return [self._point(record, field) for record in records]
 
     def query(
         self, field: str, names: list[int], weights: list[float], n: int, only: Any

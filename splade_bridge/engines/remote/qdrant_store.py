@@ -26,14 +26,6 @@ class Point(NamedTuple):
     payload: dict[str, Any]
 
 
-def point_of(record: Any, field: str) -> Point:
-    """What a client gives for a point; one without a vector is an empty document."""
-    vector = (record.vector or {}).get(field)
-    indices = [] if vector is None else list(vector.indices)
-    values = [] if vector is None else list(vector.values)
-    return Point(str(record.id), indices, values, record.payload or {})
-
-
 def key_of(key: str) -> int | str:
     """What a client takes for :attr:`Point.key`: a number, or a UUID."""
     return int(key) if key.isdigit() else key
@@ -96,9 +88,16 @@ class Store(abc.ABC):
         offset = None
         while True:
             records, offset = self._page(field, offset)
-            yield from (point_of(record, field) for record in records)
+            yield from (self._point(record, field) for record in records)
             if offset is None:
                 return
+
+    def _point(self, record: Any, field: str) -> Point:
+        """What a client gives for a point; one without a vector is an empty document."""
+        vector = (record.vector or {}).get(field)
+        indices = [] if vector is None else list(vector.indices)
+        values = [] if vector is None else list(vector.values)
+        return Point(str(record.id), indices, values, record.payload or {})
 
     @abc.abstractmethod
     def _page(self, field: str, offset: Any) -> tuple[list[Any], Any]:
