@@ -523,7 +523,7 @@ READERS = {
     # dense indexes, a file of secrets, and what engines hold: tests of each
     "embeddings/index.py": "", "embeddings/build.py": "", "encoding/dense_encoder.py": "",
     "engines/remote/secrets.py": "", "engines/remote/rest.py": "", "engines/remote/load.py": "",
-    "engines/remote/base.py": "", "engines/remote/states.py": "", "engines/remote/change.py": "",
+    "engines/remote/base.py": "", "engines/remote/change.py": "",
     "engines/remote/opensearch.py": "", "engines/remote/numbered.py": "",
     "engines/remote/qdrant_folder.py": "", "engines/remote/postgresql.py": "",
     # a JSON of token weights that the user names: tests of training's models

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
 NAME = "index"
 SEVERAL = Needs(
-    "with --engine exact, which builds in one thread",
-    "name another engine",
-    lambda given: given["threads"] == 1 or given["engine"] != "exact",
+    "with an engine that builds in one thread",
+    "leave it out, or take --engine pisa or lucene's --route anserini",
+    lambda given: given["threads"] == 1
+    or given["engine"] in (None, "pisa")
+    or (given["engine"], given["lucene_route"]) == ("lucene", "anserini"),
 )
 
 

@@ -169,9 +169,7 @@ def _record(obj: Any, place: str, id_fields: Sequence[str] = ID_FIELDS) -> Vecto
     if not isinstance(vector, dict):
         what = "a dense vector" if isinstance(vector, list) else "no field vector"
         raise BadInputError(f"{what}: a sparse one looks like {{'term': 12}}", place)
-    return VectorRecord(
-        checked_id(obj[id_field], place), list(vector), list(vector.values()), place
-    )
+    return VectorRecord(checked_id(obj[id_field], place), vector.keys(), vector.values(), place)
 
 
 MOST_CONTENTS = 20_000_000
