@@ -519,7 +519,7 @@ READERS = {
     # files of others: tests of their formats
     "inspection/ours.py": "", "formats/feeds/milvus.py": "",
     "formats/vocabularies.py": "", "formats/matrix.py": "", "formats/pisa_source.py": "",
-    "formats/tensors.py": "", "encoding/saved_tensors.py": "",
+    "formats/tensors.py": "", "encoding/saved_tensors.py": "", "training/record_files.py": "",
     # dense indexes, a file of secrets, and what engines hold: tests of each
     "embeddings/index.py": "", "embeddings/build.py": "", "encoding/dense_encoder.py": "",
     "engines/remote/secrets.py": "", "engines/remote/rest.py": "", "engines/remote/load.py": "",

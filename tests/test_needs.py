@@ -74,6 +74,7 @@ FUSE = "fuse a b -o r"
 TUNED = f"{FUSE} --tune AP --qrels q"
 MINE = "train mine --queries q.jsonl --qrels qrels -o m.jsonl"
 RUN = f"{MINE} --run r"
+BM25 = f"{MINE} --corpus c --bm25"
 SCORE = "train score --pairs p.jsonl -o s.jsonl"
 BY_RUN = f"{SCORE} --teacher run --run r"
 MLM, BASE = "train mlm --texts t.txt -o m", "train mlm --texts t.txt -o m --base b"
@@ -197,6 +198,11 @@ NOTHING = [
     ("train splade-max --show", "--overwrite", "with --show"),
     (RUN, "--model m", "with --run"),
     (RUN, "--query-vectors v", "with --run"),
+    (RUN, "--bm25", "without --corpus"),
+    (BM25, "--model m", "with --bm25"),
+    (BM25, "--query-vectors v", "with --bm25"),
+    (BM25, "--engine pisa", "with --bm25"),
+    (BM25, "--algorithm auto", "with --bm25"),
     (RUN, "--engine exact", "without --documents or --corpus"),
     (f"{MINE} --index i --query-vectors v", "--engine pisa", "without --documents or --corpus"),
     (RUN, "--algorithm auto", "with --run"),

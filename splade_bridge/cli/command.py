@@ -133,8 +133,9 @@ def log_to_stderr(*, verbose: bool) -> None:
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # The space that sorting takes is stated before it is taken; what was fetched or was there
-    # already, and that a long comparison of files goes on, always.
-    for name in ("data.invert", "engines.jars", "files.checks", "files.finished"):
+    # already, that a long comparison of files goes on, and what data are taken for, always.
+    for name in ("data.invert", "engines.jars", "files.checks", "files.finished",
+                 "training.columns", "training.records"):  # fmt: skip
         logging.getLogger(f"splade_bridge.{name}").setLevel(logging.INFO)
     logging.addLevelName(logging.WARNING, "warning")
     logging.addLevelName(logging.INFO, "info")
