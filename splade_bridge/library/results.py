@@ -29,6 +29,11 @@ def search(
     *,
     model: Place | None = None,
     max_length: int = 256,
+    revision: str | None = None,
+    prompt: str | None = None,
+    prompt_name: str | None = None,
+    query_mode: str = "model",
+    normalize: bool = False,
     split: str | None = None,
     pre_encoded: bool = False,
     allow_mismatch: bool = False,
@@ -58,7 +63,9 @@ def search(
     Args:
         index: folder or address of an index.
         queries: pre-encoded or, with ``model``, text; see :meth:`OpenIndex.search`.
-        model, max_length, split, pre_encoded, allow_mismatch: see :func:`open_index`.
+        model, max_length, revision, prompt, prompt_name, query_mode, normalize: see
+            :func:`open_index`.
+        split, pre_encoded, allow_mismatch: see :func:`open_index`.
         scale, rounding, clip, no_check: see :func:`open_index`, too.
         two_step, first_query_terms, candidates, memory, field, filter: see :func:`open_index`, too.
         k, algorithm, threads, remove_query, max_passage, output, output_format, tag, overwrite:
@@ -76,6 +83,11 @@ def search(
         index,
         model=model,
         max_length=max_length,
+        revision=revision,
+        prompt=prompt,
+        prompt_name=prompt_name,
+        query_mode=query_mode,
+        normalize=normalize,
         split=split,
         pre_encoded=pre_encoded,
         allow_mismatch=allow_mismatch,
@@ -170,6 +182,11 @@ def verify(
     *,
     model: Place | None = None,
     max_length: int = 256,
+    revision: str | None = None,
+    prompt: str | None = None,
+    prompt_name: str | None = None,
+    query_mode: str = "model",
+    normalize: bool = False,
     split: str | None = None,
     pre_encoded: bool = False,
     allow_mismatch: bool = False,
@@ -187,6 +204,7 @@ def verify(
         indexes: two or more, paths, addresses or open ones.
         queries: see :meth:`OpenIndex.search`.
         model, max_length, split: for queries that are text.
+        revision, prompt, prompt_name, query_mode, normalize: see :func:`open_index`.
         pre_encoded, allow_mismatch: see :func:`open_index`.
         k: documents a query.
         scale, rounding, clip: how float weights of queries are quantized; None is 100.
@@ -211,6 +229,7 @@ def verify(
         model,
         given.quantize_options(scale, rounding, clip),
         max_length,
+        checkpoint=given.model_choices(revision, prompt, prompt_name, query_mode, normalize),
         split=split,
         pre_encoded=pre_encoded,
         allow_mismatch=allow_mismatch,
@@ -237,6 +256,11 @@ def explain(
     *,
     model: Place | None = None,
     max_length: int = 256,
+    revision: str | None = None,
+    prompt: str | None = None,
+    prompt_name: str | None = None,
+    query_mode: str = "model",
+    normalize: bool = False,
     allow_mismatch: bool = False,
     scale: float | None = None,
     rounding: str | None = None,
@@ -251,7 +275,9 @@ def explain(
         index: folder or address of an index; see :meth:`OpenIndex.explain` for one that is open.
         query: ``{term: weight}``, or text with ``model``.
         doc_id: the document.
-        model, max_length, allow_mismatch, scale, rounding, clip, memory, field, no_check:
+        model, max_length, revision, prompt, prompt_name, query_mode, normalize: see
+            :func:`open_index`.
+        allow_mismatch, scale, rounding, clip, memory, field, no_check:
             see :func:`open_index`.
 
     Returns:
@@ -266,6 +292,11 @@ def explain(
         index,
         model=model,
         max_length=max_length,
+        revision=revision,
+        prompt=prompt,
+        prompt_name=prompt_name,
+        query_mode=query_mode,
+        normalize=normalize,
         allow_mismatch=allow_mismatch,
         scale=scale,
         rounding=rounding,
