@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 REPEATED = re.compile(r"layers?$|blocks$|groups?(_num)?$|experts$")
 """Settings that say how often a part is built."""
 MOST_LAYERS = 1_000
+ROTATIONS = ("rope_parameters", "rope_theta", "global_rope_theta")
+"""Settings of a network with rotary positions."""
 PROBE_TEXTS = (range(11), range(6, 12), range(2, 8))
 PROBE_TOLERANCE = 1e-4
 
@@ -101,10 +103,17 @@ def head_width(model: Any) -> int:
     return int(model.config.vocab_size)
 
 
-def position_limit(model: Any) -> int | None:
-    """How many tokens the model has positions for, or None if it names no limit."""
+def position_limit(model: Any, *, counted_only: bool = False) -> int | None:
+    """How many tokens the model has positions for, or None if it names no limit.
+
+    Args:
+        counted_only: None, too, where positions are rotations, of which there are as many as are
+            wanted, whatever the configuration says that it was trained on.
+    """
     if (table := _positions(model)) is not None:
         return table.num_embeddings - first_position(model)
+    if counted_only and any(hasattr(model.config, name) for name in ROTATIONS):
+        return None
     limit = getattr(model.config, "max_position_embeddings", None)
     return limit if isinstance(limit, int) and limit > 0 else None
 
