@@ -513,6 +513,8 @@ READERS = {
     "data/manifest.py": "a vector store", "data/store.py": "an unfinished store",
     "data/vocabulary.py": "a vector store", "encoding/merge.py": "shards",
     "encoding/masked_lm.py": "a checkpoint",
+    "encoding/saved_modules.py": "a SparseEncoder",
+    "encoding/saved_transformer.py": "a SparseEncoder",
     "encoding/settings.py": "a SparseEncoder", "encoding/side.py": "a SparseEncoder",
     "engines/auto.py": "algorithms", "engines/exact.py": "an exact index",
     "engines/pisa_programs.py": "",
