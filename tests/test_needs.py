@@ -33,6 +33,7 @@ ACTS = {
     "--scale --rounding --clip --allow-mismatch",
     "compare": "--output --data --rebench --drop-indexes --allow-mismatch",
     "explain": "--queries --model --scale --rounding --clip --allow-mismatch",
+    "terms": "--id --top",
     "inspect": "--from --ciff-docids --quick --memory --field",
     "merge": "--output --overwrite",
     "prune": "--field "
@@ -180,6 +181,14 @@ NOTHING = [
         for command in (*ASKING, ENCODE)
     ),
     *((ENCODE, flag, "without --model") for flag in OF_A_MODEL),
+    *(
+        ("terms i --id d", flag, "without a text")
+        for flag in (*OF_A_MODEL, "--side query", "--max-length 9")
+    ),
+    ("terms m x", "--query-mode bow", "without --side query"),
+    ("terms m x --side query --query-mode bow", "--prompt p", "with --query-mode bow"),
+    ("terms m x --side query --query-mode bow", "--prompt-name p", "with --query-mode bow"),
+    ("terms m x --prompt p", "--prompt-name q", "with --prompt"),
     ("verify i j -q q.tsv", "--max-length 9", "without --model"),
     ("verify i j -q q.tsv", "--split dev", "without --model"),
     ("verify i j -q q.tsv -m m", "--pre-encoded", "with --model"),
