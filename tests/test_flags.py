@@ -35,7 +35,7 @@ TAKES = {
 REPEATED = {
     ("bench", "--hits"): "measures several depths",
     ("bench", "--algorithm"): "measures several algorithms",
-    ("delete", "--id"): "deletes several",
+    ("terms", "--id"): "shows one, where delete deletes several",
     ("quantize-study", "--scale"): "tries several",
     ("quantize-study", "--rounding"): "tries both",
 }
