@@ -21,7 +21,7 @@ from splade_bridge.data.manifest import EncodingInfo
 from splade_bridge.data.vectors import Float32Array
 from splade_bridge.embeddings.choices import Similarity
 from splade_bridge.encoding.encoder import pick_device
-from splade_bridge.encoding.masked_lm import first_line, quiet, refuse_endless
+from splade_bridge.encoding.network import first_line, quiet, refuse_endless
 from splade_bridge.encoding.snapshot import (
     files_sha256,
     find_snapshot,

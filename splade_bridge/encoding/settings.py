@@ -69,7 +69,7 @@ def read_settings(folder: Path, side: Side) -> SideSettings:
         BadInputError: no ``config.json`` or ``modules.json``, or modules that are not SPLADE's.
     """
     if not (folder / "modules.json").is_file():
-        if not (folder / "config.json").is_file():
+        if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
             raise BadInputError(
                 "neither config.json nor modules.json in it: not a checkpoint", str(folder)
             )

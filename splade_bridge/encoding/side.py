@@ -15,14 +15,14 @@ from splade_bridge.data.manifest import Side
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.encoding.choices import Pooling, QueryMode
 from splade_bridge.encoding.head import Activation, owners
+from splade_bridge.encoding.identity import network_settings, network_weights, tokenizer_folder
 from splade_bridge.encoding.masked_lm import (
     SplitModel,
-    first_line,
     head_width,
-    load_masked_lm,
     position_limit,
     split_model,
 )
+from splade_bridge.encoding.network import first_line, load_network
 from splade_bridge.encoding.packed import padded_groups, sent
 from splade_bridge.encoding.settings import SideSettings, read_settings
 from splade_bridge.encoding.snapshot import (
@@ -134,12 +134,12 @@ def load_side(
             "%s was saved with %s pooling; using %s as asked", model, settings.pooling, pooling
         )
     settings = replace(settings, pooling=pooling or settings.pooling)
-    tokenizer = load_tokenizer(settings.tokenizer, lower_case=settings.lower_case)
+    tokenizer = load_tokenizer(tokenizer_folder(settings.tokenizer), lower_case=settings.lower_case)
     bow = side == "query" and query_mode == "bow"
     network, static, widths = None, None, []
     files = _weight_files(settings, snapshot.folder)
     if settings.network is not None and not bow:
-        network = load_masked_lm(settings.network)
+        network = load_network(settings.network)
         widths.append(head_width(network))
     if settings.static is not None:
         static = _static_weights(files[-1], tokenizer)
@@ -157,6 +157,8 @@ def load_side(
         log.info("%s takes at most %d tokens, not %d", model, limit, max_length)
         max_length = limit
     configuration = {p for f in (snapshot.folder, *settings.folders) for p in settings_files(f)}
+    if settings.network is not None:
+        configuration |= network_settings(settings.network, code=False)
     return LoadedSide(
         model=model,
         revision=snapshot.revision,
@@ -181,7 +183,7 @@ def load_side(
 
 def _weight_files(settings: SideSettings, folder: Path) -> list[Path]:
     """The weight files of a side of the checkpoint in ``folder``; a static one is the last."""
-    files = [] if settings.network is None else weight_files(settings.network)
+    files = [] if settings.network is None else network_weights(settings.network)
     if settings.static is not None:
         files.append(_static_file(settings.static, folder))
     return files

@@ -14,7 +14,7 @@ import numpy as np
 from splade_bridge.data.ids import quoted
 from splade_bridge.data.vectors import Int32Array, Int64Array
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.encoding.masked_lm import first_line, quiet
+from splade_bridge.encoding.network import first_line, quiet
 from splade_bridge.encoding.seams import PIECE, has_seams, pieces, seam_from
 from splade_bridge.errors import BadInputError, UsageError
 

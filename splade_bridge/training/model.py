@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from splade_bridge.encoding.masked_lm import first_line, load_masked_lm, position_limit, quiet
+from splade_bridge.encoding.masked_lm import position_limit
+from splade_bridge.encoding.network import first_line, load_network, quiet
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.typed import Where, checked, json_file
 from splade_bridge.files.writing import staged_folder
@@ -158,7 +159,7 @@ def _base(options: ModelOptions, side: Literal["", "query_"], new: Path) -> Path
     key = f"{side}base"
     if name := getattr(options, key):
         folder = model_folder(name, f"model.{key}")
-        load_masked_lm(folder)  # refuses one without a head, whose terms would be random
+        load_network(folder)  # refuses one without a head, whose terms would be random
         return folder.resolve()
     if not (new / "config.json").is_file():
         _new_network(getattr(options, f"{side}config"), options.tokenizer, new)

@@ -486,7 +486,7 @@ def _quiet_libraries() -> Iterator[None]:
     """Only what sentence-transformers warns of, without bars and tables of loaded weights."""
     import datasets
 
-    from splade_bridge.encoding.masked_lm import quiet
+    from splade_bridge.encoding.network import quiet
 
     bars = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
