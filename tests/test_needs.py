@@ -77,6 +77,11 @@ SCORE = "train score --pairs p.jsonl -o s.jsonl"
 BY_RUN = f"{SCORE} --teacher run --run r"
 MLM, BASE = "train mlm --texts t.txt -o m", "train mlm --texts t.txt -o m --base b"
 
+ASKING = (SEARCH, "verify i j -q q.tsv", "bench i -q q.tsv", "explain i q d -q q.tsv")
+OF_A_MODEL = (
+    "--revision r", "--prompt p", "--prompt-name p", "--query-mode bow", "--normalize",
+    "--trust-remote-code",
+)  # fmt: skip
 NOTHING = [
     ("index v -o i -e exact", "--with-contents c.jsonl", "where --output is no address"),
     ("index v -o opensearch://localhost/a", "--fields year", "without --with-contents"),
@@ -165,6 +170,17 @@ NOTHING = [
         "--tag us",
         "with --as-query",
     ),
+    *((command, flag, "without --model") for command in ASKING for flag in OF_A_MODEL),
+    *(
+        (f"{command} -m m --query-mode bow", flag, "with --query-mode bow")
+        for command in (*ASKING, f"{ENCODE} --side query")
+        for flag in ("--prompt p", "--prompt-name p")
+    ),
+    *(
+        (f"{command} -m m --prompt p", "--prompt-name q", "with --prompt")
+        for command in (*ASKING, ENCODE)
+    ),
+    *((ENCODE, flag, "without --model") for flag in OF_A_MODEL),
     ("verify i j -q q.tsv", "--max-length 9", "without --model"),
     ("verify i j -q q.tsv", "--split dev", "without --model"),
     ("verify i j -q q.tsv -m m", "--pre-encoded", "with --model"),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.groups import OthersFlags, QuantizeFlags, QueryFlags
+from splade_bridge.cli.groups import ModelFlags, OthersFlags, QuantizeFlags, QueryFlags
 from splade_bridge.cli.options import IndexMemory, Json, NoCheck
 from splade_bridge.cli.telling import print_json, say
 from splade_bridge.files.address import Place
@@ -20,6 +20,7 @@ def command(
     doc_id: Annotated[str, typer.Argument(help="Which document.")],
     asked: QueryFlags,
     asking: OthersFlags = OthersFlags(),
+    checkpoint: ModelFlags = ModelFlags(),
     quantize: QuantizeFlags = QuantizeFlags(),
     memory: IndexMemory = None,
     no_check: NoCheck = False,
@@ -34,7 +35,7 @@ def command(
     from splade_bridge.retrieval.explain import explain
 
     limit = None if memory is None else size_in_bytes(memory)
-    loaded = asked.load(quantize)
+    loaded = asked.load(quantize, checkpoint)
     with open_index(index, asking.asking) as searcher:
         limit_memory([searcher], limit)
         found = explain(searcher, loaded, query_id, doc_id)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.groups import OthersFlags, QuantizeFlags, QueryFlags
+from splade_bridge.cli.groups import ModelFlags, OthersFlags, QuantizeFlags, QueryFlags
 from splade_bridge.cli.options import Hits, IndexMemory, Json, NoCheck
 from splade_bridge.cli.telling import note, print_json
 from splade_bridge.files.address import Place
@@ -20,6 +20,7 @@ def command(
     asked: QueryFlags,
     k: Hits = 1000,
     asking: OthersFlags = OthersFlags(),
+    checkpoint: ModelFlags = ModelFlags(),
     quantize: QuantizeFlags = QuantizeFlags(),
     memory: IndexMemory = None,
     no_check: NoCheck = False,
@@ -37,7 +38,7 @@ def command(
 
     check_count(indexes)
     limit = None if memory is None else size_in_bytes(memory)
-    loaded = asked.load(quantize)
+    loaded = asked.load(quantize, checkpoint)
     with contextlib.ExitStack() as stack:
         searchers = [stack.enter_context(s) for s in open_indexes(indexes, asking.asking)]
         limit_memory(searchers, limit)

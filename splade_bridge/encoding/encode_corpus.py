@@ -209,7 +209,7 @@ def _spec(model: str, choices: EncodeChoices) -> EncoderSpec:
 
     options = EncodeOptions(
         choices.max_length, choices.pooling, choices.dtype, choices.batch_tokens, choices.devices,
-        choices.threads, choices.query_mode,
+        choices.threads, choices.checkpoint,
     )  # fmt: skip
     return EncoderSpec(model, choices.side, options, LongOptions(choices.long, choices.stride))
 

@@ -16,7 +16,7 @@ from splade_bridge.data.manifest import EncodingInfo, Side
 from splade_bridge.data.store import PART_ROWS
 from splade_bridge.data.vectors import Int64Array, SparseBatch
 from splade_bridge.encoding.budget import TokenBudget, fitting_tokens, is_out_of_memory
-from splade_bridge.encoding.choices import DType, Pooling, QueryMode
+from splade_bridge.encoding.choices import DType, ModelChoices, Pooling
 from splade_bridge.encoding.side import LoadedSide, load_side
 from splade_bridge.encoding.sparse_rows import NotFiniteError, Row, SparseRows
 from splade_bridge.encoding.tokens import TextTooLongError, Tokenized
@@ -46,7 +46,7 @@ class EncodeOptions:
         batch_tokens: of one batch; None for what suits the device and fits into its memory.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         threads: of torch on a CPU; None leaves its own choice.
-        query_mode: "bow" encodes queries as their tokens with weight 1.
+        checkpoint: how it is read.
     """
 
     max_length: int | None = 256
@@ -55,7 +55,7 @@ class EncodeOptions:
     batch_tokens: int | None = None
     device: str = "auto"
     threads: int | None = None
-    query_mode: QueryMode = "model"
+    checkpoint: ModelChoices = ModelChoices()
 
 
 @dataclass
@@ -301,7 +301,7 @@ def load_encoder(model: str, side: Side, options: EncodeOptions = EncodeOptions(
         side,
         max_length=options.max_length,
         pooling=options.pooling,
-        query_mode=options.query_mode,
+        checkpoint=options.checkpoint,
         dtype=DTYPES[dtype],
         device=device,
     )

@@ -67,7 +67,8 @@ def position_limit(model: Any) -> int | None:
 
 def _text_settings(model: Any) -> Any:
     """The configuration of what reads text, which is a part of one that reads pictures, too."""
-    return model.config.get_text_config()
+    config = getattr(model, "config", None)
+    return config.get_text_config() if hasattr(config, "get_text_config") else config
 
 
 def first_position(model: Any) -> int:

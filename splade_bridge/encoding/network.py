@@ -60,17 +60,20 @@ def _loaded(folder: Path, trust_remote_code: bool) -> Any:
     from transformers import AutoConfig
 
     refuse_endless(folder)
-    trusted = {"local_files_only": True, "trust_remote_code": trust_remote_code}
     try:
         with quiet():
-            config = AutoConfig.from_pretrained(folder, **trusted)
+            config = AutoConfig.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=trust_remote_code
+            )
+            _refuse_random(config)
             model, info = _class_for(config).from_pretrained(
                 folder,
                 config=config,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
                 adapter_kwargs=dict(NO_ADAPTER),
-                **trusted,
+                local_files_only=True,
+                trust_remote_code=trust_remote_code,
             )
     except Exception as error:  # a damaged file raises whatever its reader raises
         raise refusal(error, folder, "cannot be loaded as a masked language model") from error
@@ -87,6 +90,12 @@ def refusal(error: Exception, folder: Path, what: str) -> BadInputError:
             str(folder),
         )
     return BadInputError(f"{what} ({first_line(error)})", str(folder))
+
+
+def _refuse_random(config: Any) -> None:
+    """Raise ValueError for a network that says something else each time (Reformer's hashing)."""
+    if "lsh" in (getattr(config, "attn_layers", None) or ()) and config.hash_seed is None:
+        raise ValueError("attn_layers: lsh hashes at random without a hash_seed")
 
 
 def _class_for(config: Any) -> Any:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from splade_bridge.data.manifest import Side
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.encoding.choices import Pooling, QueryMode
+from splade_bridge.encoding.choices import ModelChoices, Pooling
 from splade_bridge.encoding.head import Activation, owners
 from splade_bridge.encoding.identity import network_settings, network_weights, tokenizer_folder
 from splade_bridge.encoding.masked_lm import (
@@ -109,7 +109,7 @@ def load_side(
     *,
     max_length: int | None = None,
     pooling: Pooling | None = None,
-    query_mode: QueryMode = "model",
+    checkpoint: ModelChoices = ModelChoices(),
     dtype: torch.dtype = torch.float32,
     device: torch.device | None = None,
 ) -> LoadedSide:
@@ -118,7 +118,7 @@ def load_side(
     Args:
         max_length: in tokens; None for the model's own limit, which is never exceeded.
         pooling: None for what was saved with the model, else "max".
-        query_mode: "bow" ignores the network for queries.
+        checkpoint: how it is read.
         dtype: of the network.
         device: None for the CPU.
 
@@ -127,19 +127,24 @@ def load_side(
         UsageError: ``max_length`` leaves no room for text.
     """
     device = device or torch.device("cpu")
-    snapshot = find_snapshot(model)
+    snapshot = find_snapshot(model, checkpoint.revision)
     settings = read_settings(snapshot.folder, side)
     if pooling and pooling != settings.pooling and (snapshot.folder / "modules.json").is_file():
         log.warning(
             "%s was saved with %s pooling; using %s as asked", model, settings.pooling, pooling
         )
     settings = replace(settings, pooling=pooling or settings.pooling)
-    tokenizer = load_tokenizer(tokenizer_folder(settings.tokenizer), lower_case=settings.lower_case)
-    bow = side == "query" and query_mode == "bow"
+    trusted = checkpoint.trust_remote_code
+    tokenizer = load_tokenizer(
+        tokenizer_folder(settings.tokenizer),
+        lower_case=settings.lower_case,
+        trust_remote_code=trusted,
+    )
+    bow = side == "query" and checkpoint.query_mode == "bow"
     network, static, widths = None, None, []
     files = _weight_files(settings, snapshot.folder)
     if settings.network is not None and not bow:
-        network = load_network(settings.network)
+        network = load_network(settings.network, trust_remote_code=trusted)
         widths.append(head_width(network))
     if settings.static is not None:
         static = _static_weights(files[-1], tokenizer)
@@ -158,7 +163,7 @@ def load_side(
         max_length = limit
     configuration = {p for f in (snapshot.folder, *settings.folders) for p in settings_files(f)}
     if settings.network is not None:
-        configuration |= network_settings(settings.network, code=False)
+        configuration |= network_settings(settings.network, code=trusted)
     return LoadedSide(
         model=model,
         revision=snapshot.revision,

@@ -14,7 +14,7 @@ import numpy as np
 from splade_bridge.data.ids import quoted
 from splade_bridge.data.vectors import Int32Array, Int64Array
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.encoding.network import first_line, quiet
+from splade_bridge.encoding.network import quiet, refusal
 from splade_bridge.encoding.seams import PIECE, has_seams, pieces, seam_from
 from splade_bridge.errors import BadInputError, UsageError
 
@@ -192,8 +192,14 @@ class TextTokenizer:
         return rows
 
 
-def load_tokenizer(folder: Path, *, lower_case: bool = False) -> Any:
+def load_tokenizer(
+    folder: Path, *, lower_case: bool = False, trust_remote_code: bool = False
+) -> Any:
     """The tokenizer in ``folder``.
+
+    Args:
+        lower_case: make texts lower-case before its own rules.
+        trust_remote_code: run code that lies there, where its settings name some.
 
     Raises:
         BadInputError: there is none, or it is damaged.
@@ -203,12 +209,10 @@ def load_tokenizer(folder: Path, *, lower_case: bool = False) -> Any:
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
+                folder, local_files_only=True, trust_remote_code=trust_remote_code
             )
     except Exception as error:  # a damaged file raises whatever its reader raises
-        raise BadInputError(
-            f"its tokenizer cannot be loaded ({first_line(error)})", str(folder)
-        ) from error
+        raise refusal(error, folder, "its tokenizer cannot be loaded") from error
     limit = tokenizer.model_max_length  # as it stands in the file; 1e30 for none
     if type(limit) not in (int, float) or not limit >= 0:
         raise BadInputError(

@@ -23,7 +23,7 @@ from splade_bridge.embeddings.choices import (
 )
 from splade_bridge.embeddings.index import DenseIndex
 from splade_bridge.embeddings.vectors import DenseBatch
-from splade_bridge.encoding.choices import DEFAULT_PART_ROWS, DenseChoices
+from splade_bridge.encoding.choices import DEFAULT_PART_ROWS, DenseChoices, ModelChoices
 from splade_bridge.encoding.dense_corpus import dense_corpus
 from splade_bridge.encoding.encode_corpus import role_of
 from splade_bridge.errors import BadInputError, UsageError
@@ -255,6 +255,7 @@ def open_dense(
     *,
     model: Place | None,
     max_length: int,
+    checkpoint: ModelChoices,
     split: str | None,
     allow_mismatch: bool,
     no_check: bool,
@@ -265,7 +266,7 @@ def open_dense(
     try:
         encoder = None
         if model is not None:
-            encoder = DenseQueryEncoder(str(model), opened.similarity, max_length)
+            encoder = DenseQueryEncoder(str(model), opened.similarity, max_length, checkpoint)
     except BaseException:
         opened.close()
         raise

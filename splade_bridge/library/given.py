@@ -18,6 +18,7 @@ from splade_bridge.data.ids import checked_id, quoted
 from splade_bridge.data.quantize import QuantizeOptions, for_integers
 from splade_bridge.data.quantize import quantize_options as options_of
 from splade_bridge.data.vector_set import MEMORY, VectorSet
+from splade_bridge.encoding.choices import ModelChoices, QueryMode
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.evaluation.qrels import Qrels, check_grade, read_qrels
 from splade_bridge.files.address import Address, place_of
@@ -78,6 +79,23 @@ def quantize_options(
         check_choice("rounding", rounding, Rounding)
     chosen = cast("Rounding | None", rounding)
     return options_of(None if scale is None else float(scale), chosen, clip)
+
+
+def model_choices(
+    revision: str | None,
+    prompt: str | None,
+    prompt_name: str | None,
+    query_mode: str,
+    normalize: bool,
+    trust_remote_code: bool,
+) -> ModelChoices:
+    """How a checkpoint is read.
+
+    Raises:
+        UsageError: an unknown way, or what does not fit together.
+    """
+    mode = cast(QueryMode, query_mode)
+    return ModelChoices(revision, prompt, prompt_name, mode, normalize, trust_remote_code)
 
 
 def items_of(given: Any) -> Iterable[Any]:
@@ -191,6 +209,7 @@ def queries(
     quantize: QuantizeOptions | None,
     max_length: int = 256,
     *,
+    checkpoint: ModelChoices = ModelChoices(),
     split: str | None = None,
     pre_encoded: bool = False,
     allow_mismatch: bool = False,
@@ -198,35 +217,37 @@ def queries(
     """Queries from a path or from memory, text or vectors; text needs a model.
 
     Args:
-        split, pre_encoded, allow_mismatch: see
+        checkpoint, split, pre_encoded, allow_mismatch: see
             :func:`splade_bridge.retrieval.encode_queries.load_queries`.
 
     Raises:
         UsageError: text without a model.
         BadInputError: what reading or encoding them raises.
     """
-    found = _queries(given, model, quantize, max_length, split, pre_encoded)
+    made = model
+
+    def encoder() -> QueryEncoder:
+        assert made is not None
+        if isinstance(made, QueryEncoder):
+            return made
+        return QueryEncoder(str(made), quantize, max_length, checkpoint)
+
+    found = _queries(given, None if model is None else encoder, quantize, split, pre_encoded)
     return replace(found, allow_mismatch=True) if allow_mismatch else found
 
 
 def _queries(
     given: Any,
-    model: Place | QueryEncoder | None,
+    encoder: Callable[[], QueryEncoder] | None,
     quantize: QuantizeOptions | None,
-    max_length: int,
     split: str | None,
     pre_encoded: bool,
 ) -> Queries:
-    def encoder() -> QueryEncoder:
-        assert model is not None
-        if isinstance(model, QueryEncoder):
-            return model
-        return QueryEncoder(str(model), quantize, max_length)
-
+    """See :func:`queries`; ``encoder`` loads a model, if there is one."""
     if isinstance(given, Queries):
         return given
     if is_place(given):
-        if model is None:
+        if encoder is None:
             return read_queries(Path(given), quantize, pre_encoded=pre_encoded)
         texts = query_texts(str(given), split)  # before a model is loaded for nothing
         return encoder()(texts, Path(given))
@@ -240,7 +261,7 @@ def _queries(
     if has_vector(first, "queries"):
         return all_of(RecordSource(vector_records(items, "queries"), quantize))
     texts = list(texts_in_memory(items, "queries"))
-    if model is None:
+    if encoder is None:
         raise UsageError("these queries are text: name a model, or give vectors")
     return encoder()(texts, MEMORY)
 

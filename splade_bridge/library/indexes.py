@@ -24,6 +24,7 @@ from splade_bridge.library.dense import OpenDenseIndex, open_dense
 from splade_bridge.library.given import (
     Place,
     filter_text,
+    model_choices,
     place,
     quantize_options,
     queries,
@@ -167,6 +168,12 @@ def open_index(
     *,
     model: Place | None = None,
     max_length: int = 256,
+    revision: str | None = None,
+    prompt: str | None = None,
+    prompt_name: str | None = None,
+    query_mode: str = "model",
+    normalize: bool = False,
+    trust_remote_code: bool = False,
     split: str | None = None,
     pre_encoded: bool = False,
     allow_mismatch: bool = False,
@@ -190,6 +197,13 @@ def open_index(
         index: its folder, or its address.
         model: checkpoint, a folder or a hub name, that encodes queries which are text; loaded now.
         max_length: of a text query, in tokens.
+        revision: branch, tag or commit of a hub name; None for its main branch.
+        prompt: put in front of every query; None for what the checkpoint says of its side.
+        prompt_name: the one of the checkpoint's prompts that is put there.
+        query_mode: what encodes queries: the ``model``'s own query encoder; ``bow``, each token
+            with weight 1; ``idf``, each token with its weight in the checkpoint's table.
+        normalize: make every vector of length 1, as for a comparison by cosine.
+        trust_remote_code: run code that comes with the checkpoint, which may do anything.
         split: of the queries of a BEIR folder those that ``qrels/SPLIT.tsv`` judges.
         pre_encoded: take queries that look like text for what they are: tokens.
         allow_mismatch: search documents of one model with queries of another, with vectors of the
@@ -213,6 +227,9 @@ def open_index(
         MismatchError: index and forward store do not belong together.
         MissingToolError: its engine is not installed.
     """
+    checkpoint = model_choices(
+        revision, prompt, prompt_name, query_mode, normalize, trust_remote_code
+    )
     where = place(index)
     if isinstance(where, Path) and is_dense_index(where):
         sparse = (scale, rounding, clip, two_step, first_query_terms, candidates, memory,
@@ -226,6 +243,7 @@ def open_index(
             index,
             model=model,
             max_length=max_length,
+            checkpoint=checkpoint,
             split=split,
             allow_mismatch=allow_mismatch,
             no_check=no_check,
@@ -242,7 +260,9 @@ def open_index(
     with unchecked(no_check):
         searcher = open_searcher(where, options)
     try:
-        encoder = QueryEncoder(str(model), quantize, max_length) if model is not None else None
+        encoder = None
+        if model is not None:
+            encoder = QueryEncoder(str(model), quantize, max_length, checkpoint)
     except BaseException:
         searcher.close()
         raise

@@ -6,7 +6,7 @@ from splade_bridge.data.quantize import QuantizeOptions, Quantizer
 from splade_bridge.data.vector_set import MEMORY
 from splade_bridge.errors import UsageError
 from splade_bridge.formats.queries import Queries
-from splade_bridge.library.given import Place, quantize_options
+from splade_bridge.library.given import Place, model_choices, quantize_options
 from splade_bridge.retrieval.encode_queries import QueryEncoder
 from splade_bridge.text.corpora import Text
 
@@ -47,6 +47,12 @@ def query_encoder(
     rounding: str | None = None,
     clip: int | None = None,
     max_length: int = 256,
+    revision: str | None = None,
+    prompt: str | None = None,
+    prompt_name: str | None = None,
+    query_mode: str = "model",
+    normalize: bool = False,
+    trust_remote_code: bool = False,
 ) -> OneQueryEncoder:
     """The query side of a model, for tools that ask for ``encode(text) -> {term: int}``.
 
@@ -59,6 +65,13 @@ def query_encoder(
         rounding: ``nearest`` (half to even; None) or ``down``.
         clip: cut impacts to this.
         max_length: of a text, in tokens.
+        revision: branch, tag or commit of a hub name; None for its main branch.
+        prompt: put in front of every text; None for what the checkpoint says of its side.
+        prompt_name: the one of the checkpoint's prompts that is put there.
+        query_mode: what encodes queries: the ``model``'s own query encoder; ``bow``, each token
+            with weight 1; ``idf``, each token with its weight in the checkpoint's table.
+        normalize: make every vector of length 1, as for a comparison by cosine.
+        trust_remote_code: run code that comes with the checkpoint, which may do anything.
 
     Raises:
         BadInputError: the model cannot be read, or a scale that is not above 0.
@@ -67,4 +80,7 @@ def query_encoder(
     """
     quantize = quantize_options(scale, rounding, clip) or QuantizeOptions()
     used = Quantizer(quantize).scale  # a bad one is refused before a model is loaded for nothing
-    return OneQueryEncoder(QueryEncoder(str(model), quantize, max_length), used)
+    checkpoint = model_choices(
+        revision, prompt, prompt_name, query_mode, normalize, trust_remote_code
+    )
+    return OneQueryEncoder(QueryEncoder(str(model), quantize, max_length, checkpoint), used)

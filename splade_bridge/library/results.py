@@ -29,6 +29,12 @@ def search(
     *,
     model: Place | None = None,
     max_length: int = 256,
+    revision: str | None = None,
+    prompt: str | None = None,
+    prompt_name: str | None = None,
+    query_mode: str = "model",
+    normalize: bool = False,
+    trust_remote_code: bool = False,
     split: str | None = None,
     pre_encoded: bool = False,
     allow_mismatch: bool = False,
@@ -58,7 +64,9 @@ def search(
     Args:
         index: folder or address of an index.
         queries: pre-encoded or, with ``model``, text; see :meth:`OpenIndex.search`.
-        model, max_length, split, pre_encoded, allow_mismatch: see :func:`open_index`.
+        model, max_length, revision, prompt, prompt_name, query_mode, normalize,
+            trust_remote_code: see :func:`open_index`.
+        split, pre_encoded, allow_mismatch: see :func:`open_index`.
         scale, rounding, clip, no_check: see :func:`open_index`, too.
         two_step, first_query_terms, candidates, memory, field, filter: see :func:`open_index`, too.
         k, algorithm, threads, remove_query, max_passage, output, output_format, tag, overwrite:
@@ -76,6 +84,12 @@ def search(
         index,
         model=model,
         max_length=max_length,
+        revision=revision,
+        prompt=prompt,
+        prompt_name=prompt_name,
+        query_mode=query_mode,
+        normalize=normalize,
+        trust_remote_code=trust_remote_code,
         split=split,
         pre_encoded=pre_encoded,
         allow_mismatch=allow_mismatch,
@@ -170,6 +184,12 @@ def verify(
     *,
     model: Place | None = None,
     max_length: int = 256,
+    revision: str | None = None,
+    prompt: str | None = None,
+    prompt_name: str | None = None,
+    query_mode: str = "model",
+    normalize: bool = False,
+    trust_remote_code: bool = False,
     split: str | None = None,
     pre_encoded: bool = False,
     allow_mismatch: bool = False,
@@ -187,6 +207,8 @@ def verify(
         indexes: two or more, paths, addresses or open ones.
         queries: see :meth:`OpenIndex.search`.
         model, max_length, split: for queries that are text.
+        revision, prompt, prompt_name, query_mode, normalize,
+            trust_remote_code: see :func:`open_index`.
         pre_encoded, allow_mismatch: see :func:`open_index`.
         k: documents a query.
         scale, rounding, clip: how float weights of queries are quantized; None is 100.
@@ -211,6 +233,9 @@ def verify(
         model,
         given.quantize_options(scale, rounding, clip),
         max_length,
+        checkpoint=given.model_choices(
+            revision, prompt, prompt_name, query_mode, normalize, trust_remote_code
+        ),
         split=split,
         pre_encoded=pre_encoded,
         allow_mismatch=allow_mismatch,
@@ -237,6 +262,12 @@ def explain(
     *,
     model: Place | None = None,
     max_length: int = 256,
+    revision: str | None = None,
+    prompt: str | None = None,
+    prompt_name: str | None = None,
+    query_mode: str = "model",
+    normalize: bool = False,
+    trust_remote_code: bool = False,
     allow_mismatch: bool = False,
     scale: float | None = None,
     rounding: str | None = None,
@@ -251,7 +282,9 @@ def explain(
         index: folder or address of an index; see :meth:`OpenIndex.explain` for one that is open.
         query: ``{term: weight}``, or text with ``model``.
         doc_id: the document.
-        model, max_length, allow_mismatch, scale, rounding, clip, memory, field, no_check:
+        model, max_length, revision, prompt, prompt_name, query_mode, normalize,
+            trust_remote_code: see :func:`open_index`.
+        allow_mismatch, scale, rounding, clip, memory, field, no_check:
             see :func:`open_index`.
 
     Returns:
@@ -266,6 +299,12 @@ def explain(
         index,
         model=model,
         max_length=max_length,
+        revision=revision,
+        prompt=prompt,
+        prompt_name=prompt_name,
+        query_mode=query_mode,
+        normalize=normalize,
+        trust_remote_code=trust_remote_code,
         allow_mismatch=allow_mismatch,
         scale=scale,
         rounding=rounding,

@@ -22,7 +22,6 @@ from splade_bridge.encoding.choices import (
     EncodeChoices,
     LongMode,
     Pooling,
-    QueryMode,
 )
 from splade_bridge.encoding.encode_corpus import encode_corpus, encode_in_memory, role_of
 from splade_bridge.errors import UsageError
@@ -40,6 +39,7 @@ from splade_bridge.library.given import (
     Place,
     is_place,
     items_of,
+    model_choices,
     place,
     quantize_options,
     size,
@@ -70,7 +70,12 @@ def encode(
     side: str = "document",
     max_length: int = 256,
     pooling: str | None = None,
+    revision: str | None = None,
+    prompt: str | None = None,
+    prompt_name: str | None = None,
     query_mode: str = "model",
+    normalize: bool = False,
+    trust_remote_code: bool = False,
     dtype: str = "auto",
     batch_tokens: int | str = "auto",
     long: str = "truncate",
@@ -97,7 +102,13 @@ def encode(
         side: ``document`` or ``query``.
         max_length: tokens of a text that are read.
         pooling: over positions, ``max`` or ``sum``; None for what was saved with the model.
-        query_mode: ``model``, or ``bow``: each token of a query with weight 1.
+        revision: branch, tag or commit of a hub name; None for its main branch.
+        prompt: put in front of every text; None for what the checkpoint says of its side.
+        prompt_name: the one of the checkpoint's prompts that is put there.
+        query_mode: what encodes queries: the ``model``'s own query encoder; ``bow``, each token
+            with weight 1; ``idf``, each token with its weight in the checkpoint's table.
+        normalize: make every vector of length 1, as for a comparison by cosine.
+        trust_remote_code: run code that comes with the checkpoint, which may do anything.
         dtype: ``float32``, ``bfloat16``, ``float16``; ``auto`` is bfloat16 on a GPU, float32 on a
             CPU.
         batch_tokens: tokens of a batch, or ``auto``.
@@ -131,7 +142,9 @@ def encode(
         side=cast(Side, side),
         max_length=max_length,
         pooling=cast("Pooling | None", pooling),
-        query_mode=cast(QueryMode, query_mode),
+        checkpoint=model_choices(
+            revision, prompt, prompt_name, query_mode, normalize, trust_remote_code
+        ),
         dtype=cast(DType, dtype),
         batch_tokens=None if batch_tokens == "auto" else int(batch_tokens),
         long=cast(LongMode, long),
