@@ -205,6 +205,8 @@ NOTHING = [
     ("train --list", "--set train.steps=1", "with --list"),
     ("train --list", "--show", "with --list"),
     ("train --list", "--overwrite", "with --list"),
+    ("train --list", "--trust-remote-code", "with --list"),
+    ("train splade-max --show", "--trust-remote-code", "with --show"),
     ("train splade-max --show", "--overwrite", "with --show"),
     (RUN, "--model m", "with --run"),
     (RUN, "--query-vectors v", "with --run"),

@@ -38,7 +38,12 @@ def network_weights(folder: Path) -> list[Path]:
     for part in chain:
         if is_adapter(part):
             found.add(adapter_file(part))
-    found.update(weight_files(chain[-1]), _listed(chain[-1]))
+    found.update(listed := list(_listed(chain[-1])))
+    try:
+        found.update(weight_files(chain[-1]))
+    except BadInputError:
+        if not listed:
+            raise
     return sorted(found)
 
 

@@ -67,7 +67,7 @@ def position_limit(model: Any) -> int | None:
 
 def _text_settings(model: Any) -> Any:
     """The configuration of what reads text, which is a part of one that reads pictures, too."""
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     return config.get_text_config() if hasattr(config, "get_text_config") else config
 
 

@@ -188,15 +188,21 @@ def first_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bars and load reports from transformers, which say nothing we do not check."""
+    """No progress bars and load reports from transformers, which say nothing we do not check.
+
+    Nor does it ask on stdin whether a checkpoint's code may run: it raises.
+    """
+    from transformers import dynamic_module_utils as code
     from transformers.utils import logging as hf
 
+    seconds, code.TIME_OUT_REMOTE_CODE = code.TIME_OUT_REMOTE_CODE, 0
     verbosity, bars = hf.get_verbosity(), hf.is_progress_bar_enabled()
     hf.set_verbosity_error()
     hf.disable_progress_bar()
     try:
         yield
     finally:
+        code.TIME_OUT_REMOTE_CODE = seconds
         hf.set_verbosity(verbosity)
         if bars:
             hf.enable_progress_bar()
