@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from splade_bridge.encoding.adapters import adapter_chain, adapter_file, is_adapter
-from splade_bridge.encoding.snapshot import settings_files, weight_files
+from splade_bridge.encoding.snapshot import SPARSE_LINEAR, settings_files, weight_files
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.inside import inside
 from splade_bridge.files.typed import Where, as_table, json_file, value_of
@@ -38,6 +38,8 @@ def network_weights(folder: Path) -> list[Path]:
     for part in chain:
         if is_adapter(part):
             found.add(adapter_file(part))
+        if (part / SPARSE_LINEAR).is_file():
+            found.add(part / SPARSE_LINEAR)
     found.update(listed := list(_listed(chain[-1])))
     try:
         found.update(weight_files(chain[-1]))

@@ -23,6 +23,7 @@ from splade_bridge.encoding.head import ChunkedHead, Head
 from splade_bridge.encoding.network import cast, first_line, quiet
 from splade_bridge.encoding.packed import Body, packed_attention, packed_body, padded_body
 from splade_bridge.encoding.prepacked import prepack
+from splade_bridge.encoding.token_head import TokenHead
 from splade_bridge.errors import BadInputError
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class SplitModel:
     """
 
     body: Body
-    head: Head
+    head: Head | TokenHead
     packed: bool
 
 
@@ -100,12 +101,9 @@ def split_model(
             its logits are not finite.
     """
     try:
-        probe = _Probe.of(model, columns)
+        probe = _Probe.of(model, columns, lambda output: _logits(output)[:, :, columns])
     except Exception as error:  # whatever a model raises that wants more than tokens
-        raise BadInputError(
-            f"{type(model).__name__} gives no logits of token ids and an attention mask alone "
-            f"({first_line(error)}): not supported"
-        ) from error
+        raise _not_of_tokens(model, error) from error
     if not bool(torch.isfinite(probe.logits).all()):
         raise BadInputError(
             f"{type(model).__name__} gives logits that are not finite: its weights are damaged"
@@ -147,14 +145,41 @@ def split_model(
     )
 
 
+def headless_body(
+    model: Any, columns: Tensor, dtype: torch.dtype, device: torch.device
+) -> tuple[Body, bool]:
+    """A network without a language-model head as a body, and whether that computes no padding.
+
+    Args, Raises: see :func:`split_model`.
+    """
+    try:
+        probe = _Probe.of(model, columns, _last_hidden)
+    except Exception as error:  # whatever a model raises that wants more than tokens
+        raise _not_of_tokens(model, error) from error
+    found = _body(model, _last_hidden, lambda hidden: hidden, probe)
+    if found is None:
+        raise BadInputError(f"{type(model).__name__} cannot be run on token ids: not supported")
+    cast(model, dtype).to(device)
+    if device.type == "cpu":
+        prepack(model, lambda: found[0](probe.ids, probe.lengths))
+    return found
+
+
+def _not_of_tokens(model: Any, error: Exception) -> BadInputError:
+    return BadInputError(
+        f"{type(model).__name__} gives no logits of token ids and an attention mask alone "
+        f"({first_line(error)}): not supported"
+    )
+
+
 @dataclass(frozen=True)
 class _Probe:
-    """Two short texts and what the whole model says of each alone.
+    """Some short texts and what the whole model says of each alone.
 
     Attributes:
         ids: int64[T], end to end.
         lengths: of the texts.
-        logits: float32[T, V].
+        logits: float32[T, V]; hidden states [T, H] of a model without a head.
     """
 
     ids: Tensor
@@ -162,7 +187,8 @@ class _Probe:
     logits: Tensor
 
     @classmethod
-    def of(cls, model: Any, columns: Tensor) -> _Probe:
+    def of(cls, model: Any, columns: Tensor, said: Callable[[Any], Tensor]) -> _Probe:
+        """Ask ``model`` about tokens among ``columns``; ``said`` takes out of it what counts."""
         pad = getattr(_text_settings(model), "pad_token_id", None)
         known = [i for i in range(int(columns[-1]) + 1) if i != pad]
         texts = [
@@ -171,12 +197,10 @@ class _Probe:
         ]
         with torch.inference_mode():
             logits = [
-                model(input_ids=ids[None], attention_mask=torch.ones_like(ids)[None]).logits
+                said(model(input_ids=ids[None], attention_mask=torch.ones_like(ids)[None]))
                 for ids in texts
             ]
-        return cls(
-            torch.cat(texts), [len(ids) for ids in texts], torch.cat(logits, 1)[0][:, columns]
-        )
+        return cls(torch.cat(texts), [len(ids) for ids in texts], torch.cat(logits, 1)[0])
 
 
 def _body(

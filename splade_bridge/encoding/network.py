@@ -26,11 +26,15 @@ REPEATED = re.compile(r"layers?$|blocks$|groups?(_num)?$|experts$")
 MOST_LAYERS = 1_000
 NO_ADAPTER = {"subfolder": "no-adapter"}
 """Keeps transformers from adding an adapter by itself, which it does only where peft is there."""
+TOKEN_PROJECTION = "tok_proj."  # noqa: S105
+"""What a linear layer that weighs tokens is called among weights; see :mod:`.token_head`."""
+NO_PART = re.compile(r"(^|\.)(pooler|tok_proj|cls|lm_head)\.")
+"""Weights of a head, which a network without one may lack or hold."""
 NOT_FOR_TERMS = re.compile(r"(^|\.)(pooler|seq_relationship|position_ids)(\.|$)")
 """Weights that a masked language model's checkpoint may hold and its logits do not need."""
 
 
-def load_network(folder: Path, *, trust_remote_code: bool = False) -> Any:
+def load_network(folder: Path, *, trust_remote_code: bool = False, headless: bool = False) -> Any:
     """The language model in ``folder``, in float32 on the CPU.
 
     What transformers calls a masked language model is one here; a decoder with a language-model
@@ -39,6 +43,7 @@ def load_network(folder: Path, *, trust_remote_code: bool = False) -> Any:
 
     Args:
         trust_remote_code: run code that lies in the checkpoint, where its settings name some.
+        headless: without a language-model head, for a checkpoint that has another one.
 
     Raises:
         BadInputError: it cannot be loaded, its weights lack the head, or have other sizes than
@@ -46,7 +51,7 @@ def load_network(folder: Path, *, trust_remote_code: bool = False) -> Any:
         MissingToolError: it holds an adapter, and peft is not installed.
     """
     *adapters, base = adapter_chain(folder)
-    model = _loaded(base, trust_remote_code)
+    model = _loaded(base, trust_remote_code, headless)
     if is_adapter(base):
         adapters.append(base)
     for adapter in reversed(adapters):
@@ -55,7 +60,7 @@ def load_network(folder: Path, *, trust_remote_code: bool = False) -> Any:
     return in_float32(model.eval())
 
 
-def _loaded(folder: Path, trust_remote_code: bool) -> Any:
+def _loaded(folder: Path, trust_remote_code: bool, headless: bool) -> Any:
     """The network in ``folder``, without an adapter that lies beside it."""
     from transformers import AutoConfig
 
@@ -66,7 +71,7 @@ def _loaded(folder: Path, trust_remote_code: bool) -> Any:
                 folder, local_files_only=True, trust_remote_code=trust_remote_code
             )
             _refuse_random(config)
-            model, info = _class_for(config).from_pretrained(
+            model, info = _class_for(config, headless).from_pretrained(
                 folder,
                 config=config,
                 output_loading_info=True,
@@ -77,6 +82,9 @@ def _loaded(folder: Path, trust_remote_code: bool) -> Any:
             )
     except Exception as error:  # a damaged file raises whatever its reader raises
         raise refusal(error, folder, "cannot be loaded as a masked language model") from error
+    if headless:
+        for noticed in ("missing_keys", "unexpected_keys"):
+            info[noticed] = {k for k in info[noticed] if not NO_PART.search(str(k))}
     _check_weights(model, info, folder)
     return model
 
@@ -98,11 +106,13 @@ def _refuse_random(config: Any) -> None:
         raise ValueError("attn_layers: lsh hashes at random without a hash_seed")
 
 
-def _class_for(config: Any) -> Any:
-    """Transformers' class that loads a network of ``config`` with its language-model head."""
+def _class_for(config: Any, headless: bool) -> Any:
+    """The class that loads a network of ``config``, with its language-model head or without."""
     import transformers
     from transformers.models.auto import modeling_auto
 
+    if headless:
+        return transformers.AutoModel
     named = getattr(config, "auto_map", None) or {}
     for kind, known in (
         ("AutoModelForMaskedLM", modeling_auto.MODEL_FOR_MASKED_LM_MAPPING),
