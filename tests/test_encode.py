@@ -444,16 +444,16 @@ def test_a_model_that_cannot_be_split_says_so() -> None:
         ),
         ({"modules.json": "["}, "modules.json: not JSON"),
         (
-            {"modules.json": '[{"path": "", "type": "a.Pooling"}]'},
+            {"modules.json": '[{"path": "", "type": "sentence_transformers.Pooling"}]'},
             "module Pooling is not part of a SPLADE model",
         ),
         (
-            {"modules.json": '[{"path": "", "type": "a.Transformer"}]'},
+            {"modules.json": '[{"path": "", "type": "sentence_transformers.Transformer"}]'},
             "a dense encoder without a masked-LM head",
         ),
         (
             {
-                "modules.json": '[{"path": "", "type": "a.Router"}]',
+                "modules.json": '[{"path": "", "type": "sentence_transformers.Router"}]',
                 "router_config.json": '{"types": {}, "structure": {"query": []}}',
             },
             "no route for the document side, only query",

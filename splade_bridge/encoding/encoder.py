@@ -140,11 +140,14 @@ class Encoder:
         texts: Sequence[Text],
         progress: Progress | None = None,
         tokenized: Tokenized | None = None,
+        *,
+        normalize: bool = True,
     ) -> SparseBatch:
         """Weights of some thousand texts; see :meth:`encode`.
 
         Args:
             tokenized: of these texts, where :meth:`tokenize` was called before.
+            normalize: where the model is read so; False leaves it to who joins rows.
         """
         began = time.perf_counter()
         if tokenized is None:
@@ -156,8 +159,8 @@ class Encoder:
         # Longest first: what does not fit into memory is found out at once.
         order = np.argsort(-lengths, kind="stable")
         order = order[: np.count_nonzero(lengths)]
-        for batch, found in self._run(order, tokenized, texts):
-            for i, row in zip(batch, found, strict=True):
+        for batch, computed in self._run(order, tokenized, texts):
+            for i, row in zip(batch, computed, strict=True):
                 rows[i] = row
             sizes = lengths[batch].tolist()
             tokens = sum(sizes)
@@ -169,7 +172,8 @@ class Encoder:
             progress(len(texts) - len(order), 0)
         self.stats.texts += len(texts)
         self.stats.seconds += time.perf_counter() - began
-        return SparseBatch.of_rows([t.id for t in texts], rows)
+        found = SparseBatch.of_rows([t.id for t in texts], rows)
+        return found.normalized() if normalize and self.loaded.normalize else found
 
     def tokenize(self, texts: Sequence[Text]) -> Tokenized:
         """What :meth:`encode_window` begins with; another thread may call it ahead of time.
@@ -193,6 +197,8 @@ class Encoder:
             dtype=self.dtype,
             truncated=truncated,
             partner=loaded.partner_sha256,
+            encoder=loaded.encoder,
+            prompt=loaded.prompt,
         )
 
     def _run(

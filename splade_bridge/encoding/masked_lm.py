@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 PROBE_TEXTS = ((0, 11), (3, 10), (6, 6), (2, 6))
 """First token id and length of each text; the second is padded where the first is beside it."""
+ROTATIONS = ("rope_parameters", "rope_theta", "global_rope_theta")
+"""Settings of a network with rotary positions."""
 PROBE_TOLERANCE = 1e-4
 
 
@@ -58,11 +60,19 @@ def head_width(model: Any) -> int:
     return width
 
 
-def position_limit(model: Any) -> int | None:
-    """How many tokens the model has positions for, or None if it names no limit."""
+def position_limit(model: Any, *, counted_only: bool = False) -> int | None:
+    """How many tokens the model has positions for, or None if it names no limit.
+
+    Args:
+        counted_only: None, too, where positions are rotations, of which there are as many as are
+            wanted, whatever the configuration says that it was trained on.
+    """
     if (table := _positions(model)) is not None:
         return table.num_embeddings - first_position(model)
-    limit = getattr(_text_settings(model), "max_position_embeddings", None)
+    settings = _text_settings(model)
+    if counted_only and any(hasattr(settings, name) for name in ROTATIONS):
+        return None
+    limit = getattr(settings, "max_position_embeddings", None)
     return limit if isinstance(limit, int) and limit > 0 else None
 
 
@@ -145,10 +155,10 @@ def split_model(
     )
 
 
-def headless_body(
-    model: Any, columns: Tensor, dtype: torch.dtype, device: torch.device
-) -> tuple[Body, bool]:
-    """A network without a language-model head as a body, and whether that computes no padding.
+def split_headless(
+    model: Any, head: TokenHead, columns: Tensor, dtype: torch.dtype, device: torch.device
+) -> SplitModel:
+    """A network without a language-model head as the body of ``head``.
 
     Args, Raises: see :func:`split_model`.
     """
@@ -159,10 +169,11 @@ def headless_body(
     found = _body(model, _last_hidden, lambda hidden: hidden, probe)
     if found is None:
         raise BadInputError(f"{type(model).__name__} cannot be run on token ids: not supported")
+    body, packed = found
     cast(model, dtype).to(device)
     if device.type == "cpu":
-        prepack(model, lambda: found[0](probe.ids, probe.lengths))
-    return found
+        prepack(model, lambda: body(probe.ids, probe.lengths))
+    return SplitModel(body, head, packed)
 
 
 def _not_of_tokens(model: Any, error: Exception) -> BadInputError:

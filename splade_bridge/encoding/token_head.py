@@ -87,18 +87,19 @@ class SavedHead:
     file: Path
 
     def load(
-        self, side: Side, tokenizer: Any, columns: Tensor, size: int, device: torch.device
+        self, side: Side, tokenizer: Any, columns: Tensor, network: Any, device: torch.device
     ) -> TokenHead:
         """The head, ready to run on ``device``.
 
         Args:
             columns: int64[V], token id of each term.
-            size: of a hidden state, H.
+            network: that it stands on, with hidden states of H numbers.
 
         Raises:
             BadInputError: the file is damaged, or is not of a linear layer from H to 1.
         """
         projection, bias = self._numbers()
+        size = network.config.get_text_config().hidden_size
         if projection.numel() != size or bias.numel() != 1:
             raise BadInputError(
                 f"its head takes hidden states of {projection.numel()} numbers and its network has "
