@@ -420,7 +420,7 @@ def test_a_model_that_cannot_be_split_says_so() -> None:
 
             return MaskedLMOutput(logits=self.embeddings(input_ids).repeat(1, 1, 3))
 
-    with pytest.raises(BadInputError, match="Odd has neither"):
+    with pytest.raises(BadInputError, match="Odd cannot be split"):
         split_model(Odd(), torch.arange(9), torch.float32, torch.device("cpu"))
 
 

@@ -43,7 +43,7 @@ ACTS = {
     "--output --allow-mismatch",
     "bm25": "--output --queries --k1 --b --id-field --text-field --title-field --threads --memory "
     "--overwrite",
-    "dense": "--model --output --index-kind --side --similarity --max-length --batch-size --device "
+    "dense": "--model --revision --output --index-kind --side --similarity --max-length --batch-size --device "
     "--threads --memory --part-rows --id-field --text-field --title-field --overwrite",
     "doctor": "--fetch",
     "demo": "--output --model --overwrite",
@@ -81,6 +81,7 @@ MLM, BASE = "train mlm --texts t.txt -o m", "train mlm --texts t.txt -o m --base
 ASKING = (SEARCH, "verify i j -q q.tsv", "bench i -q q.tsv", "explain i q d -q q.tsv")
 OF_A_MODEL = (
     "--revision r", "--prompt p", "--prompt-name p", "--query-mode bow", "--normalize",
+    "--trust-remote-code",
 )  # fmt: skip
 NOTHING = [
     ("index v -o i -e exact", "--with-contents c.jsonl", "where --output is no address"),
@@ -185,6 +186,12 @@ NOTHING = [
         ("terms i --id d", flag, "without a text")
         for flag in (*OF_A_MODEL, "--side query", "--max-length 9")
     ),
+    *((EXPORT, flag, "without --model") for flag in OF_A_MODEL),
+    (f"{EXPORT} -m m", "--query-mode bow", "without --side query"),
+    (f"{EXPORT} -m m --side query --query-mode bow", "--prompt p", "with --query-mode bow"),
+    (f"{EXPORT} -m m --side query --query-mode bow", "--prompt-name p", "with --query-mode bow"),
+    (f"{EXPORT} -m m --prompt p", "--prompt-name q", "with --prompt"),
+    ("demo", "--revision r", "without --model"),
     ("terms m x", "--query-mode bow", "without --side query"),
     ("terms m x --side query --query-mode bow", "--prompt p", "with --query-mode bow"),
     ("terms m x --side query --query-mode bow", "--prompt-name p", "with --query-mode bow"),
@@ -213,6 +220,8 @@ NOTHING = [
     ("train --list", "--set train.steps=1", "with --list"),
     ("train --list", "--show", "with --list"),
     ("train --list", "--overwrite", "with --list"),
+    ("train --list", "--trust-remote-code", "with --list"),
+    ("train splade-max --show", "--trust-remote-code", "with --show"),
     ("train splade-max --show", "--overwrite", "with --show"),
     (RUN, "--model m", "with --run"),
     (RUN, "--query-vectors v", "with --run"),

@@ -32,6 +32,7 @@ from splade_bridge.cli.options import (
     Split,
     TextField,
     TitleField,
+    TrustRemoteCode,
     VectorField,
     Vocabulary,
 )
@@ -386,6 +387,7 @@ class ModelFlags(Group):
     ] = None
     query_mode: Annotated[QueryMode, QUERY_MODE, MODEL] = "model"
     normalize: Annotated[bool, NORMALIZE, MODEL] = False
+    trust_remote_code: Annotated[TrustRemoteCode, MODEL] = False
 
     @property
     def choices(self) -> ModelChoices:

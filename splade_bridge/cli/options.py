@@ -201,6 +201,13 @@ Revision = Annotated[
         show_default="its main branch",
     ),
 ]
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code",
+        help="Run code that comes with the checkpoint, which may do anything: read it first.",
+    ),
+]
 MaxLength = Annotated[
     int, typer.Option("--max-length", min=1, help="Tokens of a text that are read.")
 ]

@@ -15,7 +15,15 @@ from splade_bridge.cli.groups import (
     ModelFlags,
 )
 from splade_bridge.cli.needs import Needs, needs, unless
-from splade_bridge.cli.options import READS, Json, MaxLength, NoCheck, Revision, Side
+from splade_bridge.cli.options import (
+    READS,
+    Json,
+    MaxLength,
+    NoCheck,
+    Revision,
+    Side,
+    TrustRemoteCode,
+)
 from splade_bridge.cli.telling import note, print_json, say
 from splade_bridge.encoding.choices import QueryMode
 
@@ -35,6 +43,7 @@ class TextModelFlags(ModelFlags):
     ] = None
     query_mode: Annotated[QueryMode, QUERY_MODE, OF_TEXT, needs("--side", "query")] = "model"
     normalize: Annotated[bool, NORMALIZE, OF_TEXT] = False
+    trust_remote_code: Annotated[TrustRemoteCode, OF_TEXT] = False
 
 
 def command(
@@ -72,9 +81,7 @@ def command(
     from splade_bridge.retrieval.terms import terms_of_id, terms_of_text
 
     if (text is None) == (text_id is None):
-        raise UsageError(
-            "a text, which a checkpoint encodes, or --id, of vectors: give one"
-        )
+        raise UsageError("a text, which a checkpoint encodes, or --id, of vectors: give one")
     if text is not None:
         found = terms_of_text(
             source, text, side, max_length=max_length, checkpoint=checkpoint.choices

@@ -42,6 +42,7 @@ class ModelChoices:
         prompt_name: the one of its prompts that is put there.
         query_mode: what encodes queries.
         normalize: make every vector of length 1, as for a comparison by cosine.
+        trust_remote_code: run code that lies in the checkpoint, where its settings name some.
 
     Raises:
         UsageError: a choice that there is not, or two prompts.
@@ -52,6 +53,7 @@ class ModelChoices:
     prompt_name: str | None = None
     query_mode: QueryMode = "model"
     normalize: bool = False
+    trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
         check_choice("query-mode", self.query_mode, QueryMode)
@@ -117,6 +119,7 @@ class DenseChoices:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         threads: None leaves torch its own choice, and is one for a graph.
         part_rows: texts of a part.
+        revision: of a hub name; see :class:`ModelChoices`.
 
     Raises:
         UsageError: a choice that there is not, or a number that cannot be meant.
@@ -133,6 +136,7 @@ class DenseChoices:
     threads: int | None = None
     memory: int = 2_000_000_000
     part_rows: int = DEFAULT_PART_ROWS
+    revision: str | None = None
 
     def __post_init__(self) -> None:
         check_choice("side", self.side, Side)

@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from splade_bridge.data.manifest import Side
+from splade_bridge.encoding.adapters import is_adapter
 from splade_bridge.encoding.choices import QueryMode
 from splade_bridge.encoding.head import Activation, Pooling
 from splade_bridge.encoding.prompts import BLANK, saved_prompts
 from splade_bridge.encoding.saved_modules import MODULES, Module, NoRouteError, modules_of
 from splade_bridge.encoding.saved_transformer import TransformerSettings, read_transformer
+from splade_bridge.encoding.snapshot import SPARSE_LINEAR
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.typed import Where, as_table, json_file, refuse_unknown, value_of
 
@@ -128,9 +130,11 @@ def read_settings(folder: Path, side: Side, query_mode: QueryMode = "model") -> 
 
 def _own_settings(folder: Path, side: Side) -> SideSettings:
     """What the checkpoint says itself."""
+    if (folder / SPARSE_LINEAR).is_file():  # its modules are of its dense vectors
+        return SideSettings(network=folder)
     if (folder / MODULES).is_file():
         return _saved_settings(folder, side)
-    if (folder / "config.json").is_file():
+    if (folder / "config.json").is_file() or is_adapter(folder):
         return _plain_settings(folder, folder, side)
     if (folder / "model" / "config.json").is_file():
         return _plain_settings(folder / "model", folder, side)

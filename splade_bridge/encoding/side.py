@@ -15,14 +15,15 @@ from splade_bridge.data.manifest import Side
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.encoding.choices import ModelChoices, Pooling
 from splade_bridge.encoding.head import Activation, owners
+from splade_bridge.encoding.identity import network_settings, network_weights, tokenizer_folder
 from splade_bridge.encoding.masked_lm import (
     SplitModel,
-    first_line,
     head_width,
-    load_masked_lm,
     position_limit,
+    split_headless,
     split_model,
 )
+from splade_bridge.encoding.network import first_line, load_network
 from splade_bridge.encoding.packed import padded_groups, sent
 from splade_bridge.encoding.prompts import prompt_of
 from splade_bridge.encoding.saved_modules import MODULES
@@ -33,8 +34,9 @@ from splade_bridge.encoding.snapshot import (
     settings_files,
     weight_files,
 )
+from splade_bridge.encoding.token_head import TokenHead, saved_head
 from splade_bridge.encoding.tokens import TextTokenizer, load_tokenizer, terms_of
-from splade_bridge.errors import BadInputError
+from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.inside import inside
 from splade_bridge.files.typed import Where, as_table, checked, json_file, value_of
 
@@ -95,7 +97,11 @@ class LoadedSide:
         weights = None
         if self.network is not None:
             hidden = self.network.body(ids, lengths)
-            weights = self.network.head(hidden, lengths, self.pooling, self.activation)
+            head = self.network.head
+            if isinstance(head, TokenHead):
+                weights = head(hidden, ids, lengths)
+            else:
+                weights = head(hidden, lengths, self.pooling, self.activation)
         if self.static is None:
             assert weights is not None
             return weights
@@ -145,16 +151,28 @@ def load_side(
     if settings.similarity and not checkpoint.normalize:
         _tell_similarity(model, settings.similarity)
     tokens = settings.tokens
+    trusted = checkpoint.trust_remote_code
     tokenizer = load_tokenizer(
-        settings.tokenizer, lower_case=tokens.lower_case, options=tokens.tokenizer_options
+        tokenizer_folder(settings.tokenizer),
+        lower_case=tokens.lower_case,
+        options=tokens.tokenizer_options,
+        trust_remote_code=trusted,
     )
-    network, static, widths = None, None, []
+    network, static, head, widths = None, None, None, []
     files = _weight_files(settings, snapshot.folder)
     if settings.bow:
         static = _one_for_each_word(tokenizer)
     else:
         if settings.network is not None:
-            network = load_masked_lm(settings.network)
+            head = saved_head(settings.network, side)
+            if head is not None and pooling:
+                raise UsageError(
+                    f"--pooling {pooling}: {model} weighs the tokens of a text one by one, and "
+                    "pools no logits: leave it out"
+                )
+            network = load_network(
+                settings.network, trust_remote_code=trusted, headless=head is not None
+            )
             widths.append(head_width(network))
         if settings.static is not None:
             static = _static_weights(files[-1], tokenizer)
@@ -171,6 +189,15 @@ def load_side(
         log.info("%s takes at most %d tokens, not %d", model, limit, max_length)
         max_length = limit
     configuration = {p for f in (snapshot.folder, *settings.folders) for p in settings_files(f)}
+    if settings.network is not None:
+        configuration |= network_settings(settings.network, code=trusted)
+    split = None
+    if network is not None and head is None:
+        split = split_model(network, columns, dtype, device)
+    elif head is not None:
+        split = split_headless(
+            network, head.load(side, tokenizer, columns, network, device), columns, dtype, device
+        )
     prompt = ""
     if not settings.bow:
         prompt = prompt_of(settings.prompts, settings.default_prompt, side, checkpoint, model)
@@ -189,7 +216,7 @@ def load_side(
             special=network is not None and tokens.special,
         ),
         max_length=max_length,
-        network=None if network is None else split_model(network, columns, dtype, device),
+        network=split,
         static=None if static is None else static[columns].to(device),
         columns=columns.to(device),
         width=min(widths),
@@ -199,7 +226,7 @@ def load_side(
         normalize=checkpoint.normalize,
         prompt=prompt,
         encoder=None if place == "." else place,
-        method=_method(settings) + (" normalized" if checkpoint.normalize else ""),
+        method=_method(settings, split) + (" normalized" if checkpoint.normalize else ""),
     )
 
 
@@ -233,7 +260,7 @@ def _tell_negative(weights: Tensor, file: Path) -> None:
 
 def _weight_files(settings: SideSettings, folder: Path) -> list[Path]:
     """The weight files of a side of the checkpoint in ``folder``; a static one is the last."""
-    files = [] if settings.network is None else weight_files(settings.network)
+    files = [] if settings.network is None else network_weights(settings.network)
     if settings.static is not None:
         files.append(_static_file(settings.static, folder))
     return files
@@ -266,11 +293,13 @@ def _limit(settings: SideSettings, tokenizer: Any, network: Any) -> int | None:
     return min((n for n in known if n), default=None)
 
 
-def _method(settings: SideSettings) -> str:
+def _method(settings: SideSettings, split: SplitModel | None) -> str:
     if settings.bow:
         return "bow"
     steps: list[str] = []
-    if settings.network:
+    if split is not None and isinstance(split.head, TokenHead):
+        steps = [split.head.method]
+    elif settings.network:
         steps = [settings.pooling] + (["log1p_relu"] if settings.activation == "log1p_relu" else [])
     return " ".join(steps + (["static"] if settings.static else []))
 

@@ -14,8 +14,12 @@ from splade_bridge.files.writing import sha256_file
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 NOWHERE = "neither a folder nor a reachable or cached model of the Hugging Face hub"
 CONNECT_SECONDS = 5.0
-SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
+SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.codes", "*.spm", "*.tiktoken", "*.bpe")
 SAFE_WEIGHTS, PICKLED_WEIGHTS = ("model*.safetensors",), ("pytorch_model*.bin",)
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+SPARSE_LINEAR = "sparse_linear.pt"
+BESIDE = (ADAPTER_WEIGHTS[0], SPARSE_LINEAR, "*.py")
+"""What is fetched as well: code is kept, and runs where it is allowed to."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,9 @@ def _download(name: str, revision: str | None) -> Path:
 
     # Modules of sentence-transformers lie in folders of their own; "*" also matches "/".
     everywhere = [f"*/{pattern}" for pattern in (*SMALL_FILES, *SAFE_WEIGHTS)]
-    found = fetch(*SMALL_FILES, *SAFE_WEIGHTS, *everywhere)
+    found = fetch(*SMALL_FILES, *SAFE_WEIGHTS, *everywhere, *BESIDE)
+    if (found / "adapter_config.json").is_file() and not (found / ADAPTER_WEIGHTS[0]).is_file():
+        fetch(ADAPTER_WEIGHTS[1])
     modules = sorted({file.parent for file in found.rglob("config.json")})
     lacking = [m.relative_to(found) for m in modules if not any(m.glob("*.safetensors"))]
     if lacking:  # pooling has no weights at all
@@ -141,10 +147,17 @@ def settings_files(folder: Path) -> list[Path]:
 
 
 def files_sha256(files: Iterable[Path], root: Path) -> str:
-    """One hash over the names (relative to ``root``) and contents of ``files``."""
+    """One hash over the names (relative to ``root``) and contents of ``files``.
+
+    What lies elsewhere, as the base of an adapter, counts by its name alone, wherever that is.
+    """
+
+    def named(path: Path) -> Path:
+        return path.relative_to(root) if path.is_relative_to(root) else Path("..", path.name)
+
     digest = hashlib.sha256()
-    for path in sorted(files):
-        digest.update(f"{path.relative_to(root).as_posix()}\0{sha256_file(path)}\n".encode())
+    for name, path in sorted((named(path), path) for path in files):
+        digest.update(f"{name.as_posix()}\0{sha256_file(path)}\n".encode())
     return digest.hexdigest()
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from splade_bridge.data.ids import quoted
 from splade_bridge.data.vectors import Int32Array, Int64Array
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.encoding.masked_lm import first_line, quiet
+from splade_bridge.encoding.network import quiet, refusal
 from splade_bridge.encoding.seams import PIECE, has_seams, pieces, seam_from
 from splade_bridge.errors import BadInputError, UsageError
 
@@ -194,13 +194,18 @@ class TextTokenizer:
 
 
 def load_tokenizer(
-    folder: Path, *, lower_case: bool = False, options: Mapping[str, Any] = {}
+    folder: Path,
+    *,
+    lower_case: bool = False,
+    options: Mapping[str, Any] = {},
+    trust_remote_code: bool = False,
 ) -> Any:
     """The tokenizer in ``folder``.
 
     Args:
         lower_case: lower-case texts before its own rules, unless it does so itself.
         options: further arguments that it is loaded with.
+        trust_remote_code: run code that lies there, where its settings name some.
 
     Raises:
         BadInputError: there is none, or it is damaged.
@@ -210,12 +215,10 @@ def load_tokenizer(
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False, **options
+                folder, local_files_only=True, trust_remote_code=trust_remote_code, **options
             )
     except Exception as error:  # a damaged file raises whatever its reader raises
-        raise BadInputError(
-            f"its tokenizer cannot be loaded ({first_line(error)})", str(folder)
-        ) from error
+        raise refusal(error, folder, "its tokenizer cannot be loaded") from error
     limit = tokenizer.model_max_length  # as it stands in the file; 1e30 for none
     if type(limit) not in (int, float) or not limit >= 0:
         raise BadInputError(

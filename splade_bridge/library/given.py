@@ -87,13 +87,15 @@ def model_choices(
     prompt_name: str | None,
     query_mode: str,
     normalize: bool,
+    trust_remote_code: bool,
 ) -> ModelChoices:
     """How a checkpoint is read.
 
     Raises:
         UsageError: an unknown way, or what does not fit together.
     """
-    return ModelChoices(revision, prompt, prompt_name, cast(QueryMode, query_mode), normalize)
+    mode = cast(QueryMode, query_mode)
+    return ModelChoices(revision, prompt, prompt_name, mode, normalize, trust_remote_code)
 
 
 def items_of(given: Any) -> Iterable[Any]:

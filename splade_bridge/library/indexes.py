@@ -173,6 +173,7 @@ def open_index(
     prompt_name: str | None = None,
     query_mode: str = "model",
     normalize: bool = False,
+    trust_remote_code: bool = False,
     split: str | None = None,
     pre_encoded: bool = False,
     allow_mismatch: bool = False,
@@ -202,6 +203,7 @@ def open_index(
         query_mode: what encodes queries: the ``model``'s own query encoder; ``bow``, each token
             with weight 1; ``idf``, each token with its weight in the checkpoint's table.
         normalize: make every vector of length 1, as for a comparison by cosine.
+        trust_remote_code: run code that comes with the checkpoint, which may do anything.
         split: of the queries of a BEIR folder those that ``qrels/SPLIT.tsv`` judges.
         pre_encoded: take queries that look like text for what they are: tokens.
         allow_mismatch: search documents of one model with queries of another, with vectors of the
@@ -225,7 +227,9 @@ def open_index(
         MismatchError: index and forward store do not belong together.
         MissingToolError: its engine is not installed.
     """
-    checkpoint = model_choices(revision, prompt, prompt_name, query_mode, normalize)
+    checkpoint = model_choices(
+        revision, prompt, prompt_name, query_mode, normalize, trust_remote_code
+    )
     where = place(index)
     if isinstance(where, Path) and is_dense_index(where):
         sparse = (scale, rounding, clip, two_step, first_query_terms, candidates, memory,

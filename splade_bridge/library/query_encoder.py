@@ -52,6 +52,7 @@ def query_encoder(
     prompt_name: str | None = None,
     query_mode: str = "model",
     normalize: bool = False,
+    trust_remote_code: bool = False,
 ) -> OneQueryEncoder:
     """The query side of a model, for tools that ask for ``encode(text) -> {term: int}``.
 
@@ -70,6 +71,7 @@ def query_encoder(
         query_mode: what encodes queries: the ``model``'s own query encoder; ``bow``, each token
             with weight 1; ``idf``, each token with its weight in the checkpoint's table.
         normalize: make every vector of length 1, as for a comparison by cosine.
+        trust_remote_code: run code that comes with the checkpoint, which may do anything.
 
     Raises:
         BadInputError: the model cannot be read, or a scale that is not above 0.
@@ -78,5 +80,7 @@ def query_encoder(
     """
     quantize = quantize_options(scale, rounding, clip) or QuantizeOptions()
     used = Quantizer(quantize).scale  # a bad one is refused before a model is loaded for nothing
-    checkpoint = model_choices(revision, prompt, prompt_name, query_mode, normalize)
+    checkpoint = model_choices(
+        revision, prompt, prompt_name, query_mode, normalize, trust_remote_code
+    )
     return OneQueryEncoder(QueryEncoder(str(model), quantize, max_length, checkpoint), used)

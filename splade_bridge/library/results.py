@@ -34,6 +34,7 @@ def search(
     prompt_name: str | None = None,
     query_mode: str = "model",
     normalize: bool = False,
+    trust_remote_code: bool = False,
     split: str | None = None,
     pre_encoded: bool = False,
     allow_mismatch: bool = False,
@@ -63,8 +64,8 @@ def search(
     Args:
         index: folder or address of an index.
         queries: pre-encoded or, with ``model``, text; see :meth:`OpenIndex.search`.
-        model, max_length, revision, prompt, prompt_name, query_mode, normalize: see
-            :func:`open_index`.
+        model, max_length, revision, prompt, prompt_name, query_mode, normalize,
+            trust_remote_code: see :func:`open_index`.
         split, pre_encoded, allow_mismatch: see :func:`open_index`.
         scale, rounding, clip, no_check: see :func:`open_index`, too.
         two_step, first_query_terms, candidates, memory, field, filter: see :func:`open_index`, too.
@@ -88,6 +89,7 @@ def search(
         prompt_name=prompt_name,
         query_mode=query_mode,
         normalize=normalize,
+        trust_remote_code=trust_remote_code,
         split=split,
         pre_encoded=pre_encoded,
         allow_mismatch=allow_mismatch,
@@ -187,6 +189,7 @@ def verify(
     prompt_name: str | None = None,
     query_mode: str = "model",
     normalize: bool = False,
+    trust_remote_code: bool = False,
     split: str | None = None,
     pre_encoded: bool = False,
     allow_mismatch: bool = False,
@@ -204,7 +207,8 @@ def verify(
         indexes: two or more, paths, addresses or open ones.
         queries: see :meth:`OpenIndex.search`.
         model, max_length, split: for queries that are text.
-        revision, prompt, prompt_name, query_mode, normalize: see :func:`open_index`.
+        revision, prompt, prompt_name, query_mode, normalize,
+            trust_remote_code: see :func:`open_index`.
         pre_encoded, allow_mismatch: see :func:`open_index`.
         k: documents a query.
         scale, rounding, clip: how float weights of queries are quantized; None is 100.
@@ -229,7 +233,9 @@ def verify(
         model,
         given.quantize_options(scale, rounding, clip),
         max_length,
-        checkpoint=given.model_choices(revision, prompt, prompt_name, query_mode, normalize),
+        checkpoint=given.model_choices(
+            revision, prompt, prompt_name, query_mode, normalize, trust_remote_code
+        ),
         split=split,
         pre_encoded=pre_encoded,
         allow_mismatch=allow_mismatch,
@@ -261,6 +267,7 @@ def explain(
     prompt_name: str | None = None,
     query_mode: str = "model",
     normalize: bool = False,
+    trust_remote_code: bool = False,
     allow_mismatch: bool = False,
     scale: float | None = None,
     rounding: str | None = None,
@@ -275,8 +282,8 @@ def explain(
         index: folder or address of an index; see :meth:`OpenIndex.explain` for one that is open.
         query: ``{term: weight}``, or text with ``model``.
         doc_id: the document.
-        model, max_length, revision, prompt, prompt_name, query_mode, normalize: see
-            :func:`open_index`.
+        model, max_length, revision, prompt, prompt_name, query_mode, normalize,
+            trust_remote_code: see :func:`open_index`.
         allow_mismatch, scale, rounding, clip, memory, field, no_check:
             see :func:`open_index`.
 
@@ -297,6 +304,7 @@ def explain(
         prompt_name=prompt_name,
         query_mode=query_mode,
         normalize=normalize,
+        trust_remote_code=trust_remote_code,
         allow_mismatch=allow_mismatch,
         scale=scale,
         rounding=rounding,

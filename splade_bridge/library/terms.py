@@ -24,6 +24,7 @@ def terms(
     prompt_name: str | None = None,
     query_mode: str = "model",
     normalize: bool = False,
+    trust_remote_code: bool = False,
     no_check: bool = False,
 ) -> list[Term]:
     """The terms of a text with their weights: those that it holds, and those a model has added.
@@ -36,7 +37,8 @@ def terms(
         side: ``document`` or ``query``, of a text.
         max_length: of a text, in tokens.
         top: only so many of the heaviest; None for all.
-        revision, prompt, prompt_name, query_mode, normalize: see :func:`open_index`.
+        revision, prompt, prompt_name, query_mode, normalize, trust_remote_code: see
+            :func:`open_index`.
         no_check: see :func:`index`.
 
     Returns:
@@ -53,7 +55,9 @@ def terms(
     if top is not None and top < 1:
         raise UsageError(f"top must be 1 or more, not {top}")
     check_choice("side", side, Side)
-    checkpoint = model_choices(revision, prompt, prompt_name, query_mode, normalize)
+    checkpoint = model_choices(
+        revision, prompt, prompt_name, query_mode, normalize, trust_remote_code
+    )
     if text is not None:
         found = terms_of_text(
             str(source), text, cast(Side, side), max_length=max_length, checkpoint=checkpoint

@@ -75,6 +75,7 @@ def encode(
     prompt_name: str | None = None,
     query_mode: str = "model",
     normalize: bool = False,
+    trust_remote_code: bool = False,
     dtype: str = "auto",
     batch_tokens: int | str = "auto",
     long: str = "truncate",
@@ -107,6 +108,7 @@ def encode(
         query_mode: what encodes queries: the ``model``'s own query encoder; ``bow``, each token
             with weight 1; ``idf``, each token with its weight in the checkpoint's table.
         normalize: make every vector of length 1, as for a comparison by cosine.
+        trust_remote_code: run code that comes with the checkpoint, which may do anything.
         dtype: ``float32``, ``bfloat16``, ``float16``; ``auto`` is bfloat16 on a GPU, float32 on a
             CPU.
         batch_tokens: tokens of a batch, or ``auto``.
@@ -140,7 +142,9 @@ def encode(
         side=cast(Side, side),
         max_length=max_length,
         pooling=cast("Pooling | None", pooling),
-        checkpoint=model_choices(revision, prompt, prompt_name, query_mode, normalize),
+        checkpoint=model_choices(
+            revision, prompt, prompt_name, query_mode, normalize, trust_remote_code
+        ),
         dtype=cast(DType, dtype),
         batch_tokens=None if batch_tokens == "auto" else int(batch_tokens),
         long=cast(LongMode, long),

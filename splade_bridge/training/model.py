@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from splade_bridge.encoding.masked_lm import first_line, load_masked_lm, position_limit, quiet
+from splade_bridge.encoding.adapters import is_adapter
+from splade_bridge.encoding.identity import tokenizer_folder
+from splade_bridge.encoding.masked_lm import position_limit
+from splade_bridge.encoding.network import first_line, load_network, quiet
+from splade_bridge.encoding.tokens import load_tokenizer
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.typed import Where, checked, json_file
 from splade_bridge.files.writing import staged_folder
@@ -25,12 +29,19 @@ log = logging.getLogger(__name__)
 TOKENIZED_AT_ONCE = 1000
 
 
-def build_model(options: ModelOptions, documents: Iterable[str], work: Path) -> SparseEncoder:
+def build_model(
+    options: ModelOptions,
+    documents: Iterable[str],
+    work: Path,
+    *,
+    trust_remote_code: bool = False,
+) -> SparseEncoder:
     """A model before its training.
 
     Args:
         documents: texts over which inverse document frequencies are counted, if they are needed.
         work: folder that keeps a new network's first weights.
+        trust_remote_code: run code that comes with a base.
 
     Raises:
         BadInputError: a base that is not a masked language model, a configuration that gives no
@@ -39,15 +50,15 @@ def build_model(options: ModelOptions, documents: Iterable[str], work: Path) -> 
     from sentence_transformers import SparseEncoder
     from sentence_transformers.sparse_encoder.modules import Router
 
-    base = _base(options, "", work / "new")
-    document = _encoder(options, base)
+    base = _base(options, "", work / "new", trust_remote_code)
+    document = _encoder(options, base, trust_remote_code)
     if options.query == "shared":
         return SparseEncoder(modules=document, similarity_fn_name="dot")
     if options.query == "separate":
         other = base
         if options.query_base or options.query_config:
-            other = _base(options, "query_", work / "new-query")
-        query = _encoder(options, other)
+            other = _base(options, "query_", work / "new-query", trust_remote_code)
+        query = _encoder(options, other, trust_remote_code)
         _same_terms(document[0], query[0])
     else:
         _trim_head(document[0])
@@ -123,19 +134,20 @@ def inverse_frequencies(counts: np.ndarray, total: int) -> np.ndarray:
     return idf
 
 
-def _encoder(options: ModelOptions, base: Path) -> list[Any]:
+def _encoder(options: ModelOptions, base: Path, trust_remote_code: bool) -> list[Any]:
     from sentence_transformers.base.modules import Transformer
     from sentence_transformers.sparse_encoder.modules import SpladePooling
 
+    trusted = {"trust_remote_code": trust_remote_code}
     try:
         with quiet():
             transformer = Transformer(
                 str(base),
                 transformer_task="fill-mask",
                 # A checkpoint kept in 16 bits is trained in 32.
-                model_kwargs={"dtype": torch.float32, "trust_remote_code": False},
-                config_kwargs={"trust_remote_code": False},
-                processor_kwargs={"trust_remote_code": False},
+                model_kwargs={"dtype": torch.float32, **trusted},
+                config_kwargs=dict(trusted),
+                processor_kwargs=dict(trusted),
             )
     except (OSError, ValueError, ImportError) as error:
         raise BadInputError(f"cannot be trained ({first_line(error)})", str(base)) from error
@@ -153,13 +165,23 @@ def _encoder(options: ModelOptions, base: Path) -> list[Any]:
     return [transformer, SpladePooling(options.pooling, options.activation)]
 
 
-def _base(options: ModelOptions, side: Literal["", "query_"], new: Path) -> Path:
+def _base(
+    options: ModelOptions, side: Literal["", "query_"], new: Path, trust_remote_code: bool
+) -> Path:
     """The folder of a masked language model: one that is there, or a new one."""
     key = f"{side}base"
     if name := getattr(options, key):
         folder = model_folder(name, f"model.{key}")
-        load_masked_lm(folder)  # refuses one without a head, whose terms would be random
-        return folder.resolve()
+        # Refuses one without a head, whose terms would be random.
+        network = load_network(folder, trust_remote_code=trust_remote_code)
+        if not is_adapter(folder):
+            return folder.resolve()
+        if not (new / "config.json").is_file():
+            tokenizer = load_tokenizer(
+                tokenizer_folder(folder), trust_remote_code=trust_remote_code
+            )
+            _keep(network, tokenizer, new)
+        return new.resolve()
     if not (new / "config.json").is_file():
         _new_network(getattr(options, f"{side}config"), options.tokenizer, new)
     return new.resolve()
@@ -178,6 +200,11 @@ def _new_network(config: dict[str, Any], tokenizer_name: str, new: Path) -> None
         network = AutoModelForMaskedLM.from_config(made)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInputError(f"model.config gives no network: {first_line(error)}") from error
+    _keep(network, tokenizer, new)
+
+
+def _keep(network: Any, tokenizer: Any, new: Path) -> None:
+    """Save a network that no folder holds as it is: a new one, or one with its adapter."""
     with staged_folder(new, overwrite=True) as folder:
         tokenizer.save_pretrained(folder)
         network.save_pretrained(folder)
