@@ -43,8 +43,9 @@ ACTS = {
     "--output --allow-mismatch",
     "bm25": "--output --queries --k1 --b --id-field --text-field --title-field --threads --memory "
     "--overwrite",
-    "dense": "--model --revision --output --index-kind --side --similarity --max-length --batch-size --device "
-    "--threads --memory --part-rows --id-field --text-field --title-field --overwrite",
+    "dense": "--model --revision --output --index-kind --side --similarity --max-length "
+    "--batch-size --device --threads --memory --part-rows --id-field --text-field --title-field "
+    "--overwrite",
     "doctor": "--fetch",
     "demo": "--output --model --overwrite",
     "train recipe": "--list",
@@ -191,7 +192,7 @@ NOTHING = [
     (f"{EXPORT} -m m --side query --query-mode bow", "--prompt p", "with --query-mode bow"),
     (f"{EXPORT} -m m --side query --query-mode bow", "--prompt-name p", "with --query-mode bow"),
     (f"{EXPORT} -m m --prompt p", "--prompt-name q", "with --prompt"),
-    ("demo", "--revision r", "without --model"),
+    ("demo -o d", "--revision r", "without --model"),
     ("terms m x", "--query-mode bow", "without --side query"),
     ("terms m x --side query --query-mode bow", "--prompt p", "with --query-mode bow"),
     ("terms m x --side query --query-mode bow", "--prompt-name p", "with --query-mode bow"),
