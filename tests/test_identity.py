@@ -31,13 +31,19 @@ def identity(model: Path, side: Any = "document", options: EncodeOptions = OPTIO
     return {**provenance(PartEncoder(encoder, LongOptions())).plan, "model": None}
 
 
-def save_adapter(base: Path, folder: Path, seed: int = 1, **settings: Any) -> Path:
+def save_adapter(
+    base: Path,
+    folder: Path,
+    seed: int = 1,
+    kind: str = "AutoModelForMaskedLM",
+    **settings: Any,
+) -> Path:
     """A LoRA adapter of ``base`` with numbers that matter."""
-    from transformers import AutoModelForMaskedLM
+    import transformers
 
     torch.manual_seed(seed)
     config = peft.LoraConfig(r=4, **({"target_modules": ["query", "value"]} | settings))
-    adapted = peft.get_peft_model(AutoModelForMaskedLM.from_pretrained(base), config)
+    adapted = peft.get_peft_model(getattr(transformers, kind).from_pretrained(base), config)
     with torch.no_grad():
         for name, parameter in adapted.named_parameters():
             if "lora_B" in name:

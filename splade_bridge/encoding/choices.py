@@ -14,8 +14,10 @@ from splade_bridge.embeddings.choices import (
 )
 from splade_bridge.errors import UsageError
 
-Pooling = Literal["max", "sum"]
-"""Of a term's logits over the positions of a text."""
+Pooling = Literal["max", "sum", "last"]
+"""Of a term's logits over the positions of a text; ``last`` takes those of the last one, which a
+decoder that reads from left to right has seen all of the text for (PromptReps, arXiv 2404.18424).
+"""
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 

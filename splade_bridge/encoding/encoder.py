@@ -41,7 +41,7 @@ class EncodeOptions:
 
     Attributes:
         max_length: in tokens, special ones included; None for the model's own limit.
-        pooling: None for what was saved with the model, else "max".
+        pooling: None for what was saved with the model, else "max"; see :data:`.Pooling`.
         dtype: of the network; "auto" is bfloat16 on CUDA and float32 on a CPU.
         batch_tokens: of one batch; None for what suits the device and fits into its memory.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.

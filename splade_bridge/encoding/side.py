@@ -100,6 +100,9 @@ class LoadedSide:
             head = self.network.head
             if isinstance(head, TokenHead):
                 weights = head(hidden, ids, lengths)
+            elif self.pooling == "last":
+                ends = sent(torch.tensor(lengths).cumsum(0) - 1, device)
+                weights = head(hidden[ends], [1] * len(lengths), "max", self.activation)
             else:
                 weights = head(hidden, lengths, self.pooling, self.activation)
         if self.static is None:

@@ -101,7 +101,7 @@ def encode(
             again with the same texts. None keeps the vectors in memory.
         side: ``document`` or ``query``.
         max_length: tokens of a text that are read.
-        pooling: over positions, ``max`` or ``sum``; None for what was saved with the model.
+        pooling: over positions, ``max``, ``sum`` or ``last``; None for what was saved with it.
         revision: branch, tag or commit of a hub name; None for its main branch.
         prompt: put in front of every text; None for what the checkpoint says of its side.
         prompt_name: the one of the checkpoint's prompts that is put there.
