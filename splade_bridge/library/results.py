@@ -64,8 +64,8 @@ def search(
     Args:
         index: folder or address of an index.
         queries: pre-encoded or, with ``model``, text; see :meth:`OpenIndex.search`.
-        model, max_length, revision, prompt, prompt_name, query_mode, normalize,
-            trust_remote_code: see :func:`open_index`.
+        model, max_length: see :func:`open_index`.
+        revision, prompt, prompt_name, query_mode, normalize, trust_remote_code: see there, too.
         split, pre_encoded, allow_mismatch: see :func:`open_index`.
         scale, rounding, clip, no_check: see :func:`open_index`, too.
         two_step, first_query_terms, candidates, memory, field, filter: see :func:`open_index`, too.
@@ -207,8 +207,8 @@ def verify(
         indexes: two or more, paths, addresses or open ones.
         queries: see :meth:`OpenIndex.search`.
         model, max_length, split: for queries that are text.
-        revision, prompt, prompt_name, query_mode, normalize,
-            trust_remote_code: see :func:`open_index`.
+        revision, prompt, prompt_name, query_mode, normalize, trust_remote_code: see
+            :func:`open_index`.
         pre_encoded, allow_mismatch: see :func:`open_index`.
         k: documents a query.
         scale, rounding, clip: how float weights of queries are quantized; None is 100.
@@ -282,8 +282,8 @@ def explain(
         index: folder or address of an index; see :meth:`OpenIndex.explain` for one that is open.
         query: ``{term: weight}``, or text with ``model``.
         doc_id: the document.
-        model, max_length, revision, prompt, prompt_name, query_mode, normalize,
-            trust_remote_code: see :func:`open_index`.
+        model, max_length: see :func:`open_index`.
+        revision, prompt, prompt_name, query_mode, normalize, trust_remote_code: see there, too.
         allow_mismatch, scale, rounding, clip, memory, field, no_check:
             see :func:`open_index`.
 
