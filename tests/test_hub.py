@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -73,10 +73,10 @@ class Hub(BaseHTTPRequestHandler):
         if self.command == "GET":
             self.wfile.write(file.read_bytes())
 
-    def answer(self, status: int, content: Any, headers: dict[str, str] = {}) -> None:
+    def answer(self, status: int, content: Any, headers: Mapping[str, str] = {}) -> None:
         body = json.dumps(content).encode()
         self.send_response(status)
-        for name, value in (headers | {"Content-Length": str(len(body))}).items():
+        for name, value in ({**headers} | {"Content-Length": str(len(body))}).items():
             self.send_header(name, value)
         self.end_headers()
         if self.command == "GET":

@@ -139,7 +139,8 @@ def flags(command: str) -> dict[str, Any]:
         ("encode", "encode"), ("quantize", "export"), ("export", "export"), ("convert", "convert"),
         ("index", "index"), ("open_index", "search"), ("query_encoder", "search"),
         ("search", "search"), ("evaluate", "evaluate"), ("verify", "verify"),
-        ("explain", "explain"), ("prune", "prune"), ("fuse", "fuse"), ("dense", "dense"),
+        ("explain", "explain"), ("terms", "terms"),
+        ("prune", "prune"), ("fuse", "fuse"), ("dense", "dense"),
         ("delete", "delete"), ("inspect", "inspect"),
     ],
 )  # fmt: skip

@@ -33,6 +33,7 @@ ACTS = {
     "--scale --rounding --clip --allow-mismatch",
     "compare": "--output --data --rebench --drop-indexes --allow-mismatch",
     "explain": "--queries --model --scale --rounding --clip --allow-mismatch",
+    "terms": "--id --top",
     "inspect": "--from --ciff-docids --quick --memory --field",
     "merge": "--output --overwrite",
     "prune": "--field "
@@ -42,8 +43,9 @@ ACTS = {
     "--output --allow-mismatch",
     "bm25": "--output --queries --k1 --b --id-field --text-field --title-field --threads --memory "
     "--overwrite",
-    "dense": "--model --output --index-kind --side --similarity --max-length --batch-size --device "
-    "--threads --memory --part-rows --id-field --text-field --title-field --overwrite",
+    "dense": "--model --revision --output --index-kind --side --similarity --max-length "
+    "--batch-size --device --threads --memory --part-rows --id-field --text-field --title-field "
+    "--overwrite",
     "doctor": "--fetch",
     "demo": "--output --model --overwrite",
     "train recipe": "--list",
@@ -181,6 +183,20 @@ NOTHING = [
         for command in (*ASKING, ENCODE)
     ),
     *((ENCODE, flag, "without --model") for flag in OF_A_MODEL),
+    *(
+        ("terms i --id d", flag, "without a text")
+        for flag in (*OF_A_MODEL, "--side query", "--max-length 9")
+    ),
+    *((EXPORT, flag, "without --model") for flag in OF_A_MODEL),
+    (f"{EXPORT} -m m", "--query-mode bow", "without --side query"),
+    (f"{EXPORT} -m m --side query --query-mode bow", "--prompt p", "with --query-mode bow"),
+    (f"{EXPORT} -m m --side query --query-mode bow", "--prompt-name p", "with --query-mode bow"),
+    (f"{EXPORT} -m m --prompt p", "--prompt-name q", "with --prompt"),
+    ("demo -o d", "--revision r", "without --model"),
+    ("terms m x", "--query-mode bow", "without --side query"),
+    ("terms m x --side query --query-mode bow", "--prompt p", "with --query-mode bow"),
+    ("terms m x --side query --query-mode bow", "--prompt-name p", "with --query-mode bow"),
+    ("terms m x --prompt p", "--prompt-name q", "with --prompt"),
     ("verify i j -q q.tsv", "--max-length 9", "without --model"),
     ("verify i j -q q.tsv", "--split dev", "without --model"),
     ("verify i j -q q.tsv -m m", "--pre-encoded", "with --model"),

@@ -29,6 +29,7 @@ from splade_bridge.cli import (
     quantize_study,
     search,
     signals,
+    terms,
     train,
     verify,
 )
@@ -65,6 +66,7 @@ COMMANDS = (
     bench,
     compare,
     explain,
+    terms,
     inspect,
     merge,
     prune,

@@ -16,6 +16,7 @@ from splade_bridge.cli.options import (
     Json,
     Overwrite,
     PartRows,
+    Revision,
     Side,
     Split,
     model_flag,
@@ -98,6 +99,7 @@ def command(
             metavar="SIZE",
         ),
     ] = "2G",
+    revision: Revision = None,
     part_rows: PartRows = 8192,
     texts: TextFlags = TextFlags(),
     split: Annotated[Split, needs("--side", "query")] = None,
@@ -124,6 +126,7 @@ def command(
         threads=threads,
         memory=size_in_bytes(memory),
         part_rows=part_rows,
+        revision=revision,
     )
     manifest, stats = dense_corpus(
         corpus,

@@ -354,6 +354,21 @@ MODEL = Needs(
     lambda given: any(given.get(name) for name in ("model", "query_model", "document_model")),
 )
 """Of what says how a checkpoint is read; where each side has one of its own, either will do."""
+PROMPT = typer.Option(
+    "--prompt",
+    metavar="TEXT",
+    help="Put in front of every text.",
+    show_default="as the checkpoint has it for the side",
+)
+PROMPT_NAME = typer.Option(
+    "--prompt-name",
+    metavar="NAME",
+    help="The one of the checkpoint's prompts that is put in front.",
+    show_default="query or document",
+)
+NORMALIZE = typer.Option(
+    "--normalize", help="Make every vector of length 1, as for a comparison by cosine."
+)
 QUERY_MODE = typer.Option(
     "--query-mode",
     help="What encodes queries: the checkpoint's own query encoder; bow, each token with weight 1, "
@@ -366,37 +381,12 @@ class ModelFlags(Group):
     """How a checkpoint is read, wherever one encodes text."""
 
     revision: Annotated[Revision, MODEL] = None
-    prompt: Annotated[
-        str | None,
-        typer.Option(
-            "--prompt",
-            metavar="TEXT",
-            help="Put in front of every text.",
-            show_default="as the checkpoint has it for the side",
-        ),
-        MODEL,
-        unless("--query-mode", "bow"),
-    ] = None
+    prompt: Annotated[str | None, PROMPT, MODEL, unless("--query-mode", "bow")] = None
     prompt_name: Annotated[
-        str | None,
-        typer.Option(
-            "--prompt-name",
-            metavar="NAME",
-            help="The one of the checkpoint's prompts that is put in front.",
-            show_default="query or document",
-        ),
-        MODEL,
-        unless("--query-mode", "bow"),
-        unless("--prompt"),
+        str | None, PROMPT_NAME, MODEL, unless("--query-mode", "bow"), unless("--prompt")
     ] = None
     query_mode: Annotated[QueryMode, QUERY_MODE, MODEL] = "model"
-    normalize: Annotated[
-        bool,
-        typer.Option(
-            "--normalize", help="Make every vector of length 1, as for a comparison by cosine."
-        ),
-        MODEL,
-    ] = False
+    normalize: Annotated[bool, NORMALIZE, MODEL] = False
     trust_remote_code: Annotated[TrustRemoteCode, MODEL] = False
 
     @property

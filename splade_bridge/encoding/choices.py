@@ -121,6 +121,7 @@ class DenseChoices:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         threads: None leaves torch its own choice, and is one for a graph.
         part_rows: texts of a part.
+        revision: of a hub name; see :class:`ModelChoices`.
 
     Raises:
         UsageError: a choice that there is not, or a number that cannot be meant.
@@ -137,6 +138,7 @@ class DenseChoices:
     threads: int | None = None
     memory: int = 2_000_000_000
     part_rows: int = DEFAULT_PART_ROWS
+    revision: str | None = None
 
     def __post_init__(self) -> None:
         check_choice("side", self.side, Side)

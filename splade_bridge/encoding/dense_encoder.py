@@ -115,7 +115,9 @@ class DenseEncoder:
         self.sha256 = files_sha256(weights, snapshot.folder)
         settings = sorted({file for place in places for file in settings_files(place)})
         self.settings_sha256 = files_sha256(settings, snapshot.folder)
-        self._network = _loaded(snapshot.folder, self.device)
+        self._network = _loaded(
+            snapshot.folder, self.device, trust_remote_code=checkpoint.trust_remote_code
+        )
         self.similarity: Similarity = similarity or _similarity(self._network, model)
         self.max_length = _limited(self._network, max_length)
         self.dimension = int(self._vectors(["dimension"]).shape[1])
@@ -233,14 +235,17 @@ def _weights(places: Sequence[Path]) -> Iterator[Path]:
             yield from weight_files(place)
 
 
-def _loaded(folder: Path, device: torch.device) -> Any:
+def _loaded(folder: Path, device: torch.device, *, trust_remote_code: bool) -> Any:
     from sentence_transformers import SentenceTransformer
 
     refuse_endless(folder)
     try:
         with quiet():
             network = SentenceTransformer(
-                str(folder), device=str(device), local_files_only=True, trust_remote_code=False
+                str(folder),
+                device=str(device),
+                local_files_only=True,
+                trust_remote_code=trust_remote_code,
             )
     except Exception as error:  # a damaged file raises whatever its reader raises
         raise BadInputError(

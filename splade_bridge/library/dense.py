@@ -62,6 +62,7 @@ def dense(
     threads: int | None = None,
     memory: int | str = DEFAULT_MEMORY,
     part_rows: int = DEFAULT_PART_ROWS,
+    revision: str | None = None,
     id_field: str | None = None,
     text_field: str | None = None,
     title_field: str = "title",
@@ -89,6 +90,7 @@ def dense(
         threads: on a CPU; None leaves torch its own choice, and builds a graph by one.
         memory: budget of parts in the making and of a graph, in bytes or as ``"500M"``, ``"2G"``.
         part_rows: texts of a part: what a kill loses.
+        revision: branch, tag or commit of a hub name; None for its main branch.
         id_field, text_field, title_field: of records, where they have not the usual names.
         skip_others: leave out files of a folder that hold no texts; else they are an error.
         split: of the queries of a BEIR folder those that ``qrels/SPLIT.tsv`` judges; None for all.
@@ -115,6 +117,7 @@ def dense(
         threads=threads,
         memory=size(memory),
         part_rows=part_rows,
+        revision=revision,
     )
     fields = CorpusOptions(id_field, text_field, title_field, skip_others, split)
     given: Any = texts
