@@ -40,13 +40,22 @@ def network_weights(folder: Path) -> list[Path]:
             found.add(adapter_file(part))
         if (part / SPARSE_LINEAR).is_file():
             found.add(part / SPARSE_LINEAR)
-    found.update(listed := list(_listed(chain[-1])))
+    return sorted(found.union(whole_weights(chain[-1])))
+
+
+def whole_weights(folder: Path) -> set[Path]:
+    """The weight files of a network without its adapter, and what an index of them names.
+
+    Raises:
+        BadInputError: there are none.
+    """
+    listed = set(_listed(folder))
     try:
-        found.update(weight_files(chain[-1]))
+        return listed.union(weight_files(folder))
     except BadInputError:
         if not listed:
             raise
-    return sorted(found)
+        return listed
 
 
 def network_settings(folder: Path, *, code: bool) -> set[Path]:

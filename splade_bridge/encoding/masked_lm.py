@@ -220,7 +220,7 @@ def _body(
     logits: Callable[[Tensor], Tensor],
     probe: _Probe,
 ) -> tuple[Body, bool] | None:
-    """``model`` as a packed body (True) or a padded one (False); None: its logits are wrong.
+    """``model`` as a body, and whether it computes no padding; None: its logits are wrong.
 
     Some networks mix positions whatever the mask says (by a convolution, a Fourier transform, a
     sketch of attention): padding would change what they say of a text, so they are given none.
@@ -241,7 +241,7 @@ def _body(
     pad = getattr(_text_settings(model), "pad_token_id", None) or 0
     for padding in (True, False):
         with contextlib.suppress(Exception):  # the layer stands elsewhere, or padding matters
-            return tried(padded_body(model, hidden, pad, padding=padding)), False
+            return tried(padded_body(model, hidden, pad, padding=padding)), not padding
     return None
 
 

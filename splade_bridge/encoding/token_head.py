@@ -24,8 +24,9 @@ from torch import Tensor
 from splade_bridge.data.manifest import Side
 from splade_bridge.encoding.adapters import adapter_chain
 from splade_bridge.encoding.head import owners, spoil_
+from splade_bridge.encoding.identity import whole_weights
 from splade_bridge.encoding.network import TOKEN_PROJECTION, first_line
-from splade_bridge.encoding.snapshot import SPARSE_LINEAR, weight_files
+from splade_bridge.encoding.snapshot import SPARSE_LINEAR
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.typed import Where, as_table, json_file, value_of
 
@@ -148,7 +149,7 @@ def saved_head(network: Path, side: Side) -> SavedHead | None:
     for folder in dict.fromkeys((network, base)):
         if (folder / SPARSE_LINEAR).is_file():
             return SavedHead("bge-m3", folder / SPARSE_LINEAR)
-    for file in weight_files(base):
+    for file in sorted(whole_weights(base)):
         if f"{TOKEN_PROJECTION}weight" not in _names(file):
             continue
         if side == "query" and _is_tilde(base):
