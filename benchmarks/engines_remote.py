@@ -28,9 +28,10 @@ from splade_bridge.conversion.detect import open_source
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.registry import connect
-from splade_bridge.engines.remote.base import RemoteIndex, RemoteOptions, State
+from splade_bridge.engines.remote.base import RemoteIndex, RemoteOptions
 from splade_bridge.engines.remote.index import RemoteSearcher
 from splade_bridge.engines.remote.load import LoadOptions, load
+from splade_bridge.engines.remote.states import State
 from splade_bridge.files.address import Address, place_of
 from splade_bridge.formats.base import BatchSource
 from splade_bridge.formats.feeds.names import named

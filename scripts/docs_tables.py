@@ -31,7 +31,7 @@ from typer.models import OptionInfo
 from splade_bridge.cli import train
 from splade_bridge.cli.app import COMMANDS
 from splade_bridge.cli.command import complete, use_of
-from splade_bridge.cli.options import Use
+from splade_bridge.cli.marks import Use
 from splade_bridge.cli.schemas import MEANINGS, RESULTS, Error
 
 COMMON = ("verbose", "json")

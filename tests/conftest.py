@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from splade_bridge.engines.jars import anserini_jar, lucene_for_writing
 from splade_bridge.engines.registry import NAMES, engine
@@ -18,10 +19,14 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["servers.fixtures"]
 
+# No test asserts a time, neither its examples'.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-HEAVY = {package for extra in ("encode", "dense", "train") for package in EXTRAS[extra]}
+HEAVY = {"tokenizers"}.union(*(EXTRAS[extra] for extra in ("encode", "dense", "train")))
 ABSENT = {package for package in HEAVY if importlib.util.find_spec(package) is None}
 """What encoding and training need and this environment, thin on purpose, does not have."""
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pyarrow.parquet  # noqa: F401
 import torch
 
-from splade_bridge.data.store import part_files, read_part
+from splade_bridge.data.parts import part_files, read_part
 from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
 from splade_bridge.encoding.runner import encode_to_store
 from splade_bridge.text.corpora import corpus_files, read_texts

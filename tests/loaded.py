@@ -5,6 +5,7 @@ Shared by the tests of engines in which terms are numbers.
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import signal
@@ -16,13 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
-from small import MemorySource, as_pairs, brute_force, queries_of, random_matrix
+from ranked import as_pairs, brute_force
+from small import MemorySource, queries_of, random_matrix
 from splade_bridge.engines.registry import connect, open_index, read_remote
 from splade_bridge.engines.remote.base import RemoteIndex
 from splade_bridge.engines.remote.load import LoadOptions, load
 from splade_bridge.files.address import Address, place_of
-from splade_bridge.formats.base import ImpactSource
+from splade_bridge.formats.base import ImpactSource, WeightSource
 from strategies import AWKWARD_TERMS, as_dictionaries
 
 ROOT = Path(__file__).parents[1]
@@ -31,6 +34,16 @@ AWKWARD_IDS = [
     "it's", 'q"x', "back\\slash", "a%27b", "%", "%25", "')_OR_1=1_--", "é漢😀", "\u200b", "-1", "7",
     "x" * 512, "{}", "$id", "A", "a", "\x01", "null", "0" * 36, "\ufeff",
 ]  # fmt: skip
+
+
+def needs_milvus_lite() -> None:
+    """Skip where Milvus' core is not there."""
+    try:
+        version = importlib.metadata.version("milvus-lite")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("milvus-lite is not installed")
+    if not version.startswith("2.5."):
+        pytest.skip(f"milvus-lite {version} is not Milvus' core")
 
 
 def at(text: object) -> Address:
@@ -45,6 +58,15 @@ def world(seed: int, rows: int, largest: int) -> tuple[np.ndarray, list[str], li
     matrix[0] = 0
     ids = [*AWKWARD_IDS, *(f"d/{i}'é" for i in range(rows))][:rows]
     return matrix, ids, TERMS
+
+
+def impacts_of(source: ImpactSource | WeightSource) -> dict[str, list[int]]:
+    """Impacts of each document by its id, in the order of their terms."""
+    return {
+        batch.ids[n]: batch.row(n)[1].tolist()
+        for batch in source.batches()
+        for n in range(len(batch))
+    }
 
 
 def check_searches(address: Address, matrix: np.ndarray, ids: Sequence[str], seed: int = 9) -> None:

@@ -9,7 +9,8 @@ import os
 import sys
 from pathlib import Path
 
-from small import MemorySource, as_pairs, brute_force, queries_of, random_matrix
+from ranked import as_pairs, brute_force
+from small import MemorySource, queries_of, random_matrix
 from splade_bridge.engines import java
 from splade_bridge.engines.registry import engine, open_index
 

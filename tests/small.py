@@ -9,10 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from splade_bridge.data.hits import Hits
 from splade_bridge.data.vectors import ImpactBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.evaluation.agreement import DEFAULT_PERSISTENCE, agreement
 from splade_bridge.formats.base import ImpactSource
 from splade_bridge.formats.queries import Queries
 
@@ -76,32 +74,6 @@ def shuffled_ids(n: int, seed: int) -> list[str]:
     ]
     assert len(set(ids)) == n
     return [ids[i] for i in np.random.default_rng(seed).permutation(n)]
-
-
-def brute_force(
-    documents: np.ndarray, doc_ids: Sequence[str], query: np.ndarray, k: int
-) -> list[tuple[str, int]]:
-    """(id, score) by (score descending, id ascending), scores above 0."""
-    scores = documents @ query
-    ranked = sorted((-int(s), d) for s, d in zip(scores, doc_ids, strict=True) if s > 0)
-    return [(d, -s) for s, d in ranked[:k]]
-
-
-def overlap(first: Sequence[str], second: Sequence[str], k: int) -> float:
-    """overlap@k of two rankings."""
-    return agreement({"q": first}, {"q": second}, (k,)).means[f"overlap@{k}"]
-
-
-def rank_biased_overlap(
-    first: Sequence[str], second: Sequence[str], p: float = DEFAULT_PERSISTENCE
-) -> float:
-    """RBO of two rankings."""
-    return agreement({"q": first}, {"q": second}, (1,), p).means["RBO"]
-
-
-def as_pairs(hits: Hits) -> list[tuple[str, int]]:
-    """(id, score) of a result."""
-    return list(zip(hits.doc_ids, hits.scores.tolist(), strict=True))
 
 
 def write_json_lines(path: Path, records: Iterable[object]) -> Path:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from small import overlap, rank_biased_overlap
+from ranked import overlap, rank_biased_overlap
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.evaluation.agreement import agreement, rankings
 

@@ -10,7 +10,8 @@ import orjson
 import pytest
 
 from command_line import run
-from small import MemorySource, as_pairs, brute_force, queries_of, random_matrix
+from ranked import as_pairs, brute_force
+from small import MemorySource, queries_of, random_matrix
 from splade_bridge.data.hits import Hits
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import ImpactBatch

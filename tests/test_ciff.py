@@ -363,6 +363,7 @@ def test_lists_and_records_are_taken_in_any_order(memory: int, tmp_path: Path) -
     path = tmp_path / "a.ciff"
     path.write_bytes(make(LISTS, IDS, both(reorder(1, [2, 0, 1]), reorder(2, [1, 2, 0]))))
     assert read(path, memory) == documents(GOOD)
+    assert CiffSource(path, memory).ordered_lists() is None, "then documents must be made"
 
 
 @pytest.mark.parametrize("order", [[0, 1], [1, 0]])

@@ -16,7 +16,7 @@ import splade_bridge
 from checkpoints import one_thread, save_checkpoint, save_dense, write_corpus  # noqa: F401
 from dense_small import ranking
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.store import part_files
+from splade_bridge.data.parts import part_files
 from splade_bridge.embeddings.vectors import read_dense_part
 from splade_bridge.encoding.choices import DenseChoices
 from splade_bridge.encoding.dense_corpus import dense_corpus

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fetched import checkpoint_of
-from splade_bridge.data.store import part_files
+from splade_bridge.data.parts import part_files
 from splade_bridge.embeddings.index import DenseIndex
 from splade_bridge.embeddings.vectors import read_dense_part
 from splade_bridge.encoding.choices import DenseChoices

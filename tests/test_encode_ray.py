@@ -21,7 +21,7 @@ import pytest
 from checkpoints import one_thread, save_checkpoint, write_corpus  # noqa: F401
 from soaking import SEED, often
 from splade_bridge.cli.encode import command
-from splade_bridge.data.store import part_files
+from splade_bridge.data.parts import part_files
 from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
 from splade_bridge.encoding.parts import CorpusChangedError
 from splade_bridge.encoding.ray_job import RayRunner

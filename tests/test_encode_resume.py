@@ -17,7 +17,8 @@ import pytest
 
 from checkpoints import one_thread, save_checkpoint, write_corpus  # noqa: F401
 from soaking import SEED, often
-from splade_bridge.data.store import VectorStore, part_files, read_part
+from splade_bridge.data.parts import part_files, read_part
+from splade_bridge.data.store import VectorStore
 from splade_bridge.encoding.encoder import EncodeOptions, Encoder, load_encoder
 from splade_bridge.encoding.parts import CorpusChangedError, files_content
 from splade_bridge.encoding.passages import LongOptions

@@ -20,7 +20,8 @@ from checkpoints import one_thread, save_checkpoint, write_corpus  # noqa: F401
 from splade_bridge.cli.encode import command as encode_command
 from splade_bridge.cli.merge import command as merge_command
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.store import VectorStore, part_files
+from splade_bridge.data.parts import part_files
+from splade_bridge.data.store import VectorStore
 from splade_bridge.encoding.devices import PACKAGE_ROOT, START, DeviceRunner, parse_devices
 from splade_bridge.encoding.encoder import EncodeOptions, Encoder, load_encoder
 from splade_bridge.encoding.merge import merge_shards

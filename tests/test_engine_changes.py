@@ -28,13 +28,14 @@ from command_line import run
 from loaded import at, command, environment, rows_of
 from small import write_json_lines
 from splade_bridge.conversion.build_index import build_index
-from splade_bridge.conversion.load_index import delete_documents, load_index, update_index
+from splade_bridge.conversion.load_index import Given, delete_documents, load_index, update_index
 from splade_bridge.data.manifest import EncodingInfo, Manifest, QuantizationInfo, VocabularyInfo
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.registry import connect, open_index, read_remote
 from splade_bridge.engines.remote import change, load
-from splade_bridge.engines.remote.base import RemoteIndex, RemoteOptions, State
+from splade_bridge.engines.remote.base import RemoteIndex, RemoteOptions
 from splade_bridge.engines.remote.load import LoadOptions
+from splade_bridge.engines.remote.states import State
 from splade_bridge.errors import (
     BadInputError,
     ExternalProgramError,
@@ -383,10 +384,10 @@ def test_texts_must_come_again(address: Address, tmp_path: Path) -> None:
     corpus = write_json_lines(tmp_path / "c.jsonl", [{"id": "a", "text": "one"}])
     first = file(tmp_path / "first.jsonl", {"a": {"a": 1}})
     made = LoadOptions(RemoteOptions(fields=("text",)))
-    load_index(first, address, made, with_contents=str(corpus))
+    load_index(first, address, made, Given(with_contents=str(corpus)))
     with pytest.raises(MismatchError, match="are stored with text, and the new ones"):
         update_index(first, address)
-    update_index(first, address, made, with_contents=str(corpus))
+    update_index(first, address, made, Given(with_contents=str(corpus)))
     check_holds(address, {"a": {"a": 1}}, tmp_path)
 
 

@@ -31,23 +31,22 @@ import numpy as np
 import pytest
 
 import command_line
+from ranked import as_pairs, brute_force
+from servers.kinds import SEARCH_SERVERS as SERVERS
 from servers.server import Server
-from small import (
-    MemorySource,
-    as_pairs,
-    brute_force,
-    queries_of,
-    random_matrix,
-    shuffled_ids,
-    write_json_lines,
-)
+from small import MemorySource, queries_of, random_matrix, shuffled_ids, write_json_lines
+from splade_bridge.conversion.convert import convert
 from splade_bridge.conversion.detect import SourceOptions, open_source, open_vectors
+from splade_bridge.conversion.load_index import load_index
 from splade_bridge.data.vectors import ImpactBatch, SparseBatch
+from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines import registry
 from splade_bridge.engines.registry import connect, open_index
-from splade_bridge.engines.remote.base import RemoteIndex, RemoteOptions, ServerError
+from splade_bridge.engines.remote.base import RemoteIndex, RemoteOptions
 from splade_bridge.engines.remote.choices import Asking
+from splade_bridge.engines.remote.faults import ServerError
 from splade_bridge.engines.remote.load import LoadOptions, load
+from splade_bridge.engines.remote.rest import inferred, vector_fields
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
 from splade_bridge.files.address import Address, place_of
 from splade_bridge.formats.base import ImpactSource, WeightSource
@@ -59,13 +58,6 @@ from strategies import AWKWARD_TERMS
 
 pytestmark = pytest.mark.server
 
-SERVERS = {
-    "elasticsearch8": "elasticsearch",
-    "elasticsearch9": "elasticsearch",
-    "opensearch2": "opensearch",
-    "opensearch3": "opensearch",
-    "opensearch_neural": "opensearch",
-}
 NEWEST = ("elasticsearch9", "opensearch3")
 """One of each client, for what is the client's or the loader's and takes long."""
 OTHERS_LONG = [
@@ -682,6 +674,107 @@ def test_chunks_of_nested_fields_are_passages(
         assert as_pairs(hits) == [("one", 7), ("two", 3)]  # of the best chunk
         assert isinstance(index := getattr(searcher, "index"), RemoteIndex)  # noqa: B009
         assert [list(row.weights) for row in index.get(["one#1"])] == [[3.5]]
+
+
+@pytest.mark.parametrize("server_name", ["opensearch3"])
+def test_documents_on_their_way_take_little_memory(
+    server_name: str, server_of: Callable[[str], Server]
+) -> None:
+    """400,000 numbers as JSON: each lay in 4 KB of memory as long as it was kept."""
+    address = engine_of(server_name, server_of).address(f"t{uuid.uuid4().hex}")
+    rows, terms = 2048, 200
+    indptr = np.arange(rows + 1, dtype=np.int64) * terms
+    indices = np.tile(np.arange(terms, dtype=np.int32), rows)
+    impacts = np.random.default_rng(0).integers(1, 500, rows * terms, dtype=np.int32)
+    batch = ImpactBatch([f"d{i}" for i in range(rows)], indptr, indices, impacts)
+    vocabulary = Vocabulary(f"t{i}" for i in range(terms))
+    with connect(address) as index:
+        before, most = private_memory(), 0
+        for number, _ in enumerate(index.items(batch, Names(vocabulary, index.naming), None)):
+            if number % 100 == 0:
+                most = max(most, private_memory())
+    assert most - before < 200 << 20
+
+
+def private_memory() -> int:
+    """Bytes that are this process's own."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("RssAnon:")[2].split()[0]) << 10
+
+
+def test_impacts_that_a_vector_store_holds_are_looked_at(address: Address, tmp_path: Path) -> None:
+    """Its manifest counts weights, and does not know the largest impact."""
+    lines = '{"id": "a", "vector": {"x": 513, "y": 512}}\n'
+    (tmp_path / "docs.jsonl").write_text(lines)
+    convert(tmp_path / "docs.jsonl", tmp_path / "store", "vectors")
+    with pytest.raises(BadInputError, match="would change 1 of 2"):
+        load_index(tmp_path / "store", address)
+    with connect(address) as index:
+        assert not index.exists()
+
+
+@pytest.mark.parametrize("layout", ["older", "newer"])
+def test_both_layouts_of_semantic_text_are_read(
+    engine: Engine, address: Address, layout: str
+) -> None:
+    """No server here has the field type; documents and mapping are as its reference shows them.
+
+    What is in ``_inference_fields`` is kept here as any other object is, beside chunks that are
+    mapped as the field type maps them.
+    """
+    if engine.scheme != "elasticsearch":
+        pytest.skip("semantic_text is Elasticsearch's")
+    chunks = {"type": "nested", "properties": {"embeddings": field_type(engine)}}
+    made = {
+        **keeping(engine),
+        "mappings": {
+            "properties": {
+                "a.text": {"properties": {"inference": {"properties": {"chunks": chunks}}}},
+                "_inference_fields": {"type": "object", "enabled": False},
+            }
+        },
+    }
+    vectors = {
+        "one": {"a.text": [{"a": 0.5, "b": 2.5}, {"a": 3.5}], "title": [{"t": 1.5}]},
+        "two": {"a.text": [{"b": 1.5}]},
+        "none": {},
+    }
+
+    def document(of: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+        cells = {
+            name: [{"start_offset": 0, "end_offset": 9, "embeddings": v} for v in several]
+            for name, several in of.items()
+        }
+        if layout == "older":
+            flat = [cell for several in cells.values() for cell in several]
+            return {"a": {"text": {"text": "...", "inference": {"chunks": flat}}}}
+        told = {"inference_id": "x", "model_settings": {}, "chunks": cells}
+        return {"_inference_fields": {"a.text": {"inference": told}} if cells else {}}
+
+    put(engine, address.name, made, {i: document(v) for i, v in vectors.items()})
+    expected = {
+        "one#0": {"a": 0.5, "b": 2.5}, "one#1": {"a": 3.5}, "one#2": {"t": 1.5},
+        "two#0": {"b": 1.5}, "none": {},
+    }  # fmt: skip
+    assert weights_of(open_vectors(address, weights=True)) == expected
+    with open_index(address) as searcher:
+        assert isinstance(index := getattr(searcher, "index"), RemoteIndex)  # noqa: B009
+        assert [list(row.weights) for row in index.get(["one#1", "two#0"])] == [[3.5], [1.5]]
+
+
+def test_a_mapping_of_semantic_text_names_its_chunks() -> None:
+    """Of a sparse model; one of a dense model has no such vectors."""
+    properties = {
+        "text": {"type": "semantic_text", "model_settings": {"task_type": "sparse_embedding"}},
+        "other": {"type": "semantic_text", "model_settings": {"task_type": "text_embedding"}},
+        "fresh": {"type": "semantic_text", "inference_id": "x"},
+    }
+    (found,) = vector_fields(properties, ["sparse_vector"])
+    assert found[:2] == ("text.inference.chunks.embeddings", "text.inference.chunks")
+    chunks = {"t": [{"embeddings": {"a": 1}}], "u": [{"embeddings": {"b": 2}}]}
+    source = {"_inference_fields": {"text": {"inference": {"chunks": chunks}}}}
+    assert list(inferred(source, found.path)) == [{"a": 1}, {"b": 2}]
+    assert list(inferred({"text": "a"}, found.path)) == []
 
 
 @pytest.mark.parametrize("server_name", ["opensearch2", "opensearch3", "opensearch_neural"])

@@ -20,14 +20,17 @@ from loaded import (
     check_missing_client,
     check_searches,
     command,
+    impacts_of,
     loaded,
+    needs_milvus_lite,
     world,
 )
 from servers.server import Server
 from small import MemorySource, queries_of
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.registry import connect, open_index, read_remote
-from splade_bridge.engines.remote.base import RemoteOptions, ServerError
+from splade_bridge.engines.remote.base import RemoteOptions
+from splade_bridge.engines.remote.faults import ServerError
 from splade_bridge.engines.remote.load import LoadOptions, load
 from splade_bridge.engines.remote.milvus import EXACT, escaped_id, inexact, unescaped_id
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
@@ -35,12 +38,7 @@ from splade_bridge.errors import BadInputError, MissingToolError, UsageError
 
 @pytest.fixture(autouse=True)
 def lite() -> None:
-    try:
-        version = importlib.metadata.version("milvus-lite")
-    except importlib.metadata.PackageNotFoundError:
-        pytest.skip("milvus-lite is not installed")
-    if not version.startswith("2.5."):
-        pytest.skip(f"milvus-lite {version} is not Milvus' core")
+    needs_milvus_lite()
 
 
 @pytest.mark.server
@@ -137,12 +135,7 @@ def test_a_collection_of_others(tmp_path: Path, caplog: pytest.LogCaptureFixture
         read_remote(address)
     source = read_remote(address, Vocabulary(["a", "b", "c", "d"]))
     assert "drop_ratio_build" in caplog.text
-    found = {
-        batch.ids[n]: batch.row(n)[1].tolist()
-        for batch in source.batches()
-        for n in range(len(batch))
-    }
-    assert found == {str(1 + i): [1, 2 + i] for i in range(9)}
+    assert impacts_of(source) == {str(1 + i): [1, 2 + i] for i in range(9)}
     with connect(address) as index:
         index.look()
         assert [row.doc_id for row in index.get(["3", "it's", "99"])] == ["3"]

@@ -6,17 +6,18 @@ went in, with the terms of the vocabulary.
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import splade_bridge as sb
 from command_line import run
-from loaded import at, json_lines
+from loaded import at, json_lines, needs_milvus_lite
 from servers.server import Server
 from small import random_matrix
 from splade_bridge.conversion.detect import SourceOptions, open_source, open_vectors
@@ -49,12 +50,7 @@ def cells(row: np.ndarray) -> dict[int, float]:
 @pytest.fixture
 def milvus(tmp_path: Path) -> Made:
     pymilvus = pytest.importorskip("pymilvus", exc_type=ImportError)
-    try:
-        version = importlib.metadata.version("milvus-lite")
-    except importlib.metadata.PackageNotFoundError:
-        pytest.skip("milvus-lite is not installed")
-    if not version.startswith("2.5."):
-        pytest.skip(f"milvus-lite {version} is not Milvus' core")
+    needs_milvus_lite()
     from milvus_lite.server_manager import server_manager_instance
 
     def made(matrix: np.ndarray) -> str:
@@ -205,6 +201,36 @@ def test_an_index_of_others_is_searched_and_read_with_a_vocabulary(
     back.read_all()
     source.read_all()
     assert str(back.content) == str(source.content)
+
+
+def test_the_same_from_python(qdrant: Made, tmp_path: Path) -> None:
+    """Wherever an address goes, its field and vocabulary go."""
+    matrix = world()
+    address, words = qdrant(matrix), vocabulary_file(tmp_path / "vocab.txt")
+    docs = json_lines(tmp_path / "docs.jsonl", matrix, ids_of(ROWS), WORDS)
+    exact = tmp_path / "exact"
+    sb.index(docs, exact, engine="exact")
+    queries = {"q1": {WORDS[0]: 2, WORDS[3]: 1}, "q2": {WORDS[5]: 7}}
+    how: dict[str, Any] = {"vocabulary": words, "field": "lex"}
+    wanted = sb.search(exact, queries, k=20)
+    assert sb.search(address, queries, k=20, **how) == wanted
+    with sb.open_index(address, **how) as index:
+        assert index.search(queries, k=20) == wanted
+        assert sb.verify([index, exact], queries).equal
+    assert sb.verify([exact, address], queries, **how).equal
+    ours = sb.explain(address, queries["q1"], "5", **how)
+    theirs = sb.explain(exact, queries["q1"], "5")
+    assert [(c.term, c.score) for c in ours] == [(c.term, c.score) for c in theirs]
+    content = sb.convert(address, tmp_path / "c", to="ciff", **how).content
+    assert content == sb.inspect(exact).content.computed  # type: ignore[union-attr]
+    again = sb.index(address, tmp_path / "again", engine="exact", **how)
+    assert sb.export(address, tmp_path / "x", **how).counts == again.counts
+    assert sb.verify([exact, tmp_path / "again"], queries).equal
+    pruned = sb.prune(address, method="top-k", value=1, **how)
+    assert dict(pruned) == dict(sb.prune(docs, method="top-k", value=1))
+    for call in (sb.search, lambda *given: sb.prune(given[0], method="top-k", value=1)):
+        with pytest.raises(BadInputError, match="give --vocabulary"):
+            call(address, queries)
 
 
 @pytest.mark.parametrize("engine", ENGINES[:3])

@@ -86,6 +86,24 @@ def test_a_page_with_a_server(
                 index.drop()
 
 
+@pytest.mark.parametrize("page", sorted(PAGES.glob("*.md")), ids=lambda page: page.stem)
+def test_every_page_goes_there_and_back(page: Path) -> None:
+    """Texts, vectors, a load, an alias that is switched, the old index dropped, files again."""
+    text, at = page.read_text(), 0
+    for step in (
+        "splade-bridge encode texts -m MODEL",
+        "splade-bridge index vectors -o ADDRESS",
+        "splade-bridge search ADDRESS",
+        "splade-bridge verify exact ADDRESS",
+        "Load anew without a gap",
+        "And back, into files",
+        "splade-bridge convert ADDRESS",
+        "splade-bridge inspect ciff",
+    ):
+        at = text.index(step, at)
+    assert "alias" in text and "--alias passages --drop-old" in text
+
+
 def test_every_page_has_its_test() -> None:
     """PostgreSQL's, with its SQL, is in test_engine_postgresql.py."""
     assert {page.stem for page in PAGES.glob("*.md")} == {

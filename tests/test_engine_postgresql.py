@@ -21,12 +21,11 @@ from command_line import run
 from killed import killed
 from loaded import command, environment
 from pages import PAGES, run_page
+from ranked import as_pairs, brute_force
 from servers.server import Server
 from small import (
     MemorySource,
-    as_pairs,
     batch_of,
-    brute_force,
     queries_of,
     random_matrix,
     shuffled_ids,
@@ -37,10 +36,12 @@ from splade_bridge.conversion.detect import open_source
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.registry import connect, engine, open_index, read_remote
-from splade_bridge.engines.remote.base import Busy, Refused, RemoteOptions, ServerError, State
+from splade_bridge.engines.remote.base import RemoteOptions
+from splade_bridge.engines.remote.faults import Busy, Refused, ServerError
 from splade_bridge.engines.remote.index import RemoteSearcher
 from splade_bridge.engines.remote.load import LoadOptions, load
 from splade_bridge.engines.remote.secrets import Secrets
+from splade_bridge.engines.remote.states import State
 from splade_bridge.errors import (
     BadInputError,
     ExternalProgramError,

@@ -27,6 +27,7 @@ from loaded import (
     check_searches,
     command,
     environment,
+    impacts_of,
     loaded,
     world,
 )
@@ -34,7 +35,9 @@ from small import MemorySource
 from splade_bridge.conversion.load_index import Texts
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.registry import connect, open_index, read_remote
-from splade_bridge.engines.remote.base import RemoteOptions, ServerError
+from splade_bridge.engines.remote import qdrant_folder
+from splade_bridge.engines.remote.base import RemoteOptions
+from splade_bridge.engines.remote.faults import ServerError
 from splade_bridge.engines.remote.load import LoadOptions, load
 from splade_bridge.engines.remote.numbered import newest, pieces
 from splade_bridge.engines.remote.qdrant import Qdrant, inexact
@@ -63,8 +66,51 @@ def test_settings_are_set_and_told(tmp_path: Path) -> None:
         assert told["sparse_vectors"]["vector"]["index"]["datatype"] == "float32"
         assert "notes" not in told
         assert index.creation(RemoteOptions()) == {
-            "sparse_vectors": {"vector": {"datatype": "float32"}}
+            "sparse_vectors": {"vector": {"datatype": "float32", "memory": "cached"}},
+            "optimizers": {"max_segment_size": 100_000},
         }
+        config = told["config"]
+        assert config["sparse_vectors"]["vector"] == {"datatype": "float32", "memory": "cached"}
+        assert config["optimizers"]["max_segment_size"] == 100_000
+
+
+def test_a_load_that_goes_on_does_not_look_at_all_weights_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were looked at before the index was begun, unless some may change, which are counted."""
+    address = at(f"qdrant:{tmp_path / 's'}")
+    matrix, ids, _ = world(1, 150, 300)
+    real, calls = qdrant_folder.FolderStore.upsert, iter(range(99))
+
+    def some(self: qdrant_folder.FolderStore, *given: Any) -> None:
+        if next(calls) >= 1:
+            raise KeyboardInterrupt
+        real(self, *given)
+
+    monkeypatch.setattr(Qdrant, "block_rows", 20)
+    for allow_loss, opened in ((True, 2), (False, 1)):
+        with monkeypatch.context() as patch:
+            patch.setattr(qdrant_folder.FolderStore, "upsert", some)
+            with pytest.raises(KeyboardInterrupt):
+                loaded(address, matrix, ids, allow_loss=allow_loss)
+        assert len(loaded(address, matrix, ids, allow_loss=allow_loss)) == opened
+        check_read(address, matrix, ids)
+        with connect(address) as index:
+            index.drop()
+        calls = iter(range(99))
+
+
+def test_what_is_loaded_goes_into_files_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Edge would hold an index of all of it in memory; what is found does not change by it."""
+    monkeypatch.setattr(qdrant_folder, "POSTINGS_IN_MEMORY", 40)
+    address = at(f"qdrant:{tmp_path / 's'}")
+    matrix, ids, _ = world(1, 150, 300)
+    loaded(address, matrix, ids)
+    check_searches(address, matrix, ids)
+    check_read(address, matrix, ids)
+    check_all(at(f"qdrant:{tmp_path / 't'}"), 300)
 
 
 @pytest.mark.parametrize(
@@ -108,12 +154,7 @@ def test_a_shard_of_others(others: Path, caplog: pytest.LogCaptureFixture) -> No
         read_remote(address)
     source = read_remote(address, Vocabulary(["a", "b", "c", "d"]))
     assert "uint8" in caplog.text and "approximate" in caplog.text
-    found = {
-        batch.ids[n]: batch.row(n)[1].tolist()
-        for batch in source.batches()
-        for n in range(len(batch))
-    }
-    assert found == {str(1 + i): [1, 2 + i] for i in range(9)}
+    assert impacts_of(source) == {str(1 + i): [1, 2 + i] for i in range(9)}
     with connect(address) as index:
         index.look()
         assert "uint8" in index.told()["notes"][0]

@@ -12,16 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from small import (
-    MemorySource,
-    as_pairs,
-    batch_of,
-    brute_force,
-    queries_of,
-    random_matrix,
-    shuffled_ids,
-    terms_of,
-)
+from ranked import as_pairs, brute_force
+from small import MemorySource, batch_of, queries_of, random_matrix, shuffled_ids, terms_of
 from soaking import SEED, often
 from splade_bridge.data.hits import Hits
 from splade_bridge.engines.base import BuildOptions

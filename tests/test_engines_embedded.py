@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from loaded import (
     check_searches,
     json_lines,
     loaded,
+    needs_milvus_lite,
     world,
 )
 from small import MemorySource, random_matrix
@@ -66,12 +66,7 @@ def place(scheme: str, tmp_path: Path) -> Address:
     """Nothing is there."""
     pytest.importorskip(ALL[scheme].module, exc_type=ImportError)
     if scheme == "milvus":
-        try:
-            version = importlib.metadata.version("milvus-lite")
-        except importlib.metadata.PackageNotFoundError:
-            pytest.skip("milvus-lite is not installed")
-        if not version.startswith("2.5."):
-            pytest.skip(f"milvus-lite {version} is not Milvus' core")
+        needs_milvus_lite()
     return at(f"{scheme}:{tmp_path / ALL[scheme].file}")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import struct
 import subprocess
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from javac import compiled
 from splade_bridge.engines.jars import lucene_for_writing
 from splade_bridge.engines.java import java
 from splade_bridge.formats.feeds.weights import as_feature
@@ -20,15 +19,7 @@ SOURCE = Path(__file__).with_name("Features.java")
 
 @pytest.fixture(scope="module")
 def class_path(lucene: None, tmp_path_factory: pytest.TempPathFactory) -> str:
-    if shutil.which("javac") is None:
-        pytest.skip("there is no javac to make Features.java with")
-    folder = tmp_path_factory.mktemp("features")
-    jars = os.pathsep.join(map(str, lucene_for_writing().class_path))
-    subprocess.run(
-        ["javac", "--release", "17", "-cp", jars, "-d", folder, SOURCE],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return f"{jars}{os.pathsep}{folder}"
+    return compiled(SOURCE, lucene_for_writing(), tmp_path_factory.mktemp("features"))
 
 
 def of_lucene(

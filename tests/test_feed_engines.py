@@ -32,10 +32,11 @@ from splade_bridge.data.vectors import ImpactBatch, SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.formats.base import ImpactSource, StoreWeights
 from splade_bridge.formats.choices import FeedTarget
-from splade_bridge.formats.feeds.source import FeedSource, FeedWeights
+from splade_bridge.formats.feeds.source import FeedFiles
 from splade_bridge.formats.feeds.write import write_feed
 from splade_bridge.formats.jsonvector import JsonVectorSource
 from splade_bridge.formats.queries import Queries, read_queries
+from splade_bridge.formats.records import RecordImpacts, RecordWeights
 from strategies import AWKWARD_TERMS, as_dictionaries
 
 pytestmark = pytest.mark.server
@@ -131,7 +132,7 @@ def content_of(rows: list[dict[str, Any]], folder: Path, read: Path, target: Fee
     read.mkdir()
     (read / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     shutil.copy(folder / "vocabulary.json", read)
-    source = FeedSource(read / "rows.jsonl", target=target)
+    source = RecordImpacts(FeedFiles(read / "rows.jsonl", target=target))
     for _ in source.batches():
         pass
     return str(source.content)
@@ -327,7 +328,7 @@ def test_float_weights_are_kept_as_they_are(
     lines = "".join(json.dumps(row) + "\n" for row in found["rows"])
     (tmp_path / "read" / "rows.jsonl").write_text(lines)
     shutil.copy(folder / "vocabulary.json", tmp_path / "read")
-    read = FeedWeights(tmp_path / "read" / "rows.jsonl", target=target)
+    read = RecordWeights(FeedFiles(tmp_path / "read" / "rows.jsonl", target=target))
     assert sum(len(batch) for batch in read.batches()) == len(world.ids)
     assert str(read.content) == str(source.content)
     number = {doc_id: i for i, doc_id in enumerate(world.ids)}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from small import MemorySource, queries_of
 from splade_bridge.data.ids import MAX_TERM_BYTES
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.quantize import QuantizeOptions
+from splade_bridge.data.quantize import QuantizeOptions, Quantizer
 from splade_bridge.data.vector_set import VectorsInMemory
 from splade_bridge.data.vectors import SparseBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
@@ -30,7 +30,7 @@ from splade_bridge.formats.feeds.names import (
     vespa_label,
 )
 from splade_bridge.formats.feeds.qdrant import point_id
-from splade_bridge.formats.feeds.source import FeedSource, FeedWeights
+from splade_bridge.formats.feeds.source import FeedFiles
 from splade_bridge.formats.feeds.weights import (
     FEATURE,
     WeightAccount,
@@ -39,6 +39,7 @@ from splade_bridge.formats.feeds.weights import (
     halvings,
 )
 from splade_bridge.formats.feeds.write import FEED_TARGETS, FEEDS, FeedAccount, write_feed
+from splade_bridge.formats.records import RecordImpacts, RecordWeights
 from strategies import Collection, as_dictionaries, collections, quick, terms
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
@@ -167,7 +168,7 @@ def test_a_feed_is_read_back(
     folder = tmp_path_factory.mktemp("feed") / "f"
     source = BatchSource(Path("memory"), made.impact_batches(), made.vocabulary)
     manifest, _ = written(source, folder, target, allow_loss=True, gzip=gz, part_bytes=200)
-    read = FeedSource(folder, manifest=Manifest.load(folder))
+    read = RecordImpacts(FeedFiles(folder, Manifest.load(folder)))
     found = as_dictionaries(list(read.batches()), read.vocabulary)
     assert found == list(zip(made.ids, made.rows, strict=True))
     assert (read.counts, str(read.content)) == (source.counts, manifest.content)
@@ -194,7 +195,7 @@ def test_parts_are_bounded_and_in_order(tmp_path: Path, target: FeedTarget) -> N
     sizes = [part.stat().st_size for part in parts]
     assert max(sizes) <= 1500
     assert min(sizes[:-1]) > 1000
-    read = FeedSource(tmp_path / "f", manifest=Manifest.load(tmp_path / "f"))
+    read = RecordImpacts(FeedFiles(tmp_path / "f", Manifest.load(tmp_path / "f")))
     assert [i for batch in read.batches() for i in batch.ids] == [f"d{i}" for i in range(200)]
 
 
@@ -308,7 +309,7 @@ def test_the_account_of_a_loss_that_is_allowed(tmp_path: Path) -> None:
     assert weights.most_lost == pytest.approx(1 / 513)
     assert manifest.options["weights"]["changed"] == 2
     assert "changes 2 of 5 weights" in (tmp_path / "f" / "load.md").read_text()
-    read = FeedSource(tmp_path / "f", manifest=manifest)
+    read = RecordImpacts(FeedFiles(tmp_path / "f", manifest))
     assert [b.impacts.tolist() for b in read.batches()] == [[512, 513, 514, 1023, 2]]
 
 
@@ -332,7 +333,7 @@ def test_vector_databases_keep_every_float32(tmp_path: Path, target: FeedTarget)
     text = next((tmp_path / "f").glob("*-00000*")).read_text()
     for number in ("1e-45", "3.4e+38", "0.33333334", "3.0", "0.1", "1.7943001"):
         assert number in text
-    read = FeedWeights(tmp_path / "f", target=target)
+    read = RecordWeights(FeedFiles(tmp_path / "f", target=target))
     assert [b.weights.tolist() for b in read.batches()] == [
         b.weights.tolist() for b in floats_of(
             {"a": 1e-45, "b": 3.4e38, "c": 1 / 3}, {"a": 3.0, "b": 0.1, "c": 1.7943001}
@@ -428,8 +429,9 @@ HIT = '{"_index":"x","_id":"d1","_score":1.0,"_source":{"v":{"a.b":1.5,"c":0.25}
 
 def test_hits_of_a_scroll_with_float_weights_are_a_source(tmp_path: Path) -> None:
     (tmp_path / "hits.jsonl").write_text(HIT)
-    source = FeedSource(
-        tmp_path / "hits.jsonl", QuantizeOptions(100), target="elasticsearch", field="v"
+    source = RecordImpacts(
+        FeedFiles(tmp_path / "hits.jsonl", target="elasticsearch", field="v"),
+        made=Quantizer(QuantizeOptions(100)),
     )
     assert as_dictionaries(list(source.batches()), source.vocabulary) == [
         ("d1", {"a.b": 150, "c": 25})
@@ -468,7 +470,7 @@ def test_a_feed_that_is_broken(
 ) -> None:
     (tmp_path / "hits").write_text(content)
     Vocabulary(["a"]).save(tmp_path / "vocabulary.json")
-    source = FeedSource(tmp_path / "hits", target=target, field="v")
+    source = RecordImpacts(FeedFiles(tmp_path / "hits", target=target, field="v"))
     with pytest.raises(BadInputError) as caught:
         list(source.batches())
     assert words in str(caught.value)
@@ -477,7 +479,7 @@ def test_a_feed_that_is_broken(
 def test_numbers_without_their_vocabulary(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"id":"d","v":{"indices":[0],"values":[1]}}\n')
     with pytest.raises(BadInputError, match=r"no vocabulary\.json beside it"):
-        FeedSource(tmp_path / "rows.jsonl", target="milvus", field="v")
+        FeedFiles(tmp_path / "rows.jsonl", target="milvus", field="v")
 
 
 def test_a_part_that_is_not_the_feeds_own(tmp_path: Path) -> None:

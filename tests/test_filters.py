@@ -13,28 +13,22 @@ import numpy as np
 import pytest
 
 import command_line
+from servers.kinds import SEARCH_SERVERS
 from servers.server import Server
 from small import random_matrix, shuffled_ids, write_json_lines
 from splade_bridge.conversion.corpus_fields import as_type, types_of, wanted_fields
 from splade_bridge.conversion.detect import open_source
-from splade_bridge.conversion.load_index import load_index
+from splade_bridge.conversion.load_index import Given, load_index
 from splade_bridge.engines.registry import connect, connect_to, open_index
-from splade_bridge.engines.remote.base import RemoteOptions, ServerError
+from splade_bridge.engines.remote.base import RemoteOptions
 from splade_bridge.engines.remote.choices import Asking
+from splade_bridge.engines.remote.faults import ServerError
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.address import Address, place_of
 from splade_bridge.formats.queries import read_queries
 
 EMBEDDED = ("milvus", "qdrant")
-SERVERS = {
-    "elasticsearch8": "elasticsearch",
-    "elasticsearch9": "elasticsearch",
-    "opensearch2": "opensearch",
-    "opensearch3": "opensearch",
-    "opensearch_neural": "opensearch",
-    "postgres": "postgresql",
-    "milvus_server": "milvus",
-}
+SERVERS = {**SEARCH_SERVERS, "postgres": "postgresql", "milvus_server": "milvus"}
 ENGINES = [*EMBEDDED, *(pytest.param(name, marks=pytest.mark.server) for name in SERVERS)]
 EDGES_TRUTH = ("open:keyword", "keyword")
 LANGUAGES = ("de", "en", 'it\'s "é"')
@@ -399,10 +393,10 @@ def test_the_same_load_with_other_fields_is_another(tmp_path: Path, world: World
     pytest.importorskip("qdrant_edge")
     address = place_of(f"qdrant:{tmp_path / 'q'}")
     assert isinstance(address, Address)
-    told = {"with_contents": str(world.corpus)}
-    load_index(world.documents, address, **told, fields={"year": None})
-    load_index(world.documents, address, **told, fields={"year": None})
+    years = Given(with_contents=str(world.corpus), fields={"year": None})
+    load_index(world.documents, address, given=years)
+    load_index(world.documents, address, given=years)
     with pytest.raises(UsageError, match="is there already"):
-        load_index(world.documents, address, **told, fields={"open": None})
+        load_index(world.documents, address, given=replace(years, fields={"open": None}))
     with connect_to(address) as index:
         assert index.count() == 300

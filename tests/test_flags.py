@@ -12,7 +12,7 @@ from typer.models import ArgumentInfo
 
 from documented import ROOT, TABLES
 from splade_bridge.cli.command import use_of
-from splade_bridge.cli.options import ADDS_TO, READS, WRITES
+from splade_bridge.cli.marks import ADDS_TO, READS, WRITES
 from splade_bridge.encoding.choices import DType
 from splade_bridge.encoding.encoder import DTYPES
 from splade_bridge.engines.registry import NAMES, EngineName

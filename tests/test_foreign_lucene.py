@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +11,9 @@ import pytest
 
 import command_line
 from bad_input import made
-from small import MemorySource, as_pairs, queries_of
+from javac import compiled
+from ranked import as_pairs
+from small import MemorySource, queries_of
 from splade_bridge.engines.jars import lucene_for_writing
 from splade_bridge.engines.java import HELPER, java
 from splade_bridge.engines.lucene_index import LuceneIndex
@@ -29,15 +29,12 @@ Make = Callable[..., Path]
 @pytest.fixture(scope="module")
 def make(lucene: None, tmp_path_factory: pytest.TempPathFactory) -> Make:
     """Makes an index by Foreign.java."""
-    if shutil.which("javac") is None:
-        pytest.skip("there is no javac to make such an index with")
-    folder = tmp_path_factory.mktemp("foreign")
-    jars = os.pathsep.join(map(str, [*lucene_for_writing().class_path, asset(HELPER)]))
-    source = Path(__file__).with_name("Foreign.java")
-    subprocess.run(
-        ["javac", "--release", "17", "-cp", jars, "-d", folder, source],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    class_path = compiled(
+        Path(__file__).with_name("Foreign.java"),
+        lucene_for_writing(),
+        tmp_path_factory.mktemp("foreign"),
+        asset(HELPER),
+    )
 
     def build(out: Path, *told: str) -> Path:
         lines = []
@@ -46,7 +43,6 @@ def make(lucene: None, tmp_path_factory: pytest.TempPathFactory) -> Make:
             if rest:
                 rest[0] = rest[0].encode("utf-8", "surrogateescape").hex()
             lines.append("|".join([what, *rest]))
-        class_path = f"{jars}{os.pathsep}{folder}"
         command = [java(), "-cp", class_path, "splade_bridge.Foreign", out, *lines]
         subprocess.run(command, check=True, capture_output=True)
         return out

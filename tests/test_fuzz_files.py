@@ -21,14 +21,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bad_input import made
+from bad_input import made, specifications
 from damage import list_again, mutated_bytes, mutated_json
 from soaking import SEED, often
 from splade_bridge.comparison.read_spec import load_spec
 from splade_bridge.comparison.steps import Hashes, Steps
 from splade_bridge.conversion.detect import open_source
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.store import VectorStore, read_note, unfinished_store
+from splade_bridge.data.parts import read_note
+from splade_bridge.data.store import VectorStore, unfinished_store
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.embeddings.index import DenseIndex
 from splade_bridge.embeddings.vectors import DenseBatch
@@ -40,9 +41,10 @@ from splade_bridge.engines.registry import open_index
 from splade_bridge.errors import SpladeBridgeError, UsageError
 from splade_bridge.files.outputs import MANIFEST, STORE_MANIFEST, why_not_ours
 from splade_bridge.formats.choices import FeedTarget
-from splade_bridge.formats.feeds.source import FeedSource
+from splade_bridge.formats.feeds.source import FeedFiles
 from splade_bridge.formats.feeds.write import write_feed
 from splade_bridge.formats.forward import ForwardStore
+from splade_bridge.formats.records import RecordImpacts
 from splade_bridge.retrieval.dense_queries import read_dense_queries
 from splade_bridge.training.recipe import read_recipe
 
@@ -183,17 +185,7 @@ contrastive = 1
 steps = 12
 learning_rate = 1e-3
 """
-SPEC = """title = "t"
-[data]
-documents = "docs.jsonl"
-queries = "queries.tsv"
-qrels = "qrels.txt"
-measures = ["nDCG@10"]
-[engines]
-exact = []
-[[variant]]
-name = "full"
-[[sweep]]
+SPEC = f"""{specifications.SPEC}[[sweep]]
 method = "top-k"
 values = [8, 16]
 [bench]
@@ -329,7 +321,7 @@ def feed(target: FeedTarget) -> Callable[[Path], None]:
 
 
 def read_feed(path: Path) -> None:
-    for _ in FeedSource(path, manifest=Manifest.load(path)).batches():
+    for _ in RecordImpacts(FeedFiles(path, Manifest.load(path))).batches():
         pass
 
 
@@ -511,6 +503,7 @@ READERS = {
     "comparison/steps.py": "steps", "comparison/table.py": "a comparison",
     "data/doc_ids.py": "an exact index", "data/id_table.py": "a forward store",
     "data/manifest.py": "a vector store", "data/store.py": "an unfinished store",
+    "data/parts.py": "an unfinished store",
     "data/vocabulary.py": "a vector store", "encoding/merge.py": "shards",
     "encoding/masked_lm.py": "a checkpoint",
     "encoding/saved_modules.py": "a SparseEncoder",
@@ -530,7 +523,7 @@ READERS = {
     # files of others: tests of their formats
     "inspection/ours.py": "", "formats/feeds/milvus.py": "",
     "formats/vocabularies.py": "", "formats/matrix.py": "", "formats/pisa_source.py": "",
-    "formats/tensors.py": "", "encoding/saved_tensors.py": "",
+    "formats/tensors.py": "", "encoding/saved_tensors.py": "", "training/record_files.py": "",
     # dense indexes, a file of secrets, and what engines hold: tests of each
     "embeddings/index.py": "", "embeddings/build.py": "", "encoding/dense_encoder.py": "",
     "engines/remote/secrets.py": "", "engines/remote/rest.py": "", "engines/remote/load.py": "",

@@ -17,8 +17,8 @@ from splade_bridge.cli.schemas import RESULTS
 from splade_bridge.conversion.load_index import load_index, update_index
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.registry import connect
-from splade_bridge.engines.remote.base import State
 from splade_bridge.engines.remote.load import LoadOptions
+from splade_bridge.engines.remote.states import State
 from splade_bridge.errors import BadInputError, SpladeBridgeError, UsageError
 from splade_bridge.files.address import Address
 from splade_bridge.inspection.found import Inspection, InspectOptions

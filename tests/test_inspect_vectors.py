@@ -141,8 +141,7 @@ def test_a_matrix_of_others_is_told(tmp_path: Path) -> None:
             "named_columns": 3,
         }  # fmt: skip
         source = open_vectors(path)
-        for _ in source.batches():
-            pass
+        source.read_all()
         assert found.counts == source.counts
         assert found.content is not None and found.content.computed == str(source.content)
         assert faults(found) == {"documents without a term": 1, "terms with white space": 1}
@@ -251,8 +250,7 @@ def test_a_table_of_vectors_is_told_and_no_text(kind: str, suffix: str, tmp_path
         assert found.facts["files"] == 1 and found.facts["term_ids"] == (kind == "ids")
         assert found.facts["other_files"] == (["README.md"] if path == folder else [])
         source = open_vectors(path, SourceOptions(vocabulary=terms))
-        for _ in source.batches():
-            pass
+        source.read_all()
         assert found.counts == source.counts
         assert found.content is not None and found.content.computed == str(source.content)
         assert faults(found) == {"documents without a term": 1, "terms with white space": 1}

@@ -6,6 +6,7 @@ import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -19,6 +20,7 @@ from splade_bridge.data.vectors import ImpactBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files import json_objects
+from splade_bridge.formats import records as vector_records
 from splade_bridge.formats.jsonvector import JsonVectorSource, JsonVectorWriter, read_vectors
 from strategies import MAX_IMPACT, Collection, as_dictionaries, collections, quick, weights
 
@@ -316,6 +318,39 @@ def test_a_weight_that_cannot_be_scaled_is_named(tmp_path: Path, text: str, name
     )
     with pytest.raises(BadInputError, match=rf"{name}:[12]: "):
         read(path, QuantizeOptions(100.0))
+
+
+ODD = [0, 0.0, 1, 2.0, 2.5, 1 << 24, (1 << 24) + 1, MAX_IMPACT, MAX_IMPACT + 1, 1 << 70, 1e39, -1]
+LINES = st.builds(
+    lambda number, vector: {"id": number, "vector": vector},
+    st.integers(0, 40) | st.sampled_from(["", "a b"]),
+    st.dictionaries(
+        st.sampled_from(["a", "b", "c", "d", "", "\ud800"]) | st.text("xyz", min_size=1),
+        st.sampled_from(ODD) | st.integers(1, 300) | st.sampled_from(["1", None, True]),
+    ),
+)
+"""Lines that are mostly good: a collection has a broken one here and there, or none."""
+
+
+@quick
+@given(lines=st.lists(LINES, max_size=9), scaled=st.booleans(), garbage=st.integers(1, 20))
+def test_records_that_are_looked_at_together_are_read_as_one_after_another(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[Any], scaled: bool, garbage: int
+) -> None:
+    """What is found, and of what is broken the first that stands in the file, by any block."""
+    path = tmp_path_factory.mktemp("blocks") / "docs.jsonl"
+    text = [json.dumps(line) for line in lines]
+    text[garbage:garbage] = ["{"] if garbage < len(text) else []
+    path.write_text("\n".join(text))
+    found: list[Rows | str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        for postings in (1, 7, 1 << 13):
+            patch.setattr(vector_records, "BLOCK_POSTINGS", postings)
+            try:
+                found.append(read(path, QuantizeOptions(scale=3) if scaled else None))
+            except (BadInputError, UsageError) as error:
+                found.append(str(error))
+    assert found[0] == found[1] == found[2]
 
 
 def test_a_weight_too_large_for_its_scale_is_named_by_id(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 import pkgutil
+import pydoc
 import re
 import subprocess
 import sys
@@ -26,7 +27,8 @@ from typer.main import get_command
 
 import command_line
 import splade_bridge as sb
-from small import brute_force, random_matrix
+from ranked import brute_force
+from small import random_matrix
 from splade_bridge.cli.app import app
 from splade_bridge.demo.collection import model_path
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
@@ -169,6 +171,20 @@ def test_every_docstring_names_what_it_takes_and_raises(value: Callable[..., Any
     assert "Args:" in told and "Raises:" in told
     for parameter in set(inspect.signature(value).parameters) - {"self"}:
         assert re.search(rf"\b{parameter}\b[\w, ]*:", told), parameter
+
+
+def test_shared_keywords_are_shown_with_their_defaults_and_no_others_are_taken() -> None:
+    shown = inspect.signature(sb.search).parameters
+    assert (shown["max_length"].default, shown["k"].default, shown["clip"].default) == (
+        256, 1000, None
+    )  # fmt: skip
+    assert set(inspect.signature(sb.open_index).parameters) < set(shown)
+    assert "max_length: int = 256" in pydoc.render_doc(sb.explain, renderer=pydoc.plaintext)
+    for call in (sb.search, sb.verify, sb.export, OpenIndex.search):
+        with pytest.raises(
+            TypeError, match=f"{call.__name__}.* unexpected keyword argument 'hits'"
+        ):
+            call(None, None, hits=10)  # type: ignore[operator]
 
 
 # What the command line gives

@@ -16,6 +16,7 @@ from small import write_json_lines
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.errors import MismatchError, SpladeBridgeError, UsageError
 from splade_bridge.files.address import Address
+from splade_bridge.retrieval.runs import read_run
 
 QUERIES = {"q1": {"a": 2, "b": 1, "a.b": 1}, "q2": {"c": 3}, "q3": {"##x": 1, "[CLS]": 2}}
 
@@ -97,6 +98,44 @@ WRONG: list[tuple[Callable[[Path], Any], type[Exception], str]] = [
     (lambda p: sb.inspect(p, field="v"), UsageError, "no address"),
     (lambda p: sb.search(p, {"q": {"a": 1}}, field="v"), UsageError, "no address"),
     (lambda p: sb.verify([p, p], {"q": {"a": 1}}, field="v"), UsageError, "there is none"),
+    (lambda p: sb.index({"a": {"a": 0.5}}, p / "i", engine="exact", keep_weights=True), UsageError,
+     "keep_weights has no effect where output is no address"),
+    (lambda p: sb.index({"a": {"a": 1}}, p / "i", engine="exact", approximate=True), UsageError,
+     "approximate has no effect where output is no address"),
+    (lambda p: sb.index({"a": {"a": 0.5}}, "qdrant:q", keep_weights=True, scale=10), UsageError,
+     "one or the other"),
+    (lambda p: sb.index({"a": {"a": 1}}, "qdrant:q", keep_weights=True), UsageError,
+     "these are impacts"),
+    (lambda p: sb.index(sb.quantize({"a": {"a": 0.5}}), "qdrant:q", keep_weights=True), UsageError,
+     "these are impacts"),
+    (lambda p: sb.index({"a": {"a": 0.5}}, "qdrant:q", keep_weights=True, update=True), UsageError,
+     "keep_weights has no effect with update"),
+    (lambda p: sb.index({"a": {"a": 1}}, "qdrant:q", approximate=True, update=True), UsageError,
+     "approximate has no effect with update"),
+    (lambda p: sb.index({"a": {"a": 1}}, "qdrant:q", approximate=True), UsageError,
+     "needs one of --qdrant-datatype"),
+    (lambda p: sb.index({"a": {"a": 1}}, "qdrant:q", qdrant_datatype="uint8"), UsageError,
+     "makes results approximate"),
+    (lambda p: sb.index({"a": {"a": 1}}, "qdrant:q", vocabulary="v"), UsageError,
+     "vocabulary is for paths"),
+    (lambda p: sb.search("qdrant:q", {"q": {"a": 1}}, milvus_drop_ratio=0.2), UsageError,
+     "milvus_drop_ratio has no effect without approximate"),
+    (lambda p: sb.search("qdrant:q", {"q": {"a": 1}}, approximate=True, drop=0.2), TypeError,
+     r"search\(\) got an unexpected keyword argument 'drop'"),
+    (lambda p: sb.open_index("qdrant:q", approximate=True, milvus_drop_ratio=0.2), UsageError,
+     "--milvus-drop-ratio is for an address milvus://"),
+    (lambda p: sb.open_index("milvus:m", approximate=True, milvus_drop_ratio=1.5), UsageError,
+     "milvus_drop_ratio 1.5: is 0 to 0.99"),
+    (lambda p: sb.search(p, {"q": {"a": 1}}, approximate=True), UsageError, "no address"),
+    (lambda p: sb.export({"a": {"a": 1}}, "opensearch://me:x@h/i"), UsageError,
+     r"opensearch://me:\.\.\.@h/i: is an address, and output takes files here"),
+    (lambda p: sb.convert("qdrant:q", "qdrant:r", to="ciff"), UsageError, "output takes files"),
+    (lambda p: sb.prune({"a": {"a": 1}}, "qdrant:r", method="top-k", value=1), UsageError,
+     "output takes files"),
+    (lambda p: sb.encode({"a": "b"}, model="m", output="milvus:r.db"), UsageError,
+     "output takes files"),
+    (lambda p: sb.dense({"a": "b"}, model="m", output="milvus:r.db"), UsageError,
+     "output takes files"),
 ]  # fmt: skip
 
 
@@ -112,6 +151,65 @@ def test_what_does_nothing_is_refused(
     with pytest.raises(error, match=words):
         call(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_float_weights_stay_what_they_are(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("qdrant_edge")
+    floats = {"a": {"a": 0.5, "b": 1.375}, "b": {}, "c": {"b": 0.0625}}
+    place = f"qdrant:{tmp_path / 'memory'}"
+    manifest = sb.index(floats, place, keep_weights=True)
+    assert (manifest.counts.postings, manifest.counts.impact_sum) == (3, 0)
+    assert sb.index(iter(floats.items()), place, keep_weights=True) == manifest
+    with pytest.raises(UsageError, match="is there already"):
+        sb.index(floats, place)
+    sb.convert(place, tmp_path / "back", to="vectors")
+    store = sb.VectorStore(tmp_path / "back")
+    assert dict(store) == floats
+    assert sb.search(place, {"q": {"b": 2}}) == {"q": {"a": 2.75, "c": 0.125}}
+    again = f"qdrant:{tmp_path / 'store'}"
+    assert sb.index(store, again, keep_weights=True).content == manifest.content
+    path = write_json_lines(
+        tmp_path / "f.jsonl", [{"id": i, "vector": v} for i, v in floats.items()]
+    )
+    of_path = f"qdrant:{tmp_path / 'path'}"
+    assert sb.index(path, of_path, keep_weights=True).content == manifest.content
+    status, _, err = run(capfd, "index", path, "-o", of_path, "--keep-weights", "-v")
+    assert status == 0 and "already there, of the same source and options" in err
+
+
+def test_what_is_approximate_is_asked_for(tmp_path: Path) -> None:
+    pytest.importorskip("qdrant_edge")
+    place = f"qdrant:{tmp_path / 'small'}"
+    sb.index(held(), place, qdrant_datatype="float16", approximate=True)
+    assert sb.inspect(place).facts["config"]["sparse_vectors"]["vector"]["datatype"] == "float16"
+    whole = f"qdrant:{tmp_path / 'whole'}"
+    sb.index(held(), whole)
+    with pytest.raises(UsageError, match="--approximate"):
+        sb.search(whole, QUERIES, approximate=True)
+
+
+@pytest.mark.long
+def test_milvus_answers_approximately(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pymilvus", exc_type=ImportError)
+    pytest.importorskip("pkg_resources")
+    place = f"milvus:{tmp_path / 'm.db'}"
+    sb.index(held(), place)
+    queries = {i: {"a": 9, "b": 1, "c": 2, "d": 8} | v for i, v in QUERIES.items()}
+    found = sb.search(place, queries, k=9, approximate=True, milvus_drop_ratio=0.6)
+    assert found != sb.search(place, queries, k=9)
+    with sb.open_index(place, approximate=True, milvus_drop_ratio=0.6) as index:
+        assert index.search(queries, k=9) == found
+    path = write_json_lines(
+        tmp_path / "q.jsonl", [{"id": i, "vector": v} for i, v in queries.items()]
+    )
+    status, _, err = run(
+        capfd, "search", place, "-q", path, "-k", 9, "-o", tmp_path / "run", "--approximate",
+        "--milvus-drop-ratio", 0.6,
+    )  # fmt: skip
+    assert status == 0, err
+    assert read_run(tmp_path / "run") == found
 
 
 FILTERS: dict[str, Any] = {

@@ -16,7 +16,8 @@ import pytest
 import zstandard
 
 from bad_input import made
-from small import MemorySource, as_pairs, batch_of, brute_force
+from ranked import as_pairs, brute_force
+from small import MemorySource, batch_of
 from splade_bridge.data import doc_ids, id_table
 from splade_bridge.data.doc_ids import DocIds, DocIdWriter
 from splade_bridge.data.hits import Hits

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from odd_names import NAMES as ODD_NAMES
-from small import MemorySource, as_pairs, brute_force, queries_of, random_matrix
+from ranked import as_pairs, brute_force
+from small import MemorySource, queries_of, random_matrix
 from splade_bridge.engines import java_worker, lucene_index
 from splade_bridge.engines.base import limit_memory
 from splade_bridge.engines.jars import lucene_for_writing

@@ -75,6 +75,7 @@ FUSE = "fuse a b -o r"
 TUNED = f"{FUSE} --tune AP --qrels q"
 MINE = "train mine --queries q.jsonl --qrels qrels -o m.jsonl"
 RUN = f"{MINE} --run r"
+BM25 = f"{MINE} --corpus c --bm25"
 SCORE = "train score --pairs p.jsonl -o s.jsonl"
 BY_RUN = f"{SCORE} --teacher run --run r"
 MLM, BASE = "train mlm --texts t.txt -o m", "train mlm --texts t.txt -o m --base b"
@@ -122,6 +123,7 @@ NOTHING = [
     (UPDATED, "--keep-weights", "with --update"),
     (UPDATED, "--dry-run", "with --update"),
     (UPDATED, "--overwrite", "with --update"),
+    (UPDATED, "--approximate", "with --update"),
     ("convert v o --to npz", "--docs-per-file 9", "without --to jsonvector or --to seismic"),
     ("convert v o --to npz", "--gzip", "without --to jsonvector or --to seismic"),
     ("convert v o --to npz", "--allow-loss", "without --to elasticsearch"),
@@ -149,7 +151,8 @@ NOTHING = [
     (f"{EXPORT} --side query", "--docs-per-file 100000", "without --format jsonvector"),
     (f"{EXPORT} -f ciff", "--with-contents /nosuch", "without --format jsonvector"),
     (f"{EXPORT} -f forward", "--gzip", "without --format jsonvector or --format ciff"),
-    ("index v -o i -e exact", "--threads 2", "with --engine exact"),
+    ("index v -o i -e exact", "--threads 2", "with an engine that builds in one thread"),
+    ("index v -o i -e lucene", "--threads 2", "with an engine that builds in one thread"),
     (SEARCH, "--filter year=3", "where INDEX is no address"),
     (SEARCH, "--max-length 256", "without --model"),
     (SEARCH, "--split dev", "without --model"),
@@ -226,6 +229,11 @@ NOTHING = [
     ("train splade-max --show", "--overwrite", "with --show"),
     (RUN, "--model m", "with --run"),
     (RUN, "--query-vectors v", "with --run"),
+    (RUN, "--bm25", "without --corpus"),
+    (BM25, "--model m", "with --bm25"),
+    (BM25, "--query-vectors v", "with --bm25"),
+    (BM25, "--engine pisa", "with --bm25"),
+    (BM25, "--algorithm auto", "with --bm25"),
     (RUN, "--engine exact", "without --documents or --corpus"),
     (f"{MINE} --index i --query-vectors v", "--engine pisa", "without --documents or --corpus"),
     (RUN, "--algorithm auto", "with --run"),

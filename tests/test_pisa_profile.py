@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from small import MemorySource, brute_force, queries_of, random_matrix
+from ranked import brute_force
+from small import MemorySource, queries_of, random_matrix
 from splade_bridge.engines.pisa_options import PisaOptions
 from splade_bridge.engines.pisa_profile import algorithm_for, load_profile
 from splade_bridge.engines.registry import engine, open_index

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from odd_names import NAMES as ODD_NAMES
-from small import MemorySource, as_pairs, brute_force, queries_of, random_matrix
+from ranked import as_pairs, brute_force
+from small import MemorySource, queries_of, random_matrix
 from splade_bridge.engines import pisa_worker, process
 from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.errors import ExternalProgramError, MissingToolError
@@ -29,7 +30,7 @@ import sys
 from pathlib import Path
 from splade_bridge.engines.registry import open_index
 from test_pisa_worker import BATCH, EXPECTED
-from small import as_pairs
+from ranked import as_pairs
 with open_index(Path(sys.argv[1])) as searcher:
     found = [as_pairs(hits) for hits in searcher.search(BATCH, 10)]
 sys.stderr.write("right" if found == EXPECTED else "wrong")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from small import MemorySource, batch_of, random_matrix
@@ -20,11 +22,12 @@ from splade_bridge.data.vectors import row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines import lucene_index
 from splade_bridge.engines.base import BuildOptions
+from splade_bridge.engines.list_stream import MAGIC, write_stream
 from splade_bridge.engines.lucene_index import LuceneIndex
 from splade_bridge.engines.registry import engine
 from splade_bridge.errors import BadInputError
 from splade_bridge.formats import ciff_reader, postings
-from splade_bridge.formats.base import BatchSource
+from splade_bridge.formats.base import BatchSource, ImpactSource
 from splade_bridge.formats.ciff import CiffSource
 from splade_bridge.formats.ciff_writer import ListWriter, write_ciff, write_ciff_lists
 from splade_bridge.formats.postings import PostingList, PostingListSource
@@ -107,6 +110,71 @@ def test_what_is_read_as_lists_counts_as_what_is_read_as_documents(
     list(by_documents.batches())
     assert by_lists.counts == by_documents.counts == of_memory.counts == written
     assert str(by_lists.content) == str(by_documents.content) == str(of_memory.content)
+
+
+@quick
+@given(collection=collections(small_impacts), part=st.integers(1, 4))
+def test_the_same_goes_to_lucene_from_lists_as_from_documents(
+    tmp_path_factory: pytest.TempPathFactory, collection: Collection, part: int
+) -> None:
+    """Ids and lists, in order; how they are cut into frames may differ."""
+    folder = tmp_path_factory.mktemp("lists")
+    written = write_ciff(
+        folder / "a.ciff", collection.impact_batches(), collection.vocabulary, description="",
+        memory=MEMORY,
+    )  # fmt: skip
+    documents = BatchSource(folder, collection.impact_batches(), collection.vocabulary)
+    assume(written.postings)
+    ciff = CiffSource(folder / "a.ciff", MEMORY)
+    assert CiffSource(folder / "a.ciff", MEMORY).ordered_lists() is not None
+    sources: list[ImpactSource] = [documents, of(collection, part), ciff]
+    sent = []
+    for source in sources:
+        out = io.BytesIO()
+        write_stream(out, source, MEMORY, folder)
+        sent.append(streamed(out.getvalue()))
+        assert source.counts == written
+        assert str(source.content) == str(documents.content)
+    assert all(one == sent[0] for one in sent)
+    rows = [{t: int(v) for t, v in row.items()} for row in collection.rows]
+    terms = sorted({term for row in rows for term in row}, key=str.encode)
+    wanted = {t: [(n, row[t]) for n, row in enumerate(rows) if t in row] for t in terms}
+    assert sent[0] == (collection.ids, wanted)
+    assert list(sent[0][1]) == terms
+
+
+def streamed(content: bytes) -> tuple[list[str], dict[str, list[tuple[int, int]]]]:
+    """What a stream says, by the words of its format."""
+    stream = io.BytesIO(content)
+    assert stream.read(8) == MAGIC
+
+    def numbers(count: int) -> list[int]:
+        return list(struct.unpack(f"<{count}i", stream.read(4 * count)))
+
+    def texts(count: int, size: int) -> list[str]:
+        lengths = numbers(count)
+        assert sum(lengths) == size
+        return [stream.read(length).decode() for length in lengths]
+
+    ids: list[str] = []
+    found: dict[str, list[tuple[int, int]]] = {}
+    while (kind := numbers(1)[0]) != 3:
+        if kind == 1:
+            assert not found
+            ids += texts(*numbers(2))
+            continue
+        count, postings, size = numbers(3)
+        terms, lengths = texts(count, size), numbers(count)
+        docs, values = numbers(postings), numbers(postings)
+        start = 0
+        for term, length in zip(terms, lengths, strict=True):
+            assert term not in found or term == next(reversed(found))
+            pairs = zip(docs[start : start + length], values[start : start + length], strict=True)
+            found.setdefault(term, []).extend(pairs)
+            start += length
+    total = sum(map(len, found.values())), sum(v for one in found.values() for _, v in one)
+    assert struct.unpack("<qqq", stream.read()) == (len(ids), *total)
+    return ids, found
 
 
 def test_the_empty_documents_are_named() -> None:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from command_line import run
-from small import overlap, random_matrix, rank_biased_overlap
+from ranked import overlap, rank_biased_overlap
+from small import random_matrix
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.data.store import write_store
 from splade_bridge.data.vectors import SparseBatch, row_pointers

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from killed import killed
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.store import VectorStore, VectorStoreWriter, read_part, write_store
+from splade_bridge.data.parts import read_part
+from splade_bridge.data.store import VectorStore, VectorStoreWriter, write_store
 from splade_bridge.data.vectors import SparseBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError

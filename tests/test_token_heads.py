@@ -1,6 +1,6 @@
 """Heads that weigh tokens, compared with plain formulas.
 
-Pyserini 1.6 cannot load uniCOIL with transformers 5 (its class lacks all_tied_weights_keys), so what
+Pyserini 1.6 cannot load uniCOIL with transformers 5 (no all_tied_weights_keys), so what
 it does with the weights is written out here.
 """
 

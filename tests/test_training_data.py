@@ -33,7 +33,7 @@ from splade_bridge.training.documentation import (
     words_of,
 )
 from splade_bridge.training.examples import DataCounts
-from splade_bridge.training.groups import json_groups
+from splade_bridge.training.records import json_groups
 from splade_bridge.training.score_files import read_score_pickle, read_scores
 from splade_bridge.training.texts import PairScores, TextTable
 
@@ -118,7 +118,7 @@ def test_negatives_by_system_are_taken_in_turn(tmp_path: Path) -> None:
         tmp_path / "a.jsonl",
         [{"qid": 5, "pos": [1], "neg": {"bm25": [2, 3, 4], "dense": [3, 9]}}],
     )
-    (group,) = json_groups(path)
+    (group,) = json_groups(path, DataCounts(), ids=True)
     assert (group.query_id, group.positives) == ("5", ["1"])
     assert [c.key for c in group.negatives] == ["2", "3", "9", "4"]
 
@@ -347,9 +347,15 @@ def test_pair_scores_are_the_dictionary(pairs: dict[tuple[str, str], float]) -> 
         ('{"query": "a", "positive": "b"}\n{"query": ""}\n', r"x.jsonl:2: field query is empty"),
         ('{"positive": "b"}\n', r"x.jsonl:1: neither query nor query_id"),
         ('{"query": "a", "positive": 3.5}\n', r"x.jsonl:1: an entry of positive is float"),
-        ('{"query": "a", "positive": "b", "scores": [1, 2]}\n', r"x.jsonl:1: 2 scores for 1"),
+        (
+            '{"query": "a", "positive": "b", "scores": [1, 2]}\n',
+            r"x.jsonl:1: 2 scores in field scores",
+        ),
         ('{"query": "a", "positive": "b", "scores": [NaN]}\n', r"x.jsonl:1: not a line of JSON"),
-        ('{"query": "a", "positives": ["b", "b"]}\n', r"x.jsonl:1: .*twice"),
+        (
+            '{"query": "a", "positives": ["b", "b"], "scores": [1, 2]}\n',
+            r"x.jsonl:1: a document that stands twice has two scores, 1 and 2: 'b'",
+        ),
         ("[1]\n", r"x.jsonl:1: not a JSON object"),
         ("", r"x.jsonl: not one row .*files hold nothing"),
         ('{"query": "a"}\n', r"not one row .*1 queries without a positive: .*x.jsonl:1"),

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from checkpoints import VOCABULARY, one_thread, save_checkpoint, wordpiece_tokenizer  # noqa: F401
-from small import MemorySource, brute_force, random_matrix, trec_run, write_json_lines, write_texts
+from ranked import brute_force
+from small import MemorySource, random_matrix, trec_run, write_json_lines, write_texts
 from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
 from splade_bridge.engines.registry import engine
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
@@ -132,6 +133,32 @@ def test_mining_is_brute_force(small: Small, engine_name: str, margin: float | N
     short = [q for q, r in found.items() if len(r["negatives"]) < 6]
     assert summary.short == len(short)
     assert summary.without_negatives == [q for q in short if not found[q]["negatives"]]
+
+
+def test_negatives_of_bm25_are_those_of_its_run(lucene: None, texts: Path, tmp_path: Path) -> None:
+    """``splade-bridge bm25`` over the same texts says what the candidates are."""
+    from splade_bridge.engines.bm25 import RUN, Bm25Options, build_bm25
+    from splade_bridge.retrieval.runs import read_run
+
+    qrels = tmp_path / "qrels.txt"
+    queries = [q.id for q in read_texts(str(texts), "queries")]
+    documents = [d.id for d in read_texts(str(texts))]
+    qrels.write_text("".join(f"{q} 0 {documents[0]} 1\n" for q in queries))
+    place = {"corpus": str(texts), "queries": str(texts), "qrels": qrels}
+    options = MineOptions(**place, bm25=True, out=tmp_path / "m.jsonl", depth=6, choice="hardest")
+    mine(options)
+    build_bm25(
+        read_texts(str(texts)), read_texts(str(texts), "queries"), tmp_path / "b", Bm25Options(k=6)
+    )
+    run = read_run(tmp_path / "b" / RUN)
+    lines = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
+    found = {line["query_id"]: line["negatives"] for line in lines}
+    assert list(found) == queries and any(found.values())
+    for query_id, negatives in found.items():
+        assert negatives == {d: s for d, s in run.get(query_id, {}).items() if d != documents[0]}
+    for wrong in ({"corpus": None, "run": qrels}, {"model": "x"}):
+        with pytest.raises(UsageError, match="--bm25 searches the texts"):
+            mine(dataclasses.replace(options, out=tmp_path / "n.jsonl", **wrong))
 
 
 def test_a_sample_is_seeded_and_from_the_window(small: Small) -> None:

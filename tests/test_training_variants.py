@@ -18,7 +18,8 @@ pytest.importorskip("accelerate")
 import command_line
 from checkpoints import VOCABULARY, save_checkpoint, single_thread, wordpiece_tokenizer
 from documented import faults
-from small import brute_force, trec_run
+from ranked import brute_force
+from small import trec_run
 from splade_bridge.cli.demo_chain import SOURCES
 from splade_bridge.cli.schemas import RESULTS
 from splade_bridge.data.store import VectorStore

@@ -12,13 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from command_line import run
-from small import MemorySource, as_pairs, batch_of, brute_force, queries_of, random_matrix
+from ranked import as_pairs, brute_force
+from small import MemorySource, batch_of, queries_of, random_matrix
 from splade_bridge.conversion.export import ExportOptions, export
 from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
 from splade_bridge.formats.forward import ForwardStore
 from splade_bridge.formats.queries import Queries
-from splade_bridge.retrieval.search import SearchOptions, search_to_run
+from splade_bridge.retrieval.search import Beside, SearchOptions, search_to_run
 from splade_bridge.retrieval.two_step import KeptShare, TwoStepOptions, TwoStepSearcher
 
 N, WIDTH = 300, 40
@@ -206,8 +207,7 @@ def test_the_share_of_the_exact_top_that_is_kept_is_told(
     options = SearchOptions(k=50, two_step=forward, first_query_terms=3, candidates=60)
     summary = search_to_run(
         exact_index, queries, tmp_path / "two.run", options,
-        exact_run=tmp_path / "exact.run" if how == "run" else None,
-        check_against=full if how == "index" else None,
+        Beside(exact_run=tmp_path / "exact.run") if how == "run" else Beside(check_against=full),
     )  # fmt: skip
     small = pruned(DOCUMENTS, 8)
     shares: dict[int, list[float]] = {10: [], 50: []}

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from splade_bridge.cli.groups import AskingFlags, ModelFlags, QuantizeFlags, QueryFlags
+from splade_bridge.cli.marks import WRITES
 from splade_bridge.cli.needs import needs
 from splade_bridge.cli.options import (
-    WRITES,
     CheckAgainst,
     IndexMemory,
     Json,

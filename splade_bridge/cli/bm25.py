@@ -9,11 +9,9 @@ from typing import Annotated
 import typer
 
 from splade_bridge.cli.groups import TextFlags
+from splade_bridge.cli.marks import READS, WRITES
 from splade_bridge.cli.needs import needs
 from splade_bridge.cli.options import (
-    QUERIES,
-    READS,
-    WRITES,
     Hits,
     Json,
     Memory,
@@ -22,6 +20,7 @@ from splade_bridge.cli.options import (
     Split,
     Threads,
     output_flag,
+    queries_flag,
 )
 from splade_bridge.cli.telling import note, print_json
 
@@ -39,13 +38,7 @@ def command(
     output: Annotated[Path, output_flag("Folder of the baseline."), WRITES],
     queries: Annotated[
         str | None,
-        typer.Option(
-            "--queries",
-            "-q",
-            metavar=QUERIES,
-            help="Queries: text, as for encode --side query.",
-            show_default=False,
-        ),
+        queries_flag("text, as for encode --side query."),
         READS,
     ] = None,
     k1: Annotated[float, typer.Option("--k1", min=0, help="Saturation of term frequencies.")] = 0.9,

@@ -18,10 +18,11 @@ from typer.models import OptionInfo
 from splade_bridge.cli import signals
 from splade_bridge.cli.groups import Group
 from splade_bridge.cli.interrupted import states, what_is_left
+from splade_bridge.cli.marks import READS, WRITES, Use
 from splade_bridge.cli.needs import Needs
-from splade_bridge.cli.options import READS, WRITES, Use, Verbose
+from splade_bridge.cli.options import Verbose
 from splade_bridge.errors import Interrupted, UsageError
-from splade_bridge.files.address import Address, place_of
+from splade_bridge.files.address import Address, place_of, refuse_address
 from splade_bridge.files.checks import unchecked
 from splade_bridge.files.shown import MOST_SHOWN, shown
 
@@ -67,6 +68,9 @@ def complete(command: Callable[..., None]) -> Callable[..., None]:
                 given[name] = list(map(place_of, value))
             elif value is not None:
                 given[name] = place_of(value)
+        for name, use in uses.items():
+            if use is not None and name not in places:
+                _refuse_addresses(parameters[name], given[name], written=use is not READS)
         for name, needed in rules.items():
             source = context.get_parameter_source(name)
             if source is not None and source.name != "DEFAULT":
@@ -129,8 +133,9 @@ def log_to_stderr(*, verbose: bool) -> None:
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # The space that sorting takes is stated before it is taken; what was fetched or was there
-    # already, and that a long comparison of files goes on, always.
-    for name in ("data.invert", "engines.jars", "files.checks", "files.finished"):
+    # already, that a long comparison of files goes on, and what data are taken for, always.
+    for name in ("data.invert", "engines.jars", "files.checks", "files.finished",
+                 "training.columns", "training.records"):  # fmt: skip
         logging.getLogger(f"splade_bridge.{name}").setLevel(logging.INFO)
     logging.addLevelName(logging.WARNING, "warning")
     logging.addLevelName(logging.INFO, "info")
@@ -177,6 +182,15 @@ def _check_needs(flag: str, needed: Iterable[Needs], given: dict[str, Any]) -> N
             raise UsageError(
                 f"{flag} has no effect {need.lacking}: {need.remedy}, or leave {flag} out"
             )
+
+
+def _refuse_addresses(parameter: inspect.Parameter, value: Any, *, written: bool) -> None:
+    """Refuse the address of an index where a parameter is of files."""
+    is_flag = any(isinstance(mark, OptionInfo) for mark in parameter.annotation.__metadata__)
+    told = flag_of(parameter.annotation) if is_flag else parameter.name.upper()
+    for each in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(each, str | Path):
+            refuse_address(each, told, written=written)
 
 
 def choice_of(annotation: Any) -> Any:

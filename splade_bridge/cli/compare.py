@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from splade_bridge.cli.options import ADDS_TO, AllowMismatch, Json, NoCheck, output_flag
+from splade_bridge.cli.marks import ADDS_TO
+from splade_bridge.cli.options import AllowMismatch, Json, NoCheck, output_flag
 from splade_bridge.cli.telling import note, print_json
 from splade_bridge.files.shown import shown
 

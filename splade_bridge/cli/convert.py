@@ -8,17 +8,9 @@ from typing import Annotated, get_args
 import typer
 
 from splade_bridge.cli.groups import QuantizeFlags, SourceFlags
+from splade_bridge.cli.marks import READS, WRITES
 from splade_bridge.cli.needs import needs
-from splade_bridge.cli.options import (
-    QUERIES,
-    READS,
-    WRITES,
-    Gzip,
-    Json,
-    Memory,
-    NoCheck,
-    Overwrite,
-)
+from splade_bridge.cli.options import Gzip, Json, Memory, NoCheck, Overwrite, queries_flag
 from splade_bridge.cli.telling import note, print_json, watching
 from splade_bridge.files.address import Place
 from splade_bridge.formats.choices import ConvertFormat, FeedTarget
@@ -48,13 +40,7 @@ def command(
     quantize: QuantizeFlags = QuantizeFlags(),
     queries: Annotated[
         str | None,
-        typer.Option(
-            "--queries",
-            "-q",
-            metavar=QUERIES,
-            help="Queries: pre-encoded, to be written as the engine's own requests.",
-            show_default=False,
-        ),
+        queries_flag("pre-encoded, to be written as the engine's own requests."),
         READS,
         needs("--to", *FEEDS),
     ] = None,

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from splade_bridge.cli.marks import WRITES
 from splade_bridge.cli.needs import needs
-from splade_bridge.cli.options import WRITES, Json, Model, Overwrite, Revision, output_flag
+from splade_bridge.cli.options import Json, Model, Overwrite, Revision, output_flag
 from splade_bridge.cli.telling import note, print_json
 
 NAME = "demo"

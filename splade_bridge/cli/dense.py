@@ -7,18 +7,14 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.groups import TextFlags
+from splade_bridge.cli.groups import EncodeFlags
+from splade_bridge.cli.marks import READS, WRITES
 from splade_bridge.cli.needs import needs
 from splade_bridge.cli.options import (
-    READS,
-    WRITES,
     Corpus,
     Json,
-    Overwrite,
-    PartRows,
     Revision,
     Side,
-    Split,
     model_flag,
     output_flag,
 )
@@ -100,10 +96,7 @@ def command(
         ),
     ] = "2G",
     revision: Revision = None,
-    part_rows: PartRows = 8192,
-    texts: TextFlags = TextFlags(),
-    split: Annotated[Split, needs("--side", "query")] = None,
-    overwrite: Overwrite = False,
+    texts: EncodeFlags = EncodeFlags(),
     json: Json = False,
 ) -> None:
     """Turn text into dense vectors, and index them.
@@ -125,7 +118,7 @@ def command(
         device=device,
         threads=threads,
         memory=size_in_bytes(memory),
-        part_rows=part_rows,
+        part_rows=texts.part_rows,
         revision=revision,
     )
     manifest, stats = dense_corpus(
@@ -133,8 +126,8 @@ def command(
         output,
         model,
         choices,
-        fields=texts.options(split),
-        overwrite=overwrite,
+        fields=texts.corpus,
+        overwrite=texts.overwrite,
         progress=True,
     )
     options = manifest.options

@@ -7,19 +7,15 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.groups import SideFlags, TextFlags
+from splade_bridge.cli.groups import EncodeFlags, SideFlags
+from splade_bridge.cli.marks import READS, WRITES
 from splade_bridge.cli.needs import Needs, needs, unless
 from splade_bridge.cli.options import (
-    READS,
-    WRITES,
     Corpus,
     Json,
     MaxLength,
     Model,
-    Overwrite,
-    PartRows,
     Side,
-    Split,
     output_flag,
 )
 from splade_bridge.cli.telling import note, print_json
@@ -140,10 +136,7 @@ def command(
         ),
         needs("--cluster"),
     ] = None,
-    part_rows: PartRows = 8192,
-    texts: TextFlags = TextFlags(),
-    split: Annotated[Split, needs("--side", "query")] = None,
-    overwrite: Overwrite = False,
+    texts: EncodeFlags = EncodeFlags(),
     json: Json = False,
 ) -> None:
     """Turn text into sparse vectors.
@@ -166,7 +159,7 @@ def command(
         stride=stride,
         devices=devices,
         threads=threads,
-        part_rows=part_rows,
+        part_rows=texts.part_rows,
     )
     manifest, stats = encode_corpus(
         corpus,
@@ -177,8 +170,8 @@ def command(
         cluster=cluster,
         cluster_address=cluster_address,
         workers=workers,
-        fields=texts.options(split),
-        overwrite=overwrite,
+        fields=texts.corpus,
+        overwrite=texts.overwrite,
         progress=True,
     )
     counts, rates = manifest.counts, stats.rates()

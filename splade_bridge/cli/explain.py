@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.groups import ModelFlags, OthersFlags, QuantizeFlags, QueryFlags
-from splade_bridge.cli.options import IndexMemory, Json, NoCheck
+from splade_bridge.cli.groups import ModelFlags, OpenFlags, QueryFlags
+from splade_bridge.cli.options import Json, NoCheck
 from splade_bridge.cli.telling import print_json, say
 from splade_bridge.files.address import Place
 
@@ -19,10 +19,8 @@ def command(
     query_id: Annotated[str, typer.Argument(help="Which of the queries.")],
     doc_id: Annotated[str, typer.Argument(help="Which document.")],
     asked: QueryFlags,
-    asking: OthersFlags = OthersFlags(),
+    opening: OpenFlags = OpenFlags(),
     checkpoint: ModelFlags = ModelFlags(),
-    quantize: QuantizeFlags = QuantizeFlags(),
-    memory: IndexMemory = None,
     no_check: NoCheck = False,
     json: Json = False,
 ) -> None:
@@ -31,12 +29,10 @@ def command(
 
     from splade_bridge.engines.base import limit_memory
     from splade_bridge.engines.registry import open_index
-    from splade_bridge.files.sizes import size_in_bytes
     from splade_bridge.retrieval.explain import explain
 
-    limit = None if memory is None else size_in_bytes(memory)
-    loaded = asked.load(quantize, checkpoint)
-    with open_index(index, asking.asking) as searcher:
+    limit, loaded = opening.limit, asked.load(opening, checkpoint)
+    with open_index(index, opening.asking) as searcher:
         limit_memory([searcher], limit)
         found = explain(searcher, loaded, query_id, doc_id)
     total = sum(c.score for c in found)

@@ -9,10 +9,9 @@ from typing import Annotated
 import typer
 
 from splade_bridge.cli.groups import QuantizeFlags, SideFlags, SourceFlags
+from splade_bridge.cli.marks import READS, WRITES
 from splade_bridge.cli.needs import Given, Needs, unless
 from splade_bridge.cli.options import (
-    READS,
-    WRITES,
     CiffDocids,
     From,
     Gzip,
@@ -28,7 +27,7 @@ from splade_bridge.cli.options import (
     output_flag,
 )
 from splade_bridge.cli.telling import note, print_json, watching
-from splade_bridge.files.address import Place, place_of
+from splade_bridge.files.address import Place, refuse_address
 from splade_bridge.formats.choices import ExportFormat
 
 NAME = "export"
@@ -54,11 +53,10 @@ def writes(*formats: str) -> Needs:
 
 def command(
     source: Annotated[
-        str,
+        Place,
         typer.Argument(
             help="Vector store, JsonVectorCollection, CIFF, an address; or text with --model."
         ),
-        READS,
     ],
     output: Annotated[Path, output_flag("Folder of the export."), WRITES],
     formats: Annotated[
@@ -115,16 +113,18 @@ def command(
         ciff_docids=ciff_docids,
         field=field,
     )
+    if model is not None:
+        refuse_address(str(source), "SOURCE with --model")
     check_output(output, overwrite=overwrite)  # before a model is loaded for nothing
     with contextlib.ExitStack() as stack:
-        vectors: Place = Path(source) if model is not None else place_of(source)
+        vectors = source
         if model is not None:
             from splade_bridge.encoding.encode_corpus import encoded
             from splade_bridge.text.corpora import CorpusOptions
 
             vectors = stack.enter_context(
                 encoded(
-                    source,
+                    str(source),
                     model,
                     side=side,
                     checkpoint=checkpoint.choices,

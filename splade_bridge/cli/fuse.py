@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from splade_bridge.cli.marks import WRITES
 from splade_bridge.cli.needs import needs, unless
-from splade_bridge.cli.options import WRITES, Hits, Json, Overwrite, Split, Tag, output_flag
+from splade_bridge.cli.options import Hits, Json, Overwrite, Split, Tag, output_flag
 from splade_bridge.cli.telling import note, print_json, progress
 from splade_bridge.errors import UsageError
 from splade_bridge.retrieval.choices import FusingEngine, Fusion, Normalization

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from splade_bridge.cli.marks import READS
 from splade_bridge.cli.needs import Needs, needs, unless
 from splade_bridge.cli.options import (
-    READS,
     AllowMismatch,
     Approximate,
     CheckStored,
@@ -21,7 +21,10 @@ from splade_bridge.cli.options import (
     Clip,
     From,
     IdField,
+    IndexMemory,
     MaxLength,
+    Overwrite,
+    PartRows,
     PreEncoded,
     Queries,
     QueryModel,
@@ -96,6 +99,26 @@ class TextFlags(Group):
         return CorpusOptions(
             self.id_field, self.text_field, self.title_field, self.skip_others, split
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartFlags(Group):
+    """How what is made of texts is cut into parts."""
+
+    part_rows: PartRows = 8192
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeFlags(TextFlags, PartFlags):
+    """How texts are read that are encoded part by part, and what is there replaced."""
+
+    split: Annotated[Split, needs("--side", "query")] = None
+    overwrite: Overwrite = False
+
+    @property
+    def corpus(self) -> CorpusOptions:
+        """The same for the library."""
+        return self.options(self.split)
 
 
 ADDRESS = Needs(
@@ -193,7 +216,7 @@ class LoadFlags(Group):
         typer.Option("--drop-old", help="Throw away the index that --alias stood for."),
         needs("--alias"),
     ] = False
-    approximate: Annotated[Approximate, ADDRESS] = False
+    approximate: Annotated[Approximate, ADDRESS, NEW] = False
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Print what would make the index, and make nothing."),
@@ -406,6 +429,20 @@ class SideFlags(ModelFlags):
     """The same where documents are encoded, too."""
 
     query_mode: Annotated[QueryMode, QUERY_MODE, MODEL, needs("--side", "query")] = "model"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenFlags(QuantizeFlags, OthersFlags):
+    """How indexes are opened, and queries quantized for them."""
+
+    memory: IndexMemory = None
+
+    @property
+    def limit(self) -> int | None:
+        """Bytes of memory that an index may take, if that is said."""
+        from splade_bridge.files.sizes import size_in_bytes
+
+        return None if self.memory is None else size_in_bytes(self.memory)
 
 
 @dataclass(frozen=True, kw_only=True)

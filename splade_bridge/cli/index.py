@@ -9,30 +9,26 @@ import typer
 
 from splade_bridge.cli.engine_flags import takes_engine_options
 from splade_bridge.cli.groups import LoadFlags, QuantizeFlags, SourceFlags
+from splade_bridge.cli.marks import WRITES
 from splade_bridge.cli.needs import Needs, unless
-from splade_bridge.cli.options import (
-    WRITES,
-    Engine,
-    Json,
-    Memory,
-    NoCheck,
-    Overwrite,
-    Threads,
-    output_flag,
-)
+from splade_bridge.cli.options import Engine, Json, Memory, NoCheck, Overwrite, Threads, output_flag
 from splade_bridge.cli.telling import note, print_json, watching
 from splade_bridge.errors import UsageError
 from splade_bridge.files.address import Address, Place
 
 if TYPE_CHECKING:
     from splade_bridge.data.manifest import Manifest, QuantizationInfo
-    from splade_bridge.engines.remote.base import Change
+    from splade_bridge.engines.remote.states import Change
 
 NAME = "index"
 SEVERAL = Needs(
-    "with --engine exact, which builds in one thread",
-    "name another engine",
-    lambda given: given["threads"] == 1 or given["engine"] != "exact",
+    "with an engine that builds in one thread",
+    "leave it out, or take --engine pisa or lucene's --route anserini",
+    lambda given: (
+        given["threads"] == 1
+        or given["engine"] in (None, "pisa")
+        or (given["engine"], given["lucene_route"]) == ("lucene", "anserini")
+    ),
 )
 
 
@@ -64,7 +60,7 @@ def command(
     """
     from splade_bridge.conversion.build_index import build_index
     from splade_bridge.conversion.corpus_fields import wanted_fields
-    from splade_bridge.conversion.load_index import creation, load_index, update_index
+    from splade_bridge.conversion.load_index import Given, creation, load_index, update_index
     from splade_bridge.engines.base import BuildOptions
     from splade_bridge.files.sizes import size_in_bytes
 
@@ -76,17 +72,17 @@ def command(
             )
         options = loading.options(engine_options, overwrite=overwrite)
         fields = {} if loading.fields is None else wanted_fields(loading.fields)
+        given = Given(
+            read_as.options,
+            quantize.options,
+            size_in_bytes(memory),
+            loading.with_contents,
+            fields,
+            watching(f"loading {output.scheme}"),
+        )
         if loading.dry_run:
-            print_json(creation(output, options, loading.with_contents, fields))
+            print_json(creation(output, options, given))
             return
-        given: dict[str, Any] = {
-            "read_as": read_as.options,
-            "quantize": quantize.options,
-            "memory": size_in_bytes(memory),
-            "with_contents": loading.with_contents,
-            "fields": fields,
-            "watch": watching(f"loading {output.scheme}"),
-        }
         change = None
         if loading.update:
             if engine_options not in (None, type(engine_options)()):
@@ -94,10 +90,10 @@ def command(
                     f"{output}: its engine's own flags are of a new index: leave them out with "
                     "--update"
                 )
-            change = update_index(source, output, options, **given)
+            change = update_index(source, output, options, given)
             manifest = change.manifest
         else:
-            manifest = load_index(source, output, options, **given)
+            manifest = load_index(source, output, options, given)
         _say(output, output.scheme, manifest, manifest.quantization, change, json=json)
         return
     if engine is None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from splade_bridge.cli.marks import READS
 from splade_bridge.cli.needs import unless
 from splade_bridge.cli.options import (
-    READS,
     CiffDocids,
     From,
     Json,

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.options import WRITES, Json, NoCheck, Overwrite, output_flag
+from splade_bridge.cli.marks import WRITES
+from splade_bridge.cli.options import Json, NoCheck, Overwrite, output_flag
 from splade_bridge.cli.telling import note, print_json
 
 NAME = "merge"

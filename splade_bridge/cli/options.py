@@ -1,37 +1,23 @@
 """Flags that several commands share, so that they look and mean the same everywhere.
 
-A command says of its parameters what is read and what is written: paths are read unless they are
-marked with :data:`WRITES`, and texts that may be a path are marked with :data:`READS`.
-``cli/command.py`` refuses outputs that contain an input by these marks, ``tests/test_flags.py``
-holds that each is there and that a flag means one thing.
+``tests/test_flags.py`` holds that a flag means one thing.
 """
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from splade_bridge.cli.marks import READS
 from splade_bridge.data.choices import Rounding as RoundingChoice
 from splade_bridge.data.choices import Side as SideChoice
 from splade_bridge.engines.registry import EngineName
 from splade_bridge.engines.remote.choices import Check as CheckChoice
+from splade_bridge.files.address import Place
 from splade_bridge.formats.choices import CiffDocids as CiffDocidsChoice
 from splade_bridge.formats.choices import SourceFormat
-
-
-class Use(Enum):
-    """What a command does with what a parameter names."""
-
-    READS = "reads"
-    WRITES = "writes"
-    ADDS_TO = "adds to"
-    """A folder that may hold other things, which stay."""
-
-
-READS, WRITES, ADDS_TO = Use.READS, Use.WRITES, Use.ADDS_TO
 
 
 def output_flag(what: str, default: str | bool = False) -> Any:
@@ -128,7 +114,7 @@ Approximate = Annotated[
 ]
 
 CheckAgainst = Annotated[
-    Path | None,
+    Place | None,
     typer.Option(
         "--check-against",
         metavar="INDEX",
@@ -213,14 +199,20 @@ MaxLength = Annotated[
 ]
 
 QUERIES = "QUERIES"
+
+
+def queries_flag(what: str) -> Any:
+    """The flag of queries; ``what`` says which."""
+    return typer.Option(
+        "--queries", "-q", metavar=QUERIES, help=f"Queries: {what}", show_default=False
+    )
+
+
 Queries = Annotated[
     str,
-    typer.Option(
-        "--queries",
-        "-q",
-        metavar=QUERIES,
-        help="Queries: pre-encoded (TSV of repeated tokens, JSON lines with vectors, a vector "
-        "store), or text with --model.",
+    queries_flag(
+        "pre-encoded (TSV of repeated tokens, JSON lines with vectors, a vector store), or text "
+        "with --model."
     ),
     READS,
 ]

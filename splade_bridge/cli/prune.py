@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from splade_bridge.cli.groups import SourceFlags
+from splade_bridge.cli.marks import WRITES
 from splade_bridge.cli.options import (
     SIDE,
-    WRITES,
     Gzip,
     Json,
     Memory,
@@ -22,6 +22,7 @@ from splade_bridge.cli.options import (
 from splade_bridge.cli.telling import note, print_json, watching
 from splade_bridge.data.choices import Side as SideChoice
 from splade_bridge.errors import UsageError
+from splade_bridge.files.address import Place
 from splade_bridge.pruning.choices import Method
 
 NAME = "prune"
@@ -29,10 +30,10 @@ NAME = "prune"
 
 def command(
     source: Annotated[
-        Path,
+        Place,
         typer.Argument(
-            help="Vector store, JsonVectorCollection, CIFF or export; for queries a vector store, "
-            "topics (TSV of repeated tokens) or JSON lines."
+            help="Vector store, JsonVectorCollection, CIFF, export, index or address; for queries "
+            "a vector store, topics (TSV of repeated tokens) or JSON lines."
         ),
     ],
     output: Annotated[Path, output_flag("Folder of the same kind; an export for files."), WRITES],

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from splade_bridge.cli.marks import WRITES
 from splade_bridge.cli.needs import needs
 from splade_bridge.cli.options import (
-    QUERIES,
-    WRITES,
     AllowMismatch,
     Hits,
     Json,
@@ -21,6 +20,7 @@ from splade_bridge.cli.options import (
     Overwrite,
     Split,
     output_flag,
+    queries_flag,
 )
 from splade_bridge.cli.telling import note, print_json, progress, say
 from splade_bridge.data.choices import Rounding
@@ -35,9 +35,7 @@ def command(
     vectors: Annotated[Path, typer.Argument(help="Vector store of the documents.")],
     queries: Annotated[
         Path,
-        typer.Option(
-            "--queries", "-q", metavar=QUERIES, help="Queries: a vector store of float weights."
-        ),
+        queries_flag("a vector store of float weights."),
     ],
     qrels: Annotated[
         Path | None,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from splade_bridge.cli.groups import AskingFlags, ModelFlags, QuantizeFlags, QueryFlags
+from splade_bridge.cli.marks import WRITES
 from splade_bridge.cli.needs import Needs, needs
 from splade_bridge.cli.options import (
-    WRITES,
     CheckAgainst,
     Hits,
     IndexMemory,
@@ -29,7 +29,7 @@ from splade_bridge.files.address import Address, Place
 from splade_bridge.retrieval.choices import RunFormat
 
 if TYPE_CHECKING:
-    from splade_bridge.retrieval.search import SearchOptions, SearchSummary
+    from splade_bridge.retrieval.search import Beside, SearchOptions, SearchSummary
 
 NAME = "search"
 ADDRESS = Needs(
@@ -148,7 +148,7 @@ def command(
     from splade_bridge.embeddings.index import is_dense_index
     from splade_bridge.files.outputs import check_output, is_stdout
     from splade_bridge.files.sizes import size_in_bytes
-    from splade_bridge.retrieval.search import SearchOptions, search_to_run
+    from splade_bridge.retrieval.search import Beside, SearchOptions, search_to_run
 
     if json and any(is_stdout(target) for target in (output, latencies) if target is not None):
         raise UsageError(f"--json and -o {output} would both write to stdout")
@@ -167,25 +167,16 @@ def command(
         ef_search=ef_search,
         asking=replace(asking.asking, only=only),
     )
+    beside = Beside(latencies, exact_run, check_against)
     for target in (output, latencies):
         if target is not None:
             check_output(target, overwrite=overwrite, kind="file")
     if isinstance(index, Path) and is_dense_index(index):
-        summary = _dense(
-            index, asked, checkpoint, quantize, output, options, latencies, exact_run, check_against
-        )
+        summary = _dense(index, asked, checkpoint, quantize, output, options, beside)
     else:
         loaded = asked.load(quantize, checkpoint)
-        summary = search_to_run(
-            index,
-            loaded,
-            output,
-            options,
-            latencies=latencies,
-            exact_run=exact_run,
-            check_against=check_against,
-            watch=lambda hits: progress(hits, "searching", len(loaded.batch)),
-        )
+        beside = _watched(beside, len(loaded.batch))
+        summary = search_to_run(index, loaded, output, options, beside)
     if json:
         print_json({"output": str(output), **asdict(summary)})
         return
@@ -205,9 +196,7 @@ def _dense(
     quantize: QuantizeFlags,
     output: Path,
     options: SearchOptions,
-    latencies: Path | None,
-    exact_run: Path | None,
-    check_against: Path | None,
+    beside: Beside,
 ) -> SearchSummary:
     """The same in an index of dense vectors."""
     from splade_bridge.embeddings.index import DenseIndex
@@ -230,13 +219,9 @@ def _dense(
             split=asked.split,
             allow_mismatch=asked.allow_mismatch,
         )
-        return search_dense_to_run(
-            opened,
-            queries,
-            output,
-            options,
-            latencies=latencies,
-            exact_run=exact_run,
-            check_against=check_against,
-            watch=lambda hits: progress(hits, "searching", len(queries.batch)),
-        )
+        beside = _watched(beside, len(queries.batch))
+        return search_dense_to_run(opened, queries, output, options, beside)
+
+
+def _watched(beside: Beside, queries: int) -> Beside:
+    return replace(beside, watch=lambda hits: progress(hits, "searching", queries))

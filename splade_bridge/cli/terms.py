@@ -14,9 +14,9 @@ from splade_bridge.cli.groups import (
     QUERY_MODE,
     ModelFlags,
 )
+from splade_bridge.cli.marks import READS
 from splade_bridge.cli.needs import Needs, needs, unless
 from splade_bridge.cli.options import (
-    READS,
     Json,
     MaxLength,
     NoCheck,

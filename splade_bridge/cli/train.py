@@ -16,9 +16,9 @@ import typer
 from typer.core import TyperGroup
 
 from splade_bridge.cli.command import complete
+from splade_bridge.cli.marks import WRITES, Use
 from splade_bridge.cli.needs import Needs, needs, unless
 from splade_bridge.cli.options import (
-    WRITES,
     AllowMismatch,
     Engine,
     Json,
@@ -29,7 +29,6 @@ from splade_bridge.cli.options import (
     RemoveQuery,
     Threads,
     TrustRemoteCode,
-    Use,
     output_flag,
 )
 from splade_bridge.cli.telling import note, print_json
@@ -48,6 +47,7 @@ STAGES = {
 """Command: module of splade_bridge.training, its options, its function."""
 TRAINS = (unless("--list", name="listed"), unless("--show"))
 SEARCHED = unless("--run")
+BY_MODEL = unless("--bm25")
 COMPUTED = unless("--teacher", "run")
 NEW = unless("--base")
 NEEDS: dict[str, dict[str, tuple[Needs, ...]]] = {
@@ -56,11 +56,12 @@ NEEDS: dict[str, dict[str, tuple[Needs, ...]]] = {
             "without --documents or --corpus, which it indexes",
             "add one of them",
             lambda given: bool(given["documents"] or given["corpus"]),
-        ),),
-        "algorithm": (SEARCHED,),
+        ), BY_MODEL),
+        "algorithm": (SEARCHED, BY_MODEL),
+        "bm25": (needs("--corpus"),),
         "threads": (SEARCHED,),
-        "model": (SEARCHED,),
-        "query_vectors": (SEARCHED,),
+        "model": (SEARCHED, BY_MODEL),
+        "query_vectors": (SEARCHED, BY_MODEL),
         "max_length": (needs("--model"),),
         "seed": (unless("--choice", "hardest"),),
     },
@@ -110,7 +111,15 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     name=NAME,
     cls=_Commands,
-    help="Train a SPLADE model by a recipe: `train RECIPE -o CHECKPOINT`.",
+    help="""Train a SPLADE model by a recipe: `train RECIPE -o CHECKPOINT`.
+
+    \b
+    train --list                    names the recipes that come along
+    train tiny --show               prints all keys of one, as TOML to start from
+    train tiny -o out --set train.steps=500 --set data.path=beir/scifact
+                                    changes keys; `train recipe --help` has all flags
+
+    Data formats and keys are described in training/README.md.""",
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},

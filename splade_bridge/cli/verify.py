@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.groups import ModelFlags, OthersFlags, QuantizeFlags, QueryFlags
-from splade_bridge.cli.options import Hits, IndexMemory, Json, NoCheck
+from splade_bridge.cli.groups import ModelFlags, OpenFlags, QueryFlags
+from splade_bridge.cli.options import Hits, Json, NoCheck
 from splade_bridge.cli.telling import note, print_json
 from splade_bridge.files.address import Place
 
@@ -19,10 +19,8 @@ def command(
     indexes: Annotated[list[Place], typer.Argument(help="Two or more indexes.")],
     asked: QueryFlags,
     k: Hits = 1000,
-    asking: OthersFlags = OthersFlags(),
+    opening: OpenFlags = OpenFlags(),
     checkpoint: ModelFlags = ModelFlags(),
-    quantize: QuantizeFlags = QuantizeFlags(),
-    memory: IndexMemory = None,
     no_check: NoCheck = False,
     json: Json = False,
 ) -> None:
@@ -34,13 +32,11 @@ def command(
     from splade_bridge.engines.registry import open_indexes
     from splade_bridge.errors import CheckFailedError
     from splade_bridge.evaluation.verify import check_count, verify
-    from splade_bridge.files.sizes import size_in_bytes
 
     check_count(indexes)
-    limit = None if memory is None else size_in_bytes(memory)
-    loaded = asked.load(quantize, checkpoint)
+    limit, loaded = opening.limit, asked.load(opening, checkpoint)
     with contextlib.ExitStack() as stack:
-        searchers = [stack.enter_context(s) for s in open_indexes(indexes, asking.asking)]
+        searchers = [stack.enter_context(s) for s in open_indexes(indexes, opening.asking)]
         limit_memory(searchers, limit)
         result = verify(searchers, loaded, k)
     if json:

@@ -48,7 +48,7 @@ from splade_bridge.pruning.policy import Policy
 from splade_bridge.pruning.source import PrunedSource, pruned_queries
 from splade_bridge.retrieval.fusion import RunLists, fuse, write_fused
 from splade_bridge.retrieval.runs import read_run
-from splade_bridge.retrieval.search import SearchOptions, search_to_run
+from splade_bridge.retrieval.search import Beside, SearchOptions, search_to_run
 from splade_bridge.text.corpora import Role, Text, corpus_files, read_texts
 
 ADDRESS = "address"
@@ -266,7 +266,7 @@ class Maker:
                 self.queries(variant),
                 out,
                 self.options(variant, spec.depth, algorithm),
-                exact_run=exact.folder / RUN if exact else None,
+                Beside(exact_run=exact.folder / RUN if exact else None),
             )
             return {
                 "sha256": sha256_file(out),

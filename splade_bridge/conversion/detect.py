@@ -10,8 +10,9 @@ from typing import Any, TypeVar, cast, get_args
 
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.quantize import QuantizeOptions, for_integers
-from splade_bridge.data.store import SHARD, VALUES, VectorStore, part_files
+from splade_bridge.data.parts import part_files
+from splade_bridge.data.quantize import QuantizeOptions, for_integers, for_numbers
+from splade_bridge.data.store import SHARD, VALUES, VectorStore
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.encoding.saved_tensors import saved_tensors
 from splade_bridge.engines.registry import is_lucene, read_index, read_remote
@@ -35,23 +36,22 @@ from splade_bridge.formats.choices import CiffDocids, FeedTarget, SourceFormat
 from splade_bridge.formats.ciff import CiffSource
 from splade_bridge.formats.columns import SUFFIXES as TABLE_SUFFIXES
 from splade_bridge.formats.columns import (
-    ColumnSource,
-    ColumnWeights,
+    TableRows,
     holds_integers,
     table_files,
 )
-from splade_bridge.formats.feeds.source import FeedFiles, FeedSource, FeedWeights
+from splade_bridge.formats.feeds.source import FeedFiles
 from splade_bridge.formats.feeds.write import FEED_TARGETS
 from splade_bridge.formats.forward import FORWARD_FOLDER, ForwardSource, is_forward
 from splade_bridge.formats.jsonvector import (
+    JsonVectorFiles,
     JsonVectorSource,
-    JsonWeightSource,
-    VectorRecord,
     read_vectors,
 )
 from splade_bridge.formats.matrix import Matrix, matrix_source
 from splade_bridge.formats.npz import matrix_at, open_npz
 from splade_bridge.formats.pisa_source import CanonicalSource, collection_at
+from splade_bridge.formats.records import RecordImpacts, RecordWeights, VectorRecord
 from splade_bridge.formats.tensors import SAFE, safetensors, tensor_matrix, tensors_at
 from splade_bridge.formats.tensors import SUFFIXES as TENSOR_SUFFIXES
 from splade_bridge.text.corpora import JSON_SUFFIXES
@@ -142,6 +142,8 @@ def open_vectors(
     found = _opened(path, options, quantize, memory, temporary, weights=weights)
     if options.ciff_docids != "gaps" and not isinstance(found, CiffSource):
         raise UsageError(f"{path}: is no CIFF, and --ciff-docids is for CIFF alone: leave it out")
+    if options.source_format is not None and isinstance(path, Address):
+        raise UsageError(f"{path}: is an address, and --from is for files alone: leave it out")
     if options.field is not None and not isinstance(path, Address):
         raise UsageError(f"{path}: is no address, and --field is for those alone: leave it out")
     return found
@@ -191,14 +193,15 @@ def _opened(
     as_weights = weights and quantize is None
     if kind in ("jsonvector", "seismic"):
         if holds == "weights" or (as_weights and holds_fractions(read_vectors(path))):
-            return JsonWeightSource(path, manifest, skip_others=options.skip_others)
+            files = JsonVectorFiles(path, skip_others=options.skip_others)
+            return RecordWeights(files, manifest)
         return JsonVectorSource(path, quantize, manifest, skip_others=options.skip_others)
     if kind == "feed" or kind in FEED_TARGETS:
         target = None if manifest else cast(FeedTarget, kind)
-        records = FeedFiles(path, manifest, target).records()
-        if holds == "weights" or (as_weights and holds_fractions(records)):
-            return FeedWeights(path, manifest, target=target)
-        return FeedSource(path, quantize, manifest, target=target)
+        feed = FeedFiles(path, manifest, target)
+        if holds == "weights" or (as_weights and holds_fractions(feed.records())):
+            return RecordWeights(feed, manifest)
+        return RecordImpacts(feed, manifest, for_numbers(quantize, path, manifest))
     found: ImpactSource | WeightSource
     if kind == "npz":
         matrix = matrix_at(path)
@@ -211,8 +214,8 @@ def _opened(
         tables = table_files(path)
         if not tables:
             raise BadInputError(f"no Parquet or Arrow files{_compressed(path)}", str(path))
-        integers = holds_integers(path)
-        found = (ColumnSource if integers else ColumnWeights)(path, options.vocabulary)
+        rows = TableRows(path, options.vocabulary)
+        found = (RecordImpacts if holds_integers(path) else RecordWeights)(rows)
     elif kind == "forward":
         found = ForwardSource(path)
     elif kind == "pisa-canonical":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.engines.registry import check_approximate, connect
-from splade_bridge.engines.remote.base import Change, Fields
+from splade_bridge.engines.remote.base import Fields
 from splade_bridge.engines.remote.change import delete
 from splade_bridge.engines.remote.change import update as change
 from splade_bridge.engines.remote.choices import Check, FieldType
 from splade_bridge.engines.remote.load import LoadOptions, load
+from splade_bridge.engines.remote.states import Change
 from splade_bridge.errors import MismatchError, UsageError
 from splade_bridge.files.address import Address, Place, paths
 from splade_bridge.files.finished import fingerprints
@@ -27,139 +28,145 @@ from splade_bridge.files.lines import text_lines
 from splade_bridge.formats.base import ImpactSource, Watch, WeightSource, watched
 
 
-def load_index(
-    source: Place,
-    address: Address,
-    options: LoadOptions = LoadOptions(),
-    *,
-    read_as: SourceOptions = SourceOptions(),
-    quantize: QuantizeOptions | None = None,
-    memory: int = DEFAULT_MEMORY,
-    with_contents: str | None = None,
-    fields: Mapping[str, FieldType | None] = {},
-    watch: Watch | None = None,
-) -> Manifest:
-    """Load ``source`` into a new index at ``address``, and check that it holds all of it.
+@dataclass(frozen=True)
+class Given:
+    """How a source is read, and what is stored beside its vectors.
 
-    Args:
-        source, quantize: see :func:`.detect.open_source`.
-        read_as: how ``source`` is read.
+    Attributes:
+        read_as: how a path or an address is read.
+        quantize: see :func:`.detect.open_source`.
         memory: budget in bytes of reading the source.
         with_contents: the corpus that was encoded, in the same order; its texts are stored in the
             field ``text``.
         fields: further fields of that corpus to be stored, with their types; None for the type
             that their values have.
         watch: wraps the stream of batches of each pass, for a progress bar.
+    """
+
+    read_as: SourceOptions = SourceOptions()
+    quantize: QuantizeOptions | None = None
+    memory: int = DEFAULT_MEMORY
+    with_contents: str | None = None
+    fields: Mapping[str, FieldType | None] = field(default_factory=dict)
+    watch: Watch | None = None
+
+
+def load_index(
+    source: Place, address: Address, options: LoadOptions = LoadOptions(), given: Given = Given()
+) -> Manifest:
+    """Load ``source`` into a new index at ``address``, and check that it holds all of it.
 
     Raises:
         BadInputError, ExternalProgramError, MismatchError, ServerError, UsageError: see
             :func:`splade_bridge.engines.remote.load.load`.
         MissingToolError: the client of the engine is not installed.
     """
-    _check_apart(source, address)
-    options = _with_fields(options, with_contents, fields)
     opened: Callable[[], ImpactSource | WeightSource]
     if options.keep_weights:
-        if quantize is not None:
-            raise UsageError("--keep-weights and --scale, --rounding or --clip: one or the other")
-        opened = weight_opener(source, read_as, memory=memory)
+        check_unscaled(given.quantize)
+        opened = weight_opener(source, given.read_as, memory=given.memory)
     else:
-        opened = path_opener(source, read_as, quantize=quantize, memory=memory)
-    plan = _plan(source, quantize, with_contents)
-    if options.keep_weights:
-        plan["weights"] = True
-    texts = _texts(with_contents, options)
-    check_approximate(address.scheme, options.made.own, allowed=options.approximate)
-    with connect(address) as index:
-        return load(index, lambda: watched(opened(), watch), options, texts=texts, plan=plan)
-
-
-def load_opened(
-    opened: Callable[[], ImpactSource],
-    address: Address,
-    options: LoadOptions = LoadOptions(),
-    *,
-    source: Place | None,
-    quantize: QuantizeOptions | None = None,
-    with_contents: str | None = None,
-    fields: Mapping[str, FieldType | None] = {},
-    update: bool = False,
-) -> Manifest:
-    """Load an index, or add to one, from a source that is a path, an address or in memory.
-
-    Args:
-        opened: gives it anew.
-        source: its place; None in memory, where its content tells one load from another.
-        quantize, with_contents, fields: see :func:`load_index`.
-        update: see :func:`update_index`.
-
-    Raises:
-        SpladeBridgeError: see :func:`load_index` and :func:`update_index`.
-    """
-    _check_apart(source, address)
-    options = _with_fields(options, with_contents, fields)
-    if source is None:
-        looked = opened()
-        looked.read_all()
-        plan = {"content": str(looked.content), "contents": with_contents}
-    else:
-        plan = _plan(source, quantize, with_contents)
-    texts = _texts(with_contents, options)
-    with connect(address) as index:
-        if update:
-            return change(index, opened, options, texts=texts, plan=plan).manifest
-        return load(index, opened, options, texts=texts, plan=plan)
+        opened = _impacts(source, given)
+    return load_opened(lambda: watched(opened(), given.watch), source, address, options, given)
 
 
 def update_index(
-    source: Place,
-    address: Address,
-    options: LoadOptions = LoadOptions(),
-    *,
-    read_as: SourceOptions = SourceOptions(),
-    quantize: QuantizeOptions | None = None,
-    memory: int = DEFAULT_MEMORY,
-    with_contents: str | None = None,
-    fields: Mapping[str, FieldType | None] = {},
-    watch: Watch | None = None,
+    source: Place, address: Address, options: LoadOptions = LoadOptions(), given: Given = Given()
 ) -> Change:
     """Add the documents of ``source`` to the index at ``address``, or replace those of their ids.
-
-    Args:
-        source, read_as, quantize, memory, with_contents, fields, watch: see :func:`load_index`.
 
     Raises:
         BadInputError, ExternalProgramError, MismatchError, ServerError, UsageError: see
             :func:`splade_bridge.engines.remote.change.update`.
         MissingToolError: the client of the engine is not installed.
     """
-    _check_apart(source, address)
-    options = _with_fields(options, with_contents, fields)
-    opened = path_opener(source, read_as, quantize=quantize, memory=memory)
-    plan = _plan(source, quantize, with_contents)
-    texts = _texts(with_contents, options)
+    opened = _impacts(source, given)
+    return update_opened(lambda: watched(opened(), given.watch), source, address, options, given)
+
+
+def _impacts(source: Place, given: Given) -> Callable[[], ImpactSource]:
+    return path_opener(source, given.read_as, quantize=given.quantize, memory=given.memory)
+
+
+def check_unscaled(quantize: QuantizeOptions | None) -> None:
+    """Raise UsageError for what makes impacts of weights that are to stay weights."""
+    if quantize is not None:
+        raise UsageError("--keep-weights and --scale, --rounding or --clip: one or the other")
+
+
+def load_opened(
+    opened: Callable[[], ImpactSource | WeightSource],
+    source: Place | None,
+    address: Address,
+    options: LoadOptions,
+    given: Given,
+) -> Manifest:
+    """:func:`load_index` from a source that is a path, an address or in memory.
+
+    Args:
+        opened: gives it anew.
+        source: its place; None in memory, where its content tells one load from another.
+    """
+    options = _checked(source, address, options, given)
+    plan = _plan(opened, source, options, given)
+    texts = _texts(given, options)
+    check_approximate(address.scheme, options.made.own, allowed=options.approximate)
     with connect(address) as index:
-        return change(index, lambda: watched(opened(), watch), options, texts=texts, plan=plan)
+        return load(index, opened, options, texts=texts, plan=plan)
 
 
-def _texts(with_contents: str | None, options: LoadOptions) -> Texts | None:
-    return None if with_contents is None else Texts(with_contents, options.made.columns)
+def update_opened(
+    opened: Callable[[], ImpactSource],
+    source: Place | None,
+    address: Address,
+    options: LoadOptions,
+    given: Given,
+) -> Change:
+    """:func:`update_index` from the same; see :func:`load_opened`."""
+    options = _checked(source, address, options, given)
+    plan = _plan(opened, source, options, given)
+    texts = _texts(given, options)
+    with connect(address) as index:
+        return change(index, opened, options, texts=texts, plan=plan)
 
 
-def _check_apart(source: Place | None, address: Address) -> None:
+def _texts(given: Given, options: LoadOptions) -> Texts | None:
+    if given.with_contents is None:
+        return None
+    return Texts(given.with_contents, options.made.columns)
+
+
+def _checked(
+    source: Place | None, address: Address, options: LoadOptions, given: Given
+) -> LoadOptions:
+    """``options`` with the fields that are stored."""
     if source == address:
         raise UsageError(f"{address}: is read, too; name another output")
+    if given.fields and given.with_contents is None:
+        raise UsageError("--fields are fields of the corpus that --with-contents names")
+    return _with_columns(options, given)
 
 
 def _plan(
-    source: Place, quantize: QuantizeOptions | None, with_contents: str | None
+    opened: Callable[[], ImpactSource | WeightSource],
+    source: Place | None,
+    options: LoadOptions,
+    given: Given,
 ) -> dict[str, Any]:
     """What tells one load from another."""
-    return {
+    if source is None:
+        looked = opened()
+        looked.read_all()
+        return _held(options) | {"content": str(looked.content), "contents": given.with_contents}
+    return _held(options) | {
         "files": list(fingerprints(paths([source])).values()),
-        "quantize": asdict(quantize) if quantize else None,
-        "contents": with_contents,
+        "quantize": asdict(given.quantize) if given.quantize else None,
+        "contents": given.with_contents,
     }
+
+
+def _held(options: LoadOptions) -> dict[str, Any]:
+    return {"weights": True} if options.keep_weights else {}
 
 
 def read_ids(path: Path) -> list[str]:
@@ -205,39 +212,23 @@ def delete_documents(
         return delete(index, found, missing_ok=missing_ok, check=check)
 
 
-def _with_fields(
-    options: LoadOptions, with_contents: str | None, fields: Mapping[str, FieldType | None]
-) -> LoadOptions:
-    if not fields:
-        return options
-    if with_contents is None:
-        raise UsageError("--fields are fields of the corpus that --with-contents names")
-    return _with_columns(options, types_of(with_contents, fields))
-
-
-def _with_columns(options: LoadOptions, columns: Mapping[str, FieldType]) -> LoadOptions:
+def _with_columns(options: LoadOptions, given: Given) -> LoadOptions:
     """The same, with further fields that are stored."""
+    if not given.fields or given.with_contents is None:
+        return options
+    columns = types_of(given.with_contents, given.fields)
     return replace(options, made=replace(options.made, columns=columns))
 
 
-def creation(
-    address: Address,
-    options: LoadOptions,
-    with_contents: str | None = None,
-    fields: Mapping[str, FieldType | None] = {},
-) -> dict[str, Any]:
+def creation(address: Address, options: LoadOptions, given: Given) -> dict[str, Any]:
     """What would make the index at ``address``, as its engine takes it; nothing is made.
-
-    Args:
-        with_contents, fields: see :func:`load_index`.
 
     Raises:
         BadInputError: the engine takes no field of such a name, or the corpus has none.
         MissingToolError, ServerError: see :func:`.registry.connect`.
         UsageError: see :func:`.registry.check_approximate`.
     """
-    if fields and with_contents is not None:
-        options = _with_columns(options, types_of(with_contents, fields))
+    options = _with_columns(options, given)
     check_approximate(address.scheme, options.made.own, allowed=options.approximate)
     with connect(address) as index:
         index.use(options.made)

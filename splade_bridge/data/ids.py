@@ -62,6 +62,15 @@ def checked_id(value: object, place: str) -> str:
     return value
 
 
+def check_size(doc_id: str, most: int, engine: str) -> None:
+    """Raise BadInputError for an id of more than ``most`` bytes, which ``engine`` does not take."""
+    if (size := len(doc_id.encode())) > most:
+        raise BadInputError(
+            f"document {quoted(doc_id)}: an id of {size:,} bytes, and {engine} takes {most:,} at "
+            "most: rename it"
+        )
+
+
 def check_ids(ids: Sequence[str], place: str) -> None:
     """Raise BadInputError for the first of ``ids`` that :func:`checked_id` refuses.
 
@@ -97,18 +106,38 @@ class DuplicateGuard:
 
     def check(self, text_id: str, place: str) -> None:
         """Raise BadInputError if ``text_id`` was given before."""
-        digest = int.from_bytes(hashlib.blake2b(text_id.encode(), digest_size=8).digest(), "big")
-        if digest in self._recent or self._is_old(digest):
+        digest = _digest(text_id)
+        if digest in self._recent or self._old({digest}):
             raise BadInputError(
                 f"id {quoted(text_id)} was there before: ids must be unique in a collection", place
             )
-        self._recent.add(digest)
+        self._take({digest})
+
+    def check_all(self, ids: Sequence[str]) -> None:
+        """Raise BadInputError, and take none, if one of ``ids`` was given before or stands twice.
+
+        It names no place: :meth:`check` of one after another does.
+        """
+        digests = set(map(_digest, ids))
+        if len(digests) < len(ids) or not self._recent.isdisjoint(digests) or self._old(digests):
+            raise BadInputError("an id was there before: ids must be unique in a collection")
+        self._take(digests)
+
+    def _take(self, digests: set[int]) -> None:
+        self._recent |= digests
         if len(self._recent) >= self.MERGE_AT:
             fresh = np.fromiter(self._recent, np.uint64, len(self._recent))
             self._sorted = np.sort(np.concatenate([self._sorted, fresh]), kind="stable")
             self._recent.clear()
 
-    def _is_old(self, digest: int) -> bool:
-        key = np.uint64(digest)
-        at = int(np.searchsorted(self._sorted, key))
-        return at < len(self._sorted) and bool(self._sorted[at] == key)
+    def _old(self, digests: set[int]) -> bool:
+        """Whether one of them is in the sorted array."""
+        if not len(self._sorted):
+            return False
+        keys = np.fromiter(digests, np.uint64, len(digests))
+        at = np.minimum(np.searchsorted(self._sorted, keys), len(self._sorted) - 1)
+        return bool((self._sorted[at] == keys).any())
+
+
+def _digest(text_id: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text_id.encode(), digest_size=8).digest(), "big")

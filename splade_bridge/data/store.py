@@ -23,14 +23,13 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 import orjson
 
 from splade_bridge.data.content import Content
 from splade_bridge.data.counts import Counts
-from splade_bridge.data.ids import check_ids
 from splade_bridge.data.manifest import (
     EncodingInfo,
     FileInfo,
@@ -38,8 +37,9 @@ from splade_bridge.data.manifest import (
     QuantizationInfo,
     VocabularyInfo,
 )
+from splade_bridge.data.parts import part_files, part_name, read_note, read_part, write_part
 from splade_bridge.data.vector_set import VectorSet
-from splade_bridge.data.vectors import ImpactBatch, SparseBatch, row_pointers
+from splade_bridge.data.vectors import ImpactBatch, SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.checks import unchecked
@@ -64,7 +64,7 @@ from splade_bridge.files.outputs import (
     swap_in,
     throw_away,
 )
-from splade_bridge.files.typed import Where, as_table, json_file, json_tree
+from splade_bridge.files.typed import Where, as_table, json_file
 from splade_bridge.files.writing import atomic_writer, write_error
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,6 @@ PART_ROWS = 8192
 VOCABULARY, OLD_VOCABULARY = "_vocabulary.json", "vocabulary.json"
 CORPUS_FILES = "corpus_files"
 """Key of a plan: sizes and digests of the corpus's files by name."""
-NOTE = "splade-bridge"
 SHARD: Literal["shard"] = "shard"
 """Kind of a folder that holds only every n-th part."""
 
@@ -444,133 +443,6 @@ def _other_plan(folder: Path, wanted: bytes) -> bool:
         return True
 
 
-def write_part(
-    folder: Path, number: int, batch: SparseBatch, vocabulary_size: int, note: object
-) -> Counts:
-    """Write part ``number`` of the store in ``folder``, whole or not at all; what it holds.
-
-    Raises:
-        ValueError: a term id is beyond the vocabulary.
-        ExternalProgramError: it cannot be written.
-    """
-    with atomic_writer(folder / part_name(number)) as out:
-        write_parquet(out, batch, vocabulary_size, note)
-    counts = Counts()
-    counts.add(batch)
-    return counts
-
-
-def write_parquet(out: BinaryIO, batch: SparseBatch, vocabulary_size: int, note: object) -> None:
-    """Write ``batch`` as one Parquet file whose metadata hold ``note`` as JSON.
-
-    Raises:
-        ValueError: a term id is beyond the vocabulary.
-    """
-    import pyarrow as pa
-
-    if batch.indices.size and int(batch.indices.max()) >= vocabulary_size:
-        raise ValueError("a term id beyond the vocabulary")
-    wide = vocabulary_size > 1 << 16
-    offsets = pa.array(batch.indptr.astype(np.int32), pa.int32())
-    indices = pa.array(batch.indices.astype(np.uint32 if wide else np.uint16))
-    table = pa.table(
-        {
-            "id": pa.array(batch.ids, pa.string()),
-            "indices": pa.ListArray.from_arrays(offsets, indices),
-            "weights": pa.ListArray.from_arrays(offsets, pa.array(batch.weights)),
-        }
-    )
-    write_table(out, table, note)
-
-
-def write_table(out: BinaryIO, table: Any, note: object) -> None:
-    """``table`` as the Parquet of a part: small, with checksums, and the note in its metadata."""
-    import pyarrow.parquet as pq
-
-    with pq.ParquetWriter(
-        out,
-        table.schema,
-        compression="zstd",
-        use_dictionary=False,
-        write_statistics=False,
-        write_page_checksum=True,
-        store_schema=False,
-    ) as writer:
-        writer.write_table(table)
-        writer.add_key_value_metadata({NOTE: orjson.dumps(note).decode()})
-
-
-def read_part(part: Path, rows: int) -> Iterator[SparseBatch]:
-    """Batches of one Parquet part.
-
-    Raises:
-        BadInputError: the file is not a part of a vector store, breaks an invariant, or holds an
-            id that no run can hold.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(part, page_checksum_verification=True) as file:
-            left = file.metadata.num_rows
-            for block in file.iter_batches(rows, columns=["id", "indices", "weights"]):
-                batch = _from_arrow(block)
-                check_ids(batch.ids, str(part))
-                yield batch
-                left -= len(block)
-            if left:  # a damaged page header makes a reader skip the page
-                raise ValueError(f"{left:,} rows are missing")
-    except (pa.ArrowException, KeyError, ValueError, OSError) as error:
-        raise BadInputError(f"not a part of a vector store ({error})", str(part)) from error
-
-
-def read_note(part: Path) -> dict[str, Any]:
-    """What was noted with a part.
-
-    Raises:
-        BadInputError: it is damaged.
-    """
-    import pyarrow.parquet as pq
-
-    found = (pq.read_metadata(part).metadata or {}).get(NOTE.encode(), b"{}")
-    where = Where(str(part), said="its note is damaged ({}): delete it")
-    return as_table(json_tree(found, where), where)
-
-
-def _from_arrow(block: Any) -> SparseBatch:
-    indices, weights = block.column("indices"), block.column("weights")
-    _check_types(block.schema)
-    if block.column("id").null_count or indices.null_count or weights.null_count:
-        raise ValueError("null values")
-    lengths = np.diff(indices.offsets.to_numpy())
-    if not np.array_equal(lengths, np.diff(weights.offsets.to_numpy())):
-        raise ValueError("indices and weights of different lengths")
-    return SparseBatch(
-        block.column("id").to_pylist(),
-        row_pointers(lengths),
-        indices.flatten().to_numpy().astype(np.int32),
-        weights.flatten().to_numpy().astype(np.float32),
-    )
-
-
-def _check_types(schema: Any) -> None:
-    from pyarrow import types
-
-    ids, indices, weights = (schema.field(name).type for name in ("id", "indices", "weights"))
-    lists = all(types.is_list(t) or types.is_large_list(t) for t in (indices, weights))
-    if not (
-        (types.is_string(ids) or types.is_large_string(ids))
-        and lists
-        and types.is_integer(indices.value_type)
-        and indices.value_type.bit_width <= 32
-        and types.is_floating(weights.value_type)
-    ):
-        raise ValueError(
-            "columns must be id: string, indices: list<uint16 or uint32>, weights: list<float>, "
-            f"not {ids}, {indices}, {weights}"
-        )
-
-
 def _refuse_other_plan(plan_file: Path, wanted: bytes) -> None:
     where = Where(str(plan_file), said="damaged ({}): remove the folder")
     found = as_table(json_file(where), where)
@@ -596,11 +468,6 @@ def _listed(files: object) -> str:
     return ", ".join(f"{name} ({what})" for name, what in known) or "unknown"
 
 
-def part_name(number: int) -> str:
-    """The file name of a part."""
-    return f"part-{number:05d}.parquet"
-
-
 def vocabulary_file(folder: Path) -> Path:
     """The vocabulary of a finished store, beside its manifest and under a name like its."""
     is_old = manifest_file(folder).name == MANIFEST
@@ -610,9 +477,3 @@ def vocabulary_file(folder: Path) -> Path:
 def listed_parts(manifest: Manifest) -> set[FileInfo]:
     """All files of a store but its vocabulary."""
     return {f for f in manifest.files if f.path not in (VOCABULARY, OLD_VOCABULARY)}
-
-
-def part_files(folder: Path) -> dict[int, Path]:
-    """The parts in ``folder`` by number, in rising order."""
-    found = {int(p.stem[5:]): p for p in folder.glob("part-*.parquet") if p.stem[5:].isdecimal()}
-    return dict(sorted(found.items()))

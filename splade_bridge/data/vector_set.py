@@ -21,7 +21,22 @@ MEMORY = Path("<memory>")
 """Stands for a path where messages and manifests name what has none."""
 
 
-class VectorSet(abc.ABC):
+class Vectors(abc.ABC):
+    """What gives ``(id, {term: number})`` of each text, as often as it is asked."""
+
+    @abc.abstractmethod
+    def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]: ...
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A DataFrame with the columns ``id`` (str) and ``vector`` ({term: number}).
+
+        Raises:
+            MissingToolError: pandas is not installed.
+        """
+        return pandas_module().DataFrame(list(self), columns=["id", "vector"])
+
+
+class VectorSet(Vectors):
     """Float vectors that can be read any number of times.
 
     Iterating gives ``(id, {term: weight})`` of each text in corpus order, weights as Python floats
@@ -48,14 +63,6 @@ class VectorSet(abc.ABC):
     def __iter__(self) -> Iterator[tuple[str, dict[str, float]]]:
         for batch in self.batches():
             yield from vectors_of(batch, self.vocabulary)
-
-    def to_pandas(self) -> pd.DataFrame:
-        """A DataFrame with the columns ``id`` (str) and ``vector`` ({term: weight}).
-
-        Raises:
-            MissingToolError: pandas is not installed.
-        """
-        return vector_frame(self)
 
 
 class VectorsInMemory(VectorSet):
@@ -107,15 +114,6 @@ def vectors_of(
     for i, text_id in enumerate(batch.ids):
         row = slice(ends[i], ends[i + 1])
         yield text_id, dict(zip(terms[row], numbers[row], strict=True))
-
-
-def vector_frame(vectors: Iterable[tuple[str, dict[str, Any]]]) -> pd.DataFrame:
-    """A DataFrame with the columns ``id`` and ``vector``.
-
-    Raises:
-        MissingToolError: pandas is not installed.
-    """
-    return pandas_module().DataFrame(list(vectors), columns=["id", "vector"])
 
 
 def pandas_module() -> Any:

@@ -105,12 +105,7 @@ class SparseBatch:
     def concat(cls, batches: Iterable[SparseBatch]) -> SparseBatch:
         """All rows of ``batches``, of which there may be none, as one batch."""
         parts = list(batches)
-        return cls(
-            [row_id for part in parts for row_id in part.ids],
-            row_pointers(joined([part.lengths for part in parts], np.int64)),
-            joined([part.indices for part in parts], np.int32),
-            joined([part.weights for part in parts], np.float32),
-        )
+        return cls(*stacked(parts), joined([part.weights for part in parts], np.float32))
 
     @classmethod
     def of_rows(
@@ -192,12 +187,7 @@ class ImpactBatch:
     def concat(cls, batches: Iterable[ImpactBatch]) -> ImpactBatch:
         """All rows of ``batches``, of which there may be none, as one batch."""
         parts = list(batches)
-        return cls(
-            [row_id for part in parts for row_id in part.ids],
-            row_pointers(joined([part.lengths for part in parts], np.int64)),
-            joined([part.indices for part in parts], np.int32),
-            joined([part.impacts for part in parts], np.int32),
-        )
+        return cls(*stacked(parts), joined([part.impacts for part in parts], np.int32))
 
     @classmethod
     def of_rows(cls, ids: list[str], rows: Sequence[tuple[Int32Array, Int32Array]]) -> ImpactBatch:
@@ -256,6 +246,17 @@ def remapped(
     rows = row_numbers(indptr)[at]
     at = at[np.argsort(rows << 32 | targets[at])]
     return row_pointers(np.bincount(rows, minlength=len(indptr) - 1)), targets[at], at
+
+
+def stacked(
+    parts: Sequence[SparseBatch] | Sequence[ImpactBatch],
+) -> tuple[list[str], Int64Array, Int32Array]:
+    """Ids, offsets and term ids of all rows of ``parts``, one after the other."""
+    return (
+        [row_id for part in parts for row_id in part.ids],
+        row_pointers(joined([part.lengths for part in parts], np.int64)),
+        joined([part.indices for part in parts], np.int32),
+    )
 
 
 def joined(parts: Sequence[npt.NDArray[Scalar]], dtype: type[Scalar]) -> npt.NDArray[Scalar]:

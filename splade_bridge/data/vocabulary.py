@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,25 @@ class _Saved:
     observed: bool
 
 
+class _Ids(dict[str, int]):
+    """Term -> id, its position in ``terms``; one that is asked for and new is appended there."""
+
+    def __init__(self, terms: list[str]) -> None:
+        super().__init__()
+        self._terms = terms
+
+    def __missing__(self, term: str) -> int:
+        if not term:
+            raise BadInputError("an empty term: no index format can hold one")
+        try:
+            term.encode()
+        except UnicodeEncodeError:
+            raise BadInputError(f"term {quoted(term)} is not valid Unicode") from None
+        new = self[term] = len(self._terms)
+        self._terms.append(term)
+        return new
+
+
 class Vocabulary:
     """An ordered set of terms; the id of a term is its position.
 
@@ -39,7 +58,7 @@ class Vocabulary:
     def __init__(self, terms: Iterable[str] = (), *, observed: bool = False) -> None:
         self.observed = observed
         self._terms: list[str] = []
-        self._ids: dict[str, int] = {}
+        self._ids = _Ids(self._terms)
         for term in terms:
             if term in self._ids:
                 raise BadInputError(f"term {quoted(term)} stands twice in the vocabulary")
@@ -65,17 +84,11 @@ class Vocabulary:
 
     def add(self, term: str) -> int:
         """The id of ``term``, which is appended if it is new."""
-        found = self._ids.get(term)
-        if found is None:
-            if not term:
-                raise BadInputError("an empty term: no index format can hold one")
-            try:
-                term.encode()
-            except UnicodeEncodeError:
-                raise BadInputError(f"term {quoted(term)} is not valid Unicode") from None
-            found = self._ids[term] = len(self._terms)
-            self._terms.append(term)
-        return found
+        return self._ids[term]
+
+    def add_all(self, terms: Collection[str]) -> Int32Array:
+        """int32[len(terms)]: the id of each; those that are new are appended."""
+        return np.fromiter(list(map(self._ids.__getitem__, terms)), np.int32, len(terms))
 
     def mapping(self, other: Vocabulary) -> Int32Array:
         """int32[len(self)]: the id that each term of ``self`` has in ``other``, -1 for none."""

@@ -27,7 +27,7 @@ from splade_bridge.data.counts import Counts
 from splade_bridge.data.doc_ids import DocIdWriter
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import EncodingInfo, Manifest, VocabularyInfo
-from splade_bridge.data.store import part_files
+from splade_bridge.data.parts import part_files
 from splade_bridge.data.vectors import Float32Array
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.embeddings.choices import (

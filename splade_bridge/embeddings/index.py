@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -127,10 +128,7 @@ class DenseIndex(Closing):
         if k < 1:
             raise UsageError(f"k must be 1 or more, not {k}")
         check_threads(threads)
-        if ef_search is not None and self.kind != "hnsw":
-            raise UsageError(f"{self.path}: is a flat index, and --ef-search is of graphs")
-        if ef_search is not None and ef_search < k:
-            raise UsageError(f"--ef-search {ef_search} cannot give {k} documents: at least -k")
+        self.check_ef_search(ef_search, k)
         if queries.vectors.shape[1] != self.dimension:
             raise MismatchError(
                 f"{self.path}: vectors of {self.dimension} numbers, and the queries have "
@@ -142,6 +140,13 @@ class DenseIndex(Closing):
         depth = min(k, len(self))
         return self._search(queries, depth, threads, max(ef_search or DEFAULT_EF_SEARCH, k), alone)
 
+    def check_ef_search(self, ef_search: int | None, k: int) -> None:
+        """Raise UsageError for candidates of what is no graph, or too few for ``k`` documents."""
+        if ef_search is not None and self.kind != "hnsw":
+            raise UsageError(f"{self.path}: is a flat index, and --ef-search is of graphs")
+        if ef_search is not None and ef_search < k:
+            raise UsageError(f"--ef-search {ef_search} cannot give {k} documents: at least -k")
+
     def _search(
         self, queries: DenseBatch, k: int, threads: int, ef_search: int, alone: bool
     ) -> Iterator[Hits]:
@@ -152,7 +157,7 @@ class DenseIndex(Closing):
             for start in range(0, len(queries), together):
                 group = queries.rows(start, start + together)
                 before = time.perf_counter_ns()
-                found = self._nearest.find(group.vectors, k, ef_search, pool, threads)
+                found = self._nearest.find(group.vectors, k, _How(ef_search, pool, threads))
                 ranked = [self._ids.rank(*hits, k) for hits in found]
                 spent = (time.perf_counter_ns() - before) // len(group)
                 for query_id, (doc_ids, scores) in zip(group.ids, ranked, strict=True):
@@ -166,20 +171,25 @@ class DenseIndex(Closing):
         self.__dict__.pop("_nearest", None)
 
 
+_Found = tuple[Int64Array, Float32Array]
+"""Numbers and scores of documents."""
+
+
+class _How(NamedTuple):
+    """How queries are searched."""
+
+    ef_search: int
+    pool: ThreadPoolExecutor
+    threads: int
+
+
 class _Nearest(abc.ABC):
     """Finds documents that are near to a query, and scores them."""
 
     @abc.abstractmethod
-    def find(
-        self,
-        queries: Float32Array,
-        k: int,
-        ef_search: int,
-        pool: ThreadPoolExecutor,
-        threads: int,
-    ) -> list[tuple[Int64Array, Float32Array]]:
-        """Numbers and scores of at least ``k`` documents a query, those that tie with the k-th
-        included where the index is exact.
+    def find(self, queries: Float32Array, k: int, how: _How) -> list[_Found]:
+        """At least ``k`` documents a query, those that tie with the k-th included where the index
+        is exact.
         """
 
 
@@ -191,20 +201,13 @@ class _Flat(_Nearest):
         self._longest = longest
         self._rows = max(1, BLOCK_BYTES // (4 * dimension))
 
-    def find(
-        self,
-        queries: Float32Array,
-        k: int,
-        ef_search: int,
-        pool: ThreadPoolExecutor,
-        threads: int,
-    ) -> list[tuple[Int64Array, Float32Array]]:
+    def find(self, queries: Float32Array, k: int, how: _How) -> list[_Found]:
         """See :class:`_Nearest`."""
         documents = len(self._vectors)
-        found: list[tuple[Int64Array, Float32Array] | None] = [None] * len(queries)
+        found: list[_Found | None] = [None] * len(queries)
         still, depth = list(range(len(queries))), min(documents, k + max(MARGIN, k // 8))
         while still:
-            numbers, sums = self._by_sums(queries[still], depth, pool, threads)
+            numbers, sums = self._by_sums(queries[still], depth, how)
             for row, query in enumerate(still):
                 scores = scored(self._vectors, numbers[row], queries[query])
                 if depth < documents:
@@ -226,13 +229,11 @@ class _Flat(_Nearest):
         length = float(np.sqrt(np.square(query, dtype=np.float64).sum()))
         return n / (1 - n) * length * self._longest
 
-    def _by_sums(
-        self, queries: Float32Array, depth: int, pool: ThreadPoolExecutor, threads: int
-    ) -> tuple[Int64Array, Float32Array]:
+    def _by_sums(self, queries: Float32Array, depth: int, how: _How) -> _Found:
         """Numbers and faiss's own sums, both [queries, depth], of the nearest in any order."""
         faiss = faiss_module()
 
-        def block(start: int) -> tuple[Int64Array, Float32Array]:
+        def block(start: int) -> _Found:
             part = self._vectors[start : start + self._rows]
             wanted = min(depth, len(part))
             sums, numbers = faiss.knn(queries, part, wanted, metric=faiss.METRIC_INNER_PRODUCT)
@@ -241,8 +242,8 @@ class _Flat(_Nearest):
         numbers = np.empty((len(queries), 0), dtype=np.int64)
         sums = np.empty((len(queries), 0), dtype=np.float32)
         starts = range(0, len(self._vectors), self._rows)
-        for wave in range(0, len(starts), threads):  # no more results than threads wait
-            for more_numbers, more_sums in pool.map(block, starts[wave : wave + threads]):
+        for wave in range(0, len(starts), how.threads):  # no more results than threads wait
+            for more_numbers, more_sums in how.pool.map(block, starts[wave : wave + how.threads]):
                 numbers = np.hstack([numbers, more_numbers])
                 sums = np.hstack([sums, more_sums])
                 if numbers.shape[1] > depth:
@@ -258,24 +259,17 @@ class _Graph(_Nearest):
     def __init__(self, path: Path, documents: int, dimension: int) -> None:
         self._index, self._vectors = read_graph(path, documents, dimension)
 
-    def find(
-        self,
-        queries: Float32Array,
-        k: int,
-        ef_search: int,
-        pool: ThreadPoolExecutor,
-        threads: int,
-    ) -> list[tuple[Int64Array, Float32Array]]:
+    def find(self, queries: Float32Array, k: int, how: _How) -> list[_Found]:
         """See :class:`_Nearest`; fewer than ``k`` where the walk ends before."""
         faiss = faiss_module()
-        options = faiss.SearchParametersHNSW(efSearch=ef_search)
+        options = faiss.SearchParametersHNSW(efSearch=how.ef_search)
 
-        def one(query: Float32Array) -> tuple[Int64Array, Float32Array]:
+        def one(query: Float32Array) -> _Found:
             _, numbers = self._index.search(query[None], k, params=options)
             near = numbers[0][numbers[0] >= 0]
             return near, scored(self._vectors, near, query)
 
-        return list(pool.map(one, queries))
+        return list(how.pool.map(one, queries))
 
 
 def scored(vectors: Float32Array, numbers: Int64Array, query: Float32Array) -> Float32Array:

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from splade_bridge.data.ids import check_ids
-from splade_bridge.data.store import part_name, write_table
+from splade_bridge.data.parts import part_name, read_blocks, write_table
 from splade_bridge.data.vectors import Float32Array
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.writing import atomic_writer
+
+NONE = "holds no dense vectors"
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def rows_of(part: Path) -> int:
     try:
         return int(pq.read_metadata(part).num_rows)
     except (pa.ArrowException, OSError) as error:
-        raise BadInputError(f"holds no dense vectors ({error})", str(part)) from error
+        raise BadInputError(f"{NONE} ({error})", str(part)) from error
 
 
 def read_dense_part(
@@ -108,25 +109,13 @@ def read_dense_part(
         BadInputError: it has no such columns, is damaged, holds vectors of several lengths, a
             number that is not finite, or an id that no run can hold.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(part, page_checksum_verification=True) as file:
-            left = file.metadata.num_rows
-            for block in file.iter_batches(rows, columns=["id", "vector"]):
-                batch = _from_arrow(block)
-                check_ids(batch.ids, str(part))
-                batch.refuse_endless(str(part))
-                if dimension not in (None, batch.vectors.shape[1]):
-                    raise ValueError(f"vectors of {dimension} and {batch.vectors.shape[1]} numbers")
-                dimension = batch.vectors.shape[1]
-                yield batch
-                left -= len(block)
-            if left:  # a damaged page header makes a reader skip the page
-                raise ValueError(f"{left:,} rows are missing")
-    except (pa.ArrowException, KeyError, ValueError, OSError) as error:
-        raise BadInputError(f"holds no dense vectors ({error})", str(part)) from error
+    for batch in read_blocks(part, rows, ["id", "vector"], _from_arrow, NONE):
+        batch.refuse_endless(str(part))
+        numbers = batch.vectors.shape[1]
+        if dimension not in (None, numbers):
+            raise BadInputError(f"{NONE} (vectors of {dimension} and {numbers} numbers)", str(part))
+        dimension = numbers
+        yield batch
 
 
 def _from_arrow(block: Any) -> DenseBatch:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.store import part_files
+from splade_bridge.data.parts import part_files
 from splade_bridge.data.vector_set import MEMORY
 from splade_bridge.embeddings.build import Recipe, finish_index
 from splade_bridge.embeddings.choices import KIND

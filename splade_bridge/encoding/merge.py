@@ -11,13 +11,8 @@ from typing import Any
 import orjson
 
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.store import (
-    SHARD,
-    kept_store,
-    listed_parts,
-    part_files,
-    vocabulary_file,
-)
+from splade_bridge.data.parts import part_files
+from splade_bridge.data.store import SHARD, kept_store, listed_parts, vocabulary_file
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.encoding.parts import CorpusEnd, PartStore, chained
 from splade_bridge.encoding.shards import Shard

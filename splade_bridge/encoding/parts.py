@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from splade_bridge.data.manifest import EncodingInfo, Manifest
-from splade_bridge.data.store import SHARD, VectorStoreWriter, part_files, read_note
+from splade_bridge.data.parts import part_files, read_note
+from splade_bridge.data.store import SHARD, VectorStoreWriter
 from splade_bridge.encoding.shards import Shard
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.inputs import check_file, fingerprint

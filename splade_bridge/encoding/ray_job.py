@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from splade_bridge.data.closing import Closing
 from splade_bridge.data.counts import Counts
-from splade_bridge.data.store import part_name, write_parquet
+from splade_bridge.data.parts import part_name, write_parquet
 from splade_bridge.encoding.encoder import EncodeStats, Progress
 from splade_bridge.encoding.parts import (
     CorpusEnd,

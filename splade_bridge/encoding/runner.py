@@ -20,13 +20,8 @@ import transformers
 from splade_bridge import __version__
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.manifest import EncodingInfo, Manifest
-from splade_bridge.data.store import (
-    CORPUS_FILES,
-    PART_ROWS,
-    kept_store,
-    part_files,
-    unfinished_store,
-)
+from splade_bridge.data.parts import part_files
+from splade_bridge.data.store import CORPUS_FILES, PART_ROWS, kept_store, unfinished_store
 from splade_bridge.data.vectors import SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.encoding.encoder import Encoder, EncodeStats, Progress

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.manifest import Side
-from splade_bridge.data.store import write_part
+from splade_bridge.data.parts import write_part
 from splade_bridge.data.vectors import SparseBatch
 from splade_bridge.encoding.encoder import EncodeOptions, EncodeStats, load_encoder
 from splade_bridge.encoding.parts import Part, PartNote

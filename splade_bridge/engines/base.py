@@ -43,7 +43,7 @@ class BuildOptions:
     """What every engine is told; what only one knows is its own ``options``.
 
     Attributes:
-        threads: for engines that can use several; with one, documents keep their order.
+        threads: for engines that can use several.
         memory: budget in bytes of sorting (and of the JVM's buffers).
     """
 

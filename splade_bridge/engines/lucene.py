@@ -1,9 +1,9 @@
 """Lucene through a small Java helper (java_conf/src): impacts in, Anserini-compatible index out.
 
-The helper takes a document's impacts as term frequencies, so nothing is written impact-many times
-and tokenised again, and whatever is wrong ends it with a message; Anserini's own route loses
-documents silently. Queries are scored by Lucene and collected by (score, id), in one JVM that lives
-as long as the index is open.
+The helper merges inverted lists, with impacts as term frequencies, into a segment: nothing is
+written impact-many times, tokenised and inverted again, and whatever is wrong ends it with a
+message; Anserini's own route loses documents silently. Queries are scored by Lucene and collected
+by (score, id), in one JVM that lives as long as the index is open.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from splade_bridge.data.vectors import ImpactBatch, Int64Array
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.base import VOCABULARY, BuildOptions, Engine, ReadBack, Searcher
 from splade_bridge.engines.findings import Finding, attempt
-from splade_bridge.engines.impact_stream import write_stream
 from splade_bridge.engines.jars import (
     Lucene,
     anserini_jar,
@@ -48,6 +47,7 @@ from splade_bridge.engines.java import (
     java_version,
     reason,
 )
+from splade_bridge.engines.list_stream import write_stream
 from splade_bridge.engines.lucene_index import LuceneIndex, Query, Statistics
 from splade_bridge.engines.lucene_options import LuceneOptions
 from splade_bridge.engines.process import Death, LentPaths, ended
@@ -66,6 +66,9 @@ PLAIN_BELOW = 3.0
 """Mean frequency below which an index with norms holds text: that of Anserini's BM25 indexes is
 from 1.2 (passages) to 2 (articles), that of its impact indexes from 20 on."""
 MEGABYTE = 1 << 20
+HELPER_HEAP = 512 * MEGABYTE
+"""Of the JVM that merges lists into a segment: it holds a frame of them."""
+HELPER_BUFFER = 64 * MEGABYTE
 
 
 class LuceneEngine(Engine):
@@ -122,11 +125,11 @@ class LuceneEngine(Engine):
         return [f"Lucene {lucene}" for lucene in fetch_ahead()]
 
     def _write(self, source: ImpactSource, folder: Path, options: BuildOptions) -> ReadBack:
-        heap = max(options.memory, 512 * MEGABYTE)
         if self.options.route == "anserini":
+            heap = max(options.memory, HELPER_HEAP)
             stats = _index_with_anserini(source, folder, options.threads, heap, self.lucene())
         else:
-            stats = _index_with_helper(source, folder, options.threads, heap, self.lucene())
+            stats = _index_with_helper(source, folder, options.memory, self.lucene())
         (folder / "write.lock").unlink(missing_ok=True)
         if stats.ids != stats.documents:
             raise ExternalProgramError(
@@ -316,16 +319,14 @@ def _found() -> str | None:
 
 
 def _index_with_helper(
-    source: ImpactSource, folder: Path, threads: int, heap: int, lucene: Lucene
+    source: ImpactSource, folder: Path, memory: int, lucene: Lucene
 ) -> Statistics:
     def send(requests: BinaryIO) -> None:
-        write_stream(requests, source.batches(), source.vocabulary)
-        refuse_empty(source.counts, source.path)
+        write_stream(requests, source, memory, folder.parent)
 
-    buffer = str(heap // MEGABYTE // 4)
     with answering(
-        "index", folder, str(threads), buffer,
-        class_path=lucene.class_path, heap=heap, send=send,
+        "index", folder, str(HELPER_BUFFER // MEGABYTE),
+        class_path=lucene.class_path, heap=HELPER_HEAP, send=send,
     ) as answers:  # fmt: skip
         return Statistics.unpack(exactly(answers, 40))
 

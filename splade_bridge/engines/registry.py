@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, fields, replace
 from importlib import import_module
 from pathlib import Path
@@ -233,17 +233,15 @@ def read_remote(
         BadInputError, MissingToolError, ServerError: see :func:`connect_to`; it is not whole.
     """
     from splade_bridge.engines.remote.index import (
-        RemoteSource,
-        RemoteWeights,
         holds_fractions,
         holds_weights,
+        remote_source,
     )
 
     index = connect_to(address, field)
     state = index.state()
-    if holds_fractions(index) if state is None else holds_weights(state):
-        return RemoteWeights(index, vocabulary=vocabulary)
-    return RemoteSource(index, vocabulary=vocabulary)
+    weights = holds_fractions(index) if state is None else holds_weights(state)
+    return remote_source(index, weights=weights, vocabulary=vocabulary)
 
 
 def read_index(
@@ -303,12 +301,6 @@ def open_index(place: Place, asking: Asking = Asking()) -> Searcher:
     searcher = _engine_of(place, manifest).open(place, manifest)
     searcher.measure = best_algorithm
     return searcher
-
-
-def check_field(places: Iterable[object], field: str | None) -> None:
-    """Raise UsageError for a field where not one of several places is an address."""
-    if field is not None and not any(isinstance(place, Address) for place in places):
-        raise UsageError("--field is for addresses alone, and there is none: leave it out")
 
 
 def open_indexes(places: Sequence[Place], asking: Asking = Asking()) -> Iterator[Searcher]:

@@ -117,6 +117,27 @@ def place_of(text: str | Path) -> Place:
     return Address(scheme, "", 0, False, None, (), Path(found["rest"]))
 
 
+def refuse_address(given: str | Path, what: str, *, written: bool = False) -> None:
+    """Raise UsageError for an address where a file or a folder is wanted.
+
+    Args:
+        what: wants it, as ``--output``.
+        written: it is an output; a file that is there and has such a name may be read.
+    """
+    text = str(given)
+    found = BEGINS.fullmatch(text)
+    if found is None or found["scheme"] not in SCHEMES or not found["rest"]:
+        return
+    if not written and Path(text).exists():
+        return
+    if isinstance(given, Path):
+        text = re.sub(r":/(?!/)", "://", text, count=1)  # as it was before it was a path
+    remedy = (
+        "index is what writes to one" if written else "convert makes files of what is behind one"
+    )
+    raise UsageError(f"{_shown(text)}: is an address, and {what} takes files here: {remedy}")
+
+
 def paths(places: Iterable[Place]) -> list[Path]:
     """Those that are no addresses."""
     return [place for place in places if isinstance(place, Path)]

@@ -120,25 +120,36 @@ def staged_folder(out: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) ->
             it now.
         ExternalProgramError: the disk is full or the place cannot be written.
     """
+    with _ours_alone(out, overwrite=overwrite, inputs=inputs) as out:
+        staging = staging_of(out)
+        discard(staging, out)
+        try:
+            staging.mkdir()
+            mark(staging)
+            yield staging
+            if manifest_file(staging).exists():
+                (staging / MARK).unlink()
+            swap_in(staging, out)
+        finally:
+            throw_away(staging, out)
+
+
+@contextlib.contextmanager
+def _ours_alone(out: Path, *, overwrite: bool, inputs: Iterable[Path]) -> Iterator[Path]:
+    """``out`` as it really is, where nobody else writes it, and what was aside is back.
+
+    Raises:
+        UsageError, ExternalProgramError: see :func:`staged_folder`.
+    """
     inputs = list(inputs)
     check_output(out, overwrite=overwrite, inputs=inputs)
     out = real_place(out)  # "." has no name that a neighbour could be given
-    staging = staging_of(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with folder_lock(lock_of(out), out):
             bring_back(out)
             check_output(out, overwrite=overwrite, inputs=inputs)
-            discard(staging, out)
-            try:
-                staging.mkdir()
-                mark(staging)
-                yield staging
-                if manifest_file(staging).exists():
-                    (staging / MARK).unlink()
-                swap_in(staging, out)
-            finally:
-                throw_away(staging, out)
+            yield out
     except OSError as error:
         raise write_error(error, out) from error
 
@@ -153,30 +164,21 @@ def filled_folder(out: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) ->
     Raises:
         UsageError, ExternalProgramError: see :func:`staged_folder`.
     """
-    inputs = list(inputs)
-    check_output(out, overwrite=overwrite, inputs=inputs)
-    out = real_place(out)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with folder_lock(lock_of(out), out):
+    with _ours_alone(out, overwrite=overwrite, inputs=inputs) as out:
+        if is_unfinished(out):
+            throw_away(out)
+        set_aside(out)
+        try:
+            out.mkdir()
+            mark(out)
+            (out / UNFINISHED).touch()
+            yield
+            (out / UNFINISHED).unlink()
+        except BaseException:
+            throw_away(out)
             bring_back(out)
-            check_output(out, overwrite=overwrite, inputs=inputs)
-            if is_unfinished(out):
-                throw_away(out)
-            set_aside(out)
-            try:
-                out.mkdir()
-                mark(out)
-                (out / UNFINISHED).touch()
-                yield
-                (out / UNFINISHED).unlink()
-            except BaseException:
-                throw_away(out)
-                bring_back(out)
-                raise
-            remove_aside(out)
-    except OSError as error:
-        raise write_error(error, out) from error
+            raise
+        remove_aside(out)
 
 
 def asset(name: str) -> Path:

@@ -6,12 +6,13 @@ import abc
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from splade_bridge.data.content import Content
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.ids import DuplicateGuard, check_ids
 from splade_bridge.data.manifest import EncodingInfo, Manifest, QuantizationInfo, VocabularyInfo
+from splade_bridge.data.posting_lists import ListBlock
 from splade_bridge.data.quantize import Clipper, QuantizeOptions, Quantizer, for_integers
 from splade_bridge.data.store import VectorStore, impacts_of
 from splade_bridge.data.vector_set import VectorSet
@@ -22,6 +23,18 @@ from splade_bridge.files.address import Place
 from splade_bridge.files.outputs import MANIFEST
 
 Batch = TypeVar("Batch", ImpactBatch, SparseBatch)
+
+
+class OrderedLists(NamedTuple):
+    """A collection as posting lists.
+
+    Attributes:
+        ids: of all documents by their numbers, some thousand at a time.
+        blocks: all lists by the bytes of their terms, a long one in several blocks.
+    """
+
+    ids: Iterator[list[str]]
+    blocks: Iterator[ListBlock]
 
 
 class Source(abc.ABC, Generic[Batch]):
@@ -148,6 +161,16 @@ class ImpactSource(Source[ImpactBatch]):
     def _given(self, batch: ImpactBatch) -> ImpactBatch:
         return self.clipper(batch) if self.clipper else batch
 
+    def ordered_lists(self) -> OrderedLists | None:
+        """The posting lists in order, where they stand so and need not be made of documents.
+
+        They are counted and hashed, as :meth:`batches` does it with documents.
+
+        Raises:
+            BadInputError: as :meth:`batches`, now or while they are read.
+        """
+        return None
+
     @property
     def quantization(self) -> QuantizationInfo | None:
         """How the impacts were made, as far as known; complete after :meth:`batches`."""
@@ -204,6 +227,19 @@ class BatchSource(ImpactSource):
         yield from self._held
 
 
+def each_once(batches: Iterable[Batch], path: Place) -> Iterator[Batch]:
+    """``batches``, of which no two rows have the same id.
+
+    Raises:
+        BadInputError: two have.
+    """
+    guard = DuplicateGuard()
+    for batch in batches:
+        for doc_id in batch.ids:
+            guard.check(doc_id, str(path))
+        yield batch
+
+
 class StoreWeights(WeightSource):
     """Float vectors of a store, or in memory."""
 
@@ -213,11 +249,7 @@ class StoreWeights(WeightSource):
         self._store = store
 
     def _read(self) -> Iterator[SparseBatch]:
-        guard = DuplicateGuard()
-        for batch in self._store.batches():
-            for doc_id in batch.ids:
-                guard.check(doc_id, str(self.path))
-            yield batch
+        return each_once(self._store.batches(), self.path)
 
 
 class StoreSource(Quantized):

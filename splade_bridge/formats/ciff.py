@@ -17,8 +17,6 @@ from typing import BinaryIO
 
 import numpy as np
 
-from splade_bridge.data.beside import Beside
-from splade_bridge.data.content import UInt64Array
 from splade_bridge.data.invert import Transposer
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.posting_lists import ListBlock, ListCounter
@@ -26,9 +24,10 @@ from splade_bridge.data.vectors import ImpactBatch, Int32Array, sliced
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.lines import open_reader
-from splade_bridge.formats.base import ImpactSource
+from splade_bridge.formats.base import ImpactSource, OrderedLists
 from splade_bridge.formats.choices import CiffDocids
 from splade_bridge.formats.ciff_reader import CiffReader
+from splade_bridge.formats.postings import BATCH_ROWS, counted
 
 
 class CiffSource(ImpactSource):
@@ -68,8 +67,8 @@ class CiffSource(ImpactSource):
             reader.tell_odd_totals()
             start = 0
             for rows in transposer.columns(numbers):
-                for first in range(0, len(rows.ids), 4096):
-                    last = min(first + 4096, len(rows.ids))
+                for first in range(0, len(rows.ids), BATCH_ROWS):
+                    last = min(first + BATCH_ROWS, len(rows.ids))
                     part, indptr = sliced(rows.indptr, first, last)
                     names = ids[start + first : start + last]
                     yield ImpactBatch(names, indptr, rows.rows[part], rows.values[part])
@@ -85,29 +84,46 @@ class CiffSource(ImpactSource):
             terms = np.array([add(term) for term in block.terms], np.int32)
             yield ListBlock(terms, block.indptr, block.docs, block.impacts)
 
+    def ordered_lists(self) -> OrderedLists | None:
+        """See :meth:`.ImpactSource.ordered_lists`."""
+        return self._counted_lists(in_order=True)
+
     def read_all(self) -> None:
-        """See :meth:`.Source.read_all`; two passes, since records come last, and no transposition.
+        """See :meth:`.Source.read_all`; no document is made, where :meth:`_counted_lists` can."""
+        found = self._counted_lists(in_order=False)
+        if found is None:
+            super().read_all()
+        else:
+            for _ in found.blocks:
+                pass
 
-        Where records are those of a part, or docids not in order, documents are made all the same.
+    def _counted_lists(self, *, in_order: bool) -> OrderedLists | None:
+        """All lists, in two passes, since records come last, and without a transposition.
+
+        Args:
+            in_order: only if they stand in order.
+
+        Returns:
+            None where documents must be made: records are those of a part, or not in order.
         """
-        if self.clipper is None:
-            with open_reader(self.path) as stream:
-                reader = self._reader(stream)
-                reader.skip_lists()
-                numbers, ids, hashes = reader.documents()
-            if (numbers == np.arange(len(numbers))).all():
-                self._count_lists(ids, hashes, reader.length_sum)
-                return
-        super().read_all()
-
-    def _count_lists(self, ids: list[str], hashes: UInt64Array, length_sum: int) -> None:
-        counter = ListCounter(hashes, self.content, self.counts, self.path)
+        if self.clipper is not None:
+            return None
         with open_reader(self.path) as stream:
             reader = self._reader(stream)
-            with Beside() as beside:
-                for block in self._blocks(reader):
-                    beside.call(counter.add, block)
-                beside.finish()
+            heads = reader.skip_lists()
+            numbers, ids, hashes = reader.documents()
+        if (in_order and not heads.in_order) or (numbers != np.arange(len(numbers))).any():
+            return None
+        counter = ListCounter(hashes, self.content, self.counts, self.path)
+        batches = (ids[i : i + BATCH_ROWS] for i in range(0, len(ids), BATCH_ROWS))
+        return OrderedLists(batches, self._counted(counter, ids, heads.postings, reader.length_sum))
+
+    def _counted(
+        self, counter: ListCounter, ids: list[str], expected: int, length_sum: int
+    ) -> Iterator[ListBlock]:
+        with open_reader(self.path) as stream:
+            reader = self._reader(stream)
+            yield from counted(self, self._blocks(reader), counter, expected)
         counter.end(iter([ids]))
         reader.seen(self.counts.impact_sum, length_sum)
         reader.tell_odd_totals()

@@ -45,6 +45,8 @@ DECODED_TOGETHER = 1 << 19
 RECORDS_TOGETHER = 4096
 LEAST_RECORD = 6
 """Bytes of a document record: its length, a docid, and an id of one character."""
+HEAD = 1024
+"""Bytes of a list that are looked at where it is passed over."""
 UNPACKED_MOST = {".gz": 1032, ".zst": 1 << 15}
 """What a byte of a compressed file stands for at most."""
 BYTES_A_DOCUMENT = 8
@@ -83,6 +85,18 @@ class Lists(NamedTuple):
     indptr: Int64Array
     docs: Int32Array
     impacts: Int32Array
+
+
+class Heads(NamedTuple):
+    """What the first bytes of all lists say.
+
+    Attributes:
+        in_order: whether their terms rise by their bytes.
+        postings: how many there are.
+    """
+
+    in_order: bool
+    postings: int
 
 
 class Records(NamedTuple):
@@ -215,8 +229,8 @@ class CiffReader:
         for place, content in self._list_messages():
             yield self._raw_list(place, content)
 
-    def skip_lists(self) -> None:
-        """Pass over all lists.
+    def skip_lists(self) -> Heads:
+        """Pass over all lists, and look at the first bytes of each.
 
         Raises:
             BadInputError: the file is cut off.
@@ -224,15 +238,21 @@ class CiffReader:
         plain = self._path.suffix.lower() not in UNPACKED_MOST and self._path.is_file()
         end = self._path.stat().st_size if plain else None
         lists = self.header.num_postings_lists
+        in_order, postings, last = True, 0, b""
         for number in range(1, lists + 1):
             place = f"posting list {number:,} of {lists:,}"
             if end is None:
-                self._message(place)
-                continue
-            size = self._size(place)
-            if self._stream.tell() + size > end:
-                raise self._bad(place, CUT)
-            self._stream.seek(size, os.SEEK_CUR)
+                head = self._message(place)
+            else:
+                size = self._size(place)
+                if self._stream.tell() + size > end:
+                    raise self._bad(place, CUT)
+                head = self._stream.read(min(size, HEAD))
+                self._stream.seek(size - len(head), os.SEEK_CUR)
+            term, df = _head(head)
+            in_order = in_order and last < term
+            postings, last = postings + df, term
+        return Heads(in_order, postings)
 
     def _list_messages(self) -> Iterator[tuple[str, bytes]]:
         lists = self.header.num_postings_lists
@@ -571,6 +591,18 @@ class CiffReader:
 
     def _bad(self, place: object, what: str) -> BadInputError:
         return BadInputError(what, f"{self._path}: {place}")
+
+
+def _head(content: bytes) -> tuple[bytes, int]:
+    """The term and df of a list, as far as they stand in their usual places; else nothing and 0."""
+    if content[:1] != b"\x0a":
+        return b"", 0
+    size, at = read_varint(content, 1)
+    end = at + size
+    if end > len(content):  # a term beyond what is looked at
+        return b"", 0
+    df = read_varint(content, end + 1)[0] if content[end : end + 1] == b"\x10" else 0
+    return content[at:end], df
 
 
 def _head_length(content: bytes) -> int:

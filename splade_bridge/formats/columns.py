@@ -24,7 +24,7 @@ from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.formats.base import ImpactSource, WeightSource
-from splade_bridge.formats.jsonvector import VectorBuilder, VectorRecord, full_batches
+from splade_bridge.formats.records import Records, VectorRecord
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,41 +52,29 @@ def table_files(path: Path) -> list[Path]:
     )
 
 
-class ColumnSource(ImpactSource):
-    """A table whose numbers are integers."""
+class TableRows(Records):
+    """The documents of a table.
+
+    Args:
+        terms: what term ids stand for.
+    """
 
     path: Path
 
     def __init__(self, path: Path, terms: Vocabulary | None = None) -> None:
-        super().__init__(path, Vocabulary(observed=True), None)
+        super().__init__(path, Vocabulary(observed=True))
         self._terms = terms
 
-    def _read(self) -> Iterator[ImpactBatch]:
-        builder = VectorBuilder(self.vocabulary, None)
-        for _ in full_batches(table_records(self.path, self._terms), builder, self.path):
-            yield builder.take()
-
-
-class ColumnWeights(WeightSource):
-    """A table whose numbers are weights."""
-
-    path: Path
-
-    def __init__(self, path: Path, terms: Vocabulary | None = None) -> None:
-        super().__init__(path, Vocabulary(observed=True), None)
-        self._terms = terms
-
-    def _read(self) -> Iterator[Any]:
-        builder = VectorBuilder(self.vocabulary, None, weights=True)
-        for _ in full_batches(table_records(self.path, self._terms), builder, self.path):
-            yield builder.take_weights()
+    def records(self) -> Iterator[VectorRecord]:
+        """See :class:`Records` and :func:`table_records`."""
+        return table_records(self.path, self._terms)
 
 
 def holds_integers(path: Path) -> bool:
     """Whether the numbers of a table are of a type of integers.
 
     Raises:
-        BadInputError: see :class:`ColumnSource`.
+        BadInputError: see :func:`table_records`.
     """
     import pyarrow as pa
 

@@ -23,7 +23,6 @@ import numpy.typing as npt
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.doc_ids import DocIdWriter
 from splade_bridge.data.id_table import IdTable, write_id_table
-from splade_bridge.data.ids import DuplicateGuard
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array, row_pointers, sliced
@@ -31,7 +30,7 @@ from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.outputs import manifest_file
 from splade_bridge.files.writing import mapped
-from splade_bridge.formats.base import ImpactSource, export_manifest
+from splade_bridge.formats.base import ImpactSource, each_once, export_manifest
 
 FORWARD_FOLDER = "forward"
 INDPTR, TERMS, IMPACTS = "indptr.npy", "terms.npy", "impacts.npy"
@@ -194,11 +193,7 @@ class ForwardSource(ImpactSource):
         super().__init__(path, self._store.vocabulary, self._store.manifest)
 
     def _read(self) -> Iterator[ImpactBatch]:
-        guard = DuplicateGuard()
-        for batch in self._store.batches():
-            for doc_id in batch.ids:
-                guard.check(doc_id, str(self.path))
-            yield batch
+        return each_once(self._store.batches(), self.path)
 
 
 def _located(path: Path) -> tuple[Path, Manifest | None]:

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from splade_bridge.data.ids import checked_id
-from splade_bridge.data.manifest import QuantizationInfo
 from splade_bridge.data.quantize import Clipper, QuantizeOptions, Quantizer, for_numbers
-from splade_bridge.data.vector_set import MEMORY, VectorsInMemory, vector_frame, vectors_of
-from splade_bridge.data.vectors import ImpactBatch
+from splade_bridge.data.vector_set import MEMORY, Vectors, VectorsInMemory, vectors_of
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.formats.base import ImpactSource
-from splade_bridge.formats.jsonvector import VectorBuilder, VectorRecord, full_batches
+from splade_bridge.formats.records import (
+    RecordImpacts,
+    Records,
+    VectorBuilder,
+    VectorRecord,
+    full_batches,
+)
 from splade_bridge.text.corpora import FRAME_IDS, ID_FIELDS, Role
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 VECTOR_FIELDS: dict[Role, tuple[str, ...]] = {
     "documents": ("vector", "toks"),
@@ -81,7 +82,18 @@ def are_weights(records: Iterable[VectorRecord]) -> tuple[bool, Iterator[VectorR
     return floats, chain(seen, stream)
 
 
-class RecordSource(ImpactSource):
+class _Stream(Records):
+    """Records that come once."""
+
+    def __init__(self, records: Iterator[VectorRecord]) -> None:
+        super().__init__(MEMORY, Vocabulary(observed=True))
+        self._records = records
+
+    def records(self) -> Iterator[VectorRecord]:
+        return self._records
+
+
+class RecordSource(RecordImpacts):
     """Records as impacts: integers as they are, floats quantized.
 
     Args:
@@ -98,23 +110,12 @@ class RecordSource(ImpactSource):
     def __init__(
         self, records: Iterable[VectorRecord], options: QuantizeOptions | None = None
     ) -> None:
-        super().__init__(MEMORY, Vocabulary(observed=True), None)
-        floats, self._records = are_weights(records)
+        floats, stream = are_weights(records)
         if floats:
             made: Quantizer | Clipper | None = Quantizer(options or QuantizeOptions())
         else:
             made = for_numbers(options, MEMORY, None)
-        self._quantizer = made if isinstance(made, Quantizer) else None
-        self.clipper = None if isinstance(made, Quantizer) else made
-
-    def _read(self) -> Iterator[ImpactBatch]:
-        builder = VectorBuilder(self.vocabulary, self._quantizer)
-        for _ in full_batches(self._records, builder, self.path):
-            yield builder.take()
-
-    @property
-    def _quantized(self) -> QuantizationInfo | None:
-        return self._quantizer.info if self._quantizer else None
+        super().__init__(_Stream(stream), None, made)
 
 
 def weights_in_memory(records: Iterable[VectorRecord]) -> VectorsInMemory:
@@ -129,7 +130,7 @@ def weights_in_memory(records: Iterable[VectorRecord]) -> VectorsInMemory:
     return VectorsInMemory(batches, vocabulary)
 
 
-class Impacts:
+class Impacts(Vectors):
     """Integer impacts that can be read any number of times.
 
     Iterating gives ``(id, {term: impact})`` of each text in its order.
@@ -145,11 +146,3 @@ class Impacts:
         source = self.open_source()
         for batch in source.batches():
             yield from vectors_of(batch, source.vocabulary)
-
-    def to_pandas(self) -> pd.DataFrame:
-        """A DataFrame with the columns ``id`` (str) and ``vector`` ({term: impact}).
-
-        Raises:
-            MissingToolError: pandas is not installed.
-        """
-        return vector_frame(self)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ from splade_bridge.data.vectors import (
 )
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
-from splade_bridge.formats.base import ImpactSource
+from splade_bridge.formats.base import ImpactSource, OrderedLists
 
 BATCH_ROWS = 4096
 TOGETHER = 1 << 16
@@ -120,25 +120,16 @@ class PostingListSource(ImpactSource):
                 self.known.add(names)
             counter = ListCounter(self.known.hashed(), self.content, self.counts, self.path)
             self.sums = counter.sums
-            now: list[ListBlock] = []
-
-            def shares() -> Iterator[range]:
-                """For the bar, which counts documents: as many as the postings are worth."""
-                told = 0
-                for block in self.blocks():
-                    beside.call(counter.add, block)
-                    now[:] = [block]
-                    done = len(self.sums) * self.counts.postings // (self.expected_postings or 1)
-                    part = min(done, len(self.sums)) if self.expected_postings else 0
-                    yield range(part - told)
-                    told = part
-
-            watch: Callable[[Iterator[Any]], Iterator[Any]] = self.watch
-            with Beside() as beside:
-                for _ in watch(shares()):
-                    yield now.pop()
-                beside.finish()
+            yield from counted(self, self.blocks(), counter, self.expected_postings)
             counter.end(self.known.batches())
+
+    def ordered_lists(self) -> OrderedLists | None:
+        """See :meth:`.ImpactSource.ordered_lists`."""
+        if not self.sorted_terms or self.clipper is not None:
+            return None
+        blocks = self.counted_lists()
+        first = list(islice(blocks, 1))  # all ids are known with it
+        return OrderedLists(self.known.batches(), chain(first, blocks))
 
     def read_all(self) -> None:
         """See :meth:`.Source.read_all`; no document is made."""
@@ -187,6 +178,34 @@ class PostingListSource(ImpactSource):
         for doc_id, place in self.document_ids():
             guard.check(checked_id(doc_id, place), place)
             yield doc_id
+
+
+def counted(
+    source: ImpactSource, blocks: Iterator[ListBlock], counter: ListCounter, expected: int | None
+) -> Iterator[ListBlock]:
+    """``blocks``, counted by ``counter`` beside whoever takes them, and watched.
+
+    Args:
+        expected: postings in all, if known: a bar counts as many documents as those so far are
+            worth.
+    """
+    documents = len(counter.sums)
+    now: list[ListBlock] = []
+
+    def shares() -> Iterator[range]:
+        told = 0
+        for block in blocks:
+            beside.call(counter.add, block)
+            now[:] = [block]
+            part = min(documents, documents * source.counts.postings // expected) if expected else 0
+            yield range(part - told)
+            told = part
+
+    watch: Callable[[Iterator[Any]], Iterator[Any]] = source.watch
+    with Beside() as beside:
+        for _ in watch(shares()):
+            yield now.pop()
+        beside.finish()
 
 
 def _together(lists: Iterator[PostingList]) -> Iterator[list[PostingList]]:

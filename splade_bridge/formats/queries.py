@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from splade_bridge.data.ids import DuplicateGuard, checked_id, quoted
+from splade_bridge.data.ids import checked_id, quoted
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import (
     Clipper,
@@ -36,7 +36,8 @@ from splade_bridge.files.inputs import check_file, is_pipe, is_there
 from splade_bridge.files.lines import MAX_LINE, STDIO, plain_suffix, text_lines
 from splade_bridge.files.outputs import manifest_file
 from splade_bridge.formats.base import ImpactSource, export_manifest, store_source
-from splade_bridge.formats.jsonvector import VectorBuilder, VectorRecord, read_vectors
+from splade_bridge.formats.jsonvector import read_vectors
+from splade_bridge.formats.records import VectorBuilder, VectorRecord, added
 from splade_bridge.formats.term_limits import TermLimit, white_space
 from splade_bridge.text.corpora import JSON_SUFFIXES, QUERY_ID_FIELDS, TSV_SUFFIXES
 from splade_bridge.text.ir_dataset import may_be_dataset
@@ -160,10 +161,8 @@ def read_queries(
         )
     vocabulary = Vocabulary(observed=True)
     builder = VectorBuilder(vocabulary, made if isinstance(made, Quantizer) else None)
-    guard = DuplicateGuard()
-    for record in records:
-        guard.check(record.id, record.place)
-        builder.add(record)
+    for _ in added(records, builder):
+        pass
     if not len(builder):
         raise BadInputError("holds no queries", str(path))
     builder.check_weights(path)

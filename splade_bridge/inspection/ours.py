@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from splade_bridge.data.store import VOCABULARY, VectorStore, part_files, read_part
+from splade_bridge.data.parts import part_files, read_part
+from splade_bridge.data.store import VOCABULARY, VectorStore
 from splade_bridge.data.vectors import SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError

@@ -13,7 +13,7 @@ from splade_bridge.data.quantize import MAX_IMPACT
 from splade_bridge.data.vectors import ImpactBatch, SparseBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
-from splade_bridge.formats.jsonvector import MAX_WEIGHT
+from splade_bridge.formats.records import MAX_WEIGHT
 from splade_bridge.inspection.expansion import expansion, from_corpus
 from splade_bridge.inspection.found import Inspection, InspectOptions
 from splade_bridge.inspection.tally import SAMPLE, Tally

@@ -8,10 +8,11 @@ from typing import Any
 from splade_bridge.data.ids import quoted
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.registry import connect_to
-from splade_bridge.engines.remote.base import RemoteIndex, State
+from splade_bridge.engines.remote.base import RemoteIndex
 from splade_bridge.engines.remote.index import holds_fractions, vocabulary_of
 from splade_bridge.engines.remote.load import is_exact
 from splade_bridge.engines.remote.patience import patiently
+from splade_bridge.engines.remote.states import State
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.address import Address, Place
 from splade_bridge.formats.feeds.names import Naming, reader_of

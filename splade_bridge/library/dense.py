@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import numpy as np
 
@@ -23,14 +23,22 @@ from splade_bridge.embeddings.choices import (
 )
 from splade_bridge.embeddings.index import DenseIndex
 from splade_bridge.embeddings.vectors import DenseBatch
-from splade_bridge.encoding.choices import DEFAULT_PART_ROWS, DenseChoices, ModelChoices
+from splade_bridge.encoding.choices import DenseChoices
 from splade_bridge.encoding.dense_corpus import dense_corpus
 from splade_bridge.encoding.encode_corpus import role_of
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.checks import unchecked
-from splade_bridge.files.outputs import check_output
-from splade_bridge.library.given import Place, is_place, items_of, size
-from splade_bridge.library.search_run import SearchRun
+from splade_bridge.library.given import (
+    corpus_options,
+    is_place,
+    items_of,
+    model_choices,
+    output_path,
+    run_file,
+    size,
+)
+from splade_bridge.library.keywords import Opening, Place, ReadingTexts, Running, takes
+from splade_bridge.library.search_run import SearchRun, search_options
 from splade_bridge.retrieval.dense_queries import (
     DenseQueries,
     DenseQueryEncoder,
@@ -38,14 +46,14 @@ from splade_bridge.retrieval.dense_queries import (
 )
 from splade_bridge.retrieval.dense_search import ranked_densely, search_dense_to_run
 from splade_bridge.retrieval.encode_queries import query_texts
-from splade_bridge.retrieval.runs import RunFormat
-from splade_bridge.retrieval.search import SearchOptions
-from splade_bridge.text.corpora import CorpusOptions, texts_in_memory
+from splade_bridge.retrieval.search import Beside, SearchOptions
+from splade_bridge.text.corpora import texts_in_memory
 
 ONLY = "query"
 """The id of a query that is asked alone."""
 
 
+@takes(ReadingTexts)
 def dense(
     texts: Any,
     *,
@@ -61,14 +69,8 @@ def dense(
     device: str = "auto",
     threads: int | None = None,
     memory: int | str = DEFAULT_MEMORY,
-    part_rows: int = DEFAULT_PART_ROWS,
     revision: str | None = None,
-    id_field: str | None = None,
-    text_field: str | None = None,
-    title_field: str = "title",
-    skip_others: bool = False,
-    split: str | None = None,
-    overwrite: bool = False,
+    **reading: Unpack[ReadingTexts],
 ) -> Manifest:
     """Turn text into dense vectors, and index them.
 
@@ -116,19 +118,24 @@ def dense(
         device=device,
         threads=threads,
         memory=size(memory),
-        part_rows=part_rows,
+        part_rows=reading["part_rows"],
         revision=revision,
     )
-    fields = CorpusOptions(id_field, text_field, title_field, skip_others, split)
+    fields = corpus_options(reading)
     given: Any = texts
     if is_place(texts):
         given = str(texts)
-    elif split is not None:
+    elif fields.split is not None:
         raise UsageError("split is of the queries of a BEIR folder: name its path")
     else:
         given = texts_in_memory(items_of(texts), role_of(choices.side), fields)
     return dense_corpus(
-        given, Path(output), str(model), choices, fields=fields, overwrite=overwrite
+        given,
+        output_path(output),
+        str(model),
+        choices,
+        fields=fields,
+        overwrite=reading["overwrite"],
     )[0]
 
 
@@ -182,19 +189,13 @@ class OpenDenseIndex(Closing):
             raise UsageError("these queries are text: name a model, or give vectors")
         return self._encoder(texts, MEMORY)
 
+    @takes(Running)
     def search(
         self,
         queries: Any,
         *,
-        k: int = 1000,
-        threads: int = 1,
         ef_search: int | None = None,
-        remove_query: bool = False,
-        max_passage: bool = False,
-        output: Place | None = None,
-        output_format: str = "trec",
-        tag: str = "splade-bridge",
-        overwrite: bool = False,
+        **running: Unpack[Running],
     ) -> SearchRun:
         """The ``k`` nearest documents of every query, those of equal scores by id ascending.
 
@@ -213,21 +214,11 @@ class OpenDenseIndex(Closing):
             MismatchError: vectors of another dimension or model.
             UsageError: text without a model, or ``output`` exists.
         """
-        options = SearchOptions(
-            k=k,
-            threads=threads,
-            run_format=cast(RunFormat, output_format),
-            tag=tag,
-            remove_query=remove_query,
-            max_passage=max_passage,
-            ef_search=ef_search,
-        )
-        out = Path(output) if output is not None else None
-        if out is not None:
-            check_output(out, overwrite=overwrite, kind="file")
+        options = search_options(running, ef_search=ef_search)
+        out = run_file(running["output"], overwrite=running["overwrite"])
         run = SearchRun()
         run.summary = search_dense_to_run(
-            self.index, self.queries(queries), out, options, watch=run.filled_by
+            self.index, self.queries(queries), out, options, Beside(watch=run.filled_by)
         )
         return run
 
@@ -253,27 +244,23 @@ class OpenDenseIndex(Closing):
         self.index.close()
 
 
-def open_dense(
-    index: Place,
-    *,
-    model: Place | None,
-    max_length: int,
-    checkpoint: ModelChoices,
-    split: str | None,
-    allow_mismatch: bool,
-    no_check: bool,
-) -> OpenDenseIndex:
+def open_dense(index: Place, opening: Opening) -> OpenDenseIndex:
     """An index of dense vectors; see :func:`open_index`."""
-    with unchecked(no_check):
+    model = opening["model"]
+    with unchecked(opening["no_check"]):
         opened = DenseIndex(Path(index))
     try:
         encoder = None
         if model is not None:
-            encoder = DenseQueryEncoder(str(model), opened.similarity, max_length, checkpoint)
+            encoder = DenseQueryEncoder(
+                str(model), opened.similarity, opening["max_length"], model_choices(opening)
+            )
     except BaseException:
         opened.close()
         raise
-    return OpenDenseIndex(opened, encoder, split=split, allow_mismatch=allow_mismatch)
+    return OpenDenseIndex(
+        opened, encoder, split=opening["split"], allow_mismatch=opening["allow_mismatch"]
+    )
 
 
 def _vectors(items: Iterable[Any]) -> DenseBatch:

@@ -9,9 +9,8 @@ from typing import Any, cast
 from splade_bridge.errors import UsageError
 from splade_bridge.evaluation.tune_fusion import TuneOptions, Tuning
 from splade_bridge.evaluation.tune_fusion import tune as tune_fusion
-from splade_bridge.files.outputs import check_output
 from splade_bridge.library import given
-from splade_bridge.library.given import Place
+from splade_bridge.library.keywords import Place
 from splade_bridge.library.search_run import RankedRun
 from splade_bridge.retrieval.choices import Fusion, Normalization
 from splade_bridge.retrieval.fusion import (
@@ -98,9 +97,7 @@ def fuse(
         constants[0],
         depth,
     )
-    out = Path(output) if output is not None else None
-    if out is not None:
-        check_output(out, overwrite=overwrite, kind="file")
+    out = given.run_file(output, overwrite=overwrite)
     kept = list(runs)
     lists = RunLists(Path(r) if given.is_place(r) else given.run(r) for r in kept)
     names = [str(r) if given.is_place(r) else f"run {i}" for i, r in enumerate(kept, start=1)]

@@ -7,34 +7,56 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from splade_bridge.conversion.detect import SourceOptions, path_opener
+from splade_bridge.conversion.detect import SourceOptions, path_opener, weight_opener
 from splade_bridge.data.choices import Rounding, check_choice
 from splade_bridge.data.ids import checked_id, quoted
 from splade_bridge.data.quantize import QuantizeOptions, for_integers
 from splade_bridge.data.quantize import quantize_options as options_of
 from splade_bridge.data.vector_set import MEMORY, VectorSet
-from splade_bridge.encoding.choices import ModelChoices, QueryMode
+from splade_bridge.encoding.choices import ModelChoices
+from splade_bridge.engines.remote.choices import Approximation, Asking
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.evaluation.qrels import Qrels, check_grade, read_qrels
-from splade_bridge.files.address import Address, place_of
+from splade_bridge.files.address import Address, place_of, refuse_address
 from splade_bridge.files.checks import unchecked
+from splade_bridge.files.outputs import check_output
 from splade_bridge.files.sizes import size_in_bytes
-from splade_bridge.formats.base import ImpactSource, StoreSource, clipped
+from splade_bridge.formats.base import (
+    ImpactSource,
+    StoreSource,
+    StoreWeights,
+    WeightSource,
+    clipped,
+)
 from splade_bridge.formats.choices import CiffDocids, SourceFormat
-from splade_bridge.formats.memory import Impacts, RecordSource, has_vector, vector_records
+from splade_bridge.formats.memory import (
+    Impacts,
+    RecordSource,
+    are_weights,
+    has_vector,
+    vector_records,
+    weights_in_memory,
+)
 from splade_bridge.formats.queries import Queries, all_of, read_queries
 from splade_bridge.formats.vocabularies import read_vocabulary
+from splade_bridge.library.keywords import (
+    AskingMany,
+    Choosing,
+    Opening,
+    Place,
+    Quantizing,
+    Reading,
+    ReadingTexts,
+    part,
+)
 from splade_bridge.retrieval.encode_queries import QueryEncoder, query_texts
 from splade_bridge.retrieval.runs import Run, read_run
-from splade_bridge.text.corpora import Role, texts_in_memory
-
-Place = str | os.PathLike[str]
-"""A path, or the address of an index that an engine holds: docs/engines.md."""
+from splade_bridge.text.corpora import CorpusOptions, Role, Text, texts_in_memory
 
 T = TypeVar("T")
 
@@ -58,6 +80,29 @@ def filter_text(given: str | Mapping[str, Any] | None) -> str | None:
     return given if given is None or isinstance(given, str) else json.dumps(given)
 
 
+def output_path(given: Place) -> Path:
+    """The file or folder that is to be made.
+
+    Raises:
+        UsageError: it is an address, which ``index`` alone writes to.
+    """
+    refuse_address(os.fspath(given), "output", written=True)
+    return Path(given)
+
+
+def run_file(output: Place | None, *, overwrite: bool) -> Path | None:
+    """Where a run is to be written, if it is.
+
+    Raises:
+        UsageError: something is there that may not be replaced.
+    """
+    if output is None:
+        return None
+    out = output_path(output)
+    check_output(out, overwrite=overwrite, kind="file")
+    return out
+
+
 def size(memory: int | str) -> int:
     """Bytes, from a number of them or from ``"500M"``, ``"2G"``.
 
@@ -68,7 +113,7 @@ def size(memory: int | str) -> int:
 
 
 def quantize_options(
-    scale: float | None, rounding: str | None, clip: int | None
+    scale: float | None, rounding: str | None = None, clip: int | None = None
 ) -> QuantizeOptions | None:
     """None where nothing was said, so that each source takes its default.
 
@@ -81,21 +126,13 @@ def quantize_options(
     return options_of(None if scale is None else float(scale), chosen, clip)
 
 
-def model_choices(
-    revision: str | None,
-    prompt: str | None,
-    prompt_name: str | None,
-    query_mode: str,
-    normalize: bool,
-    trust_remote_code: bool,
-) -> ModelChoices:
+def model_choices(choosing: Choosing) -> ModelChoices:
     """How a checkpoint is read.
 
     Raises:
         UsageError: an unknown way, or what does not fit together.
     """
-    mode = cast(QueryMode, query_mode)
-    return ModelChoices(revision, prompt, prompt_name, mode, normalize, trust_remote_code)
+    return ModelChoices(**cast("dict[str, Any]", part(Choosing, choosing)))
 
 
 def items_of(given: Any) -> Iterable[Any]:
@@ -114,83 +151,64 @@ def items_of(given: Any) -> Iterable[Any]:
     return given
 
 
-def source_options(
-    source_format: str | None,
-    *,
-    vocabulary: Place | None = None,
-    skip_others: bool = False,
-    ciff_docids: str = "gaps",
-    field: str | None = None,
-) -> SourceOptions:
+def corpus_options(reading: ReadingTexts) -> CorpusOptions:
+    """How texts are found in records and files."""
+    return CorpusOptions(
+        reading["id_field"],
+        reading["text_field"],
+        reading["title_field"],
+        reading["skip_others"],
+        reading["split"],
+    )
+
+
+def source_options(reading: Reading) -> SourceOptions:
     """How a path is read.
 
     Raises:
         UsageError: an unknown format or kind of docids.
         BadInputError: the vocabulary cannot be read.
     """
+    source_format, vocabulary = reading["from_"], reading["vocabulary"]
     if source_format is not None:
         check_choice("from", source_format, SourceFormat)
-    check_choice("ciff_docids", ciff_docids, CiffDocids)
+    check_choice("ciff_docids", reading["ciff_docids"], CiffDocids)
     return SourceOptions(
         cast(SourceFormat | None, source_format),
         None if vocabulary is None else read_vocabulary(Path(vocabulary)),
-        skip_others,
-        cast(CiffDocids, ciff_docids),
-        field,
+        reading["skip_others"],
+        cast(CiffDocids, reading["ciff_docids"]),
+        reading["field"],
     )
 
 
 def source_opener(
     given: Any,
+    reading: Reading,
     *,
-    source_format: str | None = None,
     quantize: QuantizeOptions | None = None,
-    memory: int,
     temporary: Path | None = None,
     role: Role = "documents",
     once: bool = False,
-    skip_others: bool = False,
-    ciff_docids: str = "gaps",
-    field: str | None = None,
-    no_check: bool = False,
 ) -> Callable[[], ImpactSource]:
     """What opens vectors as impacts, as often as it is called.
 
     Args:
         given: a path, a :class:`VectorSet`, :class:`Impacts`, or vectors in memory.
         once: it will be called once only; else an iterator is read into a list.
-        skip_others: leave out what a folder holds beside vectors.
-        ciff_docids: ``absolute`` for a path of CIFF whose postings hold docids and not gaps.
-        field: of an address, that holds the vectors.
-        no_check: do not compare the files of a path with the hashes in its manifest.
 
     Raises:
         UsageError: an unknown format, or one that is named for what is no path; options for
             weights, and these are impacts.
         BadInputError: no such path; or what opening raises.
     """
-    if source_format is not None and not is_place(given):
-        raise UsageError("from_ is for paths; vectors in memory need none")
-    if ciff_docids != "gaps" and not is_place(given):
-        raise UsageError("ciff_docids is for paths; vectors in memory need none")
-    if field is not None and not is_place(given):
-        raise UsageError("field is for addresses; vectors in memory have none")
     if is_place(given):
+        read_as, memory = source_options(reading), size(reading["memory"])
         opener = path_opener(
-            place(given),
-            source_options(
-                source_format, skip_others=skip_others, ciff_docids=ciff_docids, field=field
-            ),
-            quantize=quantize,
-            memory=memory,
-            temporary=temporary,
+            place(given), read_as, quantize=quantize, memory=memory, temporary=temporary
         )
-
-        def opened() -> ImpactSource:
-            with unchecked(no_check):
-                return opener()
-
-        return opened
+        return _opener(opener, no_check=reading["no_check"])
+    _check_in_memory(reading)
     if isinstance(given, VectorSet):
         return lambda: StoreSource(given, quantize or QuantizeOptions())
     if isinstance(given, Impacts):
@@ -203,56 +221,106 @@ def source_opener(
     return lambda: RecordSource(vector_records(items, role), quantize)
 
 
-def queries(
-    given: Any,
-    model: Place | QueryEncoder | None,
-    quantize: QuantizeOptions | None,
-    max_length: int = 256,
-    *,
-    checkpoint: ModelChoices = ModelChoices(),
-    split: str | None = None,
-    pre_encoded: bool = False,
-    allow_mismatch: bool = False,
-) -> Queries:
+def weights_opener(given: Any, reading: Reading) -> Callable[[], WeightSource]:
+    """The same of float weights, which stay what they are.
+
+    Args:
+        given: a path, a :class:`VectorSet`, or vectors in memory.
+
+    Raises:
+        UsageError: it holds impacts, or see :func:`source_opener`.
+        BadInputError: see there.
+    """
+    if is_place(given):
+        opener = weight_opener(
+            place(given), source_options(reading), memory=size(reading["memory"])
+        )
+        return _opener(opener, no_check=reading["no_check"])
+    _check_in_memory(reading)
+    if isinstance(given, VectorSet):
+        return lambda: StoreWeights(given)
+    are_floats = False
+    if not isinstance(given, Impacts):
+        are_floats, records = are_weights(vector_records(items_of(given), "documents"))
+    if not are_floats:
+        raise UsageError("keep_weights is for float weights, and these are impacts: leave it out")
+    held = weights_in_memory(records)
+    return lambda: StoreWeights(held)
+
+
+def _opener(opener: Callable[[], T], *, no_check: bool) -> Callable[[], T]:
+    def opened() -> T:
+        with unchecked(no_check):
+            return opener()
+
+    return opened
+
+
+def _check_in_memory(reading: Reading) -> None:
+    """Raise UsageError for what says how a path is read."""
+    if reading["from_"] is not None:
+        raise UsageError("from_ is for paths; vectors in memory need none")
+    if reading["ciff_docids"] != "gaps":
+        raise UsageError("ciff_docids is for paths; vectors in memory need none")
+    if reading["vocabulary"] is not None:
+        raise UsageError("vocabulary is for paths; vectors in memory have terms")
+    if reading["field"] is not None:
+        raise UsageError("field is for addresses; vectors in memory have none")
+
+
+def asking(opening: Opening) -> Asking:
+    """How an index behind an address is asked.
+
+    Raises:
+        UsageError: an option of an engine's approximation without ``approximate``.
+        BadInputError: the vocabulary cannot be read.
+    """
+    vocabulary, approximate = opening["vocabulary"], opening["approximate"]
+    names = {option.name for option in fields(Approximation)}
+    own = {name: value for name, value in opening.items() if name in names and value is not None}
+    if own and not approximate:
+        name = next(iter(own))
+        raise UsageError(f"{name} has no effect without approximate: add that, or leave {name} out")
+    return Asking(
+        opening["field"],
+        None if vocabulary is None else read_vocabulary(Path(vocabulary)),
+        Approximation(**cast("dict[str, Any]", own)) if approximate else None,
+        filter_text(opening["filter"]),
+    )
+
+
+def queries(given: Any, asking: AskingMany, encoder: QueryEncoder | None = None) -> Queries:
     """Queries from a path or from memory, text or vectors; text needs a model.
 
     Args:
-        checkpoint, split, pre_encoded, allow_mismatch: see
-            :func:`splade_bridge.retrieval.encode_queries.load_queries`.
+        encoder: the model of ``asking``, where it is loaded already.
 
     Raises:
         UsageError: text without a model.
         BadInputError: what reading or encoding them raises.
     """
-    made = model
-
-    def encoder() -> QueryEncoder:
-        assert made is not None
-        if isinstance(made, QueryEncoder):
-            return made
-        return QueryEncoder(str(made), quantize, max_length, checkpoint)
-
-    found = _queries(given, None if model is None else encoder, quantize, split, pre_encoded)
-    return replace(found, allow_mismatch=True) if allow_mismatch else found
+    found = _queries(given, asking, encoder)
+    return replace(found, allow_mismatch=True) if asking["allow_mismatch"] else found
 
 
-def _queries(
-    given: Any,
-    encoder: Callable[[], QueryEncoder] | None,
-    quantize: QuantizeOptions | None,
-    split: str | None,
-    pre_encoded: bool,
-) -> Queries:
-    """See :func:`queries`; ``encoder`` loads a model, if there is one."""
+def _queries(given: Any, asking: AskingMany, encoder: QueryEncoder | None) -> Queries:
+    quantize, model = quantize_options(**part(Quantizing, asking)), asking["model"]
+
+    def encoded(texts: Sequence[Text], source: Path) -> Queries:
+        assert model is not None
+        checkpoint = model_choices(asking)
+        loaded = encoder or QueryEncoder(str(model), quantize, asking["max_length"], checkpoint)
+        return loaded(texts, source)
+
     if isinstance(given, Queries):
         return given
     if is_place(given):
-        if encoder is None:
-            return read_queries(Path(given), quantize, pre_encoded=pre_encoded)
-        texts = query_texts(str(given), split)  # before a model is loaded for nothing
-        return encoder()(texts, Path(given))
+        if model is None:
+            return read_queries(Path(given), quantize, pre_encoded=asking["pre_encoded"])
+        texts = query_texts(str(given), asking["split"])  # before a model is loaded for nothing
+        return encoded(texts, Path(given))
     if isinstance(given, VectorSet | Impacts):
-        return all_of(source_opener(given, quantize=quantize, memory=0)())
+        return all_of(source_opener(given, part(Reading, {}), quantize=quantize)())
     stream = iter(items_of(given))
     first = next(stream, None)
     if first is None:
@@ -261,9 +329,9 @@ def _queries(
     if has_vector(first, "queries"):
         return all_of(RecordSource(vector_records(items, "queries"), quantize))
     texts = list(texts_in_memory(items, "queries"))
-    if encoder is None:
+    if model is None:
         raise UsageError("these queries are text: name a model, or give vectors")
-    return encoder()(texts, MEMORY)
+    return encoded(texts, MEMORY)
 
 
 def run(given: Any) -> Run:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack
 
+from splade_bridge.conversion.load_index import check_unscaled
 from splade_bridge.data.closing import Closing
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.embeddings.index import is_dense_index
 from splade_bridge.engines.base import BuildOptions, Searcher
 from splade_bridge.engines.registry import engine as engine_named
@@ -18,25 +18,36 @@ from splade_bridge.engines.remote.choices import Asking
 from splade_bridge.errors import UsageError
 from splade_bridge.files.address import Address
 from splade_bridge.files.checks import unchecked
-from splade_bridge.files.outputs import check_output
+from splade_bridge.formats.base import ImpactSource, WeightSource
 from splade_bridge.formats.queries import Queries
 from splade_bridge.library.dense import OpenDenseIndex, open_dense
 from splade_bridge.library.given import (
-    Place,
-    filter_text,
+    asking,
     model_choices,
     place,
     quantize_options,
     queries,
+    run_file,
     size,
     source_opener,
+    weights_opener,
+)
+from splade_bridge.library.keywords import (
+    AskingMany,
+    Opening,
+    Place,
+    Quantizing,
+    Reading,
+    Running,
+    part,
+    takes,
 )
 from splade_bridge.library.loading import loaded, refuse_loading
-from splade_bridge.library.search_run import SearchRun
+from splade_bridge.library.search_run import SearchRun, search_options
 from splade_bridge.retrieval.encode_queries import QueryEncoder
 from splade_bridge.retrieval.explain import Contribution, explain
-from splade_bridge.retrieval.runs import RunFormat
 from splade_bridge.retrieval.search import (
+    Beside,
     SearchOptions,
     open_searcher,
     ranked,
@@ -58,6 +69,7 @@ def index(
     clip: int | None = None,
     skip_others: bool = False,
     ciff_docids: str = "gaps",
+    vocabulary: Place | None = None,
     field: str | None = None,
     threads: int = 1,
     memory: int | str = DEFAULT_MEMORY,
@@ -69,6 +81,8 @@ def index(
     merge: bool = False,
     check: str | None = None,
     allow_loss: bool = False,
+    keep_weights: bool = False,
+    approximate: bool = False,
     alias: str | None = None,
     drop_old: bool = False,
     no_check: bool = False,
@@ -94,6 +108,8 @@ def index(
         skip_others: leave out files of a folder that hold no vectors; else they are an error.
         ciff_docids: ``absolute`` for a CIFF file whose postings hold docids and not gaps, as an
             early jsonl2ciff wrote them.
+        vocabulary: what term ids of a matrix, a table or an index that others made stand for: a
+            file, or a checkpoint's folder.
         field: of a source that is an address, and that others made: the one with the vectors.
         threads: of an engine that can use several.
         memory: budget for sorting, in bytes or as ``"500M"``, ``"2G"``.
@@ -106,6 +122,10 @@ def index(
         merge: at an address, merge into one segment at the end.
         check: at an address, what is compared in the end: ``full``, ``sample`` or ``count``.
         allow_loss: at an address, load though the engine will change some weights.
+        keep_weights: at an address, load float weights as they are, and no impacts made of them,
+            where the engine keeps them.
+        approximate: at an address, take options of the engine that make results approximate, as
+            ``postgresql_hnsw``.
         alias: stands for the index at an address, once it is whole and checked.
         drop_old: throw away the index that ``alias`` stood for.
         no_check: do not compare the files of ``source`` with the hashes in its manifest.
@@ -134,60 +154,48 @@ def index(
         "merge": merge,
         "check": check,
         "allow_loss": allow_loss,
+        "keep_weights": keep_weights,
+        "approximate": approximate,
         "alias": alias,
         "drop_old": drop_old,
     }
-    is_address = isinstance(out, Address)
     quantize = quantize_options(scale, rounding, clip)
-    opened = source_opener(
-        source,
-        source_format=from_,
-        quantize=quantize,
-        memory=size(memory),
-        temporary=out.parent if isinstance(out, Path) and out.parent.exists() else None,
-        once=not is_address,
-        skip_others=skip_others,
-        ciff_docids=ciff_docids,
-        field=field,
-        no_check=no_check,
-    )
+    reading: Reading = {
+        "from_": from_,
+        "memory": memory,
+        "skip_others": skip_others,
+        "ciff_docids": ciff_docids,
+        "vocabulary": vocabulary,
+        "field": field,
+        "no_check": no_check,
+    }
     if isinstance(out, Address):
         if engine is not None or threads != 1:
             raise UsageError(f"{out}: the address says the engine: leave engine and threads out")
         options = own_options(out.scheme, engine_options)
-        return loaded(opened, source, out, quantize, options, **loading, overwrite=overwrite)
+        kept: Callable[[], ImpactSource | WeightSource]
+        if keep_weights:
+            check_unscaled(quantize)
+            kept = weights_opener(source, reading)
+        else:
+            kept = source_opener(source, reading, quantize=quantize)
+        return loaded(kept, source, out, quantize, options, **loading, overwrite=overwrite)
     refuse_loading(out, loading)
+    opened = source_opener(
+        source,
+        reading,
+        quantize=quantize,
+        temporary=out.parent if out.parent.exists() else None,
+        once=True,
+    )
     if engine is None:
         raise UsageError("engine is missing: lucene, pisa or exact; or give an address as output")
     builder = engine_named(engine, own_options(engine, engine_options))
     return builder.build(opened(), out, BuildOptions(threads, size(memory)), overwrite=overwrite)
 
 
-def open_index(
-    index: Place,
-    *,
-    model: Place | None = None,
-    max_length: int = 256,
-    revision: str | None = None,
-    prompt: str | None = None,
-    prompt_name: str | None = None,
-    query_mode: str = "model",
-    normalize: bool = False,
-    trust_remote_code: bool = False,
-    split: str | None = None,
-    pre_encoded: bool = False,
-    allow_mismatch: bool = False,
-    scale: float | None = None,
-    rounding: str | None = None,
-    clip: int | None = None,
-    two_step: Place | None = None,
-    first_query_terms: int | None = None,
-    candidates: int | None = None,
-    memory: int | str | None = None,
-    field: str | None = None,
-    filter: str | Mapping[str, Any] | None = None,
-    no_check: bool = False,
-) -> OpenIndex | OpenDenseIndex:
+@takes(Opening)
+def open_index(index: Place, **opening: Unpack[Opening]) -> OpenIndex | OpenDenseIndex:
     """An index of ours, or an impact index that Anserini made, kept open for many searches.
 
     An index of dense vectors is opened as :class:`OpenDenseIndex`, which searches in the same way;
@@ -216,71 +224,58 @@ def open_index(
         memory: heap of the JVM that a Lucene index is open in, in bytes or as ``"4G"``; None is
             1 GiB. Other engines map their files and take no such limit.
         field: of an address that others made: the one that holds the vectors.
+        vocabulary: of an address that others made: what its dimensions stand for, a file or a
+            checkpoint's folder.
         filter: of an address: find no other documents than these, as its engine filters; text, or
             what is JSON there. See docs/engines.md.
+        approximate: of an address: let its engine give approximate results, by its own options.
+        elasticsearch_frequency_ratio, elasticsearch_weight_ratio: these of Elasticsearch.
+        milvus_drop_ratio, postgresql_ef_search: these of Milvus and of PostgreSQL.
         no_check: do not compare the files that are opened with the hashes in their manifests,
             or those of an index without one with Lucene's checksums.
 
     Raises:
         BadInputError: not an index, or a damaged one, or no such model.
-        UsageError: ``memory`` for an engine that takes none.
+        UsageError: ``memory`` for an engine that takes none, or an option for another one.
         MismatchError: index and forward store do not belong together.
         MissingToolError: its engine is not installed.
     """
-    checkpoint = model_choices(
-        revision, prompt, prompt_name, query_mode, normalize, trust_remote_code
-    )
     where = place(index)
+    asked, checkpoint = asking(opening), model_choices(opening)
+    memory, two_step = opening["memory"], opening["two_step"]
     if isinstance(where, Path) and is_dense_index(where):
-        sparse = (scale, rounding, clip, two_step, first_query_terms, candidates, memory,
-                  field, filter, pre_encoded or None)  # fmt: skip
-        if any(option is not None for option in sparse):
+        sparse = (*part(Quantizing, opening).values(), two_step, opening["first_query_terms"],
+                  opening["candidates"], memory, opening["pre_encoded"] or None)  # fmt: skip
+        if any(option is not None for option in sparse) or asked != Asking():
             raise UsageError(
                 f"{index}: is an index of dense vectors; pre_encoded, scale, rounding, clip, "
-                "two_step, memory, field and filter are of those of impacts: leave them out"
+                "two_step, memory, field, vocabulary, filter and approximate are of those of "
+                "impacts: leave them out"
             )
-        return open_dense(
-            index,
-            model=model,
-            max_length=max_length,
-            checkpoint=checkpoint,
-            split=split,
-            allow_mismatch=allow_mismatch,
-            no_check=no_check,
-        )
-    quantize = quantize_options(scale, rounding, clip)
+        return open_dense(index, opening)
+    quantize = quantize_options(**part(Quantizing, opening))
     options = SearchOptions(
         k=1,
         two_step=Path(two_step) if two_step is not None else None,
-        first_query_terms=first_query_terms,
-        candidates=candidates,
+        first_query_terms=opening["first_query_terms"],
+        candidates=opening["candidates"],
         memory=None if memory is None else size(memory),
-        asking=Asking(field, only=filter_text(filter)),
+        asking=asked,
     )
-    with unchecked(no_check):
+    with unchecked(opening["no_check"]):
         searcher = open_searcher(where, options)
     try:
-        encoder = None
+        model, encoder = opening["model"], None
         if model is not None:
-            encoder = QueryEncoder(str(model), quantize, max_length, checkpoint)
+            encoder = QueryEncoder(str(model), quantize, opening["max_length"], checkpoint)
     except BaseException:
         searcher.close()
         raise
-    return OpenIndex(
-        searcher,
-        encoder,
-        quantize,
-        split=split,
-        pre_encoded=pre_encoded,
-        allow_mismatch=allow_mismatch,
-    )
+    return OpenIndex(searcher, encoder, opening)
 
 
-def open_impacts(index: Place, **options: Any) -> OpenIndex:
+def open_impacts(index: Place, **opening: Unpack[Opening]) -> OpenIndex:
     """The same for whom an index of dense vectors is of no use.
-
-    Args:
-        options: keywords of :func:`open_index`.
 
     Raises:
         BadInputError: it is one.
@@ -289,7 +284,7 @@ def open_impacts(index: Place, **options: Any) -> OpenIndex:
     where = place(index)
     if isinstance(where, Path) and is_dense_index(where):
         open_searcher(where, SearchOptions(k=1))  # which says what it is for
-    found = open_index(index, **options)
+    found = open_index(index, **opening)
     assert isinstance(found, OpenIndex)
     return found
 
@@ -306,49 +301,25 @@ class OpenIndex(Closing):
     """
 
     def __init__(
-        self,
-        searcher: Searcher,
-        encoder: QueryEncoder | None = None,
-        quantize: QuantizeOptions | None = None,
-        *,
-        split: str | None = None,
-        pre_encoded: bool = False,
-        allow_mismatch: bool = False,
+        self, searcher: Searcher, encoder: QueryEncoder | None, asking: AskingMany
     ) -> None:
         self.searcher = searcher
         self.path = searcher.path
         self.manifest: Manifest | None = searcher.manifest
         self.algorithms: tuple[str, ...] = searcher.algorithms
-        self._encoder = encoder
-        self._quantize = quantize
-        self._split = split
-        self._pre_encoded = pre_encoded
-        self._allow_mismatch = allow_mismatch
+        self._encoder, self._asking = encoder, asking
 
     def queries(self, given: Any) -> Queries:
         """Queries of any kind that :meth:`search` takes, read and quantized."""
-        return queries(
-            given,
-            self._encoder,
-            self._quantize,
-            split=self._split,
-            pre_encoded=self._pre_encoded,
-            allow_mismatch=self._allow_mismatch,
-        )
+        return queries(given, self._asking, self._encoder)
 
+    @takes(Running)
     def search(
         self,
         queries: Any,
         *,
-        k: int = 1000,
         algorithm: str | None = None,
-        threads: int = 1,
-        remove_query: bool = False,
-        max_passage: bool = False,
-        output: Place | None = None,
-        output_format: str = "trec",
-        tag: str = "splade-bridge",
-        overwrite: bool = False,
+        **running: Unpack[Running],
     ) -> SearchRun:
         """The best ``k`` documents of every query, those of equal scores by id ascending.
 
@@ -374,18 +345,8 @@ class OpenIndex(Closing):
             UsageError: text without a model, an unknown algorithm, ``output`` exists.
             ExternalProgramError: the engine died.
         """
-        options = SearchOptions(
-            k=k,
-            algorithm=algorithm,
-            threads=threads,
-            run_format=cast(RunFormat, output_format),
-            tag=tag,
-            remove_query=remove_query,
-            max_passage=max_passage,
-        )
-        out = Path(output) if output is not None else None
-        if out is not None:
-            check_output(out, overwrite=overwrite, kind="file")
+        options = search_options(running, algorithm=algorithm)
+        out = run_file(running["output"], overwrite=running["overwrite"])
         return _collected(self.searcher, self.queries(queries), options, out)
 
     def search_one(
@@ -436,7 +397,7 @@ def _collected(
 ) -> SearchRun:
     """What a search finds, as a run in memory; written to ``out``, too, if there is one."""
     run = SearchRun()
-    run.summary = search_to_run(searcher, queries, out, options, watch=run.filled_by)
+    run.summary = search_to_run(searcher, queries, out, options, Beside(watch=run.filled_by))
     return run
 
 

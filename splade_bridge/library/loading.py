@@ -8,23 +8,22 @@ from pathlib import Path
 from typing import Any, cast
 
 from splade_bridge.conversion.corpus_fields import wanted_fields
-from splade_bridge.conversion.load_index import delete_documents, load_opened
+from splade_bridge.conversion.load_index import Given, delete_documents, load_opened, update_opened
 from splade_bridge.data.choices import check_choice
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import QuantizeOptions
-from splade_bridge.engines.remote.base import Change, RemoteOptions
+from splade_bridge.engines.remote.base import RemoteOptions
 from splade_bridge.engines.remote.choices import Check, FieldType
 from splade_bridge.engines.remote.load import LoadOptions
+from splade_bridge.engines.remote.states import Change
 from splade_bridge.errors import UsageError
 from splade_bridge.files.address import Address
-from splade_bridge.formats.base import ImpactSource
+from splade_bridge.formats.base import ImpactSource, WeightSource
 from splade_bridge.inspection.found import Inspection, InspectOptions
 from splade_bridge.inspection.remote import inspect_place
-from splade_bridge.library.given import Place, is_place, place, size, source_options
-
-OF_NEW = ("shards", "replicas", "alias", "drop_old")
-"""Keywords that have no meaning where documents are added."""
+from splade_bridge.library.given import is_place, place, size, source_options
+from splade_bridge.library.keywords import Place, Reading, part
 
 
 def refuse_loading(out: Path, given: Mapping[str, Any]) -> None:
@@ -38,7 +37,7 @@ def refuse_loading(out: Path, given: Mapping[str, Any]) -> None:
 
 
 def loaded(
-    opened: Callable[[], ImpactSource],
+    opened: Callable[[], ImpactSource | WeightSource],
     source: Any,
     address: Address,
     quantize: QuantizeOptions | None,
@@ -52,6 +51,8 @@ def loaded(
     merge: bool,
     check: str | None,
     allow_loss: bool,
+    keep_weights: bool,
+    approximate: bool,
     alias: str | None,
     drop_old: bool,
     overwrite: bool,
@@ -59,14 +60,18 @@ def loaded(
     """Load an index, or add to one.
 
     Args:
-        opened: gives ``source`` anew, with weights quantized as ``quantize`` says.
+        opened: gives ``source`` anew, with weights quantized as ``quantize`` says, or as they are
+            with ``keep_weights``.
         own: what only the engine knows, an instance of its options.
 
     Raises:
         UsageError: keywords that do not go together.
         SpladeBridgeError: see :func:`.load_index.load_index` and :func:`.load_index.update_index`.
     """
-    new = {"shards": shards, "replicas": replicas, "alias": alias, "overwrite": overwrite}
+    new = {
+        "shards": shards, "replicas": replicas, "alias": alias, "overwrite": overwrite,
+        "keep_weights": keep_weights, "approximate": approximate,
+    }  # fmt: skip
     for name, value in new.items():
         if update and value:
             raise UsageError(f"{address}: {name} has no effect with update: leave it out")
@@ -85,17 +90,15 @@ def loaded(
         alias=alias,
         drop_old=drop_old,
         overwrite=overwrite,
+        approximate=approximate,
+        keep_weights=keep_weights,
     )
-    return load_opened(
-        opened,
-        address,
-        options,
-        source=place(source) if is_place(source) else None,
-        quantize=quantize,
-        with_contents=with_contents,
-        fields=_fields(fields),
-        update=update,
-    )
+    where = place(source) if is_place(source) else None
+    given = Given(quantize=quantize, with_contents=with_contents, fields=_fields(fields))
+    if not update:
+        return load_opened(opened, where, address, options, given)
+    impacts = cast(Callable[[], ImpactSource], opened)  # keep_weights is of a new index
+    return update_opened(impacts, where, address, options, given).manifest
 
 
 def delete(
@@ -163,7 +166,10 @@ def inspect(
         ServerError: what is behind an address does not answer, or there is no such index.
         UsageError: an option that is not for it.
     """
-    read_as = source_options(from_, vocabulary=vocabulary, ciff_docids=ciff_docids, field=field)
+    reading: Reading = {
+        "from_": from_, "vocabulary": vocabulary, "ciff_docids": ciff_docids, "field": field,
+    }  # fmt: skip
+    read_as = source_options(part(Reading, reading))
     options = InspectOptions(
         None if corpus is None else str(corpus),
         read_as.source_format,

@@ -13,13 +13,13 @@ documents and ``query_toks`` of queries, ``{term: weight}`` in floats. Nothing h
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Unpack, cast
 
 from splade_bridge.data.choices import Side, check_choice
 from splade_bridge.data.vector_set import vectors_of
 from splade_bridge.errors import MissingToolError
-from splade_bridge.library.given import Place
 from splade_bridge.library.indexes import OpenIndex, open_impacts
+from splade_bridge.library.keywords import Opening, Place
 from splade_bridge.library.search_run import SearchRun
 from splade_bridge.text.corpora import Text
 
@@ -100,7 +100,7 @@ class SparseRetriever(pt.Transformer):  # type: ignore[misc]
         k: int = 1000,
         algorithm: str | None = None,
         threads: int = 1,
-        **open_options: Any,
+        **open_options: Unpack[Opening],
     ) -> None:
         self._owned = not isinstance(index, OpenIndex)
         self.index = index if isinstance(index, OpenIndex) else open_impacts(index, **open_options)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 from splade_bridge.data.quantize import QuantizeOptions, Quantizer
 from splade_bridge.data.vector_set import MEMORY
 from splade_bridge.errors import UsageError
 from splade_bridge.formats.queries import Queries
-from splade_bridge.library.given import Place, model_choices, quantize_options
+from splade_bridge.library.given import model_choices, quantize_options
+from splade_bridge.library.keywords import Choosing, Place, takes
 from splade_bridge.retrieval.encode_queries import QueryEncoder
 from splade_bridge.text.corpora import Text
 
@@ -40,6 +43,7 @@ class OneQueryEncoder:
         return dict(zip(named, map(int, impacts), strict=True))
 
 
+@takes(Choosing)
 def query_encoder(
     model: Place,
     *,
@@ -47,12 +51,7 @@ def query_encoder(
     rounding: str | None = None,
     clip: int | None = None,
     max_length: int = 256,
-    revision: str | None = None,
-    prompt: str | None = None,
-    prompt_name: str | None = None,
-    query_mode: str = "model",
-    normalize: bool = False,
-    trust_remote_code: bool = False,
+    **choosing: Unpack[Choosing],
 ) -> OneQueryEncoder:
     """The query side of a model, for tools that ask for ``encode(text) -> {term: int}``.
 
@@ -80,7 +79,5 @@ def query_encoder(
     """
     quantize = quantize_options(scale, rounding, clip) or QuantizeOptions()
     used = Quantizer(quantize).scale  # a bad one is refused before a model is loaded for nothing
-    checkpoint = model_choices(
-        revision, prompt, prompt_name, query_mode, normalize, trust_remote_code
-    )
+    checkpoint = model_choices(choosing)
     return OneQueryEncoder(QueryEncoder(str(model), quantize, max_length, checkpoint), used)

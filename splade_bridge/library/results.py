@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 from splade_bridge.engines.base import Searcher, limit_memory
-from splade_bridge.engines.registry import check_field
+from splade_bridge.engines.registry import open_indexes
+from splade_bridge.engines.remote.choices import Asking
 from splade_bridge.errors import UsageError
 from splade_bridge.evaluation.choices import Missing
 from splade_bridge.evaluation.evaluate import DEFAULT_MEASURES, Evaluation
@@ -15,60 +16,45 @@ from splade_bridge.evaluation.evaluate import evaluate as evaluate_run
 from splade_bridge.evaluation.verify import Verification
 from splade_bridge.evaluation.verify import verify as verify_searchers
 from splade_bridge.files.address import Address
+from splade_bridge.files.checks import unchecked
 from splade_bridge.library import given
 from splade_bridge.library.dense import OpenDenseIndex
-from splade_bridge.library.given import Place
 from splade_bridge.library.indexes import OpenIndex, open_impacts, open_index
+from splade_bridge.library.keywords import (
+    AskingMany,
+    AskingOne,
+    Opening,
+    Place,
+    Running,
+    Searching,
+    part,
+    takes,
+)
 from splade_bridge.library.search_run import SearchRun
 from splade_bridge.retrieval.explain import Contribution
 
 
+@takes(Searching)
 def search(
     index: Place,
     queries: Any,
     *,
-    model: Place | None = None,
-    max_length: int = 256,
-    revision: str | None = None,
-    prompt: str | None = None,
-    prompt_name: str | None = None,
-    query_mode: str = "model",
-    normalize: bool = False,
-    trust_remote_code: bool = False,
-    split: str | None = None,
-    pre_encoded: bool = False,
-    allow_mismatch: bool = False,
-    k: int = 1000,
     algorithm: str | None = None,
-    threads: int = 1,
     ef_search: int | None = None,
-    output: Place | None = None,
-    output_format: str = "trec",
-    tag: str = "splade-bridge",
-    remove_query: bool = False,
-    max_passage: bool = False,
-    two_step: Place | None = None,
-    first_query_terms: int | None = None,
-    candidates: int | None = None,
-    memory: int | str | None = None,
-    field: str | None = None,
-    filter: str | Mapping[str, Any] | None = None,
-    scale: float | None = None,
-    rounding: str | None = None,
-    clip: int | None = None,
-    no_check: bool = False,
-    overwrite: bool = False,
+    **searching: Unpack[Searching],
 ) -> SearchRun:
     """Search an index once: :func:`open_index`, :meth:`OpenIndex.search`, and closed again.
 
     Args:
         index: folder or address of an index.
         queries: pre-encoded or, with ``model``, text; see :meth:`OpenIndex.search`.
-        model, max_length: see :func:`open_index`.
+        model, max_length, split, pre_encoded, allow_mismatch: see :func:`open_index`.
         revision, prompt, prompt_name, query_mode, normalize, trust_remote_code: see there, too.
-        split, pre_encoded, allow_mismatch: see :func:`open_index`.
         scale, rounding, clip, no_check: see :func:`open_index`, too.
-        two_step, first_query_terms, candidates, memory, field, filter: see :func:`open_index`, too.
+        two_step, first_query_terms, candidates, memory: see :func:`open_index`, too.
+        field, vocabulary, filter, approximate: see :func:`open_index`, too.
+        elasticsearch_frequency_ratio, elasticsearch_weight_ratio: see :func:`open_index`, too.
+        milvus_drop_ratio, postgresql_ef_search: see :func:`open_index`, too.
         k, algorithm, threads, remove_query, max_passage, output, output_format, tag, overwrite:
             see :meth:`OpenIndex.search`.
         ef_search: of a graph of dense vectors; see :meth:`OpenDenseIndex.search`.
@@ -80,59 +66,15 @@ def search(
     Raises:
         BadInputError, MismatchError, MissingToolError, UsageError, ExternalProgramError: see both.
     """
-    with open_index(
-        index,
-        model=model,
-        max_length=max_length,
-        revision=revision,
-        prompt=prompt,
-        prompt_name=prompt_name,
-        query_mode=query_mode,
-        normalize=normalize,
-        trust_remote_code=trust_remote_code,
-        split=split,
-        pre_encoded=pre_encoded,
-        allow_mismatch=allow_mismatch,
-        scale=scale,
-        rounding=rounding,
-        clip=clip,
-        two_step=two_step,
-        first_query_terms=first_query_terms,
-        candidates=candidates,
-        memory=memory,
-        field=field,
-        filter=filter,
-        no_check=no_check,
-    ) as opened:
+    running = part(Running, searching)
+    with open_index(index, **part(Opening, searching)) as opened:
         if isinstance(opened, OpenDenseIndex):
             if algorithm is not None:
                 raise UsageError(f"{index}: dense vectors have no algorithm: leave it out")
-            return opened.search(
-                queries,
-                k=k,
-                threads=threads,
-                ef_search=ef_search,
-                remove_query=remove_query,
-                max_passage=max_passage,
-                output=output,
-                output_format=output_format,
-                tag=tag,
-                overwrite=overwrite,
-            )
+            return opened.search(queries, ef_search=ef_search, **running)
         if ef_search is not None:
             raise UsageError(f"{index}: ef_search is of a graph of dense vectors: leave it out")
-        return opened.search(
-            queries,
-            k=k,
-            algorithm=algorithm,
-            threads=threads,
-            remove_query=remove_query,
-            max_passage=max_passage,
-            output=output,
-            output_format=output_format,
-            tag=tag,
-            overwrite=overwrite,
-        )
+        return opened.search(queries, algorithm=algorithm, **running)
 
 
 def evaluate(
@@ -178,28 +120,13 @@ def evaluate(
     return evaluation
 
 
+@takes(AskingMany)
 def verify(
     indexes: Iterable[Place | OpenIndex],
     queries: Any,
     *,
-    model: Place | None = None,
-    max_length: int = 256,
-    revision: str | None = None,
-    prompt: str | None = None,
-    prompt_name: str | None = None,
-    query_mode: str = "model",
-    normalize: bool = False,
-    trust_remote_code: bool = False,
-    split: str | None = None,
-    pre_encoded: bool = False,
-    allow_mismatch: bool = False,
     k: int = 1000,
-    scale: float | None = None,
-    rounding: str | None = None,
-    clip: int | None = None,
-    memory: int | str | None = None,
-    field: str | None = None,
-    no_check: bool = False,
+    **asking: Unpack[AskingMany],
 ) -> Verification:
     """Search several indexes with the same queries and compare each with the first.
 
@@ -213,7 +140,7 @@ def verify(
         k: documents a query.
         scale, rounding, clip: how float weights of queries are quantized; None is 100.
         memory: see :func:`open_index`; of those that are Lucene's.
-        field: see :func:`open_index`; of those that are addresses.
+        field, vocabulary: see :func:`open_index`; of those that are addresses.
         no_check: see :func:`open_index`.
 
     Returns:
@@ -228,53 +155,30 @@ def verify(
     wanted = list(indexes)
     if len(wanted) < 2:
         raise UsageError("verify compares two or more indexes")
-    asked = given.queries(
-        queries,
-        model,
-        given.quantize_options(scale, rounding, clip),
-        max_length,
-        checkpoint=given.model_choices(
-            revision, prompt, prompt_name, query_mode, normalize, trust_remote_code
-        ),
-        split=split,
-        pre_encoded=pre_encoded,
-        allow_mismatch=allow_mismatch,
-    )
+    asked = given.queries(queries, asking)
     places = [given.place(i) for i in wanted if not isinstance(i, OpenIndex)]
-    check_field(places, field)
-    with contextlib.ExitStack() as stack:
+    how = given.asking(part(Opening, asking))
+    if how != Asking() and not any(isinstance(place, Address) for place in places):
+        raise UsageError(
+            "field and vocabulary are for addresses, and there is none: leave them out"
+        )
+    with contextlib.ExitStack() as stack, unchecked(asking["no_check"]):
+        opened = open_indexes(places, how)
         searchers: list[Searcher] = [
-            i.searcher
-            if isinstance(i, OpenIndex)
-            else stack.enter_context(
-                open_impacts(i, field=_of_address(i, field), no_check=no_check)
-            ).searcher
+            i.searcher if isinstance(i, OpenIndex) else stack.enter_context(next(opened))
             for i in wanted
         ]
+        memory = asking["memory"]
         limit_memory(searchers, None if memory is None else given.size(memory))
         return verify_searchers(searchers, asked, k)
 
 
+@takes(AskingOne)
 def explain(
     index: Place,
     query: str | Mapping[str, float],
     doc_id: str,
-    *,
-    model: Place | None = None,
-    max_length: int = 256,
-    revision: str | None = None,
-    prompt: str | None = None,
-    prompt_name: str | None = None,
-    query_mode: str = "model",
-    normalize: bool = False,
-    trust_remote_code: bool = False,
-    allow_mismatch: bool = False,
-    scale: float | None = None,
-    rounding: str | None = None,
-    clip: int | None = None,
-    memory: int | str | None = None,
-    field: str | None = None,
-    no_check: bool = False,
+    **asking: Unpack[AskingOne],
 ) -> list[Contribution]:
     """What each term of a query adds to a document's score, as the engine has it.
 
@@ -282,10 +186,9 @@ def explain(
         index: folder or address of an index; see :meth:`OpenIndex.explain` for one that is open.
         query: ``{term: weight}``, or text with ``model``.
         doc_id: the document.
-        model, max_length: see :func:`open_index`.
+        model, max_length, allow_mismatch, scale, rounding, clip: see :func:`open_index`.
         revision, prompt, prompt_name, query_mode, normalize, trust_remote_code: see there, too.
-        allow_mismatch, scale, rounding, clip, memory, field, no_check:
-            see :func:`open_index`.
+        memory, field, vocabulary, no_check: see :func:`open_index`, too.
 
     Returns:
         ``term``, ``weight``, ``impact`` and ``score`` (their product) of each term of the query,
@@ -295,26 +198,5 @@ def explain(
         BadInputError: no such index, model or document.
         UsageError: text without a model.
     """
-    with open_impacts(
-        index,
-        model=model,
-        max_length=max_length,
-        revision=revision,
-        prompt=prompt,
-        prompt_name=prompt_name,
-        query_mode=query_mode,
-        normalize=normalize,
-        trust_remote_code=trust_remote_code,
-        allow_mismatch=allow_mismatch,
-        scale=scale,
-        rounding=rounding,
-        clip=clip,
-        memory=memory,
-        field=field,
-        no_check=no_check,
-    ) as opened:
+    with open_impacts(index, **asking) as opened:
         return opened.explain(query, doc_id)
-
-
-def _of_address(index: Place, field: str | None) -> str | None:
-    return field if isinstance(given.place(index), Address) else None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from splade_bridge.data.hits import Hits
 from splade_bridge.data.vector_set import pandas_module
-from splade_bridge.retrieval.search import SearchSummary
+from splade_bridge.library.keywords import Running
+from splade_bridge.retrieval.runs import RunFormat
+from splade_bridge.retrieval.search import SearchOptions, SearchSummary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,3 +51,23 @@ class SearchRun(RankedRun):
     """
 
     summary: SearchSummary
+
+
+def search_options(
+    running: Running, *, algorithm: str | None = None, ef_search: int | None = None
+) -> SearchOptions:
+    """Keywords of a search as the library takes them.
+
+    Raises:
+        UsageError: one that cannot be meant.
+    """
+    return SearchOptions(
+        k=running["k"],
+        algorithm=algorithm,
+        threads=running["threads"],
+        run_format=cast(RunFormat, running["output_format"]),
+        tag=running["tag"],
+        remove_query=running["remove_query"],
+        max_passage=running["max_passage"],
+        ef_search=ef_search,
+    )

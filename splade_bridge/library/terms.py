@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Unpack, cast
 
 from splade_bridge.data.choices import Side, check_choice
 from splade_bridge.errors import UsageError
 from splade_bridge.files.checks import unchecked
-from splade_bridge.library.given import Place, model_choices, place
+from splade_bridge.library.given import model_choices, place
+from splade_bridge.library.keywords import Choosing, Place, takes
 from splade_bridge.retrieval.terms import Term, terms_of_id, terms_of_text
 
 
+@takes(Choosing)
 def terms(
     source: Place,
     text: str | None = None,
@@ -19,13 +21,8 @@ def terms(
     side: str = "document",
     max_length: int = 256,
     top: int | None = None,
-    revision: str | None = None,
-    prompt: str | None = None,
-    prompt_name: str | None = None,
-    query_mode: str = "model",
-    normalize: bool = False,
-    trust_remote_code: bool = False,
     no_check: bool = False,
+    **choosing: Unpack[Choosing],
 ) -> list[Term]:
     """The terms of a text with their weights: those that it holds, and those a model has added.
 
@@ -55,9 +52,7 @@ def terms(
     if top is not None and top < 1:
         raise UsageError(f"top must be 1 or more, not {top}")
     check_choice("side", side, Side)
-    checkpoint = model_choices(
-        revision, prompt, prompt_name, query_mode, normalize, trust_remote_code
-    )
+    checkpoint = model_choices(choosing)
     if text is not None:
         found = terms_of_text(
             str(source), text, cast(Side, side), max_length=max_length, checkpoint=checkpoint

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 from splade_bridge.conversion.convert import convert as convert_path
 from splade_bridge.conversion.detect import open_source
 from splade_bridge.conversion.export import ExportOptions
 from splade_bridge.conversion.export import export as export_source
 from splade_bridge.data.choices import Side, check_choice
-from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.quantize import DEFAULT_SCALE, Quantizer
 from splade_bridge.data.store import VectorStore
 from splade_bridge.data.vector_set import VectorSet, VectorsInMemory
 from splade_bridge.encoding.choices import (
-    DEFAULT_PART_ROWS,
     DType,
     EncodeChoices,
     LongMode,
@@ -36,15 +34,25 @@ from splade_bridge.formats.memory import (
 )
 from splade_bridge.formats.queries import read_queries
 from splade_bridge.library.given import (
-    Place,
+    corpus_options,
     is_place,
     items_of,
     model_choices,
+    output_path,
     place,
     quantize_options,
     size,
     source_opener,
     source_options,
+)
+from splade_bridge.library.keywords import (
+    EncodingTexts,
+    Place,
+    Quantizing,
+    Reading,
+    ReadingImpacts,
+    part,
+    takes,
 )
 from splade_bridge.pruning.methods import policy
 from splade_bridge.pruning.policy import Policy, PruneOptions
@@ -55,13 +63,13 @@ from splade_bridge.pruning.source import PrunedSource, QuerySource
 from splade_bridge.pruning.store import prune_store
 from splade_bridge.text.corpora import (
     Corpus,
-    CorpusOptions,
     Role,
     Text,
     texts_in_memory,
 )
 
 
+@takes(EncodingTexts)
 def encode(
     texts: Any,
     *,
@@ -70,25 +78,13 @@ def encode(
     side: str = "document",
     max_length: int = 256,
     pooling: str | None = None,
-    revision: str | None = None,
-    prompt: str | None = None,
-    prompt_name: str | None = None,
-    query_mode: str = "model",
-    normalize: bool = False,
-    trust_remote_code: bool = False,
     dtype: str = "auto",
     batch_tokens: int | str = "auto",
     long: str = "truncate",
     stride: int | None = None,
     devices: str = "auto",
     threads: int | None = None,
-    part_rows: int = DEFAULT_PART_ROWS,
-    id_field: str | None = None,
-    text_field: str | None = None,
-    title_field: str = "title",
-    skip_others: bool = False,
-    split: str | None = None,
-    overwrite: bool = False,
+    **reading: Unpack[EncodingTexts],
 ) -> VectorSet:
     """Turn text into sparse float vectors.
 
@@ -137,29 +133,29 @@ def encode(
     """
     if isinstance(batch_tokens, str) and batch_tokens != "auto":
         raise UsageError(f"batch_tokens is auto or a number of tokens, not {batch_tokens!r}")
-    fields = CorpusOptions(id_field, text_field, title_field, skip_others, split)
+    fields = corpus_options(reading)
     choices = EncodeChoices(
         side=cast(Side, side),
         max_length=max_length,
         pooling=cast("Pooling | None", pooling),
-        checkpoint=model_choices(
-            revision, prompt, prompt_name, query_mode, normalize, trust_remote_code
-        ),
+        checkpoint=model_choices(reading),
         dtype=cast(DType, dtype),
         batch_tokens=None if batch_tokens == "auto" else int(batch_tokens),
         long=cast(LongMode, long),
         stride=stride,
         devices=devices,
         threads=threads,
-        part_rows=part_rows,
+        part_rows=reading["part_rows"],
     )
     role = role_of(choices.side)
     stream: str | Iterable[Text] = (
         str(texts) if is_place(texts) else texts_in_memory(items_of(texts), role, fields)
     )
     if output is not None:
-        out = Path(output)
-        encode_corpus(stream, out, str(model), choices, fields=fields, overwrite=overwrite)
+        out = output_path(output)
+        encode_corpus(
+            stream, out, str(model), choices, fields=fields, overwrite=reading["overwrite"]
+        )
         return VectorStore(out)
     if isinstance(stream, str):
         return encode_in_memory(Corpus(stream, role, fields), str(model), choices, name=stream)
@@ -196,29 +192,20 @@ def quantize(
     options = quantize_options(scale, rounding, clip)
     if options is not None:
         Quantizer(options)  # refuses what cannot be a scale or a clip
-    return Impacts(
-        source_opener(vectors, quantize=options, memory=DEFAULT_MEMORY, no_check=no_check)
-    )
+    return Impacts(source_opener(vectors, part(Reading, {"no_check": no_check}), quantize=options))
 
 
+@takes(ReadingImpacts)
 def export(
     source: Any,
     output: Place,
     *,
     format: str | Sequence[str] = "jsonvector",
-    from_: str | None = None,
-    scale: float | None = None,
-    rounding: str | None = None,
-    clip: int | None = None,
-    skip_others: bool = False,
-    ciff_docids: str = "gaps",
     docs_per_file: int = 100_000,
     gzip: bool = False,
     with_contents: Any = None,
-    memory: int | str = DEFAULT_MEMORY,
-    field: str | None = None,
-    no_check: bool = False,
     overwrite: bool = False,
+    **reading: Unpack[ReadingImpacts],
 ) -> Manifest:
     """Write vectors as integer impacts for other tools.
 
@@ -230,7 +217,7 @@ def export(
             search); of queries ``topics`` (TSV of repeated tokens), ``topics-jsonl``,
             ``topics-pisa``.
         from_: ``vectors``, ``jsonvector``, ``ciff`` or ``forward``, where a path is unclear.
-        scale, rounding, clip, skip_others, ciff_docids, field: see :func:`index`.
+        scale, rounding, clip, skip_others, ciff_docids, vocabulary, field: see :func:`index`.
         docs_per_file: documents of a jsonvector part.
         gzip: compress what is written.
         with_contents: the texts that were encoded (as :func:`encode` takes them), for jsonvector's
@@ -247,20 +234,12 @@ def export(
         UsageError: an unknown format, or ``output`` exists.
         ExternalProgramError: the disk is full, or the source changed between two passes.
     """
-    out = Path(output)
+    out = output_path(output)
     formats = (format,) if isinstance(format, str) else tuple(format)
-    budget = size(memory)
-    opened = source_opener(
-        source,
-        source_format=from_,
-        quantize=quantize_options(scale, rounding, clip),
-        memory=budget,
-        once=len(set(formats)) == 1,
-        skip_others=skip_others,
-        ciff_docids=ciff_docids,
-        field=field,
-        no_check=no_check,
-    )
+    budget = size(reading["memory"])
+    quantize = quantize_options(**part(Quantizing, reading))
+    once = len(set(formats)) == 1
+    opened = source_opener(source, reading, quantize=quantize, once=once)
     if with_contents is None or is_place(with_contents):
         texts = with_contents and Corpus(str(with_contents))
     else:
@@ -279,24 +258,16 @@ def export(
     )
 
 
+@takes(ReadingImpacts)
 def convert(
     source: Place,
     output: Place,
     *,
     to: str,
-    from_: str | None = None,
-    ciff_docids: str = "gaps",
-    vocabulary: Place | None = None,
-    scale: float | None = None,
-    rounding: str | None = None,
-    clip: int | None = None,
-    skip_others: bool = False,
-    field: str | None = None,
     docs_per_file: int = 100_000,
     gzip: bool = False,
-    memory: int | str = DEFAULT_MEMORY,
-    no_check: bool = False,
     overwrite: bool = False,
+    **reading: Unpack[ReadingImpacts],
 ) -> Manifest:
     """Turn vectors of any kind into files of another kind, and check that nothing was lost.
 
@@ -325,24 +296,19 @@ def convert(
         ExternalProgramError: the disk is full, or what was written is not what was read.
     """
     check_choice("to", to, ConvertFormat)
-    with unchecked(no_check):
+    with unchecked(reading["no_check"]):
         return convert_path(
             place(source),
-            Path(output),
+            output_path(output),
             cast(Any, to),
-            ExportOptions((to,), docs_per_file, gzip, size(memory)),
-            read_as=source_options(
-                from_,
-                vocabulary=vocabulary,
-                skip_others=skip_others,
-                ciff_docids=ciff_docids,
-                field=field,
-            ),
-            quantize=quantize_options(scale, rounding, clip),
+            ExportOptions((to,), docs_per_file, gzip, size(reading["memory"])),
+            read_as=source_options(reading),
+            quantize=quantize_options(**part(Quantizing, reading)),
             overwrite=overwrite,
         ).manifest
 
 
+@takes(Reading)
 def prune(
     source: Any,
     output: Place | None = None,
@@ -351,14 +317,10 @@ def prune(
     value: float | str | Sequence[float | str],
     side: str | None = None,
     min_terms: int = 1,
-    from_: str | None = None,
     scale: float | None = None,
-    skip_others: bool = False,
-    ciff_docids: str = "gaps",
     gzip: bool = False,
-    memory: int | str = DEFAULT_MEMORY,
-    no_check: bool = False,
     overwrite: bool = False,
+    **reading: Unpack[Reading],
 ) -> VectorSet | Impacts:
     """Drop postings that matter little: static pruning (arXiv 2304.12702).
 
@@ -375,7 +337,7 @@ def prune(
         min_terms: terms that every row keeps, its heaviest.
         from_: ``vectors``, ``jsonvector`` or ``ciff``, where a path is unclear.
         scale: for files with float weights.
-        skip_others, ciff_docids: see :func:`index`.
+        skip_others, ciff_docids, vocabulary, field: see :func:`index`.
         gzip: compress what is written.
         memory: budget for sorting, in bytes or as ``"2G"``.
         no_check: see :func:`index`.
@@ -401,29 +363,28 @@ def prune(
     if side is not None:
         check_choice("side", side, Side)
     wanted = cast("Side | None", side)
-    quantizing = quantize_options(scale, None, None)
+    quantizing = quantize_options(scale)
     counted_with = DEFAULT_SCALE if scale is None else float(scale)
-    options = PruneOptions(min_terms, size(memory), scale=counted_with)
-    out = Path(output) if output is not None else None
+    options = PruneOptions(min_terms, size(reading["memory"]), scale=counted_with)
+    out = output_path(output) if output is not None else None
     if is_place(source):
-        path = Path(source)
-        with unchecked(no_check):
+        path = place(source)
+        with unchecked(reading["no_check"]):
             if out is not None:
                 prune_path(
                     path, out, policies, options, side=wanted,
                     quantize=quantizing, gzip=gzip, overwrite=overwrite,
-                    read_as=source_options(
-                        from_, skip_others=skip_others, ciff_docids=ciff_docids
-                    ),
+                    read_as=source_options(reading),
                 )  # fmt: skip
                 return _pruned_at(out)
-            known = Manifest.load(path) if manifest_file(path).is_file() else None
-            wanted = side_of(path, known, wanted)
-            if known and known.kind == "vectors":
-                source = VectorStore(path)
-            elif wanted == "query":
-                asked = read_queries(path, quantizing)
-                source = Impacts(lambda: QuerySource(asked))
+            if isinstance(path, Path):
+                known = Manifest.load(path) if manifest_file(path).is_file() else None
+                wanted = side_of(path, known, wanted)
+                if known and known.kind == "vectors":
+                    source = VectorStore(path)
+                elif wanted == "query":
+                    asked = read_queries(path, quantizing)
+                    source = Impacts(lambda: QuerySource(asked))
     elif not isinstance(source, VectorSet | Impacts):
         role: Role = "queries" if wanted == "query" else "documents"
         items = list(items_of(source))
@@ -436,13 +397,9 @@ def prune(
         return VectorStore(out)
     opened = source_opener(
         source,
-        source_format=from_,
+        reading,
         quantize=None if isinstance(source, Impacts) else quantizing,
-        memory=options.memory,
         role="queries" if wanted == "query" else "documents",
-        skip_others=skip_others,
-        ciff_docids=ciff_docids,
-        no_check=no_check,
     )
     pruned = PrunedSource(opened, policies, min_terms=min_terms, side=wanted, memory=options.memory)
     if out is None:

@@ -11,7 +11,9 @@ from splade_bridge.conversion.detect import SourceOptions, path_opener
 from splade_bridge.conversion.export import ExportOptions, export
 from splade_bridge.data.manifest import Manifest, Side
 from splade_bridge.data.quantize import QuantizeOptions
+from splade_bridge.engines.registry import read_remote
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
+from splade_bridge.files.address import Address, Place, paths
 from splade_bridge.files.lines import plain_suffix
 from splade_bridge.files.outputs import check_output, manifest_file
 from splade_bridge.formats.base import ImpactSource, watched
@@ -27,7 +29,7 @@ Watch = Callable[[Iterator[Any], int | None], Iterator[Any]]
 
 
 def prune(
-    source: Path,
+    source: Place,
     out: Path,
     policies: Sequence[Policy],
     options: PruneOptions = PruneOptions(),
@@ -46,7 +48,8 @@ def prune(
 
     Args:
         source: for documents what :func:`splade_bridge.conversion.detect.open_source` takes, for
-            queries what :func:`splade_bridge.formats.queries.read_queries` takes.
+            queries what :func:`splade_bridge.formats.queries.read_queries` takes. An address is of
+            documents unless ``side`` says else.
         side: None for what the source itself says; see :func:`side_of`.
         quantize: for files with float weights; of a vector store the scale that ``bytes`` counts
             with, which ``options`` must name, too.
@@ -62,21 +65,24 @@ def prune(
             out of reach, or ``out`` exists.
         ExternalProgramError: the source changed while it was read.
     """
-    check_output(out, overwrite=overwrite, inputs=[source])
+    check_output(out, overwrite=overwrite, inputs=paths([source]))
     if options.temporary is None and out.parent.exists():
         options = replace(options, temporary=out.parent)
-    known = Manifest.load(source) if manifest_file(source).is_file() else None
+    if isinstance(source, Address):
+        known = read_remote(source, read_as.vocabulary, read_as.field).manifest
+    else:
+        known = Manifest.load(source) if manifest_file(source).is_file() else None
     wanted = side_of(source, known, side)
     _check_flags(source, known, wanted, read_as.source_format, quantize, policies, gzip=gzip)
     if read_as.ciff_docids != "gaps" and (wanted == "query" or (known and known.kind == "vectors")):
         raise UsageError(f"{source}: is no CIFF, and --ciff-docids is for CIFF alone: leave it out")
-    if known and known.kind == "vectors":
+    if isinstance(source, Path) and known and known.kind == "vectors":
         rows = known.counts.documents
         return prune_store(
             source, out, policies, options, side=wanted, overwrite=overwrite,
             watch=lambda batches: watch(batches, rows),
         )  # fmt: skip
-    if wanted == "query":
+    if wanted == "query" and isinstance(source, Path):
         opened, formats = _queries(source, known, quantize)
     else:
         again = path_opener(
@@ -96,7 +102,7 @@ def prune(
 
 
 def _check_flags(
-    source: Path,
+    source: Place,
     known: Manifest | None,
     side: Side,
     source_format: SourceFormat | None,
@@ -126,7 +132,7 @@ def _check_flags(
         )
 
 
-def side_of(source: Path, known: Manifest | None, asked: Side | None = None) -> Side:
+def side_of(source: Place, known: Manifest | None, asked: Side | None = None) -> Side:
     """The side that ``source`` holds: what was asked for, else what its manifest or its name says.
 
     Raises:
@@ -135,7 +141,8 @@ def side_of(source: Path, known: Manifest | None, asked: Side | None = None) -> 
     said = known.encoding.side if known and known.encoding else None
     if asked and said and asked != said:
         raise MismatchError(f"{source}: holds vectors of the {said} side, not of the {asked} side")
-    return asked or said or ("query" if plain_suffix(source) in TSV_SUFFIXES else "document")
+    is_tsv = isinstance(source, Path) and plain_suffix(source) in TSV_SUFFIXES
+    return asked or said or ("query" if is_tsv else "document")
 
 
 def _queries(
@@ -154,14 +161,16 @@ def _queries(
 
 
 def _documents(
-    source: Path, again: Callable[[], ImpactSource], known: Manifest | None, watch: Watch
+    source: Place, again: Callable[[], ImpactSource], known: Manifest | None, watch: Watch
 ) -> tuple[Callable[[], ImpactSource], tuple[str, ...]]:
     """What opens documents that are no vector store, and the formats that they have."""
 
     def opened() -> ImpactSource:
         return watched(again(), watch)
 
-    formats = known.option("formats", tuple[str, ...], source, ()) if known else ()
+    formats: tuple[str, ...] = ()
+    if known is not None and isinstance(source, Path):
+        formats = known.option("formats", tuple[str, ...], source, ())
     if not formats:
         formats = ("ciff" if isinstance(opened(), CiffSource) else "jsonvector",)
     return opened, tuple(f for f in formats if f != "topics")

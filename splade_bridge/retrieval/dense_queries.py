@@ -18,7 +18,7 @@ import numpy as np
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.ids import DuplicateGuard, checked_id, quoted
 from splade_bridge.data.manifest import EncodingInfo, Manifest, VocabularyInfo, check_fit
-from splade_bridge.data.store import part_files
+from splade_bridge.data.parts import part_files
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.embeddings.choices import KIND, Similarity
 from splade_bridge.embeddings.index import DenseIndex, is_dense_index

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from splade_bridge.data.hits import Hits
 from splade_bridge.embeddings.index import DenseIndex
 from splade_bridge.embeddings.vectors import DenseBatch
 from splade_bridge.errors import UsageError
+from splade_bridge.files.address import Address, Place
 from splade_bridge.files.outputs import check_apart
 from splade_bridge.retrieval.dense_queries import DenseQueries
 from splade_bridge.retrieval.passages import fold_passages
 from splade_bridge.retrieval.runs import without_document
-from splade_bridge.retrieval.search import (
-    KEPT_AT,
-    SearchOptions,
-    SearchSummary,
-    documents_of_run,
-    write_results,
-)
-from splade_bridge.retrieval.two_step import KeptShare
+from splade_bridge.retrieval.search import Beside, SearchOptions, SearchSummary, write_results
 
 
 def search_dense_to_run(
@@ -28,59 +22,37 @@ def search_dense_to_run(
     queries: DenseQueries,
     out: Path | None,
     options: SearchOptions,
-    *,
-    latencies: Path | None = None,
-    exact_run: Path | None = None,
-    check_against: Path | None = None,
-    watch: Callable[[Iterable[Hits]], Iterator[Hits]] = iter,
+    beside: Beside = Beside(),
 ) -> SearchSummary:
-    """Search ``index`` and write a run, whole or not at all.
+    """What :func:`.search.search_to_run` does, with an index of dense vectors.
 
     Args:
-        queries, out, latencies, watch: see :func:`.search.search_to_run`; with ``latencies`` each
-            query is searched by itself.
-        exact_run: a run of the exact results, to tell how much of them was found.
-        check_against: the same, but search this dense index for them.
+        beside: with ``latencies`` each query is searched by itself.
 
     Raises:
         BadInputError: not a dense index.
         MismatchError: queries and index do not belong together.
         UsageError: an option that a dense index does not have.
     """
-    if exact_run is not None and check_against is not None:
-        raise UsageError("--exact-run and --check-against: one of them")
-    check_apart(path for path in (out, latencies) if path is not None)
+    check_apart(path for path in (out, beside.latencies) if path is not None)
     refuse_options(index.path, options)
-    exact: list[list[str]] = []
-    if exact_run is not None:
-        exact = documents_of_run(exact_run, queries.batch.ids)
-    elif check_against is not None:
-        with DenseIndex(check_against) as other:
-            stream = ranked_densely(other, queries, options, ef_search=None)
-            exact = [hits.doc_ids for hits in stream]
-    share = KeptShare({min(KEPT_AT, options.k), options.k})
-    stream = ranked_densely(
-        index, queries, options, ef_search=options.ef_search, alone=latencies is not None
-    )
-    told = write_results(
-        watch(stream),
-        queries.batch.ids,
-        index.path,
-        out,
-        options,
-        latencies=latencies,
-        exact=exact,
-        share=share,
-    )
-    return SearchSummary(
-        len(queries.batch),
-        told.results,
-        told.without,
-        told.nanoseconds / 1e6 / max(1, len(queries.batch)),
-        index.kind,
-        None,
-        share.result() if exact else None,
-    )
+    exact = beside.exact(queries.batch.ids, lambda place: _found_in(place, queries, options))
+    alone = beside.latencies is not None
+    stream = ranked_densely(index, queries, options, ef_search=options.ef_search, alone=alone)
+    return write_results(
+        stream, queries.batch.ids, index.path, out, options, beside,
+        exact=exact, algorithm=index.kind,
+    )  # fmt: skip
+
+
+def _found_in(place: Place, queries: DenseQueries, options: SearchOptions) -> Iterator[Hits]:
+    if isinstance(place, Address):
+        raise UsageError(
+            f"{place}: is an address, and what is behind one holds no dense vectors: name an index "
+            "that dense has made in --check-against"
+        )
+    with DenseIndex(place) as other:
+        yield from ranked_densely(other, queries, options, ef_search=None)
 
 
 def ranked_densely(
@@ -96,13 +68,8 @@ def ranked_densely(
     Raises:
         MismatchError, UsageError: see :func:`search_dense_to_run`.
     """
-    # One more, so that k are left when the query's own document is taken out.
-    depth = options.k + 1 if options.remove_query else options.k
-
-    if ef_search is not None and index.kind != "hnsw":
-        raise UsageError(f"{index.path}: is a flat index, and --ef-search is of graphs")
-    if ef_search is not None and ef_search < depth:
-        raise UsageError(f"--ef-search {ef_search} cannot give {depth} documents: at least -k")
+    depth = options.depth
+    index.check_ef_search(ef_search, depth)
     queries.check(index)
 
     def ask(asked: DenseBatch, deep: int) -> Iterator[Hits]:

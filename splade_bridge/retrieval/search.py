@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from splade_bridge.data.choices import check_choice
 from splade_bridge.data.hits import Hits, by_score
@@ -85,6 +84,11 @@ class SearchOptions:
                 f"--candidates {self.candidates} cannot give {self.k} documents: at least -k"
             )
 
+    @property
+    def depth(self) -> int:
+        """Documents to ask for, so that k are left when the query's own one is taken out."""
+        return self.k + 1 if self.remove_query else self.k
+
 
 @dataclass(frozen=True)
 class SearchSummary:
@@ -141,26 +145,64 @@ def _opened(index: Place, options: SearchOptions) -> Searcher:
         raise
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What a search does beside writing its run.
+
+    Attributes:
+        latencies: also write ``query id<TAB>milliseconds`` of each retrieval.
+        exact_run: a run of the exact results, to tell how much of them was found.
+        check_against: the same, but search this index of the full vectors for them.
+        watch: wraps the stream of results, for a progress bar.
+
+    Raises:
+        UsageError: both a run and an index of exact results.
+    """
+
+    latencies: Path | None = None
+    exact_run: Path | None = None
+    check_against: Place | None = None
+    watch: Callable[[Iterable[Hits]], Iterator[Hits]] = iter
+
+    def __post_init__(self) -> None:
+        if self.exact_run is not None and self.check_against is not None:
+            raise UsageError("--exact-run and --check-against: one of them")
+
+    def exact(
+        self, query_ids: Sequence[str], found_in: Callable[[Place], Iterable[Hits]]
+    ) -> list[list[str]]:
+        """The exact ranking of each query, if there is one to compare with.
+
+        Args:
+            found_in: searches the index of :attr:`check_against`.
+
+        Raises:
+            MismatchError: the run holds none of the queries.
+        """
+        if self.exact_run is not None:
+            run = read_run(self.exact_run)
+            if not any(query_id in run for query_id in query_ids):
+                raise MismatchError(f"{self.exact_run}: holds none of the queries")
+            return [by_score(run.get(query_id, {})) for query_id in query_ids]
+        if self.check_against is None:
+            return []
+        once: dict[str, str] = {}  # a document's id is held once, however many queries find it
+        found = found_in(self.check_against)
+        return [[once.setdefault(d, d) for d in hits.doc_ids] for hits in found]
+
+
 def search_to_run(
     index: Place | Searcher,
     queries: Queries,
     out: Path | None,
     options: SearchOptions,
-    *,
-    latencies: Path | None = None,
-    exact_run: Path | None = None,
-    check_against: Path | None = None,
-    watch: Callable[[Iterable[Hits]], Iterator[Hits]] = iter,
+    beside: Beside = Beside(),
 ) -> SearchSummary:
     """Search ``index`` and write a run, whole or not at all.
 
     Args:
         index: a path, or an open index, which stays open.
-        out: None where nothing is to be written, and ``watch`` takes the results.
-        latencies: also write ``query id<TAB>milliseconds`` of each retrieval.
-        exact_run: a run of the exact results, to tell how much of them was found.
-        check_against: the same, but search this index of the full vectors for them.
-        watch: wraps the stream of results, for a progress bar.
+        out: None where nothing is to be written, and ``beside.watch`` takes the results.
 
     Raises:
         BadInputError: not an index.
@@ -168,59 +210,24 @@ def search_to_run(
         ExternalProgramError: the engine died, or answered other queries than it was asked.
         UsageError: an algorithm that the engine does not know.
     """
-    if exact_run is not None and check_against is not None:
-        raise UsageError("--exact-run and --check-against: one of them")
-    if options.asking.only is not None and check_against is not None:
+    if options.asking.only is not None and beside.check_against is not None:
         raise UsageError(
             "--check-against searches all documents, and --filter leaves some: search the other "
             "index by itself with a filter of its own, and give its run as --exact-run"
         )
-    check_apart(path for path in (out, latencies) if path is not None)
-    share = KeptShare({min(KEPT_AT, options.k), options.k})
+    check_apart(path for path in (out, beside.latencies) if path is not None)
     with contextlib.ExitStack() as stack:
         if isinstance(index, Searcher):
             searcher = index
         else:
             searcher = stack.enter_context(open_searcher(index, options))
         # First, and to its end: a second search beside the one that is timed would slow it.
-        exact: list[list[str]] = []
-        if exact_run is not None:
-            exact = documents_of_run(exact_run, queries.batch.ids)
-        elif check_against is not None:
-            exact = _from_index(check_against, queries, options)
+        exact = beside.exact(queries.batch.ids, lambda place: _found_in(place, queries, options))
         algorithm, batch, stream = ranked(searcher, queries, options, options.algorithm)
-        qd_flops = searcher.matching_terms(batch)
-        told = write_results(
-            watch(stream),
-            queries.batch.ids,
-            searcher.path,
-            out,
-            options,
-            latencies=latencies,
-            exact=exact,
-            share=share,
-        )
-    return SearchSummary(
-        len(queries.batch),
-        told.results,
-        told.without,
-        told.nanoseconds / 1e6 / max(1, len(queries.batch)),
-        algorithm,
-        qd_flops,
-        share.result() if exact else None,
-    )
-
-
-class Written(NamedTuple):
-    """What a search found, all queries together.
-
-    Attributes:
-        without: ids of the queries that found nothing.
-    """
-
-    results: int
-    without: list[str]
-    nanoseconds: int
+        return write_results(
+            stream, queries.batch.ids, searcher.path, out, options, beside,
+            exact=exact, algorithm=algorithm, qd_flops=searcher.matching_terms(batch),
+        )  # fmt: skip
 
 
 def write_results(
@@ -229,27 +236,31 @@ def write_results(
     index: Place,
     out: Path | None,
     options: SearchOptions,
+    beside: Beside,
     *,
-    latencies: Path | None = None,
-    exact: Sequence[list[str]] = (),
-    share: KeptShare,
-) -> Written:
+    exact: Sequence[list[str]],
+    algorithm: str,
+    qd_flops: float | None = None,
+) -> SearchSummary:
     """Write a run, whole or not at all, as its results come.
 
     Args:
         stream: the ranking of each query.
         query_ids: those that were asked, in order.
-        out: None where nothing is to be written.
-        exact: the exact ranking of each query, counted into ``share``.
+        exact: see :meth:`Beside.exact`.
+        algorithm, qd_flops: for the summary.
 
     Raises:
         ExternalProgramError: the results are of other queries, or a file cannot be written.
     """
     nanoseconds, results, without = 0, 0, []
+    share = KeptShare({min(KEPT_AT, options.k), options.k})
     with contextlib.ExitStack() as stack:
         run = stack.enter_context(atomic_writer(out)) if out else None
+        latencies = beside.latencies
         times = stack.enter_context(atomic_writer(latencies)) if latencies else None
-        for number, (query_id, hits) in enumerate(zip(query_ids, stream, strict=True)):
+        hits_of_each = zip(query_ids, beside.watch(stream), strict=True)
+        for number, (query_id, hits) in enumerate(hits_of_each):
             if hits.query_id != query_id:
                 raise ExternalProgramError(f"{index}: answered {hits.query_id}, not {query_id}")
             if run:
@@ -262,7 +273,15 @@ def write_results(
             nanoseconds += hits.nanoseconds
             if not hits.doc_ids:
                 without.append(query_id)
-    return Written(results, without, nanoseconds)
+    return SearchSummary(
+        len(query_ids),
+        results,
+        without,
+        nanoseconds / 1e6 / max(1, len(query_ids)),
+        algorithm,
+        qd_flops,
+        share.result() if exact else None,
+    )
 
 
 def ranked(
@@ -282,8 +301,7 @@ def ranked(
     if searcher.manifest:
         warn_if_inexact(queries.batch, searcher.manifest.counts.max_impact, str(searcher.path))
     batch = searcher.aligned(queries)
-    # One more, so that k are left when the query's own document is taken out.
-    depth = options.k + 1 if options.remove_query else options.k
+    depth = options.depth
     chosen = searcher.algorithm_for(batch, depth, algorithm)
 
     def ask(asked: ImpactBatch, deep: int) -> Iterator[Hits]:
@@ -299,19 +317,10 @@ def ranked(
     return chosen, batch, stream
 
 
-def documents_of_run(path: Path, query_ids: list[str]) -> list[list[str]]:
-    """The documents of each query, in the order of exact results."""
-    run = read_run(path)
-    if not any(query_id in run for query_id in query_ids):
-        raise MismatchError(f"{path}: holds none of the queries")
-    return [by_score(run.get(query_id, {})) for query_id in query_ids]
-
-
-def _from_index(path: Path, queries: Queries, options: SearchOptions) -> list[list[str]]:
-    """The documents of each query, as the index says."""
-    once: dict[str, str] = {}  # a document's id is held once, however many queries find it
-    with open_index(path) as searcher:
+def _found_in(place: Place, queries: Queries, options: SearchOptions) -> Iterator[Hits]:
+    """What the index at ``place`` ranks for each query."""
+    with open_index(place) as searcher:
         if options.memory is not None:
             searcher.use_memory(options.memory)
         *_, stream = ranked(searcher, queries, options, None)
-        return [[once.setdefault(d, d) for d in hits.doc_ids] for hits in stream]
+        yield from stream

@@ -153,11 +153,13 @@ def _csv_rows(
         yield _row(columns, cells, place), place
 
 
-def table_rows(path: Path, names: Collection[str]) -> Iterator[tuple[dict[str, Any], str]]:
+def table_rows(
+    path: Path, names: Collection[str] | None = None
+) -> Iterator[tuple[dict[str, Any], str]]:
     """Records of a Parquet file, or of an Arrow file or stream as Hugging Face datasets writes.
 
     Args:
-        names: of the columns that are read, where they are there.
+        names: of the columns that are read, where they are there; None reads all.
 
     Raises:
         BadInputError: it is none, or is damaged.
@@ -177,15 +179,16 @@ def table_rows(path: Path, names: Collection[str]) -> Iterator[tuple[dict[str, A
         raise BadInputError(f"not {what} file ({error})", str(path)) from error
 
 
-def _parquet(path: Path, names: Collection[str]) -> Iterator[pa.RecordBatch]:
+def _parquet(path: Path, names: Collection[str] | None) -> Iterator[pa.RecordBatch]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
-        columns = sorted(set(file.schema_arrow.names) & set(names))
+        there = file.schema_arrow.names
+        columns = there if names is None else sorted(set(there) & set(names))
         yield from file.iter_batches(ROWS_AT_ONCE, columns=columns)
 
 
-def _arrow(path: Path, names: Collection[str]) -> Iterator[pa.RecordBatch]:
+def _arrow(path: Path, names: Collection[str] | None) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
 
     with pa.memory_map(str(path)) as mapped:
@@ -198,6 +201,6 @@ def _arrow(path: Path, names: Collection[str]) -> Iterator[pa.RecordBatch]:
         else:
             blocks = iter(opened)
         for block in blocks:
-            block = block.select([n for n in block.schema.names if n in names])
+            block = block.select([n for n in block.schema.names if names is None or n in names])
             for start in range(0, block.num_rows, ROWS_AT_ONCE):
                 yield block.slice(start, ROWS_AT_ONCE)

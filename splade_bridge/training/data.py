@@ -2,13 +2,15 @@
 
 Every format ends as a ``datasets.Dataset`` with the columns ``query``, ``positive``,
 ``negative_1`` .. ``negative_n`` and, where there are teacher scores, ``label``: a list of n + 1
-floats, the positive's first. That is what the trainers of sentence-transformers take.
+floats, the positive's first. That is what the trainers of sentence-transformers take. With
+``mask_positives`` a column ``known`` is for :mod:`splade_bridge.training.in_batch`.
 
 | format | files |
 |---|---|
-| ``triples`` | TSV of texts: query, positive, negative and perhaps more negatives |
+| ``triples`` | TSV of texts: query, positive, negatives, perhaps with a teacher's scores; see :mod:`splade_bridge.training.columns` |
 | ``id-triples`` | TSV of ids: query, positive, negative (MS MARCO), or with two teacher scores in front (Hofstätter et al., arXiv:2010.02666); needs ``collection`` and ``queries`` |
-| ``jsonl`` | an object a line; see :mod:`splade_bridge.training.groups` |
+| ``jsonl`` | an object a line, or an array of objects, in the layouts of :mod:`splade_bridge.training.records` |
+| ``dataset`` | the same objects as rows of Parquet or Arrow, a file or a folder; see :mod:`splade_bridge.training.record_files` |
 | ``judged`` | queries, collection and qrels, with hard negatives and scores from files |
 | ``beir`` | the same from a BEIR folder: corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv |
 | ``docstrings`` | documentation strings of Python and its packages, for the demo's model |
@@ -23,21 +25,24 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from splade_bridge.errors import BadInputError, UsageError, require
 from splade_bridge.files.locks import scratch_folder
 from splade_bridge.files.typed import Where, json_file, typed
 from splade_bridge.files.writing import staged_folder
 from splade_bridge.text.corpora import corpus_files, read_texts
-from splade_bridge.training.examples import Choice, DataCounts, Example
-from splade_bridge.training.groups import Group, id_triples, json_groups, text_triples
+from splade_bridge.training.columns import column_groups
+from splade_bridge.training.examples import KNOWN, Choice, DataCounts, Example
+from splade_bridge.training.groups import Group
 from splade_bridge.training.judged import (
     any_qrels,
     candidates,
     judged_groups,
     scored_candidates,
 )
+from splade_bridge.training.record_files import table_records
+from splade_bridge.training.records import json_groups, record_groups
 from splade_bridge.training.row_maker import RowMaker, RowOptions
 from splade_bridge.training.score_files import read_scores
 from splade_bridge.training.texts import PairScores, TextTable
@@ -48,14 +53,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DataFormat = Literal["triples", "id-triples", "jsonl", "judged", "beir", "docstrings"]
-FORMATS: tuple[DataFormat, ...] = (
-    "triples", "id-triples", "jsonl", "judged", "beir", "docstrings",
-)  # fmt: skip
+DataFormat = Literal["triples", "id-triples", "jsonl", "dataset", "judged", "beir", "docstrings"]
+FORMATS: tuple[DataFormat, ...] = get_args(DataFormat)
 
 BATCH_ROWS = 1000
 ROWS, ACCOUNT = "rows.arrow", "counts.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Of what lies in a cache folder."""
 
 
@@ -74,10 +77,11 @@ class DataOptions:
             Without it the documents of ``scores`` that are no positives are candidates.
         scores: teacher scores, ``{query: {document: score}}`` as JSON, JSON lines, Parquet, an
             old pickle, or a TREC run; see :mod:`splade_bridge.training.score_files`.
-        split: of the qrels of a ``beir`` folder.
+        split: of the qrels of a ``beir`` folder, or of a ``dataset`` of several splits.
         negatives: how many of each row; 0 leaves it to the other rows of a batch.
         choice: ``random`` (seeded), ``first`` of the file or ``hardest`` (highest score).
         positives: ``each`` positive makes a row, or ``one`` of each query, drawn.
+        mask_positives: a document of another row that answers a query, too, is no negative of it.
         min_grade: from which grade on a document answers.
         max_rows: only the first so many.
         seed: of what is drawn.
@@ -102,6 +106,7 @@ class DataOptions:
     negatives: int = 1
     choice: Choice = "random"
     positives: Literal["each", "one"] = "each"
+    mask_positives: bool = False
     min_grade: int = 1
     max_rows: int | None = None
     seed: int = 0
@@ -127,7 +132,7 @@ class DataOptions:
 
 
 class TrainingData(NamedTuple):
-    """The rows and the account of what did not become one."""
+    """The rows and the account of what did not become one, or was not read."""
 
     dataset: datasets.Dataset
     counts: DataCounts
@@ -173,6 +178,7 @@ def check_options(options: DataOptions) -> None:
         "triples": ("path",),
         "id-triples": ("path", "collection", "queries"),
         "jsonl": ("path",),
+        "dataset": ("path",),
         "judged": ("collection", "queries", "qrels"),
         "beir": ("path",),
         "docstrings": (),
@@ -209,7 +215,8 @@ def _blocks(options: DataOptions, folder: Path, counts: DataCounts) -> Iterator[
     if first is None:
         told = "; ".join(counts.lines()) or "the files hold nothing"
         raise BadInputError(f"not one row of training data could be made: {told}", options.place)
-    schema = _schema(options.negatives, labelled=first.scores is not None)
+    masked = options.mask_positives
+    schema = _schema(options.negatives, labelled=first.scores is not None, masked=masked)
     examples = chain([first], examples)
     while block := list(islice(examples, BATCH_ROWS)):
         for example in block:
@@ -222,21 +229,33 @@ def _blocks(options: DataOptions, folder: Path, counts: DataCounts) -> Iterator[
         columns = [[e.query for e in block], [e.positive for e in block]]
         columns += [[e.negatives[i] for e in block] for i in range(options.negatives)]
         labels = [[e.scores for e in block]] if first.scores is not None else []
+        known = [[e.known for e in block]] if masked else []
         counts.rows += len(block)
-        yield pa.record_batch([*columns, *labels], schema=schema)
+        yield pa.record_batch([*columns, *labels, *known], schema=schema)
 
 
-def _schema(negatives: int, *, labelled: bool) -> pa.Schema:
+def _schema(negatives: int, *, labelled: bool, masked: bool) -> pa.Schema:
     import pyarrow as pa
 
     names = ["query", "positive", *(f"negative_{i}" for i in range(1, negatives + 1))]
     fields = [pa.field(name, pa.string()) for name in names]
-    return pa.schema([*fields, *([pa.field("label", pa.list_(pa.float32()))] if labelled else [])])
+    if labelled:
+        fields.append(pa.field("label", pa.list_(pa.float32())))
+    if masked:
+        fields.append(pa.field(KNOWN, pa.list_(pa.int64())))
+    return pa.schema(fields)
 
 
 def _examples(options: DataOptions, folder: Path, counts: DataCounts) -> Iterator[Example]:
     maker = RowMaker(
-        RowOptions(options.negatives, options.choice, options.positives, options.seed), counts
+        RowOptions(
+            options.negatives,
+            options.choice,
+            options.positives,
+            options.seed,
+            options.mask_positives,
+        ),
+        counts,
     )
     if options.format == "docstrings":
         from splade_bridge.training.documentation import PairCounts, docstring_groups
@@ -264,17 +283,21 @@ def _groups(options: DataOptions, maker: RowMaker, counts: DataCounts) -> Iterat
     path = options.path
     found: Iterator[Group] | None = None
     if options.format == "triples" and path:
-        return text_triples(path)
+        return column_groups(path, "text", counts)
     if options.scores and (options.hard_negatives or not options.qrels):
         scored = read_scores(options.scores, options.score_name)
         pairs = ((s.query_id, d, value) for s in scored for d, value in s.scores.items())
         maker.teacher = PairScores(pairs, str(options.scores))
     if options.format == "id-triples" and path:
-        return id_triples(path)
+        return column_groups(path, "id", counts)
+    ids = options.collection is not None
     if options.format == "jsonl" and path:
-        return json_groups(path)
+        return json_groups(path, counts, ids=ids)
+    if options.format == "dataset" and path:
+        rows = table_records(path, options.split)
+        return record_groups(rows, str(path), counts, ids=ids)
     if options.hard_negatives:
-        found = candidates(options.hard_negatives)
+        found = candidates(options.hard_negatives, counts)
     elif options.scores:
         found = scored_candidates(options.scores, options.score_name)
     assert options.qrels  # checked above

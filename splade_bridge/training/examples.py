@@ -13,6 +13,8 @@ from splade_bridge.errors import BadInputError
 Choice = Literal["random", "first", "hardest"]
 
 SHOWN = 5
+KNOWN = "known"
+"""The column that tells which documents answer a row's query; see :mod:`.in_batch`."""
 
 
 class Example(NamedTuple):
@@ -24,6 +26,7 @@ class Example(NamedTuple):
         negatives: texts of others; a row holds as many as were asked for.
         scores: of a teacher, the positive's first; None without a teacher.
         place: ``file:line`` or ids, for messages.
+        known: keys of the texts of all documents that answer the query, where they were asked for.
     """
 
     query: str
@@ -31,6 +34,7 @@ class Example(NamedTuple):
     negatives: list[str]
     scores: list[float] | None
     place: str
+    known: list[int] | None = None
 
 
 class Candidate(NamedTuple):
@@ -77,11 +81,13 @@ class DataCounts:
         rows: of the data set.
         left_out: reason -> how many; the reasons are sentences for a person.
         examples: reason -> a few of the places or ids concerned.
+        unread: fields and columns that are not read -> where the first stands.
     """
 
     rows: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
+    unread: dict[str, str] = field(default_factory=dict)
 
     def leave_out(self, reason: str, place: str, count: int = 1) -> None:
         """Count ``count`` things that were left out for ``reason``, at ``place``."""
@@ -91,12 +97,17 @@ class DataCounts:
             shown.append(place)
 
     def lines(self) -> list[str]:
-        """One line a reason, for the log."""
-        return [
+        """One line a reason, for the log, and one for what is not read."""
+        unread = [f"not read: {', '.join(self.unread_fields())}"] if self.unread else []
+        return unread + [
             f"{count:,} {reason}: {', '.join(self.examples[reason])}"
             f"{' ...' if count > len(self.examples[reason]) else ''}"
             for reason, count in sorted(self.left_out.items())
         ]
+
+    def unread_fields(self) -> list[str]:
+        """What is not read, with the place where it stands first."""
+        return [f"{name} ({place})" for name, place in sorted(self.unread.items())]
 
 
 def checked_text(value: object, what: str, place: str) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 from splade_bridge.evaluation.qrels import Qrels, read_qrels
 from splade_bridge.files.lines import plain_suffix
 from splade_bridge.training.examples import Candidate, DataCounts
-from splade_bridge.training.groups import Group, json_groups
+from splade_bridge.training.groups import Group
+from splade_bridge.training.records import json_groups
 from splade_bridge.training.score_files import read_json_qrels, read_scores
 
 
@@ -19,14 +20,17 @@ def any_qrels(path: Path) -> Qrels:
     return read_qrels(path, pipe=False)
 
 
-def candidates(path: Path) -> Iterator[Group]:
+def candidates(path: Path, counts: DataCounts) -> Iterator[Group]:
     """Hard negatives by query: JSON lines of :func:`json_groups`, or scores, or a run.
+
+    Args:
+        counts: gets the names of fields that are not read.
 
     Raises:
         BadInputError: the file breaks its format.
     """
     if plain_suffix(path) in (".jsonl", ".ndjson"):
-        yield from json_groups(path)
+        yield from json_groups(path, counts, ids=True)
     else:
         for query_id, scores, place in read_scores(path):
             negatives = [Candidate(d, s) for d, s in scores.items()]
@@ -61,7 +65,8 @@ def judged_groups(
             continue
         seen.add(group.query_id)
         negatives = [c for c in group.negatives if judged.get(c.key, 0) <= 0]
-        yield group._replace(positives=positives, negatives=negatives)
+        graded = tuple(d for d, grade in judged.items() if 0 < grade < min_grade)
+        yield group._replace(positives=positives, negatives=negatives, graded=graded)
     for query_id, judged in qrels.items():
         if query_id not in seen and any(g >= min_grade for g in judged.values()):
             counts.leave_out("judged queries without hard negatives or scores", query_id)

@@ -15,6 +15,7 @@ import torch.distributed as dist
 from sentence_transformers.sparse_encoder import losses as st
 from torch import Tensor, nn
 
+from splade_bridge.training.in_batch import Answers
 from splade_bridge.training.options import LossOptions, RegularizerOptions, SideRegularizer
 
 if TYPE_CHECKING:
@@ -54,13 +55,49 @@ class AntiZeroLoss(nn.Module):
         return (1 / (1 + mass)).mean()
 
 
-class MixedLoss(nn.Module):
-    """Weighted sum of losses, told apart in the log."""
+class BaseScoresLoss(nn.Module):
+    """Squared error of all scores of a batch to those of the model that the training began with.
 
-    def __init__(self, parts: dict[str, nn.Module], weights: dict[str, float]) -> None:
+    mean over queries i and documents j of (s_ij - b_ij)^2, with dot products s of the model and b
+    of its base: what the base knows of texts that the data say nothing of is held on to, and scores
+    cannot shrink.
+
+    Attributes:
+        base: vectors of the batch by the base, as those of the model; told before each batch.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base: list[Tensor] = []
+
+    def compute_loss_from_embeddings(
+        self, embeddings: list[Tensor], labels: Tensor | None = None
+    ) -> Tensor:
+        """A scalar; ``embeddings`` are float[B, V] of all columns."""
+        query, *documents = embeddings
+        base_query, *base_documents = (e.float() for e in self.base)
+        scores = query @ torch.cat(documents).T
+        wanted = base_query @ torch.cat(base_documents).T
+        return nn.functional.mse_loss(scores, wanted)
+
+
+class MixedLoss(nn.Module):
+    """Weighted sum of losses, told apart in the log.
+
+    Attributes:
+        answers: what the contrastive loss knows of a batch; None without that loss.
+    """
+
+    def __init__(
+        self,
+        parts: dict[str, nn.Module],
+        weights: dict[str, float],
+        answers: Answers | None = None,
+    ) -> None:
         super().__init__()
         self.parts = nn.ModuleDict(parts)
         self.weights = weights
+        self.answers = answers
 
     def compute_loss_from_embeddings(
         self, embeddings: list[Tensor], labels: Tensor | None = None
@@ -130,19 +167,23 @@ def ranking_loss(model: SparseEncoder, options: LossOptions) -> MixedLoss:
     """The mix that ``options`` ask for.
 
     contrastive is sentence-transformers' MultipleNegativesRanking with dot products: of each
-    query's softmax over all positives and negatives of the batch.
+    query's softmax over all positives and negatives of the batch, known answers left out.
     """
+    gather = options.gather and dist.is_initialized()
+    answers = Answers(gather=gather)
     makers: dict[str, Any] = {
         "contrastive": lambda: st.SparseMultipleNegativesRankingLoss(
-            model, gather_across_devices=options.gather and dist.is_initialized()
+            model, similarity_fct=answers, gather_across_devices=gather
         ),
         "pairwise": PairwiseSoftmaxLoss,
         "margin_mse": lambda: st.SparseMarginMSELoss(model),
         "kl": lambda: st.SparseDistillKLDivLoss(model, temperature=options.kl_temperature),
+        "base_scores": BaseScoresLoss,
         "anti_zero": AntiZeroLoss,
     }
     weights = {name: getattr(options, name) for name in makers if getattr(options, name)}
-    return MixedLoss({name: makers[name]() for name in weights}, weights)
+    parts = {name: makers[name]() for name in weights}
+    return MixedLoss(parts, weights, answers if "contrastive" in weights else None)
 
 
 def build_loss(

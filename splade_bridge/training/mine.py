@@ -5,7 +5,7 @@ a run. Out of ranks ``skip + 1 .. depth`` the judged documents are taken, then t
 close to a positive that they may be positives nobody judged (the margin of "positive-aware" mining,
 arXiv:2407.15831, TopK-PercPos), and from the rest a seeded sample.
 
-A line of the result is what :func:`splade_bridge.training.groups.json_groups` reads::
+A line of the result is what :func:`splade_bridge.training.records.json_groups` reads::
 
     {"query_id": "q1", "query": "...", "positives": {"d1": 1}, "negatives": {"d7": 1432}}
 """
@@ -25,6 +25,7 @@ from splade_bridge.conversion.detect import open_source
 from splade_bridge.data.manifest import base_tools
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.engines.base import BuildOptions, Searcher
+from splade_bridge.engines.bm25 import RUN, Bm25Options, build_bm25
 from splade_bridge.engines.registry import EngineName, engine, open_index
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.finished import kept_result, record
@@ -59,7 +60,9 @@ class MineOptions:
         run: take the candidates from this run.
         index: search this index.
         documents: index these vectors (a store, a JsonVectorCollection, CIFF) for the purpose.
-        corpus: encode this corpus with ``model`` for the purpose.
+        corpus: encode this corpus with ``model`` for the purpose, or search it with ``bm25``.
+        bm25: take the candidates from Lucene's BM25 over ``corpus`` (Anserini's settings), which
+            needs no model.
         model: encodes the queries (and ``corpus``).
         query_vectors: the queries as vectors, instead of ``model``.
         engine: of the index that is made.
@@ -87,6 +90,7 @@ class MineOptions:
     index: Path | None = None
     documents: Path | None = None
     corpus: str | None = None
+    bm25: bool = False
     model: str | None = None
     query_vectors: Path | None = None
     engine: EngineName = "exact"
@@ -203,9 +207,12 @@ def _check(options: MineOptions) -> None:
             "name one source of candidates: --run, --index, --documents or --corpus"
             + (f", not {' and '.join(f'--{s}' for s in sources)}" if sources else "")
         )
-    if options.run is None and (options.model is None) == (options.query_vectors is None):
+    if options.bm25 and (options.corpus is None or options.model or options.query_vectors):
+        raise UsageError("--bm25 searches the texts of --corpus, without --model")
+    encoded = options.run is None and not options.bm25
+    if encoded and (options.model is None) == (options.query_vectors is None):
         raise UsageError("say how to encode the queries: --model, or --query-vectors for vectors")
-    if options.corpus is not None and options.model is None:
+    if options.corpus is not None and options.model is None and not options.bm25:
         raise UsageError("--corpus needs --model, which encodes it")
     if options.negatives < 1 or options.skip < 0 or options.depth <= options.skip:
         raise UsageError(
@@ -253,6 +260,8 @@ def _rankings(
         return _of_run(options, positives)
     near = None if is_stream(options.out) else options.out.parent
     temporary = stack.enter_context(scratch_folder(near))
+    if options.bm25 and options.corpus:
+        return _of_run(replace(options, run=_bm25_run(options, positives, temporary)), positives)
     queries = _encoded_queries(options, positives, temporary)
     searcher = stack.enter_context(open_index(_index(options, temporary)))
     return _of_index(options, positives, queries, searcher)
@@ -268,6 +277,15 @@ def _of_run(options: MineOptions, positives: dict[str, list[str]]) -> Iterator[R
         ranked = sorted((-score, d) for d, score in found.items() if d != _own(options, query_id))
         candidates = [Candidate(d, -score) for score, d in ranked]
         yield Ranking(query_id, candidates, {d: found[d] for d in wanted if d in found})
+
+
+def _bm25_run(options: MineOptions, positives: dict[str, list[str]], temporary: Path) -> Path:
+    """Lucene's BM25 run of the judged queries, one document deeper where one is left out."""
+    assert options.corpus
+    queries = (q for q in read_texts(options.queries, "queries") if q.id in positives)
+    depth = Bm25Options(k=options.depth + options.remove_query, threads=options.threads)
+    build_bm25(read_texts(options.corpus), queries, temporary / "bm25", depth)
+    return temporary / "bm25" / RUN
 
 
 def _of_index(

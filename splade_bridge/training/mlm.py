@@ -85,6 +85,7 @@ def train_mlm(options: MlmOptions, say: Callable[[str], None] = log.info) -> Mlm
         UsageError: options that do not go together, or ``out`` exists.
         BadInputError: texts, checkpoint or tokenizer cannot be read.
         CheckFailedError: the loss is not finite any more.
+        Interrupted: Ctrl-C or SIGTERM; the step was saved, and the same command goes on from it.
     """
     _check(options)
     plan = plan_of(options, (), options.corpora)
@@ -95,6 +96,7 @@ def train_mlm(options: MlmOptions, say: Callable[[str], None] = log.info) -> Mlm
 
     from splade_bridge.training.mlm_data import Masking, ShuffledBlocks, token_blocks
     from splade_bridge.training.mlm_trainer import MlmTrainer
+    from splade_bridge.training.stopping import StopWhenAsked, resumable
     from splade_bridge.training.trainer import LOG_FILE, JsonLog
     from splade_bridge.training.word_vectors import start_from
 
@@ -129,7 +131,9 @@ def train_mlm(options: MlmOptions, say: Callable[[str], None] = log.info) -> Mlm
         trainer.remove_callback(PrinterCallback)
         if kept:
             say(f"going on from {kept[-1].name}")
-        with saving(work):
+        stop = StopWhenAsked(say)
+        trainer.add_callback(stop)
+        with resumable(work), saving(work), stop.listening():
             trainer.train(resume_from_checkpoint=str(kept[-1]) if kept else None)
         logged = [e for e in trainer.state.log_history if "mlm" in e]
         summary = MlmSummary(

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 
+from splade_bridge.data.manifest import Side
 from splade_bridge.encoding.adapters import is_adapter
 from splade_bridge.encoding.identity import tokenizer_folder
 from splade_bridge.encoding.masked_lm import position_limit
 from splade_bridge.encoding.network import first_line, load_network, quiet
+from splade_bridge.encoding.settings import SideSettings, read_settings
 from splade_bridge.encoding.tokens import load_tokenizer
 from splade_bridge.errors import BadInputError
-from splade_bridge.files.typed import Where, checked, json_file
+from splade_bridge.files.typed import Where, checked, json_file, value_of
 from splade_bridge.files.writing import staged_folder
 from splade_bridge.training.hub import model_folder
 from splade_bridge.training.options import LoraOptions, ModelOptions
@@ -50,21 +53,44 @@ def build_model(
     from sentence_transformers import SparseEncoder
     from sentence_transformers.sparse_encoder.modules import Router
 
-    base = _base(options, "", work / "new", trust_remote_code)
-    document = _encoder(options, base, trust_remote_code)
+    base = _base(options, "", work / "new", "document", trust_remote_code)
+    saved = saved_settings(base.folder)
+    kept: dict[str, Any] = {"similarity_fn_name": "dot", **asdict(saved)}
+    document = _encoder(options, base.side, trust_remote_code)
     if options.query == "shared":
-        return SparseEncoder(modules=document, similarity_fn_name="dot")
+        if base.two_sided:
+            raise BadInputError(
+                "encodes queries otherwise than documents, and would lose that: set model.query to "
+                '"separate" for two networks, to "idf" or "bow" for queries without one',
+                str(base.folder),
+            )
+        return SparseEncoder(modules=_sized(document), **kept)
     if options.query == "separate":
-        other = base
         if options.query_base or options.query_config:
-            other = _base(options, "query_", work / "new-query", trust_remote_code)
-        query = _encoder(options, other, trust_remote_code)
+            other = _base(options, "query_", work / "new-query", "query", trust_remote_code)
+            kept["prompts"] |= {
+                k: v for k, v in saved_settings(other.folder).prompts.items() if k == "query"
+            }
+        else:
+            other = _base(options, "", work / "new", "query", trust_remote_code)
+        query = _encoder(options, other.side, trust_remote_code)
         _same_terms(document[0], query[0])
+        _sized(query)
     else:
         _trim_head(document[0])
-        query = [_static(options, document[0].tokenizer, documents)]
-    router = Router.for_query_document(query_modules=query, document_modules=document)
-    return SparseEncoder(modules=[router], similarity_fn_name="dot")
+        query = [_kept_static(options, base) or _static(options, document[0].tokenizer, documents)]
+    router = Router.for_query_document(query_modules=query, document_modules=_sized(document))
+    return SparseEncoder(modules=[router], **kept)
+
+
+def prompts_of(model: SparseEncoder) -> dict[str, str]:
+    """What ``encode_query`` and ``encode_document`` put in front of a text, by side."""
+    default = model.prompts.get(model.default_prompt_name or "", "")
+    names = {"query": ("query",), "document": ("document", "passage", "corpus")}
+    return {
+        side: next((model.prompts[n] for n in known if n in model.prompts), default)
+        for side, known in names.items()
+    }
 
 
 def add_lora(model: SparseEncoder, options: LoraOptions) -> None:
@@ -134,7 +160,56 @@ def inverse_frequencies(counts: np.ndarray, total: int) -> np.ndarray:
     return idf
 
 
-def _encoder(options: ModelOptions, base: Path, trust_remote_code: bool) -> list[Any]:
+@dataclass(frozen=True)
+class Saved:
+    """What a SparseEncoder was saved with besides its modules.
+
+    Attributes:
+        prompts: by name.
+        default_prompt_name: of the one that is used where none is named.
+        max_active_dims: of encoding; training looks at all terms.
+    """
+
+    prompts: dict[str, str] = field(default_factory=dict)
+    default_prompt_name: str | None = None
+    max_active_dims: int | None = None
+
+
+def saved_settings(folder: Path) -> Saved:
+    """The settings of the SparseEncoder in ``folder``; those of none for any other checkpoint.
+
+    Raises:
+        BadInputError: they are not what they should be.
+    """
+    file = folder / "config_sentence_transformers.json"
+    if not ((folder / "modules.json").is_file() and file.is_file()):
+        return Saved()
+    where = Where(str(file))
+    held = checked(dict[str, Any], json_file(where), where)
+    prompts = checked(dict[str, str], held.get("prompts") or {}, where.inside("prompts"))
+    name = value_of(held, "default_prompt_name", str | None, where, None)
+    if name is not None and name not in prompts:
+        where.inside("default_prompt_name").fail(f"there is no prompt {name!r}")
+    most = value_of(held, "max_active_dims", int | None, where, None)
+    return Saved(prompts, name, most)
+
+
+class _Base(NamedTuple):
+    """A checkpoint to start from.
+
+    Attributes:
+        folder: of the whole.
+        side: the settings of the side that is wanted.
+        two_sided: whether the other side is encoded otherwise.
+    """
+
+    folder: Path
+    side: SideSettings
+    two_sided: bool
+
+
+def _encoder(options: ModelOptions, side: SideSettings, trust_remote_code: bool) -> list[Any]:
+    base = side.tokenizer
     from sentence_transformers.base.modules import Transformer
     from sentence_transformers.sparse_encoder.modules import SpladePooling
 
@@ -158,33 +233,70 @@ def _encoder(options: ModelOptions, base: Path, trust_remote_code: bool) -> list
             f"{transformer.model.config.vocab_size:,}",
             str(base),
         )
+    if side.tokens.lower_case:
+        transformer.do_lower_case = True
     # Given to it above, lengths would hold beyond what the network has positions for.
-    limit = min(tokenizer.model_max_length, position_limit(transformer.model) or 1 << 30)
+    known = (side.tokens.max_length, position_limit(transformer.model))
+    limit = min(tokenizer.model_max_length, *(n or 1 << 30 for n in known))
     transformer.query_length = min(options.query_length, limit)
     transformer.document_length = min(options.document_length, limit)
-    return [transformer, SpladePooling(options.pooling, options.activation)]
+    pooling = side.pooling if options.pooling == "auto" else options.pooling
+    activation = side.activation if options.activation == "auto" else options.activation
+    return [transformer, SpladePooling(pooling, activation)]
 
 
 def _base(
-    options: ModelOptions, side: Literal["", "query_"], new: Path, trust_remote_code: bool
-) -> Path:
-    """The folder of a masked language model: one that is there, or a new one."""
-    key = f"{side}base"
-    if name := getattr(options, key):
-        folder = model_folder(name, f"model.{key}")
-        # Refuses one without a head, whose terms would be random.
-        network = load_network(folder, trust_remote_code=trust_remote_code)
-        if not is_adapter(folder):
-            return folder.resolve()
+    options: ModelOptions,
+    prefix: Literal["", "query_"],
+    new: Path,
+    side: Side,
+    trust_remote_code: bool,
+) -> _Base:
+    """One side of a masked language model: one that is there, or a new one.
+
+    Raises:
+        BadInputError: that side has no network, or what follows it is not trained here.
+    """
+    key = f"{prefix}base"
+    if not (name := getattr(options, key)):
+        if not (new / "config.json").is_file():
+            _new_network(getattr(options, f"{prefix}config"), options.tokenizer, new)
+        return _Base(new.resolve(), SideSettings(network=new.resolve()), two_sided=False)
+    folder = model_folder(name, f"model.{key}").resolve()
+    settings = read_settings(folder, side)
+    if settings.network is None or settings.static is not None:
+        what = "has no network" if settings.network is None else "multiplies weights of tokens"
+        raise BadInputError(f"its {side} side {what}, and cannot be trained", str(folder))
+    # Refuses one without a head, whose terms would be random.
+    network = load_network(settings.network, trust_remote_code=trust_remote_code)
+    if is_adapter(settings.network):
         if not (new / "config.json").is_file():
             tokenizer = load_tokenizer(
-                tokenizer_folder(folder), trust_remote_code=trust_remote_code
+                tokenizer_folder(settings.network), trust_remote_code=trust_remote_code
             )
             _keep(network, tokenizer, new)
-        return new.resolve()
-    if not (new / "config.json").is_file():
-        _new_network(getattr(options, f"{side}config"), options.tokenizer, new)
-    return new.resolve()
+        here = new.resolve()
+        settings = replace(settings, network=here)
+    other: Side = "query" if side == "document" else "document"
+    there = read_settings(folder, other)
+    same = (there.network, there.static) == (settings.network, settings.static)
+    return _Base(folder, settings, two_sided=not same)
+
+
+def _kept_static(options: ModelOptions, base: _Base) -> Any:
+    """The weights of query tokens that a base without a query network has; None for others."""
+    if options.query != "idf" or options.idf or not base.two_sided:
+        return None
+    if read_settings(base.folder, "query").network is not None:
+        return None
+    from sentence_transformers import SparseEncoder
+
+    with quiet():
+        held = SparseEncoder(str(base.folder), device="cpu", trust_remote_code=False)
+    static = held[0].sub_modules["query"][0]
+    static.weight.requires_grad_(False)
+    static.tokenizer.model_max_length = min(options.query_length, static.tokenizer.model_max_length)
+    return static
 
 
 def _new_network(config: dict[str, Any], tokenizer_name: str, new: Path) -> None:
@@ -208,6 +320,13 @@ def _keep(network: Any, tokenizer: Any, new: Path) -> None:
     with staged_folder(new, overwrite=True) as folder:
         tokenizer.save_pretrained(folder)
         network.save_pretrained(folder)
+
+
+def _sized(encoder: list[Any]) -> list[Any]:
+    """``encoder``, whose pooling is told how many columns there are before it sees any."""
+    transformer, pooling = encoder
+    pooling.embedding_dimension = len(transformer.model.get_output_embeddings().weight)
+    return encoder
 
 
 def _same_terms(document: Any, query: Any) -> None:

@@ -39,7 +39,8 @@ class ModelOptions:
 
     Attributes:
         base: masked language model to start from, a folder or a hub name; of documents, where
-            queries have another. Empty for a new network of ``config``.
+            queries have another. A SparseEncoder keeps its prompts and its limit of active terms.
+            Empty for a new network of ``config``.
         config: settings of a new network, ``model_type`` among them, as transformers has them.
         tokenizer: folder or hub name, for a new network.
         query: ``shared``: the same encoder; ``separate``: an own one (arXiv:2207.03834); ``bow``:
@@ -47,10 +48,12 @@ class ModelOptions:
             token with its inverse document frequency (arXiv:2411.04403).
         query_base: masked language model of a separate query encoder; ``base`` if empty.
         query_config: settings of a new network for queries.
-        idf: JSON ``{token: weight}``; if empty, counted over the training documents.
-        pooling: over positions; ``max`` since SPLADE v2, ``sum`` in v1.
+        idf: JSON ``{token: weight}``; if empty, what ``base`` has for queries, or counted over the
+            training documents.
+        pooling: over positions; ``max`` since SPLADE v2, ``sum`` in v1; ``auto`` is what ``base``
+            was saved with, or max.
         activation: ``relu`` is log(1 + relu(x)); ``log1p_relu`` takes the logarithm once more
-            (arXiv:2504.14839).
+            (arXiv:2504.14839); ``auto`` is what ``base`` was saved with, or relu.
         query_length: tokens of a query that are read.
         document_length: tokens of a document that are read.
         save_dtype: of the finished checkpoint's weights; training has its own precision.
@@ -67,8 +70,8 @@ class ModelOptions:
     query_base: str = ""
     query_config: dict[str, Any] = field(default_factory=dict)
     idf: str = ""
-    pooling: Literal["max", "sum"] = "max"
-    activation: Literal["relu", "log1p_relu"] = "relu"
+    pooling: Literal["auto", "max", "sum"] = "auto"
+    activation: Literal["auto", "relu", "log1p_relu"] = "auto"
     query_length: int = 256
     document_length: int = 256
     save_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
@@ -85,6 +88,8 @@ class LossOptions:
         pairwise: softmax of the positive against each of its own negatives.
         margin_mse: squared error of the margins to the teacher's.
         kl: divergence from the teacher's distribution over the documents of a row.
+        base_scores: squared error of all scores of the batch to those that the model gave before
+            the training: a pull towards what it knew.
         anti_zero: against vectors that lose all their terms.
         kl_temperature: of teacher and student.
         gather: contrastive over the documents of all GPUs.
@@ -94,6 +99,7 @@ class LossOptions:
     pairwise: float = 0.0
     margin_mse: float = 0.0
     kl: float = 0.0
+    base_scores: float = 0.0
     anti_zero: float = 0.0
     kl_temperature: float = 1.0
     gather: bool = True
@@ -107,12 +113,14 @@ class SideRegularizer:
         penalty: ``flops`` (arXiv:2004.05665), ``l1`` or ``none``.
         weight: lambda; where to begin, with ``target_terms``.
         target_terms: steer lambda so that a text has about this many terms; None keeps lambda.
+        base_terms: the same, as a multiple of the terms that texts have before the training.
         threshold: texts with no more terms than this are spared (arXiv:2504.14839).
     """
 
     penalty: Penalty = "none"
     weight: float = 1e-3
     target_terms: float | None = None
+    base_terms: float | None = None
     threshold: int | None = None
 
 
@@ -188,6 +196,9 @@ class ValidationOptions:
         metric: that the best checkpoint has most of: nDCG@10 or RR@10.
         patience: stop after so many measurements without a better one; 0 never.
         batch_size: texts encoded at once.
+        remove_query: leave out the document with the query's id, as BEIR does for ArguAna.
+        at_start: measure before the first step, too; where nothing that follows is better, the
+            model as it was is the best one.
     """
 
     corpus: str
@@ -199,6 +210,8 @@ class ValidationOptions:
     metric: Literal["nDCG@10", "RR@10"] = "RR@10"
     patience: int = 0
     batch_size: int = 64
+    remove_query: bool = False
+    at_start: bool = False
 
 
 @dataclass(frozen=True)

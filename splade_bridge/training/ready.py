@@ -57,4 +57,5 @@ def _check_files(recipe: Recipe, work: Path) -> None:
             if not isinstance(path, Path) or path in made or work in path.parents:
                 continue
             if not path.exists():
-                raise BadInputError(f"{'.'.join(key)}: no such file or folder", str(path))
+                remedy = "; to train without: --set validation=none" * (key[0] == "validation")
+                raise BadInputError(f"{'.'.join(key)}: no such file or folder{remedy}", str(path))

@@ -2,7 +2,8 @@
 
 A recipe is read into frozen dataclasses; a key that they do not have is an error that names the
 file and the key. ``extends = "name"`` starts from another recipe and changes what stands in this
-one; a ``[data]`` section with a format of its own replaces the other's. ``section.key=value``
+one; a ``[data]`` section with a format of its own replaces the other's, and ``validation = "none"``
+leaves a section out that need not be there (so also mlm, mine and score). ``section.key=value``
 overrides from the command line come last. The result is what is saved as ``recipe.toml`` in the
 checkpoint; reading that again gives the same recipe.
 
@@ -44,6 +45,8 @@ READ = {
 }  # fmt: skip
 """Keys of texts that may name a file; keys of paths do so anyway."""
 WRITTEN = {"out", "cache"}
+OPTIONAL = ("validation", "mlm", "mine", "score")
+"""Sections that a recipe need not have."""
 LEAST = {
     "train.batch_size": 1, "train.gradient_accumulation": 1, "train.log_every": 1,
     "train.save_every": 1, "train.mini_batch": 0, "train.workers": 0, "train.warmup_steps": 0,
@@ -121,6 +124,8 @@ def read_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """
     file = recipe_file(name)
     tree = _read_tree(file, ())
+    for section in [s for s in OPTIONAL if tree.get(s) == "none"]:
+        del tree[section]
     for override in overrides:
         _override(tree, override)
     recipe = typed(Recipe, tree, Where(str(file)), _meant)
@@ -262,10 +267,19 @@ def _check(recipe: Recipe, place: str) -> None:
     if model.lora.rank and (model.config or model.query_config):
         refuse("model.lora is for a model that is trained already, not for a new network")
     ranking = (loss.contrastive, loss.pairwise, loss.margin_mse, loss.kl)
-    if min(*ranking, loss.anti_zero) < 0 or not max(ranking):
+    if min(*ranking, loss.base_scores, loss.anti_zero) < 0 or not max(ranking):
         refuse("loss: a weight of contrastive, pairwise, margin_mse or kl must be above 0")
     if not data.negatives and (loss.pairwise or loss.margin_mse or loss.kl):
         refuse("loss.pairwise, margin_mse and kl need data.negatives of 1 or more")
+    if data.mask_positives and not loss.contrastive:
+        refuse("data.mask_positives is for loss.contrastive, which compares with other rows")
+    if sum(ranking) == loss.contrastive and not data.negatives and train.batch_size == 1:
+        refuse(
+            "loss.contrastive has nothing to compare with: a batch of one row without negatives; "
+            "set train.batch_size or data.negatives"
+        )
+    if loss.base_scores and model.config:
+        refuse("loss.base_scores is for a model that is trained already, not for a new network")
     if (train.steps > 0) == (train.epochs > 0):
         refuse("train.steps or train.epochs must be above 0, one of them")
     for key, least in LEAST.items():
@@ -279,10 +293,19 @@ def _check(recipe: Recipe, place: str) -> None:
         sparse: SideRegularizer = getattr(recipe.regularizer, side)
         if sparse.penalty != "none" and sparse.weight < 0:
             refuse(f"regularizer.{side}.weight must not be below 0")
-        if sparse.target_terms is not None and (
-            sparse.penalty == "none" or min(sparse.target_terms, sparse.weight) <= 0
+        for key in ("target_terms", "base_terms"):
+            value = getattr(sparse, key)
+            if value is None:
+                continue
+            if sparse.penalty == "none" or min(value, sparse.weight) <= 0:
+                refuse(f"regularizer.{side}.{key} needs a penalty, and values above 0")
+        if sparse.base_terms is not None and (
+            sparse.target_terms is not None or model.config or model.calibrate
         ):
-            refuse(f"regularizer.{side}.target_terms needs a penalty, and values above 0")
+            refuse(
+                f"regularizer.{side}.base_terms is for a model that is trained already, and stands "
+                "without target_terms"
+            )
     if model.query in ("bow", "idf") and recipe.regularizer.query.penalty != "none":
         refuse(f"regularizer.query: queries of model.query = {model.query!r} are not trained")
 

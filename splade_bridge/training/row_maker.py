@@ -15,7 +15,7 @@ from splade_bridge.training.examples import (
     generator,
 )
 from splade_bridge.training.groups import Group
-from splade_bridge.training.texts import PairScores, TextTable
+from splade_bridge.training.texts import PairScores, TextTable, text_key
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class RowOptions:
     choice: Choice
     positives: Literal["each", "one"]
     seed: int
+    mask_positives: bool = False
 
 
 class RowMaker:
@@ -52,6 +53,8 @@ class RowMaker:
     def _of_group(self, group: Group) -> Iterator[Example]:
         options, counts, name = self._options, self._counts, group.query_id or ""
         place = f"{group.place} {name}".rstrip()
+        if group.repeated:
+            counts.leave_out("documents that stand twice in their line", place, group.repeated)
         query = group.query or (self.queries or {}).get(name)
         if not query:
             counts.leave_out("queries without a text", place)
@@ -60,7 +63,11 @@ class RowMaker:
         if not positives:
             counts.leave_out("queries without a positive", place)
             return
-        taken = set(group.positives)
+        answers = None
+        if options.mask_positives:
+            graded = [d for d in group.graded if self.table is None or self.table.size(d)]
+            answers = sorted({text_key(self._text(d)) for d in (*positives, *graded)})
+        taken = {*group.positives, *group.graded}
         own = [c for c in group.negatives if c.key not in taken]
         if len(own) < len(group.negatives):
             lost = len(group.negatives) - len(own)
@@ -88,7 +95,7 @@ class RowMaker:
                 continue
             labels = [scores[key] for key in (positive, *chosen)] if scores is not None else None
             texts = [self._text(key) for key in (positive, *chosen)]
-            yield Example(query, texts[0], texts[1:], labels, place)
+            yield Example(query, texts[0], texts[1:], labels, place, answers)
 
     def _known(self, keys: list[str], what: str, place: str) -> list[str]:
         """Those of ``keys`` that have a text; the others are counted."""

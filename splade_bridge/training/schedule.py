@@ -13,7 +13,7 @@ from sentence_transformers.sparse_encoder.callbacks.splade_callbacks import (
 )
 
 from splade_bridge.files.typed import Where, checked, json_file, refuse_unknown
-from splade_bridge.training.options import RegularizerOptions
+from splade_bridge.training.options import RegularizerOptions, SideRegularizer
 
 Side = Literal["query", "document"]
 SIDES: tuple[Side, ...] = ("query", "document")
@@ -87,6 +87,10 @@ class TermsController:
         change = max(-LARGEST_CHANGE, min(LARGEST_CHANGE, change))
         self.weight = max(LOWEST, min(HIGHEST, self.weight * math.exp(change)))
 
+    def bound(self) -> int:
+        """-1 where lambda stands at its lowest, 1 at its highest, else 0."""
+        return (self.weight >= HIGHEST) - (self.weight <= LOWEST)
+
     def state(self) -> dict[str, Any]:
         """What a resumed training needs."""
         return {name: getattr(self, name) for name in ("weight", "first", "smoothed", "error")}
@@ -98,22 +102,35 @@ class TermsController:
 
 
 class RegularizerSchedule(SpladeRegularizerWeightSchedulerCallback):  # type: ignore[misc]
-    """sentence-transformers' quadratic ramp, with T in steps, and controllers beside it."""
+    """sentence-transformers' quadratic ramp, with T in steps, and controllers beside it.
 
-    def __init__(self, loss: Any, options: RegularizerOptions) -> None:
+    Args:
+        base_terms: of the texts of a side before the training, where a recipe asks for a multiple.
+    """
+
+    def __init__(
+        self, loss: Any, options: RegularizerOptions, base_terms: dict[Side, float] | None = None
+    ) -> None:
         super().__init__(loss, "quadratic")
         self.ramp_steps = options.ramp_steps
-        self.controllers = {
-            side: TermsController(side_options.target_terms, side_options.weight, self.ramp_steps)
-            for side in SIDES
-            if (side_options := getattr(options, side)).target_terms is not None
-        }
+        self.controllers: dict[Side, TermsController] = {}
+        for side in SIDES:
+            sparse: SideRegularizer = getattr(options, side)
+            target = sparse.target_terms
+            if sparse.base_terms is not None:
+                target = sparse.base_terms * max(1.0, (base_terms or {})[side])
+            if target is not None:
+                self.controllers[side] = TermsController(target, sparse.weight, self.ramp_steps)
 
     def weight(self, side: Side, step: int) -> float:
         """Lambda of ``side`` at ``step``."""
         if side in self.controllers:
             return self.controllers[side].weight
         return float(getattr(self, f"max_{side}_regularizer_weight")) * ramp(step, self.ramp_steps)
+
+    def bound(self, side: Side) -> int:
+        """Whether the controller of ``side``, if it has one, stands at a bound: -1, 1, or 0."""
+        return self.controllers[side].bound() if side in self.controllers else 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Nothing to find out: T is given in steps, not as a share of all."""

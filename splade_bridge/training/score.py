@@ -1,6 +1,6 @@
 """Teacher scores: what a better model says of each query with its positives and negatives.
 
-The lines of the input (:mod:`splade_bridge.training.groups`) come back with ``scores``, by id or,
+The lines of the input (:mod:`splade_bridge.training.records`) come back with ``scores``, by id or,
 where the lines hold texts, as a list. The work is done in parts, each of which appears whole in
 ``OUT.parts/``; the same command goes on after an interruption and writes the same bytes.
 """
@@ -34,9 +34,11 @@ from splade_bridge.files.outputs import (
 from splade_bridge.files.writing import atomic_writer, sha256_file
 from splade_bridge.retrieval.runs import read_run
 from splade_bridge.text.corpora import Text, read_texts
-from splade_bridge.training.groups import Group, json_groups
+from splade_bridge.training.examples import DataCounts
+from splade_bridge.training.groups import Group
 from splade_bridge.training.hub import model_folder
 from splade_bridge.training.plans import plan_of
+from splade_bridge.training.records import json_groups
 from splade_bridge.training.texts import TextTable
 
 log = logging.getLogger(__name__)
@@ -146,7 +148,9 @@ def score(options: ScoreOptions) -> ScoreSummary:
         texts = _Texts(options, work)
         scorer: Scorer | None = None
         done = []
-        lines = json_groups(options.pairs)
+        ids = options.collection is not None or options.teacher == "run"
+        counts = DataCounts()
+        lines = json_groups(options.pairs, counts, ids=ids)
         for number in range(1 << 62):
             groups = list(islice(lines, options.part_queries))
             if not groups:
@@ -162,6 +166,8 @@ def score(options: ScoreOptions) -> ScoreSummary:
                     out.write(orjson.dumps(line) + b"\n")
         if not done:
             raise BadInputError("holds no queries", str(options.pairs))
+        for told in counts.lines():
+            log.warning("%s", told)
         _join(done, options, summary)
         _write_manifest(options, summary, plan)
         throw_away(parts, options.out)

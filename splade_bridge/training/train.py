@@ -21,7 +21,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from splade_bridge.errors import BadInputError, Interrupted, UsageError
+from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.finished import fingerprints, kept_result, write_record
 from splade_bridge.files.locks import folder_lock
 from splade_bridge.files.outputs import MARK, check_output, discard, mark, throw_away
@@ -33,6 +33,7 @@ from splade_bridge.training.checkpoints import (
     saving,
     step_of,
 )
+from splade_bridge.training.examples import KNOWN
 from splade_bridge.training.ready import check_ready
 from splade_bridge.training.recipe import (
     Recipe,
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from sentence_transformers import SparseEncoder
 
+    from splade_bridge.training.examples import DataCounts
+
 log = logging.getLogger(__name__)
 
 RECIPE_FILE = "recipe.toml"
@@ -56,6 +59,8 @@ TENSORBOARD = "tensorboard"
 QUICKLY_MADE = {MARK, RECIPE_FILE, TENSORBOARD, "log.jsonl", "new", "new-query"}
 """What a work folder holds before there is anything to lose."""
 TIMES = ("_runtime", "_per_second")
+TERMS_SAMPLE = 500
+"""Rows over which terms are counted before the training."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,7 @@ def train(
             waits to be gone on with.
         CheckFailedError: the training has come to nothing: a loss that is not a number, vectors
             without terms.
-        Interrupted: Ctrl-C; the same command goes on.
+        Interrupted: Ctrl-C or SIGTERM; the step was saved, and the same command goes on from it.
         MissingToolError: the extra ``train`` is not installed.
     """
     out = out.resolve()
@@ -137,6 +142,8 @@ def train(
     check_ready(recipe, work)
     from accelerate import PartialState
 
+    from splade_bridge.training.stopping import resumable
+
     began = time.monotonic()
     # Others wait for the main process as long as the stages and the data take.
     processes = PartialState(cpu=_on_cpu(), timeout=timedelta(days=7))
@@ -147,7 +154,7 @@ def train(
             stack.enter_context(folder_lock(out.with_name(f".{out.name}.training.lock"), out))
             _open_work(work, recipe, overwrite=overwrite)
         processes.wait_for_everyone()
-        with _plain_errors(work), saving(work), _quiet_libraries():
+        with resumable(work), _plain_errors(), saving(work), _quiet_libraries():
             ended = _train(in_work_folder(recipe, work), work, processes, say, trust_remote_code)
         trained = Trained(
             out=out,
@@ -176,11 +183,18 @@ def _train(
     from transformers import PrinterCallback, set_seed
 
     from splade_bridge.training.calibrate import calibrate
-    from splade_bridge.training.data import load_training_data
+    from splade_bridge.training.data import read_training_data
     from splade_bridge.training.losses import build_loss
     from splade_bridge.training.max_first import take_maximum_first
-    from splade_bridge.training.model import add_lora, build_model
+    from splade_bridge.training.model import add_lora, build_model, prompts_of
     from splade_bridge.training.schedule import RegularizerSchedule
+    from splade_bridge.training.start import (
+        START,
+        MeasureAtTheStart,
+        base_terms,
+        start_is_best,
+    )
+    from splade_bridge.training.stopping import StopWhenAsked
     from splade_bridge.training.trainer import REGULARIZER_STATE, BridgeTrainer
 
     if recipe.train.precision == "fp16" and precision_of(recipe) == "fp32":
@@ -189,14 +203,15 @@ def _train(
         _prepare(recipe, processes.num_processes, say)
     processes.wait_for_everyone()
     with processes.main_process_first():
-        dataset = load_training_data(recipe.data)
-    columns = check_columns(dataset, recipe)
+        dataset, counts = read_training_data(recipe.data)
+    columns = check_columns(dataset, recipe, counts)
     evaluator = _evaluator(recipe)
     set_seed(recipe.train.seed)
     with processes.main_process_first():
         model = build_model(
             recipe.model, _documents(dataset), work, trust_remote_code=trust_remote_code
         )
+    base = copy.deepcopy(model) if recipe.loss.base_scores else None
     if recipe.model.lora.rank:
         add_lora(model, recipe.model.lora)
     take_maximum_first(model)
@@ -204,27 +219,38 @@ def _train(
     if recipe.model.calibrate and not kept:
         calibrate(model, *_sample(dataset, recipe.model.calibrate))
     loss = build_loss(model, recipe.loss, recipe.regularizer, recipe.train.mini_batch)
-    schedule = RegularizerSchedule(loss, recipe.regularizer)
+    terms = base_terms(model, recipe, *_sample(dataset, TERMS_SAMPLE))
+    schedule = RegularizerSchedule(loss, recipe.regularizer, terms)
+    stop = StopWhenAsked(say)
     trainer = BridgeTrainer(
         model=model,
-        args=training_arguments(recipe, work, columns),
+        args=training_arguments(recipe, work, columns, prompts_of(model)),
         train_dataset=dataset,
         loss=loss,
         evaluator=evaluator,
-        callbacks=[schedule, *_callbacks(recipe, work, processes.is_main_process, say)],
+        callbacks=[schedule, *_callbacks(recipe, work, processes.is_main_process, say), stop],
     )
     trainer.schedule, trainer.adapters = schedule, recipe.model.lora.rank > 0
+    trainer.say = say
+    if base is not None:
+        take_maximum_first(base)
+        trainer.keep_base(base)
+    if recipe.validation and recipe.validation.at_start:
+        trainer.add_callback(MeasureAtTheStart(trainer))
     trainer.remove_callback(PrinterCallback)
     if kept:
         schedule.load_state(kept[-1] / REGULARIZER_STATE)
         say(f"going on from step {step_of(kept[-1]):,}")
-    trainer.train(resume_from_checkpoint=str(kept[-1]) if kept else None)
+    with stop.listening():
+        trainer.train(resume_from_checkpoint=str(kept[-1]) if kept else None)
     state = trainer.state
     kept_now = checkpoints(work)
     last = kept_now[-1]
     # By its name: the path is of where the folder was when it was written.
     best = work / Path(state.best_model_checkpoint).name if state.best_model_checkpoint else last
-    if best not in kept_now:
+    if recipe.validation and start_is_best(state.log_history, recipe.validation.metric):
+        best = work / START
+    elif best not in kept_now:
         raise BadInputError(f"the best checkpoint, {best.name}, is not in it", str(work))
     return _Ended(
         state.global_step,
@@ -255,8 +281,15 @@ def _prepare(recipe: Recipe, processes: int, say: Callable[[str], None]) -> None
         log.info("%s", score(recipe.score))
 
 
-def training_arguments(recipe: Recipe, work: Path, columns: list[str]) -> Any:
-    """What the recipe says, as sentence-transformers' SparseEncoderTrainingArguments."""
+def training_arguments(
+    recipe: Recipe, work: Path, columns: list[str], prompts: dict[str, str]
+) -> Any:
+    """What the recipe says, as sentence-transformers' SparseEncoderTrainingArguments.
+
+    Args:
+        prompts: what is put in front of the texts of each side.
+    """
+    sides = {c: "query" if c == "query" else "document" for c in columns}
     from sentence_transformers.base.training_args import BatchSamplers
     from sentence_transformers.sparse_encoder import SparseEncoderTrainingArguments
 
@@ -274,7 +307,8 @@ def training_arguments(recipe: Recipe, work: Path, columns: list[str]) -> Any:
         batch_sampler=(
             BatchSamplers.NO_DUPLICATES if train.no_duplicates else BatchSamplers.BATCH_SAMPLER
         ),
-        router_mapping={c: "query" if c == "query" else "document" for c in columns},
+        router_mapping=sides,
+        prompts={c: prompts[side] for c, side in sides.items() if prompts.get(side)},
         save_steps=every,
         eval_strategy="steps" if validation else "no",
         eval_steps=every,
@@ -301,17 +335,20 @@ def precision_of(recipe: Recipe) -> str:
     return "bf16" if native else "fp32"
 
 
-def check_columns(dataset: Dataset, recipe: Recipe) -> list[str]:
+def check_columns(dataset: Dataset, recipe: Recipe, counts: DataCounts) -> list[str]:
     """The columns of texts, after a check that the losses find what they need.
 
     Raises:
         UsageError: a loss that distils, and no teacher scores in the data.
     """
-    columns = [c for c in dataset.column_names if c != "label"]
+    columns = [c for c in dataset.column_names if c not in ("label", KNOWN)]
     if (recipe.loss.margin_mse or recipe.loss.kl) and "label" not in dataset.column_names:
+        unread = counts.unread_fields()
         raise UsageError(
             "loss.margin_mse and loss.kl need teacher scores, and the data have none: name a file "
             "in data.scores, or make one with `splade-bridge train score`"
+            + f"; what is not read of the data: {', '.join(unread)}"
+            * bool(unread)
         )
     return columns
 
@@ -327,7 +364,7 @@ def _documents(dataset: Dataset) -> Iterator[str]:
     """Every text of a document once."""
     seen: set[int] = set()
     for column in dataset.column_names:
-        if column in ("query", "label"):
+        if column in ("query", "label", KNOWN):
             continue
         for rows in dataset.select_columns([column]).iter(1000):
             for text in rows[column]:
@@ -486,17 +523,11 @@ def _on_cpu() -> bool:
 
 
 @contextlib.contextmanager
-def _plain_errors(work: Path) -> Iterator[None]:
+def _plain_errors() -> Iterator[None]:
     import torch
 
     try:
         yield
-    except KeyboardInterrupt:
-        kept = checkpoints(work)
-        what = "no step was saved yet, and the same command begins at the first"
-        if kept:
-            what = f"the same command goes on from step {step_of(kept[-1]):,}"
-        raise Interrupted(f"interrupted; {what}") from None
     except torch.OutOfMemoryError as error:
         raise UsageError(
             "the GPU's memory is not enough: lower train.batch_size, or set train.mini_batch "

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_model, save_model
 from sentence_transformers.sparse_encoder import SparseEncoder, SparseEncoderTrainer
 from torch import Tensor
@@ -16,19 +18,47 @@ from transformers import TrainerCallback
 
 from splade_bridge.errors import CheckFailedError
 from splade_bridge.training.checkpoints import Resuming, going_on
+from splade_bridge.training.in_batch import Collator
 from splade_bridge.training.losses import Regularizer
-from splade_bridge.training.schedule import SIDES, RegularizerSchedule
+from splade_bridge.training.schedule import SIDES, RegularizerSchedule, Side
+
+log = logging.getLogger(__name__)
 
 REGULARIZER_STATE = "regularizer.json"
 LOG_FILE = "log.jsonl"
 ADAPTED = "adapted.safetensors"
+ALONE = "alone"
 
 
 class BridgeTrainer(Resuming, SparseEncoderTrainer):  # type: ignore[misc]
     """Logs the parts of the loss unrounded, and terms, FLOPS and lambda of each side."""
 
+    data_collator_class = Collator
     schedule: RegularizerSchedule
     adapters = False
+    say: Callable[[str], None] = log.info
+    _base: SparseEncoder | None = None
+
+    def __init__(self, *more: Any, **named: Any) -> None:
+        super().__init__(*more, **named)
+        self._told: set[str] = set()
+
+    def keep_base(self, base: SparseEncoder) -> None:
+        """Compare scores with those of ``base``, which is not trained."""
+        self._base = base.to(self.model.device).eval().requires_grad_(False)
+
+    def compute_loss(self, model: Any, inputs: Any, *more: Any, **named: Any) -> Any:
+        """sentence-transformers' own, once the losses know what they have to of the batch."""
+        mixed = self.loss.loss
+        if mixed.answers is not None:
+            mixed.answers.tell(inputs)
+        if self._base is not None:
+            features, _ = self.collect_features(inputs)
+            with torch.no_grad():
+                mixed.parts["base_scores"].base = [
+                    self._base({**column})["sentence_embedding"] for column in features
+                ]
+        return super().compute_loss(model, inputs, *more, **named)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add to ``logs`` what happened since they were last written."""
@@ -41,6 +71,10 @@ class BridgeTrainer(Resuming, SparseEncoderTrainer):  # type: ignore[misc]
                 means = self._means(regularizer.take_sums(), "batches")
                 logs |= {f"{side}_{name}": value for name, value in means.items()}
                 logs[f"{side}_lambda"] = float(getattr(self.loss, f"{side}_regularizer_weight"))
+                if bound := self.schedule.bound(side):
+                    logs[f"{side}_bound"] = bound
+                    self._tell_bound(side, bound, logs[f"{side}_terms"])
+            self._tell_alone()
             self._refuse_nonsense(logs)
         super().log(logs, start_time)
 
@@ -51,6 +85,34 @@ class BridgeTrainer(Resuming, SparseEncoderTrainer):  # type: ignore[misc]
         gathered = {name: self.accelerator.gather(value) for name, value in sums.items()}
         batches = float(gathered.pop(count).sum())
         return {name: float(value.sum()) / batches for name, value in gathered.items()}
+
+    def _tell_bound(self, side: Side, bound: int, terms: float) -> None:
+        """Say once of a side that its controller can do no more."""
+        if side in self._told or not self.is_world_process_zero():
+            return
+        self._told.add(side)
+        wanted = self.schedule.controllers[side].target
+        why = "loses terms by itself: raise loss.base_scores, or lower train.learning_rate"
+        if bound > 0:
+            why = "holds on to its terms: lower the weights of the losses"
+        self.say(
+            f"step {self.state.global_step:,}: lambda of the {side} side stands at its "
+            f"{'highest' if bound > 0 else 'lowest'}, with {terms:.1f} terms where "
+            f"{wanted:.1f} are wanted: the model {why}"
+        )
+
+    def _tell_alone(self) -> None:
+        """Say once that rows had nothing to be compared with."""
+        answers = self.loss.loss.answers
+        rows, alone = answers.take() if answers is not None else (0, 0)
+        if not alone or ALONE in self._told or not self.is_world_process_zero():
+            return
+        self._told.add(ALONE)
+        self.say(
+            f"step {self.state.global_step:,}: {alone:,} of the last {rows:,} rows had nothing to "
+            "be compared with (alone in their batch, or with nothing but answers to their query), "
+            "and taught the contrastive loss nothing: raise train.batch_size or data.negatives"
+        )
 
     def _refuse_nonsense(self, logs: Mapping[str, float]) -> None:
         step = self.state.global_step
@@ -170,6 +232,9 @@ class ProgressLine(TrainerCallback):  # type: ignore[misc]
             self._say(line)
 
 
+_BOUNDS = {-1: " (its lowest)", 0: "", 1: " (its highest)"}
+
+
 def progress_line(entry: Mapping[str, float], steps: int, rate: float) -> str:
     """``entry`` of the log in words; empty for what is of no interest while training."""
     at = f"step {int(entry['step']):,}/{steps:,}"
@@ -186,11 +251,11 @@ def progress_line(entry: Mapping[str, float], steps: int, rate: float) -> str:
     parts = [
         f"{name.removesuffix('_loss').replace('_regularizer', ' penalty')} {value:.3g}"
         for name, value in entry.items()
-        if name not in known and not name.endswith(("_terms", "_flops", "_lambda"))
+        if name not in known and not name.endswith(("_terms", "_flops", "_lambda", "_bound"))
     ]
     sides = [
         f"{side} {entry[f'{side}_terms']:.1f} terms, FLOPS {entry[f'{side}_flops']:.3g}, "
-        f"lambda {entry[f'{side}_lambda']:.2g}"
+        f"lambda {entry[f'{side}_lambda']:.2g}{_BOUNDS[int(entry.get(f'{side}_bound', 0))]}"
         for side in SIDES
         if f"{side}_terms" in entry
     ]

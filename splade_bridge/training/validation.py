@@ -44,18 +44,23 @@ class ValidationSet:
         documents: id -> text.
         queries: id -> text.
         qrels: of these queries.
+        remove_query: the document with a query's id is not found by it.
     """
 
     documents: dict[str, str]
     queries: dict[str, str]
     qrels: Qrels
+    remove_query: bool = False
 
 
 def load_validation(options: ValidationOptions, seed: int) -> ValidationSet:
     """Read the collection once and draw the sample, the same for the same seed.
 
+    Judged documents that the corpus lacks are counted in a warning; like trec_eval, measures count
+    them as documents that were not found.
+
     Raises:
-        BadInputError: no judged query has a text, or a relevant document is not in the corpus.
+        BadInputError: no judged query has a text, or the corpus has none of the relevant documents.
     """
     qrels = read_qrels(options.qrels, pipe=False)
     queries = {q.id: q.text for q in read_texts(options.queries, "queries") if q.id in qrels}
@@ -81,13 +86,22 @@ def load_validation(options: ValidationOptions, seed: int) -> ValidationSet:
             pool.append((text.id, text.text))
         elif (place := rng.randrange(seen)) < room:  # reservoir sampling: one pass, any corpus
             pool[place] = (text.id, text.text)
-    missing = [d for g in qrels.values() for d, grade in g.items() if grade > 0 and d not in kept]
-    if missing:
+    wanted = {d for grades in qrels.values() for d, grade in grades.items() if grade > 0}
+    if wanted.isdisjoint(kept):
         raise BadInputError(
-            f"lacks {len(missing):,} documents that the judgements call relevant, as {missing[0]}",
+            f"has none of the {len(wanted):,} documents that {options.qrels} calls relevant, as "
+            f"{min(wanted)}",
             options.corpus,
         )
-    return ValidationSet(kept | dict(pool), queries, qrels)
+    if lacking := sorted(judged - kept.keys()):
+        log.warning(
+            "%s lacks %d of %d judged documents, as %s; the relevant ones count as not found",
+            options.corpus,
+            len(lacking),
+            len(judged),
+            lacking[0],
+        )
+    return ValidationSet(kept | dict(pool), queries, qrels, options.remove_query)
 
 
 class RetrievalEvaluator(BaseEvaluator):  # type: ignore[misc]
@@ -132,8 +146,11 @@ class RetrievalEvaluator(BaseEvaluator):  # type: ignore[misc]
             with engine.open(index, manifest) as searcher:
                 run = {
                     hits.query_id: dict(zip(hits.doc_ids, hits.scores.tolist(), strict=True))
-                    for hits in searcher.search(queries, DEPTH)
+                    for hits in searcher.search(queries, DEPTH + self._set.remove_query)
                 }
+        if self._set.remove_query:
+            for query_id, found in run.items():
+                found.pop(query_id, None)  # measures look at the first DEPTH alone
         return {**evaluate(self._set.qrels, run, MEASURES).means, **figures}
 
 

@@ -89,7 +89,7 @@ ROWS = [
     ),
     Row(
         "a million threads for an index",
-        "index docs.jsonl -o out -e lucene --threads 1000000", 2, ("from 1 to 1,024",),
+        "index docs.jsonl -o out -e pisa --threads 1000000", 2, ("from 1 to 1,024",),
         {"docs.jsonl": made.JSON_LINES},
     ),
     Row(

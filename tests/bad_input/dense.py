@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bad_input import Row, made
 from bad_input.vectors import short, without
 
@@ -75,3 +77,4 @@ ROWS = [
     Row("dense vectors with no links", "dense c.jsonl -m m -o i --index-kind hnsw --hnsw-m 1", 2,
         ("--hnsw-m",), {"c.jsonl": '{"id": "a", "text": "b"}\n'}),
 ]  # fmt: skip
+ROWS = [replace(row, imports=("faiss", "sentence_transformers")) for row in ROWS]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import zstandard
 
+from bad_input import Row
 from dense_small import ENCODED, dense_index
 from small import MemorySource
 from splade_bridge.conversion.export import ExportOptions, export
@@ -140,3 +141,25 @@ def folder(path: Path) -> None:
 
 GARBAGE = bytes(range(255, 127, -1)) * 3
 """Bytes that are no text."""
+
+
+def unreadable(row: Callable[..., Row], name: str, sound: str, accented: str) -> list[Row]:
+    """What is wrong with any file of lines.
+
+    Args:
+        row: makes one of a title, content, words and a name.
+        sound: the content of a good file.
+        accented: a good line with a letter beyond ASCII.
+    """
+    no_text = f"{name}:1: not UTF-8"
+    return [
+        row("bytes that are no text", GARBAGE, no_text),
+        row("UTF-16", sound.encode("utf-16"), no_text),
+        row("Latin-1", accented.encode("latin-1"), no_text),
+        row(
+            "gzip that is cut",
+            cut(gz(sound * 40)),
+            f"{name}.gz: the compressed file is cut off",
+            name=f"{name}.gz",
+        ),
+    ]

@@ -47,15 +47,7 @@ ROWS = [
     ),
     evaluate("an empty file", "", "qrels.txt: holds no judgements"),
     evaluate("a header alone", "query-id\tcorpus-id\tscore\n", "qrels.txt: holds no judgements"),
-    evaluate("bytes that are no text", made.GARBAGE, "qrels.txt:1: not UTF-8"),
-    evaluate("UTF-16", made.QRELS.encode("utf-16"), "qrels.txt:1: not UTF-8"),
-    evaluate("Latin-1", "q1 0 é 1\n".encode("latin-1"), "qrels.txt:1: not UTF-8"),
-    evaluate(
-        "gzip that is cut",
-        made.cut(made.gz(made.QRELS * 40)),
-        "qrels.txt.gz: the compressed file is cut off",
-        name="qrels.txt.gz",
-    ),
+    *made.unreadable(evaluate, "qrels.txt", made.QRELS, "q1 0 é 1\n"),
     evaluate(
         "zstd that is none",
         made.QRELS,

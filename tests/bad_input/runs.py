@@ -43,15 +43,7 @@ ROWS = [
     evaluate("a score among ranks", "q1\td3\t1\nq1\td1\t0.5\n", "run.txt:2: '0.5' is not a rank"),
     evaluate("JSON with a score that is text", '{"q1": {"d1": "a"}}', "query q1: document d1: 'a'"),
     evaluate("JSON of a list", '{"q1": ["d1"]}', "query q1: must be {document id: score}"),
-    evaluate("bytes that are no text", made.GARBAGE, "run.txt:1: not UTF-8"),
-    evaluate("UTF-16", made.RUN.encode("utf-16"), "run.txt:1: not UTF-8"),
-    evaluate("Latin-1", "q1 Q0 é 1 7 t\n".encode("latin-1"), "run.txt:1: not UTF-8"),
-    evaluate(
-        "gzip that is cut",
-        made.cut(made.gz(made.RUN * 40)),
-        "run.txt.gz: the compressed file is cut off",
-        name="run.txt.gz",
-    ),
+    *made.unreadable(evaluate, "run.txt", made.RUN, "q1 Q0 é 1 7 t\n"),
     evaluate(
         "gzip that is none",
         made.RUN,

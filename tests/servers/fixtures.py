@@ -14,13 +14,14 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
+import zlib
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from servers.kinds import KINDS
+from servers.kinds import KINDS, SEARCH_SERVERS
 from servers.pool import Pool
 from servers.server import Server
 from splade_bridge.engines.registry import connect
@@ -61,9 +62,15 @@ def named(item: pytest.Item) -> list[str]:
     return [name for name in KINDS if name in told]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of servers come last, those of one server together, so that few are started twice."""
-    items.sort(key=named)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests of servers come last, those of one server together, so that few are started twice.
+
+    Five search servers take half an hour for all that :func:`address` is used for; each test is
+    asked of one of them, and ``scripts/test -m '' -k opensearch3`` asks that one for all.
+    """
+    left = [item for item in items if _is_left(item, config.option.keyword)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(left)])
+    items[:] = sorted(left, key=named)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -123,25 +130,21 @@ milvus_server = _fixture("milvus_server")
 postgres = _fixture("postgres")
 
 
-SEARCH_SERVERS = [
-    pytest.mark.server,
-    pytest.mark.skipif(
-        "SPLADE_BRIDGE_SEARCH_SERVERS" not in os.environ,
-        reason="five servers take half an hour: SPLADE_BRIDGE_SEARCH_SERVERS=1",
-    ),
-]
+def _is_left(item: pytest.Item, keyword: str) -> bool:
+    """Whether a case is of the search server that its test is asked of, or of one that -k names."""
+    callspec: Any = getattr(item, "callspec", None)
+    name = callspec.params.get("address") if callspec is not None else None
+    if name not in SEARCH_SERVERS or name in keyword:
+        return True
+    test = item.nodeid.rpartition("/")[2].partition("[")[0]
+    return name == list(SEARCH_SERVERS)[zlib.crc32(test.encode()) % len(SEARCH_SERVERS)]
 
 
 @pytest.fixture(
     params=[
         "qdrant",
         "milvus",
-        pytest.param("postgres", marks=pytest.mark.server),
-        pytest.param("elasticsearch8", marks=SEARCH_SERVERS),
-        pytest.param("elasticsearch9", marks=SEARCH_SERVERS),
-        pytest.param("opensearch2", marks=SEARCH_SERVERS),
-        pytest.param("opensearch3", marks=SEARCH_SERVERS),
-        pytest.param("opensearch_neural", marks=SEARCH_SERVERS),
+        *(pytest.param(name, marks=pytest.mark.server) for name in ("postgres", *SEARCH_SERVERS)),
     ]
 )
 def address(
@@ -168,8 +171,7 @@ def address(
                 session.execute("create extension if not exists vector")
         place = _at(f"postgresql://postgres@{server.host}:{server.port}/postgres/{index}")
     else:
-        scheme = "elasticsearch" if name.startswith("elastic") else "opensearch"
-        place = _at(f"{scheme}://{server.host}:{server.port}/{index}")
+        place = _at(f"{SEARCH_SERVERS[name]}://{server.host}:{server.port}/{index}")
     yield place
     with connect(place) as made:
         if made.exists():

@@ -363,3 +363,12 @@ KINDS: Mapping[str, Kind] = {
     "milvus_server": Milvus(),
     "postgres": Postgres(),
 }
+
+SEARCH_SERVERS = {
+    "elasticsearch8": "elasticsearch",
+    "elasticsearch9": "elasticsearch",
+    "opensearch2": "opensearch",
+    "opensearch3": "opensearch",
+    "opensearch_neural": "opensearch",
+}
+"""Those of Elasticsearch and OpenSearch, and how their addresses begin."""

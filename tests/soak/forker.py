@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import splade_bridge
+from splade_bridge.errors import MissingToolError
 
 LIGHT = ("pyarrow.parquet", "scipy.sparse")
 HEAVY = ("torch", "transformers", "sentence_transformers")
@@ -31,7 +32,7 @@ def load(*, light: bool) -> None:
         if not module.name.endswith("__main__") and not (
             light and module.name.startswith(OF_TORCH)
         ):
-            with contextlib.suppress(ImportError):
+            with contextlib.suppress(ImportError, MissingToolError):
                 importlib.import_module(module.name)
     if light:
         return

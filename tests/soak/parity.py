@@ -10,15 +10,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from small import (
-    MemorySource,
-    as_pairs,
-    brute_force,
-    queries_of,
-    random_matrix,
-    shuffled_ids,
-    terms_of,
-)
+from ranked import as_pairs, brute_force
+from small import MemorySource, queries_of, random_matrix, shuffled_ids, terms_of
 from soak.frame import Finding, Subject, installed
 from splade_bridge.conversion.detect import open_source
 from splade_bridge.conversion.export import ExportOptions, export

@@ -6,84 +6,81 @@ import java.io.InputStream;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.IntBuffer;
-import java.util.ArrayList;
-import java.util.List;
+import java.util.Arrays;
 import org.apache.lucene.util.BytesRef;
 
-/** Reads the stream that splade_bridge/engines/impact_stream.py writes, and checks its closing counts. */
+/** Reads the stream that splade_bridge/engines/list_stream.py writes, and checks its closing counts. */
 final class Frames {
-  private static final byte[] MAGIC = {'S', 'B', 'I', 'M', 'P', 'C', 'T', '1'};
-  private static final int TERMS = 1;
-  private static final int ROWS = 2;
+  private static final byte[] MAGIC = {'S', 'B', 'L', 'I', 'S', 'T', 'S', '1'};
+  private static final int IDS = 1;
+  private static final int LISTS = 2;
   private static final int END = 3;
 
-  /** Rows of impacts: row i has its terms at start[i] to start[i + 1]. */
-  static final class Rows {
-    byte[][] ids;
+  /** Posting lists: that of term i has its documents and impacts at start[i] to start[i + 1]. */
+  static final class Lists {
+    BytesRef[] terms;
     int[] start;
-    int[] terms;
+    int[] documents;
     int[] impacts;
   }
 
   private final InputStream in;
-  private final List<BytesRef> terms = new ArrayList<>();
-  private long rows;
+  private int waiting; // the kind of a frame of which no more has been read
+  private long documents;
   private long postings;
   private long impactSum;
 
   Frames(InputStream in) throws IOException {
     this.in = in;
-    byte[] magic = in.readNBytes(MAGIC.length);
-    if (!java.util.Arrays.equals(magic, MAGIC)) {
-      throw new IOException("the input is not an impact stream");
+    if (!Arrays.equals(in.readNBytes(MAGIC.length), MAGIC)) {
+      throw new IOException("the input is no stream of posting lists");
     }
+    waiting = ints(1)[0];
   }
 
-  BytesRef term(int id) {
-    return terms.get(id);
+  /** The next ids, or null where the lists begin. */
+  byte[][] ids() throws IOException {
+    if (waiting != IDS) {
+      return null;
+    }
+    int[] head = ints(2);
+    byte[][] ids = strings(head[0], head[1]);
+    documents += ids.length;
+    waiting = ints(1)[0];
+    return ids;
   }
 
-  /** The next rows, or null after a complete stream. */
-  Rows next() throws IOException {
-    while (true) {
-      int kind = ints(1)[0];
-      switch (kind) {
-        case TERMS -> {
-          int[] head = ints(2);
-          for (byte[] term : strings(head[0], head[1])) {
-            terms.add(new BytesRef(term));
-          }
-        }
-        case ROWS -> {
-          int[] head = ints(3);
-          Rows block = new Rows();
-          block.ids = strings(head[0], head[2]);
-          block.start = offsets(ints(head[0]), head[1]);
-          block.terms = ints(head[1]);
-          block.impacts = ints(head[1]);
-          for (int i = 0; i < head[1]; i++) {
-            if (block.terms[i] < 0 || block.terms[i] >= terms.size() || block.impacts[i] < 1) {
-              throw new IOException("posting with term " + block.terms[i] + " and impact " + block.impacts[i]);
-            }
-            impactSum += block.impacts[i];
-          }
-          rows += head[0];
-          postings += head[1];
-          return block;
-        }
-        case END -> {
-          ByteBuffer end = bytes(24);
-          long[] stated = {end.getLong(), end.getLong(), end.getLong()};
-          if (stated[0] != rows || stated[1] != postings || stated[2] != impactSum) {
-            throw new IOException(
-                "received " + rows + " rows, " + postings + " postings, sum " + impactSum
-                    + "; the sender counted " + java.util.Arrays.toString(stated));
-          }
-          return null;
-        }
-        default -> throw new IOException("unknown frame " + kind);
+  /** The next lists, the first of which may go on with the last one; null after a whole stream. */
+  Lists lists() throws IOException {
+    if (waiting == END) {
+      ByteBuffer end = bytes(24);
+      long[] stated = {end.getLong(), end.getLong(), end.getLong()};
+      if (stated[0] != documents || stated[1] != postings || stated[2] != impactSum) {
+        throw new IOException(
+            "received " + documents + " documents, " + postings + " postings, sum " + impactSum
+                + "; the sender counted " + Arrays.toString(stated));
       }
+      return null;
     }
+    if (waiting != LISTS) {
+      throw new IOException("frame " + waiting + " where lists are to be");
+    }
+    int[] head = ints(3);
+    Lists block = new Lists();
+    byte[][] terms = strings(head[0], head[2]);
+    block.terms = new BytesRef[terms.length];
+    for (int i = 0; i < terms.length; i++) {
+      block.terms[i] = new BytesRef(terms[i]);
+    }
+    block.start = offsets(ints(head[0]), head[1]);
+    block.documents = ints(head[1]);
+    block.impacts = ints(head[1]);
+    for (int impact : block.impacts) {
+      impactSum += impact;
+    }
+    postings += head[1];
+    waiting = ints(1)[0];
+    return block;
   }
 
   private byte[][] strings(int n, int total) throws IOException {
@@ -91,7 +88,7 @@ final class Frames {
     byte[] blob = bytes(total).array();
     byte[][] out = new byte[n][];
     for (int i = 0; i < n; i++) {
-      out[i] = java.util.Arrays.copyOfRange(blob, start[i], start[i + 1]);
+      out[i] = Arrays.copyOfRange(blob, start[i], start[i + 1]);
     }
     return out;
   }

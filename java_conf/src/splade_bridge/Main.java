@@ -23,8 +23,7 @@ public final class Main {
       switch (args[0]) {
         case "worker" -> Worker.run(Path.of(args[3]), requests, answers);
         case "index" ->
-            BuildIndex.run(
-                Path.of(args[3]), Integer.parseInt(args[4]), Integer.parseInt(args[5]), requests, answers);
+            BuildIndex.run(Path.of(args[3]), Integer.parseInt(args[4]), requests, answers);
         case "analyze" -> Analyze.run(requests, answers);
         case "index-text" -> Analyze.index(Path.of(args[3]), Integer.parseInt(args[4]), requests, answers);
         default -> throw new IllegalArgumentException("unknown command " + args[0]);

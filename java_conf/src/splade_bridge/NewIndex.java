@@ -9,10 +9,12 @@ import org.apache.lucene.document.Document;
 import org.apache.lucene.document.Field;
 import org.apache.lucene.document.FieldType;
 import org.apache.lucene.document.StringField;
+import org.apache.lucene.index.CodecReader;
 import org.apache.lucene.index.DirectoryReader;
 import org.apache.lucene.index.IndexOptions;
 import org.apache.lucene.index.IndexWriter;
 import org.apache.lucene.index.IndexWriterConfig;
+import org.apache.lucene.index.LogDocMergePolicy;
 import org.apache.lucene.search.similarities.Similarity;
 import org.apache.lucene.store.FSDirectory;
 import org.apache.lucene.util.BytesRef;
@@ -23,7 +25,14 @@ import org.apache.lucene.util.BytesRef;
  * term is ever written twice.
  */
 final class NewIndex implements Closeable {
-  private final FieldType type = new FieldType();
+  /** Of the field contents. */
+  static final FieldType CONTENTS = new FieldType();
+
+  static {
+    CONTENTS.setIndexOptions(IndexOptions.DOCS_AND_FREQS);
+    CONTENTS.freeze();
+  }
+
   private final FSDirectory directory;
   private final IndexWriter writer;
   private boolean finished;
@@ -32,8 +41,6 @@ final class NewIndex implements Closeable {
    * @param similarity makes the norms
    */
   NewIndex(Path folder, Similarity similarity, int bufferMegabytes) throws IOException {
-    type.setIndexOptions(IndexOptions.DOCS_AND_FREQS);
-    type.freeze();
     directory = FSDirectory.open(folder);
     writer =
         new IndexWriter(
@@ -42,21 +49,33 @@ final class NewIndex implements Closeable {
                 .setOpenMode(IndexWriterConfig.OpenMode.CREATE)
                 .setSimilarity(similarity)
                 .setRAMBufferSizeMB(bufferMegabytes)
+                .setMergePolicy(new LogDocMergePolicy()) // keeps the order of documents
                 .setUseCompoundFile(false));
   }
 
-  /** Threads may call this at once, each with a stream of its own. */
+  /**
+   * Threads may call this at once, each with a stream of its own.
+   *
+   * @param terms null for a document without contents
+   */
   void add(byte[] id, FrequencyStream terms) throws IOException {
     String name = new String(id, StandardCharsets.UTF_8);
     Document document = new Document();
     document.add(new StringField("id", name, Field.Store.YES));
     document.add(new BinaryDocValuesField("id", new BytesRef(id)));
-    document.add(new Field("contents", terms, type));
+    if (terms != null) {
+      document.add(new Field("contents", terms, CONTENTS));
+    }
     try {
       writer.addDocument(document);
     } catch (IllegalArgumentException e) {
       throw new IOException("document " + name + ": " + e.getMessage(), e);
     }
+  }
+
+  /** Take all that {@code reader} has into a segment. */
+  void merge(CodecReader reader) throws IOException {
+    writer.addIndexes(reader);
   }
 
   /** Make one segment of all; what it holds as {@link OpenIndex#statistics} tells it. */

@@ -16,16 +16,16 @@ import numpy.typing as npt
 import orjson
 
 from splade_bridge.data.closing import Closing
-from splade_bridge.data.ids import quoted
-from splade_bridge.data.manifest import Manifest
+from splade_bridge.data.ids import check_size
 from splade_bridge.data.vectors import ImpactBatch, Int32Array, SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.remote.choices import FieldType
+from splade_bridge.engines.remote.faults import ServerError
 from splade_bridge.engines.remote.secrets import Secrets
-from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError, install
+from splade_bridge.engines.remote.states import State
+from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.address import Address
 from splade_bridge.files.inputs import all_files
-from splade_bridge.files.typed import Where, typed
 from splade_bridge.formats.feeds.names import PROBLEMS, Names, Naming
 from splade_bridge.formats.feeds.weights import Kept
 from splade_bridge.formats.term_limits import Problem
@@ -35,29 +35,6 @@ FieldValue = str | int | float | bool
 """Of a stored field of a document; see :data:`.choices.FieldType`."""
 Fields = Mapping[str, FieldValue]
 """Stored fields of a document; one that it lacks is not there."""
-
-
-class Busy(Exception):
-    """The engine does not answer now, or asks to be left alone: what was asked may be asked again.
-
-    Too many requests, a time-out, a connection that broke, a node that is being started.
-    """
-
-
-class Refused(Exception):
-    """Documents that the engine does not take; those beside them are stored.
-
-    Args:
-        reasons: id and what the engine said.
-    """
-
-    def __init__(self, reasons: Sequence[tuple[str, str]]) -> None:
-        super().__init__(reasons)
-        self.reasons = reasons
-
-
-class ServerError(ExternalProgramError):
-    """The engine behind an address cannot be reached, refuses, or lacks what is asked for."""
 
 
 class Row(NamedTuple):
@@ -71,57 +48,6 @@ class Row(NamedTuple):
     doc_id: str
     names: Sequence[str] | Sequence[int]
     weights: Sequence[int] | Sequence[float]
-
-
-@dataclass(frozen=True)
-class Change:
-    """What is being made of an index that is whole; the same command goes on with it.
-
-    Attributes:
-        plan: what is added or deleted, and how; the same command has the same one.
-        manifest: of the index as it will be.
-        added, replaced, deleted, missing: documents, and ids that were not there.
-        loaded: the first so many documents of the source are stored.
-    """
-
-    plan: dict[str, Any]
-    manifest: Manifest
-    added: int = 0
-    replaced: int = 0
-    deleted: int = 0
-    missing: int = 0
-    loaded: int = 0
-
-
-@dataclass(frozen=True)
-class State:
-    """What is kept beside an index of ours, in the engine.
-
-    Attributes:
-        plan: what it is made of and how; the same command has the same one.
-        loaded: the first so many documents of the source are stored.
-        manifest: None until the index is whole and was checked.
-        change: what was begun upon a whole index and has not ended; ``manifest`` is that of before.
-    """
-
-    plan: dict[str, Any]
-    loaded: int = 0
-    manifest: Manifest | None = None
-    change: Change | None = None
-
-
-def state_bytes(state: State) -> bytes:
-    """The state as JSON."""
-    return orjson.dumps(state)
-
-
-def state_of(tree: object, place: str) -> State:
-    """What :func:`state_bytes` has written, and JSON has read.
-
-    Raises:
-        BadInputError: it is something else, or of a newer format.
-    """
-    return typed(State, tree, Where(place, said="is not what is kept beside an index ({})"))
 
 
 @dataclass(frozen=True)
@@ -195,11 +121,7 @@ class RemoteIndex(Closing, abc.ABC):
 
     def check_id(self, doc_id: str) -> None:
         """Raise BadInputError for an id that the engine does not take."""
-        if (size := len(doc_id.encode())) > self.most_id_bytes:
-            raise BadInputError(
-                f"document {quoted(doc_id)}: an id of {size:,} bytes, and {self.engine} takes "
-                f"{self.most_id_bytes:,} at most: rename it"
-            )
+        check_size(doc_id, self.most_id_bytes, self.engine)
 
     def check_fields(self, made: RemoteOptions) -> None:
         """Raise BadInputError for a stored field of a name that the engine does not take."""
@@ -404,8 +326,3 @@ class RemoteIndex(Closing, abc.ABC):
             f"{self.address.server}: no connection by TLS ({self.secrets.hidden(str(why))}): "
             "SPLADE_BRIDGE_CA names a file of the certificates to trust beside the system's"
         )
-
-
-def missing_client(engine: str, extra: str, error: ImportError) -> str:
-    """What is said where a client is not installed."""
-    return f"{engine} needs {error.name or error}: {install(extra)}"

@@ -22,7 +22,7 @@ from splade_bridge.data.ids import DuplicateGuard, quoted
 from splade_bridge.data.manifest import Manifest, VocabularyInfo
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.remote.alike import Aligned, check_alike
-from splade_bridge.engines.remote.base import Change, RemoteIndex, RemoteOptions, State
+from splade_bridge.engines.remote.base import RemoteIndex, RemoteOptions
 from splade_bridge.engines.remote.choices import Check
 from splade_bridge.engines.remote.index import holds_weights, records, vocabulary_of
 from splade_bridge.engines.remote.load import (
@@ -35,6 +35,7 @@ from splade_bridge.engines.remote.load import (
 )
 from splade_bridge.engines.remote.patience import patiently
 from splade_bridge.engines.remote.sample import Sample
+from splade_bridge.engines.remote.states import Change, State
 from splade_bridge.errors import (
     BadInputError,
     ExternalProgramError,
@@ -43,7 +44,7 @@ from splade_bridge.errors import (
 )
 from splade_bridge.formats.base import ImpactSource, refuse_empty
 from splade_bridge.formats.feeds.weights import WeightAccount
-from splade_bridge.formats.jsonvector import VectorBuilder
+from splade_bridge.formats.records import VectorBuilder
 from splade_bridge.formats.term_limits import TermLimit
 
 log = logging.getLogger(__name__)

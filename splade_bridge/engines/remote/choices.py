@@ -18,6 +18,15 @@ FieldType = Literal["keyword", "integer", "number", "boolean"]
 """Of a stored field that filters may ask for: a string as it is, int64, float64, a truth value."""
 
 
+RANGES = {
+    "elasticsearch_frequency_ratio": (1, 100),
+    "elasticsearch_weight_ratio": (0, 1),
+    "milvus_drop_ratio": (0, 0.99),
+    "postgresql_ef_search": (1, 1000),
+}
+"""The least and the largest value of each of these."""
+
+
 @dataclass(frozen=True)
 class Approximation:
     """How an engine may answer otherwise than exactly, if it is let; one to one with flags.
@@ -30,12 +39,21 @@ class Approximation:
         elasticsearch_weight_ratio: ... if its weight is below this part of the largest.
         milvus_drop_ratio: the part of a query's smallest weights that is left out.
         postgresql_ef_search: candidates of a graph, which are its most hits.
+
+    Raises:
+        UsageError: a value out of :data:`RANGES`.
     """
 
     elasticsearch_frequency_ratio: float | None = None
     elasticsearch_weight_ratio: float | None = None
     milvus_drop_ratio: float | None = None
     postgresql_ef_search: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, (least, most) in RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise UsageError(f"{name} {value:g}: is {least} to {most}")
 
     def own(self, scheme: Scheme) -> dict[str, Any]:
         """What was given for one engine, by names without the engine's."""

@@ -11,13 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from splade_bridge.engines.remote.base import Busy, RemoteOptions, missing_client
+from splade_bridge.engines.remote.base import RemoteOptions
+from splade_bridge.engines.remote.faults import Busy, missing_client
 from splade_bridge.engines.remote.rest import (
     CONNECTIONS,
     KEEP_ALIVE,
     SECONDS,
     RestIndex,
     basic_login,
+    content_type,
 )
 from splade_bridge.engines.remote.secrets import Secrets
 from splade_bridge.errors import MissingToolError
@@ -74,15 +76,10 @@ class Elasticsearch(RestIndex):
             **given,
         )
 
-    def close(self) -> None:
-        """End the connection."""
-        self._client.close()
-
     def _send(
         self, method: str, path: str, body: bytes | None, params: Mapping[str, Any]
     ) -> tuple[int, Any]:
-        kind = "application/x-ndjson" if path.endswith("/_bulk") else "application/json"
-        headers = {"accept": "application/json"} | ({"content-type": kind} if body else {})
+        headers = {"accept": "application/json", **content_type(path, body)}
         try:
             answer = self._client.transport.perform_request(
                 method,

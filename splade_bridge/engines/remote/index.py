@@ -20,25 +20,18 @@ from splade_bridge.data.vectors import (
     ImpactBatch,
     Int32Array,
     Int64Array,
-    SparseBatch,
 )
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.base import Searcher
-from splade_bridge.engines.remote.base import (
-    Busy,
-    Float64Array,
-    RemoteIndex,
-    Row,
-    ServerError,
-    State,
-)
+from splade_bridge.engines.remote.base import Float64Array, RemoteIndex, Row
 from splade_bridge.engines.remote.choices import Approximation
+from splade_bridge.engines.remote.faults import Busy, ServerError
 from splade_bridge.engines.remote.patience import patiently
+from splade_bridge.engines.remote.states import State
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
-from splade_bridge.formats.base import ImpactSource, WeightSource
 from splade_bridge.formats.feeds.names import named, reader_of
-from splade_bridge.formats.jsonvector import VectorBuilder, VectorRecord, full_batches
 from splade_bridge.formats.queries import Queries
+from splade_bridge.formats.records import RecordImpacts, Records, RecordWeights, VectorRecord
 
 log = logging.getLogger(__name__)
 
@@ -222,51 +215,43 @@ def _manifest(index: RemoteIndex) -> Manifest | None:
 NO_SCORES: Int64Array = np.zeros(0, dtype=np.int64)
 
 
-class RemoteSource(ImpactSource):
-    """All documents of an index, read back from the engine.
+class RemoteDocuments(Records):
+    """All documents of an index, as the engine gives them back.
 
     Args:
         vocabulary: what numbers of terms stand for; None for what is kept beside the index.
+    """
+
+    def __init__(self, index: RemoteIndex, vocabulary: Vocabulary | None = None) -> None:
+        super().__init__(index.address, vocabulary_of(index, vocabulary))
+        self._index = index
+
+    def records(self) -> Iterator[VectorRecord]:
+        """See :class:`Records` and :func:`records`."""
+        return records(self._index, self.vocabulary)
+
+
+def remote_source(
+    index: RemoteIndex,
+    *,
+    weights: bool,
+    vocabulary: Vocabulary | None = None,
+    finished: bool = True,
+) -> RecordImpacts | RecordWeights:
+    """All documents of an index, read back from the engine.
+
+    Args:
+        weights: they are float weights, given as the engine gives them back.
+        vocabulary: see :class:`RemoteDocuments`.
         finished: refuse an index of ours that is not whole yet.
 
     Raises:
-        BadInputError: when read, weights that are no impacts, terms twice in a document.
+        BadInputError: it is not whole; when read, weights that are no impacts, terms twice in a
+            document.
     """
-
-    def __init__(
-        self, index: RemoteIndex, *, vocabulary: Vocabulary | None = None, finished: bool = True
-    ) -> None:
-        found = vocabulary_of(index, vocabulary)
-        super().__init__(index.address, found, _manifest(index) if finished else None)
-        self._index = index
-
-    def _read(self) -> Iterator[ImpactBatch]:
-        builder = VectorBuilder(self.vocabulary, None)
-        for _ in full_batches(records(self._index, self.vocabulary), builder, self.path):
-            yield builder.take()
-
-
-class RemoteWeights(WeightSource):
-    """All documents of an index of float weights, with those that the engine gives back.
-
-    Args:
-        vocabulary, finished: see :class:`RemoteSource`.
-
-    Raises:
-        BadInputError: when read, negative weights, terms twice in a document.
-    """
-
-    def __init__(
-        self, index: RemoteIndex, *, vocabulary: Vocabulary | None = None, finished: bool = True
-    ) -> None:
-        found = vocabulary_of(index, vocabulary)
-        super().__init__(index.address, found, _manifest(index) if finished else None)
-        self._index = index
-
-    def _read(self) -> Iterator[SparseBatch]:
-        builder = VectorBuilder(self.vocabulary, None, weights=True)
-        for _ in full_batches(records(self._index, self.vocabulary), builder, self.path):
-            yield builder.take_weights()
+    documents = RemoteDocuments(index, vocabulary)
+    manifest = _manifest(index) if finished else None
+    return (RecordWeights if weights else RecordImpacts)(documents, manifest)
 
 
 def holds_weights(state: State) -> bool:

@@ -21,22 +21,19 @@ from splade_bridge.data.ids import DuplicateGuard, quoted
 from splade_bridge.data.manifest import Manifest, base_tools
 from splade_bridge.data.store import VALUES
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.engines.remote.base import (
-    Fields,
-    Refused,
-    RemoteIndex,
-    RemoteOptions,
-    State,
-)
+from splade_bridge.engines.remote.base import Fields, RemoteIndex, RemoteOptions
 from splade_bridge.engines.remote.choices import Check
-from splade_bridge.engines.remote.index import RemoteSource, RemoteWeights
+from splade_bridge.engines.remote.faults import Refused
+from splade_bridge.engines.remote.index import remote_source
 from splade_bridge.engines.remote.patience import patiently
 from splade_bridge.engines.remote.sample import Sample
+from splade_bridge.engines.remote.states import State
 from splade_bridge.errors import BadInputError, ExternalProgramError, MismatchError, UsageError
 from splade_bridge.files.address import Address
 from splade_bridge.formats.base import ImpactSource, WeightSource, refuse_empty
 from splade_bridge.formats.feeds.names import Names
 from splade_bridge.formats.feeds.weights import SINGLE, WeightAccount
+from splade_bridge.formats.records import RecordImpacts, RecordWeights
 from splade_bridge.formats.term_limits import TermLimit
 
 log = logging.getLogger(__name__)
@@ -120,7 +117,9 @@ def load(
         return state.manifest
     if options.alias is not None:
         patiently(lambda: index.aliased(options.alias or ""))  # refused now, or never
-    account = _weights(index, source, opened, options)
+    # An index that was begun without --allow-loss is of weights that were all looked at.
+    is_looked_at = state is not None and not options.allow_loss
+    account = WeightAccount() if is_looked_at else _weights(index, source, opened, options)
     if state is None:
         state = State(wanted)
         terms = None if source.vocabulary.observed else len(source.vocabulary)
@@ -204,9 +203,12 @@ def _weights(
         if index.kept is SINGLE:  # as they are
             return account
     else:
-        known = source.manifest.counts.max_impact if source.manifest else None
-        if known is not None and known <= index.kept.whole and source.clipper is None:
-            return account
+        counts = source.manifest.counts if source.manifest else None
+        if counts is not None and source.clipper is None:
+            # A store that holds impacts as weights has not looked, and says 0.
+            is_known = counts.max_impact > 0 or not counts.postings
+            if is_known and counts.max_impact <= index.kept.whole:
+                return account
     looked = opened()
     for batch in looked.batches():
         account.add(batch, looked.vocabulary, index.kept)
@@ -330,7 +332,7 @@ def check_stored(
     check: Check | None,
     *,
     read: bool = False,
-) -> RemoteSource | RemoteWeights | None:
+) -> RecordImpacts | RecordWeights | None:
     """Compare what is stored with what should be.
 
     Documents are counted; what they hold is compared where the engine keeps weights as they are.
@@ -362,8 +364,7 @@ def check_stored(
     if not read and (check != "full" or not exact):
         return None
     weights = wanted.options.get(VALUES) == "weights"
-    again: RemoteSource | RemoteWeights
-    again = RemoteWeights(index, finished=False) if weights else RemoteSource(index, finished=False)
+    again = remote_source(index, weights=weights, finished=False)
     again.read_all()
     if exact and wanted.content is not None and str(again.content) != wanted.content:
         raise ExternalProgramError(

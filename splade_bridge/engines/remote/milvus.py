@@ -11,58 +11,37 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import re
-import tempfile
-import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import Any, ClassVar
-
-import numpy as np
+from typing import Any
 
 from splade_bridge.data.ids import quoted
-from splade_bridge.data.vectors import ImpactBatch, Int32Array, SparseBatch
-from splade_bridge.engines.remote.base import (
-    Busy,
-    Fields,
-    Float64Array,
-    RemoteOptions,
-    Row,
-    ServerError,
-    State,
-    missing_client,
-)
-from splade_bridge.engines.remote.held import holder, running, shared
+from splade_bridge.data.vectors import Int32Array
+from splade_bridge.engines.remote.base import FieldValue, Float64Array, RemoteOptions, Row
+from splade_bridge.engines.remote.faults import Busy, ServerError, missing_client
+from splade_bridge.engines.remote.held import shared
+from splade_bridge.engines.remote.milvus_lite import LiteFile, check_lite
 from splade_bridge.engines.remote.numbered import (
     BESIDE,
     NumberedIndex,
-    fields_size,
-    newest,
+    PiecesBeside,
+    above_0,
     numbers,
-    pieces,
 )
 from splade_bridge.engines.remote.secrets import Secrets
-from splade_bridge.errors import BadInputError, MissingToolError, UsageError, install
+from splade_bridge.engines.remote.states import State
+from splade_bridge.errors import BadInputError, MissingToolError, UsageError
 from splade_bridge.files.address import Address
 from splade_bridge.formats.feeds.milvus import EXACT, MOST_ID
-from splade_bridge.formats.feeds.names import Names
-from splade_bridge.formats.feeds.weights import as_float32, weights_of
+from splade_bridge.formats.feeds.weights import as_float32
 
 log = logging.getLogger(__name__)
 
-LITE = "2.5."
-"""Versions of milvus-lite that hold Milvus' core; 3.x is written anew in Python."""
 COLLECTION = "passages"
 """The name in a file, where the address says none."""
-FILE_NAME = re.compile(r"[a-zA-Z0-9._-]{1,33}\.db")
-"""Milvus Lite takes no other."""
-SQLITE = b"SQLite format 3\0"
 PAGE = 1000
 MOST_TEXT = 65_535
 SECONDS = 60
-LET_GO = 10.0
-"""Seconds in which the core of a killed process ends."""
 EXACT_ALGORITHMS = ("DAAT_MAXSCORE", "DAAT_WAND", "TAAT_NAIVE")
 EXACT_TYPES = ("SPARSE_INVERTED_INDEX", "SPARSE_WAND", "AUTOINDEX")
 NO_COLLECTION, NO_ALIAS, RATE_LIMIT = 100, 1600, (8, 9)
@@ -87,59 +66,7 @@ def unescaped_id(key: str, place: str) -> str:
     return doc_id
 
 
-class _LiteFile:
-    """Milvus' core at work on a file; it ends with its last user."""
-
-    def __init__(self, path: Path) -> None:
-        # Told before pymilvus tries, which would not say who holds it.
-        lock = path.with_name(f".{path.name}.lock")
-        until = time.monotonic() + LET_GO
-        while (who := holder([lock])) is None and running("milvus", path):
-            if time.monotonic() > until:
-                raise ServerError(f"milvus:{path}: Milvus' core of a process that ended is at work")
-            time.sleep(0.05)
-        if who is not None:
-            raise ServerError(
-                f"milvus:{path}: is held by {who}, and one process at a time may have it open: "
-                "wait until it has ended"
-            )
-        self._home = tempfile.TemporaryDirectory(prefix="splade-bridge-milvus-")
-        self._server = _server(path, self._home.name)
-        if not (self._server.init() and self._server.start()):
-            raise BadInputError(
-                "Milvus Lite cannot open it: another process holds it, or it is damaged",
-                f"milvus:{path}",
-            )
-
-        self.uri: str = self._server.uds_path
-        # It is waited for half a second, and on a busy machine listens later than that.
-        until = time.monotonic() + SECONDS
-        while not Path(self.uri.removeprefix("unix:")).exists() and time.monotonic() < until:
-            time.sleep(0.02)
-
-    def __del__(self) -> None:
-        if hasattr(self, "uri"):
-            self._server.stop()
-            self._home.cleanup()
-
-
-def _server(path: Path, home: str) -> Any:
-    """Milvus Lite's server of a file, in a home of its own.
-
-    The core empties ``~/.cache/milvus`` when it begins and when it ends, also where another one
-    is at work there.
-    """
-    from milvus_lite.server import Server
-
-    class AtHome(Server):  # type: ignore[misc]
-        @property
-        def args(self) -> list[str]:
-            return ["/usr/bin/env", f"HOME={home}", *map(str, super().args)]
-
-    return AtHome(str(path))
-
-
-class Milvus(NumberedIndex):
+class Milvus(PiecesBeside, NumberedIndex):
     """A collection with the id as VARCHAR and one sparse vector."""
 
     engine = "Milvus"
@@ -147,7 +74,7 @@ class Milvus(NumberedIndex):
     most_id_bytes = MOST_ID
     most_hits = 16_384
     pages = False
-    block_rows: ClassVar[int] = 500
+    entry_bytes = 8
     algorithm = "daat_maxscore"
     own_fields = ("id", "vector")
     _drop_ratio: float | None = None
@@ -157,7 +84,7 @@ class Milvus(NumberedIndex):
         self._ours = True
         self._pk = "id"
         self._pk_is_number = False
-        self._file: _LiteFile | None = None
+        self._file: LiteFile | None = None
         self._open: Any = None
         try:
             import grpc  # type: ignore[import-untyped]
@@ -168,46 +95,7 @@ class Milvus(NumberedIndex):
         logging.getLogger("pymilvus").setLevel(logging.CRITICAL + 1)
         self._pymilvus, self._grpc = pymilvus, grpc
         if address.folder is not None:
-            self._check_lite(address.folder)
-
-    def _check_lite(self, path: Path) -> None:
-        """Refuse what Milvus Lite would not open, or another Milvus Lite.
-
-        Raises:
-            MissingToolError: it is not installed, or is the imitation.
-            UsageError: the name of the file.
-            BadInputError: it is no database.
-        """
-        try:
-            version = importlib.metadata.version("milvus-lite")
-        except importlib.metadata.PackageNotFoundError:
-            raise MissingToolError(
-                f"{self.address} needs milvus-lite: {install(self.extra)}"
-            ) from None
-        if not version.startswith(LITE):
-            raise MissingToolError(
-                f"milvus-lite {version} is written anew in Python and is not Milvus' core: "
-                f"pip install milvus-lite==2.5.1, or {install(self.extra)}"
-            )
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of pkg_resources, which it still uses
-                import milvus_lite.server  # noqa: F401
-        except ImportError as error:
-            raise MissingToolError(missing_client("Milvus Lite", self.extra, error)) from error
-        if not FILE_NAME.fullmatch(path.name):
-            raise UsageError(
-                f"{self.address}: Milvus Lite takes a file name of 36 characters at most, of "
-                "letters, digits, '.', '_' and '-', that ends in .db"
-            )
-        if path.is_dir():
-            raise BadInputError("is a folder, and no file of Milvus Lite", str(self.address))
-        if path.exists() and path.stat().st_size:
-            with path.open("rb") as held:
-                if held.read(len(SQLITE)) != SQLITE:
-                    raise BadInputError(
-                        "is no file of Milvus Lite, or is damaged", str(self.address)
-                    )
+            check_lite(address, self.extra)
 
     @property
     def _client(self) -> Any:
@@ -218,7 +106,7 @@ class Milvus(NumberedIndex):
     def _connected(self) -> Any:
         address, given = self.address, self.secrets
         if address.folder is not None:
-            self._file = shared(address.folder, _LiteFile)
+            self._file = shared(address.folder, LiteFile)
             try:
                 return self._pymilvus.MilvusClient(self._file.uri, timeout=SECONDS)
             except self._pymilvus.MilvusException as error:
@@ -311,16 +199,7 @@ class Milvus(NumberedIndex):
     def look(self, field: str | None = None) -> None:
         """See :class:`RemoteIndex`; what makes its scores no plain sums is said."""
         described = self._ask("describe_collection", self._name)
-        fields = self._sparse_fields(described)
-        fitting = [name for name in fields if field in (None, name)]
-        if len(fitting) != 1:
-            which = f"no sparse vector {field!r}" if field else f"{len(fields)} sparse vectors"
-            raise BadInputError(
-                f"has {which}{' of ' * bool(fields)}{', '.join(sorted(fields))}"
-                f"{': name one by --field' * (len(fields) > 1)}",
-                str(self.address),
-            )
-        self.field = fitting[0]
+        self.field = self.vector_field(self._sparse_fields(described), field)
         (key,) = (told for told in described["fields"] if told.get("is_primary"))
         self._pk = key["name"]
         self._pk_is_number = key["type"] == self._pymilvus.DataType.INT64
@@ -452,27 +331,16 @@ class Milvus(NumberedIndex):
 
     def _pieces(self, name: str) -> list[dict[str, Any]]:
         fields = ["key", "version", "part", "parts", "text"]
-        found: list[dict[str, Any]] = list(
-            self._ask(
-                "query", self._beside, filter=f'name == "{name}"', output_fields=fields,
-                consistency_level="Strong",
-            )
-        )  # fmt: skip
-        return found
+        return self._where(self._beside, f'name == "{name}"', fields)
 
-    def read_beside(self, name: str) -> bytes | None:
-        """See :class:`NumberedIndex`."""
-        if not self._ask("has_collection", self._beside):
-            return None
-        return newest(self._pieces(name))[1]
+    def _has_beside(self) -> bool:
+        return bool(self._ask("has_collection", self._beside))
 
-    def write_beside(self, name: str, content: bytes) -> None:
-        """See :class:`NumberedIndex`."""
-        old = self._pieces(name)
-        new = pieces(name, newest(old)[0] + 1, content)
+    def _add_pieces(self, new: list[dict[str, Any]]) -> None:
         self._ask("insert", self._beside, [{**piece, "unused": [0.0, 0.0]} for piece in new])
-        if old:
-            self._ask("delete", self._beside, ids=[piece["key"] for piece in old])
+
+    def _remove_pieces(self, keys: list[str]) -> None:
+        self._ask("delete", self._beside, ids=keys)
 
     # Filled
 
@@ -501,36 +369,24 @@ class Milvus(NumberedIndex):
         """See :class:`RemoteIndex`."""
         super().check_id(self.key(doc_id))
 
-    def items(
-        self, batch: ImpactBatch | SparseBatch, names: Names, fields: Sequence[Fields] | None
-    ) -> Iterator[tuple[Any, int]]:
-        """See :class:`RemoteIndex`: rows."""
-        indices, indptr = batch.indices.tolist(), batch.indptr.tolist()
-        values = as_float32(weights_of(batch)).tolist()
-        for row, doc_id in enumerate(batch.ids):
-            of = slice(indptr[row], indptr[row + 1])
-            kept = dict(fields[row]) if fields else {}
-            for name, text in kept.items():
-                if isinstance(text, str) and len(text.encode()) > MOST_TEXT:
-                    raise BadInputError(
-                        f"document {quoted(doc_id)}: its field {name!r} has "
-                        f"{len(text.encode()):,} bytes, and {self.engine} takes {MOST_TEXT:,} at "
-                        "most: leave --with-contents out, or shorten it"
-                    )
-            vector = dict(zip(indices[of], values[of], strict=True))
-            item = {"id": self.key(doc_id), self.field: vector, **kept}
-            yield item, 8 * len(vector) + len(doc_id) + fields_size(kept) + 100
+    def _item(
+        self, doc_id: str, indices: list[int], values: list[float], kept: dict[str, FieldValue]
+    ) -> dict[str, Any]:
+        for name, text in kept.items():
+            if isinstance(text, str) and len(text.encode()) > MOST_TEXT:
+                raise BadInputError(
+                    f"document {quoted(doc_id)}: its field {name!r} has {len(text.encode()):,} "
+                    f"bytes, and {self.engine} takes {MOST_TEXT:,} at most: leave --with-contents "
+                    "out, or shorten it"
+                )
+        vector = dict(zip(indices, values, strict=True))
+        return {"id": self.key(doc_id), self.field: vector, **kept}
 
-    def write(self, items: list[Any]) -> None:
-        """See :class:`RemoteIndex`."""
-        try:
-            self._upsert(items)
-        except ServerError:
-            place = str(self.address)
-            self.stored_singly(items, lambda row: unescaped_id(row["id"], place), self._upsert)
-
-    def _upsert(self, items: list[Any]) -> None:
+    def _store(self, items: list[Any]) -> None:
         self._ask("upsert", self._name, items)
+
+    def _id_of(self, item: Any) -> str:
+        return unescaped_id(item["id"], str(self.address))
 
     def finish(self, *, merge: bool) -> None:
         """See :class:`RemoteIndex`."""
@@ -598,13 +454,14 @@ class Milvus(NumberedIndex):
             wanted = ", ".join(f'"{_in_string(key)}"' for key in keys)
         if not wanted:
             return []
-        found: list[dict[str, Any]] = list(
-            self._ask(
-                "query", self._name, filter=f"{self._pk} in [{wanted}]", output_fields=fields,
-                consistency_level="Strong",
-            )
-        )  # fmt: skip
-        return found
+        return self._where(self._name, f"{self._pk} in [{wanted}]", fields)
+
+    def _where(self, name: str, wanted: str, fields: list[str]) -> list[dict[str, Any]]:
+        """The rows of a collection for which an expression holds."""
+        found = self._ask(
+            "query", name, filter=wanted, output_fields=fields, consistency_level="Strong"
+        )
+        return list(found)
 
     def get(self, doc_ids: Sequence[str]) -> list[Row]:
         """See :class:`RemoteIndex`."""
@@ -634,10 +491,9 @@ class Milvus(NumberedIndex):
             output_fields=[self._pk],
             consistency_level="Strong",
         )
-        ids = [self._id(hit[self._pk]) for hit in found]
-        scores = np.array([hit["distance"] for hit in found], dtype=np.float64)
-        above = scores > 0
-        return [i for i, ok in zip(ids, above.tolist(), strict=True) if ok], scores[above]
+        return above_0(
+            [self._id(hit[self._pk]) for hit in found], (hit["distance"] for hit in found)
+        )
 
     @property
     def _params(self) -> dict[str, Any]:

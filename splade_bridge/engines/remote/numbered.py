@@ -8,27 +8,22 @@ after that, so a process may be killed at any moment.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 import orjson
 
+from splade_bridge.data.vectors import ImpactBatch, SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.engines.remote.base import (
-    Fields,
-    Refused,
-    RemoteIndex,
-    ServerError,
-    State,
-    state_bytes,
-    state_of,
-)
+from splade_bridge.engines.remote.base import Fields, FieldValue, Float64Array, RemoteIndex
+from splade_bridge.engines.remote.faults import Refused, ServerError
+from splade_bridge.engines.remote.states import State, state_bytes, state_of
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.typed import Where, typed
-from splade_bridge.formats.feeds.names import Naming
-from splade_bridge.formats.feeds.weights import SINGLE
+from splade_bridge.formats.feeds.names import Names, Naming
+from splade_bridge.formats.feeds.weights import SINGLE, as_float32, weights_of
 
 STATE, VOCABULARY = "state", "vocabulary"
 BESIDE = "__splade_bridge"
@@ -37,8 +32,6 @@ PIECE = 15_000
 """Characters of a piece: 60,000 bytes at most, and Milvus takes 65,535."""
 
 MOST_INTEGER = 1 << 53
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,10 +43,16 @@ class _Terms:
 
 
 class NumberedIndex(RemoteIndex):
-    """An index that holds float32 weights of numbered dimensions."""
+    """An index that holds float32 weights of numbered dimensions.
+
+    Attributes:
+        entry_bytes: about what a term of a document takes when it is sent.
+    """
 
     naming: Naming = "number"
     kept = SINGLE
+    block_rows: ClassVar[int] = 500
+    entry_bytes: ClassVar[int]
 
     @abc.abstractmethod
     def read_beside(self, name: str) -> bytes | None:
@@ -94,27 +93,108 @@ class NumberedIndex(RemoteIndex):
                 f"what is kept beside it is damaged ({error})", str(self.address)
             ) from None
 
-    def stored_singly(
-        self, items: Sequence[T], id_of: Callable[[T], str], store: Callable[[list[T]], object]
-    ) -> None:
-        """Store one by one what the engine has refused as a block.
+    def vector_field(self, fields: Iterable[str], field: str | None) -> str:
+        """The one of ``fields``, which hold sparse vectors, that is asked for, or the only one.
 
         Raises:
-            Refused: for some of them.
+            BadInputError: there is none, or there are several and none is named.
+        """
+        names = sorted(fields)
+        fitting = [name for name in names if field in (None, name)]
+        if len(fitting) == 1:
+            return fitting[0]
+        which = f"no sparse vector {field!r}" if field else f"{len(names)} sparse vectors"
+        raise BadInputError(
+            f"has {which}{' of ' * bool(names)}{', '.join(names)}"
+            f"{': name one by --field' * (len(names) > 1)}",
+            str(self.address),
+        )
+
+    def items(
+        self, batch: ImpactBatch | SparseBatch, names: Names, fields: Sequence[Fields] | None
+    ) -> Iterator[tuple[Any, int]]:
+        """See :class:`RemoteIndex`."""
+        indices, indptr = batch.indices.tolist(), batch.indptr.tolist()
+        values = as_float32(weights_of(batch)).tolist()
+        for row, doc_id in enumerate(batch.ids):
+            of = slice(indptr[row], indptr[row + 1])
+            kept = dict(fields[row]) if fields else {}
+            size = self.entry_bytes * (of.stop - of.start) + len(doc_id) + _fields_size(kept) + 100
+            yield self._item(doc_id, indices[of], values[of], kept), size
+
+    @abc.abstractmethod
+    def _item(
+        self, doc_id: str, indices: list[int], values: list[float], kept: dict[str, FieldValue]
+    ) -> Any:
+        """A document as :meth:`_store` takes it.
+
+        Raises:
+            BadInputError: one of the fields that are ``kept`` beside its vector cannot be.
+        """
+
+    @abc.abstractmethod
+    def _store(self, items: list[Any]) -> None:
+        """Store all of them, or none where one is refused."""
+
+    @abc.abstractmethod
+    def _id_of(self, item: Any) -> str:
+        """The document's, for a message."""
+
+    def write(self, items: list[Any]) -> None:
+        """See :class:`RemoteIndex`: one by one where the engine has refused a block.
+
+        Raises:
             ServerError: it refuses all.
         """
+        try:
+            self._store(items)
+        except ServerError:
+            self._store_singly(items)
+
+    def _store_singly(self, items: list[Any]) -> None:
         refused: list[tuple[str, str]] = []
         last: ServerError | None = None
         for item in items:
             try:
-                store([item])
+                self._store([item])
             except ServerError as error:
                 last = error
-                refused.append((id_of(item), str(error)))
+                refused.append((self._id_of(item), str(error)))
         if last is not None and len(refused) == len(items):
             raise last
         if refused:
             raise Refused(refused)
+
+
+class PiecesBeside(abc.ABC):
+    """Keeps JSON beside an index as rows: pieces under a version."""
+
+    @abc.abstractmethod
+    def _has_beside(self) -> bool:
+        """Whether anything is kept."""
+
+    @abc.abstractmethod
+    def _pieces(self, name: str) -> list[dict[str, Any]]:
+        """All that are kept under ``name``."""
+
+    @abc.abstractmethod
+    def _add_pieces(self, new: list[dict[str, Any]]) -> None:
+        """Store them."""
+
+    @abc.abstractmethod
+    def _remove_pieces(self, keys: list[str]) -> None:
+        """Remove those of these keys."""
+
+    def read_beside(self, name: str) -> bytes | None:
+        """See :class:`NumberedIndex`."""
+        return newest(self._pieces(name))[1] if self._has_beside() else None
+
+    def write_beside(self, name: str, content: bytes) -> None:
+        """See :class:`NumberedIndex`."""
+        old = self._pieces(name)
+        self._add_pieces(pieces(name, newest(old)[0] + 1, content))
+        if old:
+            self._remove_pieces([piece["key"] for piece in old])
 
 
 def numbers(values: Sequence[float]) -> Sequence[int] | Sequence[float]:
@@ -127,7 +207,14 @@ def numbers(values: Sequence[float]) -> Sequence[int] | Sequence[float]:
     return integers
 
 
-def fields_size(kept: Fields) -> int:
+def above_0(ids: list[str], given: Iterable[float]) -> tuple[list[str], Float64Array]:
+    """Hits of scores above 0; negative weights of others may bring them below."""
+    scores = np.array(list(given), dtype=np.float64)
+    above = scores > 0
+    return [i for i, ok in zip(ids, above.tolist(), strict=True) if ok], scores[above]
+
+
+def _fields_size(kept: Fields) -> int:
     """About how many bytes stored fields of a document take."""
     return sum(len(value) if isinstance(value, str) else 8 for value in kept.values())
 

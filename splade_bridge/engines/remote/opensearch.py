@@ -16,14 +16,8 @@ from typing import Any, ClassVar
 import orjson
 
 from splade_bridge.data.vectors import Int32Array
-from splade_bridge.engines.remote.base import (
-    Busy,
-    Float64Array,
-    RemoteOptions,
-    ServerError,
-    State,
-    missing_client,
-)
+from splade_bridge.engines.remote.base import Float64Array, RemoteOptions
+from splade_bridge.engines.remote.faults import Busy, ServerError, missing_client
 from splade_bridge.engines.remote.opensearch_options import OpenSearchOptions, OpenSearchQuery
 from splade_bridge.engines.remote.rest import (
     CONNECTIONS,
@@ -32,8 +26,10 @@ from splade_bridge.engines.remote.rest import (
     RestIndex,
     VectorField,
     basic_login,
+    content_type,
 )
 from splade_bridge.engines.remote.secrets import Secrets
+from splade_bridge.engines.remote.states import State
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
 from splade_bridge.files.address import Address
 from splade_bridge.formats.feeds.elastic import Bulk, NeuralSparse, RankFeatures
@@ -101,14 +97,9 @@ class OpenSearch(RestIndex):
         self.feed = FEEDS[query](self.field, "index")
         self.naming: Naming = naming or self.feed.naming
 
-    def close(self) -> None:
-        """End the connection."""
-        self._client.close()
-
     def _send(
         self, method: str, path: str, body: bytes | None, params: Mapping[str, Any]
     ) -> tuple[int, Any]:
-        kind = "application/x-ndjson" if path.endswith("/_bulk") else "application/json"
         connection = self._client.transport.get_connection()
         try:
             status, _, answer = connection.perform_request(
@@ -116,7 +107,7 @@ class OpenSearch(RestIndex):
                 path,
                 params,
                 body,
-                headers={"content-type": kind} if body else {},
+                headers=content_type(path, body),
                 ignore=ANY_STATUS,
             )
         except self._errors.SSLError as error:

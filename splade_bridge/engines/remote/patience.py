@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from splade_bridge.engines.remote.base import Busy, ServerError
+from splade_bridge.engines.remote.faults import Busy, ServerError
 
 log = logging.getLogger(__name__)
 

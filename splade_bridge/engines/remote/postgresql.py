@@ -12,9 +12,9 @@ HNSW, which answers approximately, is used where that is asked for, and nowhere 
 from __future__ import annotations
 
 import contextlib
+import functools
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -27,38 +27,42 @@ from splade_bridge.engines.remote.base import (
     Fields,
     FieldValue,
     Float64Array,
-    Refused,
     RemoteIndex,
     RemoteOptions,
     Row,
-    ServerError,
-    State,
-    state_bytes,
-    state_of,
 )
-from splade_bridge.engines.remote.choices import FieldType
+from splade_bridge.engines.remote.faults import Refused, ServerError
 from splade_bridge.engines.remote.postgresql_options import PostgreSQLOptions
 from splade_bridge.engines.remote.postgresql_sessions import Sessions, psycopg, sql
+from splade_bridge.engines.remote.postgresql_tables import (
+    COLUMN_TYPES,
+    MARK,
+    MOST_NAME_BYTES,
+    NAME,
+    STANDS_FOR,
+    Table,
+    check_name,
+    oid_of,
+    one,
+    table_of,
+)
 from splade_bridge.engines.remote.secrets import Secrets
 from splade_bridge.engines.remote.sparsevec import (
     MOST_DIMENSIONS,
     MOST_ENTRIES,
     MOST_ENTRIES_HNSW,
-    dimensions_of,
     literal,
     packed,
     unpacked,
 )
+from splade_bridge.engines.remote.states import State, state_bytes, state_of
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
 from splade_bridge.files.address import Address
 from splade_bridge.formats.feeds.names import Names, Naming
 from splade_bridge.formats.feeds.weights import SINGLE
 from splade_bridge.formats.term_limits import Problem
 
-MOST_NAME_BYTES = 63
-"""Of an identifier; PostgreSQL cuts off the rest of a longer one (``NAMEDATALEN``)."""
 STATE, TERMS, GRAPH = "_splade_bridge", "_vocabulary", "_hnsw"
-MARK = "An alias of splade-bridge"
 ROWS = 1000
 """That one fetch of a cursor brings."""
 INLINE = 8160
@@ -71,34 +75,9 @@ COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 COPY_END = struct.pack(">h", -1)
 """Around the rows of ``COPY ... (format binary)``; a row is its number of fields, then each
 field's size, -1 for null, and its bytes (PostgreSQL's manual, COPY, Binary Format)."""
-COLUMN_TYPES: dict[FieldType, str] = {
-    "keyword": "text", "integer": "bigint", "number": "double precision", "boolean": "boolean",
-}  # fmt: skip
 PACKED = {"bigint": ">q", "double precision": ">d", "boolean": ">?"}
 DATA = ("22", "23", "54")
 """Classes of SQLSTATE that say that a row is at fault: data, constraints, limits."""
-
-
-@dataclass(frozen=True)
-class _Table:
-    """A table or view as it is there.
-
-    Attributes:
-        oid: of itself; of the table that it stands for, if it is one of our aliases.
-        name: the same as SQL.
-        id, vector: its columns.
-        id_type: as SQL.
-        stored: further columns that hold what is stored beside a vector, and their types.
-        dimensions: of its vectors; 0 if that is not declared, and there is none.
-    """
-
-    oid: int
-    name: tuple[str, str]
-    id: str
-    vector: str
-    id_type: str
-    stored: dict[str, str]
-    dimensions: int
 
 
 class PostgreSQL(RemoteIndex):
@@ -120,9 +99,9 @@ class PostgreSQL(RemoteIndex):
         if "" in self._name or "." in name:
             raise BadInputError("a table is TABLE or SCHEMA.TABLE", str(address))
         for part in self._name:
-            _check_name(part, MOST_NAME_BYTES, str(address))
+            check_name(part, MOST_NAME_BYTES, str(address))
         self._sessions = Sessions(address, secrets)
-        self._held: _Table | None = None
+        self._held: Table | None = None
         self._column: str | None = None
         self._made = PostgreSQLOptions()
         self._candidates: int | None = None
@@ -141,7 +120,7 @@ class PostgreSQL(RemoteIndex):
         """See :class:`RemoteIndex`."""
         super().check_fields(made)
         for name in (*made.fields, *made.columns):
-            _check_name(name, MOST_NAME_BYTES, str(self.address))
+            check_name(name, MOST_NAME_BYTES, str(self.address))
 
     def filter_of(self, text: str) -> str:
         """See :class:`RemoteIndex`: a condition in SQL, as it is."""
@@ -161,11 +140,9 @@ class PostgreSQL(RemoteIndex):
         return sql.Identifier(*schema, last + end)
 
     def _oid(self, name: sql.Identifier) -> int | None:
-        with self._sessions.session() as session:
-            found = session.execute("select to_regclass($1)::oid", [name.as_string(None)])
-            return cast(int | None, _one(found)[0])
+        return oid_of(self._sessions, name)
 
-    def _table(self) -> _Table:
+    def _table(self) -> Table:
         """What is there, looked at once.
 
         Raises:
@@ -173,57 +150,11 @@ class PostgreSQL(RemoteIndex):
             ServerError: it is not there.
         """
         if self._held is None:
-            self._held = self._look()
+            oid = self._oid(self._own)
+            if oid is None:
+                raise self.missing()
+            self._held = table_of(self._sessions, oid, self._column, str(self.address))
         return self._held
-
-    def _look(self) -> _Table:
-        oid = self._oid(self._own)
-        if oid is None:
-            raise self.missing()
-        with self._sessions.session() as session:
-            target = session.execute(STANDS_FOR, [oid, MARK]).fetchone()
-            oid = target[0] if target else oid
-            name = _one(session.execute(NAME, [oid]))
-            columns = session.execute(COLUMNS, [oid]).fetchall()
-            keys = [row[0] for row in session.execute(KEY, [oid])]
-        vectors = [row for row in columns if row[1] == "sparsevec"]
-        names = ", ".join(row[0] for row in vectors)
-        if self._column is not None:
-            vectors = [row for row in vectors if row[0] == self._column]
-        if len(vectors) != 1:
-            wanted = "columns of type sparsevec, and one is to be named by --field"
-            if self._column is not None:
-                wanted = f"columns {self._column!r} of type sparsevec"
-            raise BadInputError(
-                f"has {len(vectors) or 'no'} {wanted}{': ' * bool(names)}{names}",
-                str(self.address),
-            )
-        if not keys and any(row[0] == "id" for row in columns):
-            keys = ["id"]  # of a view, which has no key
-        if len(keys) != 1:
-            raise BadInputError(
-                "has no primary key of one column, by which documents could be told apart",
-                str(self.address),
-            )
-        types = {row[0]: row[1] for row in columns}
-        stored = {
-            row[0]: row[1]
-            for row in columns
-            if row[1] in COLUMN_TYPES.values() and row[0] != keys[0] and not row[3]
-        }
-        vector, _, dimensions, _ = vectors[0]
-        if dimensions <= 0:
-            dimensions = self._first_dimensions(name, vector)
-        return _Table(oid, name, keys[0], vector, types[keys[0]], stored, dimensions)
-
-    def _first_dimensions(self, name: Sequence[str], column: str) -> int:
-        """Those of a vector, where the column declares none; 0 where there is no vector."""
-        asked = sql.SQL("select {0} from {1} where {0} is not null limit 1").format(
-            sql.Identifier(column), sql.Identifier(*name)
-        )
-        with self._sessions.session(reading=True) as s, s.cursor(binary=True) as cursor:
-            found = cursor.execute(asked).fetchone()
-        return 0 if found is None else dimensions_of(found[0])
 
     def check_vocabulary(self, vocabulary: Vocabulary) -> None:
         """See :class:`RemoteIndex`."""
@@ -281,7 +212,7 @@ class PostgreSQL(RemoteIndex):
                 raise BadInputError(
                     f"{self.engine} has no {flag} of a table: leave --{flag} out", str(self.address)
                 )
-        _check_name(self._name[-1], MOST_NAME_BYTES - len(STATE), str(self.address))
+        check_name(self._name[-1], MOST_NAME_BYTES - len(STATE), str(self.address))
         self.check_fields(options)
         stored = dict.fromkeys(options.fields, "text")
         stored |= {name: COLUMN_TYPES[kind] for name, kind in options.columns.items()}
@@ -436,7 +367,7 @@ class PostgreSQL(RemoteIndex):
         if refused:
             raise Refused(refused)
 
-    def _put(self, session: psycopg.Connection[Any], table: _Table, rows: Sequence[bytes]) -> None:
+    def _put(self, session: psycopg.Connection[Any], table: Table, rows: Sequence[bytes]) -> None:
         block = sql.Identifier("pg_temp", "splade_bridge_block")
         columns = [sql.Identifier(name) for name in (table.id, table.vector, *table.stored)]
         listed = sql.SQL(", ").join(columns)
@@ -491,7 +422,7 @@ class PostgreSQL(RemoteIndex):
             )
             return int(gone.rowcount)
 
-    def _is_one_of(self, table: _Table) -> sql.Composed:
+    def _is_one_of(self, table: Table) -> sql.Composed:
         """By the key's own type, so that its index is used."""
         return sql.SQL("{} = any($1::{}[])").format(
             sql.Identifier(table.id), sql.SQL(table.id_type)
@@ -503,9 +434,9 @@ class PostgreSQL(RemoteIndex):
         """See :class:`RemoteIndex`."""
         asked = sql.SQL("select count(*) from {}").format(sql.Identifier(*self._table().name))
         with self._sessions.session(reading=True) as session:
-            return int(_one(session.execute(asked))[0])
+            return int(one(session.execute(asked))[0])
 
-    def _rows(self, table: _Table) -> sql.Composed:
+    def _rows(self, table: Table) -> sql.Composed:
         return sql.SQL("select {}::text, {} from {}").format(
             sql.Identifier(table.id), sql.Identifier(table.vector), sql.Identifier(*table.name)
         )
@@ -549,19 +480,8 @@ class PostgreSQL(RemoteIndex):
                 str(self.address),
             )
         table = self._table()
-        # "+ 0" so that no index of type HNSW answers, unless that is asked for.
-        where = (
-            sql.SQL("where ({}\n) ").format(_condition(only)) if only is not None else sql.SQL("")
-        )
-        asked = sql.SQL(
-            "select {}::text, ({} <#> $1::sparsevec){} as distance from {} {}order by 2 limit $2"
-        ).format(
-            sql.Identifier(table.id),
-            sql.Identifier(table.vector),
-            sql.SQL("" if self._candidates else " + 0"),
-            sql.Identifier(*table.name),
-            where,
-        )
+        where = None if only is None else _condition(only)
+        asked = _question(table.name, table.id, table.vector, where, self._candidates is None)
         order = np.argsort(names)
         query = literal(
             np.asarray(names)[order].tolist(),
@@ -601,7 +521,7 @@ class PostgreSQL(RemoteIndex):
         """See :class:`RemoteIndex`."""
         table = self._table()
         with self._sessions.session(reading=True) as session:
-            server, extension, size, options = _one(session.execute(TOLD, [table.oid]))
+            server, extension, size, options = one(session.execute(TOLD, [table.oid]))
             indexes = [row[0] for row in session.execute(INDEXES, [table.oid])]
         told: dict[str, Any] = {
             "server": server,
@@ -623,7 +543,7 @@ class PostgreSQL(RemoteIndex):
         """See :class:`RemoteIndex`: with its indexes."""
         with self._sessions.session(reading=True) as session:
             asked = "select pg_total_relation_size($1::oid)"
-            return int(_one(session.execute(asked, [self._table().oid]))[0])
+            return int(one(session.execute(asked, [self._table().oid]))[0])
 
     # Aliases
 
@@ -640,12 +560,12 @@ class PostgreSQL(RemoteIndex):
                     f"{self.address}: {alias} is no alias of ours but a table or view of its own: "
                     "name another --alias"
                 )
-            schema, table = _one(session.execute(NAME, [found[0]]))
+            schema, table = one(session.execute(NAME, [found[0]]))
         return f"{schema}.{table}" if len(self._name) == 2 else str(table)
 
     def _alias(self, alias: str) -> sql.Identifier:
         """In the schema of the table, if that is named."""
-        _check_name(alias, MOST_NAME_BYTES, str(self.address))
+        check_name(alias, MOST_NAME_BYTES, str(self.address))
         return sql.Identifier(*self._name[:-1], alias)
 
     def point(self, alias: str) -> None:
@@ -665,19 +585,33 @@ class PostgreSQL(RemoteIndex):
             session.execute(sql.SQL("comment on view {} is {}").format(name, sql.Literal(MARK)))
 
 
-def _check_name(name: str, most: int, place: str) -> None:
-    if len(name.encode()) > most or "\0" in name:
-        raise BadInputError(
-            f"the name {quoted(name)}: PostgreSQL takes {most} bytes here, without NUL", place
-        )
+@functools.lru_cache(maxsize=64)  # to compose it takes longer than all else that is done here
+def _question(
+    table: tuple[str, ...], key: str, vector: str, condition: str | None, is_exact: bool
+) -> bytes:
+    """The statement that finds the best rows, with the query and their number as its parameters."""
+    # "+ 0" so that no index of type HNSW answers, unless that is asked for.
+    where = sql.SQL("")
+    if condition is not None:
+        where = sql.SQL("where ({}\n) ").format(sql.SQL(condition))
+    asked = sql.SQL(
+        "select {}::text, ({} <#> $1::sparsevec){} as distance from {} {}order by 2 limit $2"
+    ).format(
+        sql.Identifier(key),
+        sql.Identifier(vector),
+        sql.SQL(" + 0" if is_exact else ""),
+        sql.Identifier(*table),
+        where,
+    )
+    return cast(bytes, asked.as_bytes(None))
 
 
-def _condition(only: Any) -> sql.SQL:
+def _condition(only: Any) -> str:
     if not isinstance(only, str):
         raise BadInputError(
             f'--filter {quoted(only)}: that of PostgreSQL is a condition in SQL, as "year > 2020"'
         )
-    return sql.SQL(only)
+    return only
 
 
 def _cell(value: bytes | None) -> bytes:
@@ -694,35 +628,6 @@ def _row(doc_id: str, vector: bytes | None) -> Row:
     return Row(doc_id, indices.tolist(), whole.tolist() if same else values.tolist())
 
 
-def _one(cursor: psycopg.Cursor[Any]) -> Any:
-    found = cursor.fetchone()
-    assert found is not None
-    return found
-
-
-NAME = """
-select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
-where c.oid = $1
-"""
-STANDS_FOR = """
-select distinct d.refobjid
-from pg_rewrite r
-join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
-    and d.refclassid = 'pg_class'::regclass and d.refobjid <> r.ev_class
-join pg_class c on c.oid = r.ev_class and c.relkind = 'v'
-where r.ev_class = $1 and obj_description(r.ev_class, 'pg_class') = $2
-"""
-COLUMNS = """
-select a.attname, case when t.typname = 'sparsevec' then t.typname
-    else format_type(a.atttypid, null) end, a.atttypmod, a.attgenerated <> ''
-from pg_attribute a join pg_type t on t.oid = a.atttypid
-where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped order by a.attnum
-"""
-KEY = """
-select a.attname from pg_index i
-join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any(i.indkey)
-where i.indrelid = $1 and i.indisprimary
-"""
 TOLD = """
 select current_setting('server_version'),
     (select extversion from pg_extension where extname = 'vector'),

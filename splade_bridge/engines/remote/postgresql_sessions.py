@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from typing import Any
 
-from splade_bridge.engines.remote.base import Busy, ServerError, missing_client
+from splade_bridge.engines.remote.faults import Busy, ServerError, missing_client
 from splade_bridge.engines.remote.secrets import Secrets
 from splade_bridge.errors import MissingToolError
 from splade_bridge.files.address import Address

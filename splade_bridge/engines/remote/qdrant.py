@@ -9,29 +9,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
-
-import numpy as np
+from typing import Any
 
 from splade_bridge.data.ids import quoted
-from splade_bridge.data.vectors import ImpactBatch, Int32Array, SparseBatch
-from splade_bridge.engines.remote.base import (
-    Fields,
-    Float64Array,
-    RemoteOptions,
-    Row,
-    ServerError,
-    State,
-    state_bytes,
-)
-from splade_bridge.engines.remote.numbered import STATE, NumberedIndex, fields_size, numbers
+from splade_bridge.data.vectors import Int32Array
+from splade_bridge.engines.remote.base import FieldValue, Float64Array, RemoteOptions, Row
+from splade_bridge.engines.remote.numbered import STATE, NumberedIndex, above_0, numbers
 from splade_bridge.engines.remote.qdrant_store import Point, Store
 from splade_bridge.engines.remote.secrets import Secrets
+from splade_bridge.engines.remote.states import State, state_bytes
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.address import Address
-from splade_bridge.formats.feeds.names import Names
 from splade_bridge.formats.feeds.qdrant import PAYLOAD_ID, point_id
-from splade_bridge.formats.feeds.weights import as_float32, weights_of
+from splade_bridge.formats.feeds.weights import as_float32
 
 log = logging.getLogger(__name__)
 
@@ -42,25 +32,25 @@ class Qdrant(NumberedIndex):
     engine = "Qdrant"
     extra = "qdrant"
     most_hits = 1 << 31
-    block_rows: ClassVar[int] = 500
+    entry_bytes = 16
     own_fields = (PAYLOAD_ID,)
 
     def __init__(self, address: Address, secrets: Secrets) -> None:
         super().__init__(address, secrets)
         self._ours = True
-        self._store: Store
+        self._points: Store
         if address.folder is not None:
             from splade_bridge.engines.remote.qdrant_folder import FolderStore
 
-            self._store = FolderStore(address, self.extra)
+            self._points = FolderStore(address, self.extra)
         else:
             from splade_bridge.engines.remote.qdrant_server import ServerStore
 
-            self._store = ServerStore(address, secrets, self.extra)
+            self._points = ServerStore(address, secrets, self.extra)
 
     def close(self) -> None:
         """End the connection, or let go of the folder."""
-        self._store.close()
+        self._points.close()
 
     def key(self, doc_id: str) -> str:
         """The UUID; of an index that others made the id is the point's own."""
@@ -68,94 +58,73 @@ class Qdrant(NumberedIndex):
 
     def look(self, field: str | None = None) -> None:
         """See :class:`RemoteIndex`; what makes its scores no plain sums is said."""
-        fields = self._store.fields()
-        fitting = {name: told for name, told in fields.items() if field in (None, name)}
-        if len(fitting) != 1:
-            which = f"no sparse vector {field!r}" if field else f"{len(fields)} sparse vectors"
-            raise BadInputError(
-                f"has {which}{' of ' * bool(fields)}{', '.join(sorted(fields))}"
-                f"{': name one by --field' * (len(fields) > 1)}",
-                str(self.address),
-            )
-        ((self.field, settings),) = fitting.items()
-        self._ours = self._store.read_beside(STATE) is not None
-        for problem in inexact(settings):
+        fields = self._points.fields()
+        self.field = self.vector_field(fields, field)
+        self._ours = self._points.read_beside(STATE) is not None
+        for problem in inexact(fields[self.field]):
             log.warning("%s: %s", self.address, problem)
 
     # Made and thrown away
 
     def exists(self) -> bool:
         """See :class:`RemoteIndex`."""
-        return self._store.exists()
+        return self._points.exists()
 
     def creation(self, options: RemoteOptions) -> dict[str, Any]:
         """See :class:`RemoteIndex`: the body of ``PUT /collections/NAME``."""
-        return self._store.creation(self.field, options)
+        return self._points.creation(self.field, options)
 
     def create(self, options: RemoteOptions, state: State) -> None:
         """See :class:`RemoteIndex`."""
         self.field, self._ours = type(self).field, True
-        self._store.create(self.field, options, {STATE: state_bytes(state)})
+        self._points.create(self.field, options, {STATE: state_bytes(state)})
 
     def drop(self) -> None:
         """See :class:`RemoteIndex`."""
-        self._store.drop()
+        self._points.drop()
 
     def read_beside(self, name: str) -> bytes | None:
         """See :class:`NumberedIndex`."""
-        return self._store.read_beside(name)
+        return self._points.read_beside(name)
 
     def write_beside(self, name: str, content: bytes) -> None:
         """See :class:`NumberedIndex`."""
-        self._store.write_beside(name, content)
+        self._points.write_beside(name, content)
 
     # Filled
 
-    def items(
-        self, batch: ImpactBatch | SparseBatch, names: Names, fields: Sequence[Fields] | None
-    ) -> Iterator[tuple[Any, int]]:
-        """See :class:`RemoteIndex`: points."""
-        indices, indptr = batch.indices.tolist(), batch.indptr.tolist()
-        values = as_float32(weights_of(batch)).tolist()
-        for row, doc_id in enumerate(batch.ids):
-            of = slice(indptr[row], indptr[row + 1])
-            kept = dict(fields[row]) if fields else {}
-            if PAYLOAD_ID in kept:
-                raise BadInputError(
-                    f"document {quoted(doc_id)}: the field {PAYLOAD_ID!r} of the payload holds the "
-                    "document's id: name the stored field otherwise"
-                )
-            point = Point(self.key(doc_id), indices[of], values[of], {PAYLOAD_ID: doc_id, **kept})
-            size = 16 * (of.stop - of.start) + len(doc_id) + fields_size(kept)
-            yield point, size + 100
-
-    def write(self, items: list[Any]) -> None:
-        """See :class:`RemoteIndex`."""
-        try:
-            self._store.upsert(self.field, items)
-        except ServerError:
-            self.stored_singly(
-                items,
-                lambda p: str(p.payload[PAYLOAD_ID]),
-                lambda one: self._store.upsert(self.field, one),
+    def _item(
+        self, doc_id: str, indices: list[int], values: list[float], kept: dict[str, FieldValue]
+    ) -> Point:
+        if PAYLOAD_ID in kept:
+            raise BadInputError(
+                f"document {quoted(doc_id)}: the field {PAYLOAD_ID!r} of the payload holds the "
+                "document's id: name the stored field otherwise"
             )
+        return Point(self.key(doc_id), indices, values, {PAYLOAD_ID: doc_id, **kept})
+
+    def _store(self, items: list[Any]) -> None:
+        self._points.upsert(self.field, items)
+
+    def _id_of(self, item: Any) -> str:
+        return str(item.payload[PAYLOAD_ID])
 
     def finish(self, *, merge: bool) -> None:
         """See :class:`RemoteIndex`; Qdrant merges its segments as its own settings say."""
-        self._store.finish()
+        self._points.finish()
 
     def delete(self, doc_ids: Sequence[str]) -> int:
         """See :class:`RemoteIndex`."""
-        there = [point.key for point in self._store.retrieve(self._keys(doc_ids), self.field)]
+        there = [point.key for point in self._points.retrieve(self._keys(doc_ids), self.field)]
         if there:
-            self._store.delete(there)
+            self._points.delete(there)
         return len(there)
 
     # Asked
 
     def count(self) -> int:
         """See :class:`RemoteIndex`."""
-        return self._store.count()
+        return self._points.count()
 
     def _id(self, key: str, payload: Mapping[str, Any] | None) -> str:
         if not self._ours:
@@ -169,14 +138,14 @@ class Qdrant(NumberedIndex):
 
     def rows(self) -> Iterator[Row]:
         """See :class:`RemoteIndex`."""
-        for point in self._store.scroll(self.field):
+        for point in self._points.scroll(self.field):
             yield Row(self._id(point.key, point.payload), point.indices, numbers(point.values))
 
     def get(self, doc_ids: Sequence[str]) -> list[Row]:
         """See :class:`RemoteIndex`."""
         return [
             Row(self._id(point.key, point.payload), point.indices, numbers(point.values))
-            for point in self._store.retrieve(self._keys(doc_ids), self.field)
+            for point in self._points.retrieve(self._keys(doc_ids), self.field)
         ]
 
     def top(
@@ -187,15 +156,13 @@ class Qdrant(NumberedIndex):
         Args:
             only: Qdrant's own filter, as its JSON.
         """
-        found = self._store.query(self.field, list(names), as_float32(weights).tolist(), n, only)
+        found = self._points.query(self.field, list(names), as_float32(weights).tolist(), n, only)
         ids = [self._id(key, payload) for key, payload, _ in found]
-        scores = np.array([score for *_, score in found], dtype=np.float64)
-        above = scores > 0  # a negative weight of others may bring scores below
-        return [i for i, ok in zip(ids, above.tolist(), strict=True) if ok], scores[above]
+        return above_0(ids, (score for *_, score in found))
 
     def approximate(self, own: Mapping[str, Any]) -> None:
         """See :class:`RemoteIndex`: what makes its scores so is how its weights are stored."""
-        settings = self._store.fields()[self.field]
+        settings = self._points.fields()[self.field]
         if not inexact(settings):
             raise UsageError(
                 f"{self.address}: keeps its weights as float32, and Qdrant answers exactly: leave "
@@ -205,9 +172,9 @@ class Qdrant(NumberedIndex):
 
     def told(self) -> dict[str, Any]:
         """See :class:`RemoteIndex`."""
-        fields = self._store.fields()
+        fields = self._points.fields()
         notes = [problem for settings in fields.values() for problem in inexact(settings)]
-        return {**self._store.told(), "sparse_vectors": fields} | (
+        return {**self._points.told(), "sparse_vectors": fields} | (
             {"notes": notes} if notes else {}
         )
 
@@ -216,14 +183,14 @@ class Qdrant(NumberedIndex):
     def aliased(self, alias: str) -> str | None:
         """See :class:`RemoteIndex`."""
         try:
-            return self._store.aliased(alias)
+            return self._points.aliased(alias)
         except NotImplementedError:
             raise self._no_aliases() from None
 
     def point(self, alias: str) -> None:
         """See :class:`RemoteIndex`."""
         try:
-            self._store.point(alias)
+            self._points.point(alias)
         except NotImplementedError:
             raise self._no_aliases() from None
 

@@ -7,19 +7,23 @@ nothing of the points it lacks, so their number is kept, too, and compared.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import functools
 import importlib.metadata
 import shutil
+import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import orjson
 
-from splade_bridge.engines.remote.base import RemoteOptions, ServerError, missing_client
+from splade_bridge.engines.remote.base import RemoteOptions
+from splade_bridge.engines.remote.faults import ServerError, missing_client
 from splade_bridge.engines.remote.held import holder, shared
-from splade_bridge.engines.remote.qdrant_store import PAGE, Point, Store, datatype_of
+from splade_bridge.engines.remote.qdrant_store import PAGE, Point, Store, datatype_of, key_of
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
 from splade_bridge.files.address import Address
 from splade_bridge.files.typed import Where, as_table, json_file
@@ -33,6 +37,10 @@ OURS = "splade_bridge"
 CONFIG, SEGMENTS = "edge_config.json", "segments"
 DOCUMENTS = "documents"
 """How many points there are; it lies there while none is being written."""
+POSTINGS_IN_MEMORY = 4_000_000
+"""Of those that were written last, of which Edge has its index in memory."""
+SEGMENT_KILOBYTES = 100_000
+"""Of the segments that Edge makes of them, each in memory while it is made."""
 PANIC = "PanicException"
 """Of Rust, which pyo3 raises beside all other exceptions."""
 BUSY = "WouldBlock"
@@ -45,10 +53,20 @@ def _told(method: Callable[P, T]) -> Callable[P, T]:
     def called(*args: P.args, **kwargs: P.kwargs) -> T:
         store = args[0]
         assert isinstance(store, FolderStore)
-        with store.telling():
+        try:
             return method(*args, **kwargs)
+        except BaseException as error:
+            if not _is_of_edge(error):
+                raise
+            raise ServerError(f"{store.name}: Qdrant Edge: {error}") from error
 
     return called
+
+
+def _give_back() -> None:
+    """Give memory back that is free: glibc keeps it, and each thread that writes has its own."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class _Shard:
@@ -60,23 +78,6 @@ class _Shard:
     def __del__(self) -> None:
         if (shard := getattr(self, "shard", None)) is not None:
             shard.close()
-
-
-class _Telling:
-    """Lets errors of Edge out as ours."""
-
-    def __init__(self, store: FolderStore) -> None:
-        self._store = store
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
-    ) -> None:
-        # Edge raises plain exceptions, and panics.
-        if kind is not None and (kind is Exception or kind.__name__ == PANIC):
-            raise ServerError(f"{self._store.name}: Qdrant Edge: {error}") from error
 
 
 class FolderStore(Store):
@@ -92,10 +93,7 @@ class FolderStore(Store):
         self._folder = address.folder
         self.name = str(address)
         self._open: _Shard | None = None
-
-    def telling(self) -> _Telling:
-        """A block in which errors of Edge become ours."""
-        return _Telling(self)
+        self._growing, self._grown = threading.Lock(), 0
 
     @property
     def _shard(self) -> Any:
@@ -110,7 +108,7 @@ class FolderStore(Store):
         try:
             found = shared(self._folder, lambda path: _Shard(path, edge))
         except BaseException as error:
-            if type(error) is not Exception and type(error).__name__ != PANIC:
+            if not _is_of_edge(error):
                 raise
             if BUSY in str(error):
                 log = self._folder / "wal"
@@ -154,12 +152,15 @@ class FolderStore(Store):
         for name in ("shards", "replicas"):
             if getattr(options, name) is not None:
                 raise UsageError(f"{self.name}: Qdrant Edge has no {name}: leave --{name} out")
-        return {"sparse_vectors": {field: {"datatype": datatype_of(options)}}}
+        return {
+            "sparse_vectors": {field: {"datatype": datatype_of(options), "memory": "cached"}},
+            "optimizers": {"max_segment_size": SEGMENT_KILOBYTES},
+        }
 
     @_told
     def create(self, field: str, options: RemoteOptions, beside: Mapping[str, bytes]) -> None:
         """See :class:`Store`: made beside its place and renamed."""
-        self.creation(field, options)
+        made = self.creation(field, options)
         edge = self._edge
         self._folder.parent.mkdir(parents=True, exist_ok=True)
         making = self._folder.with_name(f".{self._folder.name}.{OURS}-making")
@@ -168,8 +169,13 @@ class FolderStore(Store):
         for name, content in beside.items():
             (making / OURS / f"{name}.json").write_bytes(content)
         datatype = getattr(edge.VectorStorageDatatype, datatype_of(options).capitalize())
-        vector = edge.EdgeSparseVectorParams(datatype=datatype)
-        edge.EdgeShard.create(str(making), edge.EdgeConfig(sparse_vectors={field: vector})).close()
+        config = edge.EdgeConfig(
+            sparse_vectors={
+                field: edge.EdgeSparseVectorParams(datatype=datatype, memory=edge.Memory.Cached)
+            },
+            optimizers=edge.EdgeOptimizersConfig(**made["optimizers"]),
+        )
+        edge.EdgeShard.create(str(making), config).close()
         making.rename(self._folder)
 
     def drop(self) -> None:
@@ -219,23 +225,26 @@ class FolderStore(Store):
         """See :class:`Store`."""
         edge = self._edge
         shard = self._shard
-        self._writing()
-        shard.update(
-            edge.UpdateOperation.upsert_points(
-                [
-                    edge.Point(
-                        _key(p.key), {field: edge.SparseVector(p.indices, p.values)}, p.payload
-                    )
-                    for p in points
-                ]
-            )
-        )
+        made = [
+            edge.Point(key_of(p.key), {field: edge.SparseVector(p.indices, p.values)}, p.payload)
+            for p in points
+        ]
+        with self._growing:
+            self._writing()
+            shard.update(edge.UpdateOperation.upsert_points(made))
+            self._grown += sum(len(p.indices) for p in points)
+            if self._grown > POSTINGS_IN_MEMORY:  # from there into files that are mapped
+                shard.flush()
+                shard.optimize()
+                _give_back()
+                self._grown = 0
 
     @_told
     def finish(self) -> None:
         """See :class:`Store`."""
         self._shard.flush()
         self._shard.optimize()
+        _give_back()
         self._written()
 
     @_told
@@ -243,7 +252,7 @@ class FolderStore(Store):
         """See :class:`Store`."""
         shard = self._shard
         self._writing()
-        shard.update(self._edge.UpdateOperation.delete_points([_key(key) for key in keys]))
+        shard.update(self._edge.UpdateOperation.delete_points([key_of(key) for key in keys]))
         self._written()
 
     @_told
@@ -251,30 +260,19 @@ class FolderStore(Store):
         """See :class:`Store`."""
         return int(self._shard.count(self._edge.CountRequest(exact=True)))
 
-    def _point(self, record: Any, field: str) -> Point:
-        vector = (record.vector or {}).get(field)
-        indices = [] if vector is None else list(vector.indices)
-        values = [] if vector is None else list(vector.values)
-        return Point(str(record.id), indices, values, record.payload or {})
-
-    def scroll(self, field: str) -> Iterator[Point]:
-        """See :class:`Store`."""
-        offset = None
-        while True:
-            with self.telling():
-                records, offset = self._shard.scroll(
-                    self._edge.ScrollRequest(
-                        limit=PAGE, offset=offset, with_vector=[field], with_payload=[PAYLOAD_ID]
-                    )
-                )
-            yield from (self._point(record, field) for record in records)
-            if offset is None:
-                return
+    @_told
+    def _page(self, field: str, offset: Any) -> tuple[list[Any], Any]:
+        records, after = self._shard.scroll(
+            self._edge.ScrollRequest(
+                limit=PAGE, offset=offset, with_vector=[field], with_payload=[PAYLOAD_ID]
+            )
+        )
+        return records, after
 
     @_told
     def retrieve(self, keys: Sequence[str], field: str) -> list[Point]:
         """See :class:`Store`."""
-        known = [_key(key) for key in keys if _is_key(key)]
+        known = [key_of(key) for key in keys if _is_key(key)]
         records = self._shard.retrieve(known, [PAYLOAD_ID], [field])
         return [self._point(record, field) for record in records]
 
@@ -346,7 +344,7 @@ class FolderStore(Store):
             case {"is_empty": {"key": str(key)}, **rest} if not rest:
                 return edge.IsEmptyCondition(key)
             case {"has_id": list(ids), **rest} if not rest:
-                return edge.HasIdCondition({_key(str(i)) for i in ids})
+                return edge.HasIdCondition({key_of(str(i)) for i in ids})
         raise self._no_filter(one)
 
     def _no_filter(self, what: Any) -> BadInputError:
@@ -358,12 +356,13 @@ class FolderStore(Store):
         )
 
 
+def _is_of_edge(error: BaseException) -> bool:
+    """Edge raises plain exceptions, and panics."""
+    return type(error) is Exception or type(error).__name__ == PANIC
+
+
 def _list(found: Any) -> list[Any]:
     return found if isinstance(found, list) else [found]
-
-
-def _key(key: str) -> int | str:
-    return int(key) if key.isdigit() else key
 
 
 def _is_key(key: str) -> bool:

@@ -9,13 +9,14 @@ without vectors.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from splade_bridge.engines.remote.base import Busy, RemoteOptions, ServerError, missing_client
-from splade_bridge.engines.remote.numbered import BESIDE, newest, pieces
-from splade_bridge.engines.remote.qdrant_store import PAGE, Point, Store, datatype_of
+from splade_bridge.engines.remote.base import RemoteOptions
+from splade_bridge.engines.remote.faults import Busy, ServerError, missing_client
+from splade_bridge.engines.remote.numbered import BESIDE, PiecesBeside
+from splade_bridge.engines.remote.qdrant_store import PAGE, Point, Store, datatype_of, key_of
 from splade_bridge.engines.remote.secrets import Secrets
 from splade_bridge.errors import BadInputError, MissingToolError
 from splade_bridge.files.address import Address
@@ -26,7 +27,7 @@ BUSY = (408, 429, 502, 503, 504)
 DENIED = (401, 403)
 
 
-class ServerStore(Store):
+class ServerStore(PiecesBeside, Store):
     """A collection of a server."""
 
     def __init__(self, address: Address, secrets: Secrets, extra: str) -> None:
@@ -156,27 +157,19 @@ class ServerStore(Store):
             if offset is None:
                 return found
 
-    def read_beside(self, name: str) -> bytes | None:
-        """See :class:`NumberedIndex`."""
-        if not self._ask("collection_exists", self._beside):
-            return None
-        return newest(self._pieces(name))[1]
+    def _has_beside(self) -> bool:
+        return bool(self._ask("collection_exists", self._beside))
 
-    def write_beside(self, name: str, content: bytes) -> None:
-        """See :class:`NumberedIndex`."""
-        models, old = self._models, self._pieces(name)
-        new = pieces(name, newest(old)[0] + 1, content)
-        self._ask(
-            "upsert",
-            self._beside,
-            [
-                models.PointStruct(id=_piece_id(piece["key"]), vector={}, payload=piece)
-                for piece in new
-            ],
-            wait=True,
-        )
-        if old:
-            self._delete(self._beside, [_piece_id(piece["key"]) for piece in old])
+    def _add_pieces(self, new: list[dict[str, Any]]) -> None:
+        models = self._models
+        points = [
+            models.PointStruct(id=_piece_id(piece["key"]), vector={}, payload=piece)
+            for piece in new
+        ]
+        self._ask("upsert", self._beside, points, wait=True)
+
+    def _remove_pieces(self, keys: list[str]) -> None:
+        self._delete(self._beside, [_piece_id(key) for key in keys])
 
     def _delete(self, collection: str, keys: Sequence[int | str]) -> None:
         wanted = self._models.PointIdsList(points=list(keys))
@@ -207,7 +200,7 @@ class ServerStore(Store):
             self._name,
             [
                 models.PointStruct(
-                    id=_key(p.key),
+                    id=key_of(p.key),
                     vector={field: models.SparseVector(indices=p.indices, values=p.values)},
                     payload=p.payload,
                 )
@@ -221,34 +214,23 @@ class ServerStore(Store):
 
     def delete(self, keys: Sequence[str]) -> None:
         """See :class:`Store`."""
-        self._delete(self._name, [_key(key) for key in keys])
+        self._delete(self._name, [key_of(key) for key in keys])
 
     def count(self) -> int:
         """See :class:`Store`."""
         return int(self._ask("count", self._name, exact=True).count)
 
-    def _point(self, record: Any, field: str) -> Point:
-        vector = (record.vector or {}).get(field)
-        indices = [] if vector is None else list(vector.indices)
-        values = [] if vector is None else list(vector.values)
-        return Point(str(record.id), indices, values, record.payload or {})
-
-    def scroll(self, field: str) -> Iterator[Point]:
-        """See :class:`Store`."""
-        offset = None
-        while True:
-            records, offset = self._ask(
-                "scroll", self._name, limit=PAGE, offset=offset, with_vectors=[field],
-                with_payload=[PAYLOAD_ID],
-            )  # fmt: skip
-            yield from (self._point(record, field) for record in records)
-            if offset is None:
-                return
+    def _page(self, field: str, offset: Any) -> tuple[list[Any], Any]:
+        records, after = self._ask(
+            "scroll", self._name, limit=PAGE, offset=offset, with_vectors=[field],
+            with_payload=[PAYLOAD_ID],
+        )  # fmt: skip
+        return records, after
 
     def retrieve(self, keys: Sequence[str], field: str) -> list[Point]:
         """See :class:`Store`."""
         records = self._ask(
-            "retrieve", self._name, [_key(key) for key in keys], with_vectors=[field],
+            "retrieve", self._name, [key_of(key) for key in keys], with_vectors=[field],
             with_payload=[PAYLOAD_ID],
         )  # fmt: skip
         return [self._point(record, field) for record in records]
@@ -298,7 +280,3 @@ class ServerStore(Store):
 
 def _piece_id(key: str) -> str:
     return str(uuid.uuid5(NAMESPACE, f"beside/{key}"))
-
-
-def _key(key: str) -> int | str:
-    return int(key) if key.isdigit() else key

@@ -26,6 +26,11 @@ class Point(NamedTuple):
     payload: dict[str, Any]
 
 
+def key_of(key: str) -> int | str:
+    """What a client takes for :attr:`Point.key`: a number, or a UUID."""
+    return int(key) if key.isdigit() else key
+
+
 def datatype_of(options: RemoteOptions) -> QdrantDatatype:
     """Of the weights that are searched, in an index that is made so."""
     return QdrantOptions(**options.own).datatype
@@ -78,9 +83,25 @@ class Store(abc.ABC):
     def count(self) -> int:
         """Points that are there."""
 
-    @abc.abstractmethod
     def scroll(self, field: str) -> Iterator[Point]:
         """All of them."""
+        offset = None
+        while True:
+            records, offset = self._page(field, offset)
+            yield from (self._point(record, field) for record in records)
+            if offset is None:
+                return
+
+    def _point(self, record: Any, field: str) -> Point:
+        """What a client gives for a point; one without a vector is an empty document."""
+        vector = (record.vector or {}).get(field)
+        indices = [] if vector is None else list(vector.indices)
+        values = [] if vector is None else list(vector.values)
+        return Point(str(record.id), indices, values, record.payload or {})
+
+    @abc.abstractmethod
+    def _page(self, field: str, offset: Any) -> tuple[list[Any], Any]:
+        """Some points from ``offset`` on, as the client gives them, and where the next begin."""
 
     @abc.abstractmethod
     def retrieve(self, keys: Sequence[str], field: str) -> list[Point]:

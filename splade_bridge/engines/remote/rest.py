@@ -16,21 +16,11 @@ import orjson
 
 from splade_bridge.data.ids import quoted
 from splade_bridge.data.vectors import ImpactBatch, Int32Array, SparseBatch
-from splade_bridge.engines.remote.base import (
-    Busy,
-    Fields,
-    Float64Array,
-    Refused,
-    RemoteIndex,
-    RemoteOptions,
-    Row,
-    ServerError,
-    State,
-    state_bytes,
-    state_of,
-)
+from splade_bridge.engines.remote.base import Fields, Float64Array, RemoteIndex, RemoteOptions, Row
 from splade_bridge.engines.remote.choices import FieldType
+from splade_bridge.engines.remote.faults import Busy, Refused, ServerError
 from splade_bridge.engines.remote.secrets import Secrets
+from splade_bridge.engines.remote.states import State, state_bytes, state_of
 from splade_bridge.errors import BadInputError
 from splade_bridge.formats.feeds.base import pairs
 from splade_bridge.formats.feeds.elastic import Bulk
@@ -53,6 +43,8 @@ COLUMNS: dict[FieldType, str] = {
     "keyword": "keyword", "integer": "long", "number": "double", "boolean": "boolean",
 }  # fmt: skip
 CHUNK = re.compile(r"#[0-9]+\Z")
+INFERRED, INFERRED_CHUNKS = "_inference_fields", ".inference.chunks"
+"""Where documents have what ``semantic_text`` has made, and what the path of its chunks ends in."""
 
 
 class RestIndex(RemoteIndex):
@@ -69,8 +61,13 @@ class RestIndex(RemoteIndex):
     types: ClassVar[tuple[str, ...]]
     shown: ClassVar[tuple[str, ...]] = ("number_of_shards", "number_of_replicas", "version")
     feed: Bulk
+    _client: Any
     _nested: str | None = None
     _searching: ClassVar[Mapping[str, Any]] = {"allow_partial_search_results": "false"}
+
+    def close(self) -> None:
+        """End the connection."""
+        self._client.close()
 
     @abc.abstractmethod
     def _send(
@@ -220,11 +217,13 @@ class RestIndex(RemoteIndex):
         self, batch: ImpactBatch | SparseBatch, names: Names, fields: Sequence[Fields] | None
     ) -> Iterator[tuple[Any, int]]:
         """See :class:`RemoteIndex`: the two lines of a bulk request."""
-        numbers = map(orjson.dumps, weights_of(batch).tolist())
-        found = list(zip(names(batch.indices), numbers, strict=True))
+        numbers, found = weights_of(batch).tolist(), names(batch.indices)
         indptr = batch.indptr.tolist()
         for row, doc_id in enumerate(batch.ids):
-            line = self.feed.document(doc_id, found[indptr[row] : indptr[row + 1]])
+            of = slice(indptr[row], indptr[row + 1])
+            # A row at a time: what orjson makes of a number lies in kilobytes until it is let go.
+            cells = list(zip(found[of], map(orjson.dumps, numbers[of]), strict=True))
+            line = self.feed.document(doc_id, cells)
             if fields and fields[row]:
                 line = line[:-2] + b"," + orjson.dumps(fields[row])[1:] + b"\n"
             yield line, len(line)
@@ -305,11 +304,19 @@ class RestIndex(RemoteIndex):
                 "came from, into an index whose _source keeps them",
                 str(self.address),
             )
-        return [self.field]
+        return [self.field, *([INFERRED] if self._is_inferred else [])]
+
+    @property
+    def _is_inferred(self) -> bool:
+        """Whether a model in the engine may have made the vectors, by ``semantic_text``."""
+        return self._nested is not None and self._nested.endswith(INFERRED_CHUNKS)
 
     def _rows_of(self, hit: Mapping[str, Any]) -> Iterator[Row]:
         """The vector of a document, or those of its chunks."""
-        held = list(_at(hit.get("_source", {}), self.field))
+        source = hit.get("_source", {})
+        held = list(_at(source, self.field))
+        if not held and self._is_inferred:
+            held = list(inferred(source, self.field))
         if not held and self._is_ours:
             raise BadInputError(
                 f"document {quoted(hit['_id'])} has no field {self.field!r} in its _source",
@@ -343,6 +350,7 @@ class RestIndex(RemoteIndex):
             "query": {"match_all": {}},
             "_source": self._source(),
             "track_total_hits": False,
+            **self._beside_source,
         }
         for hits in self._pages(body, PAGE):
             for hit in hits:
@@ -363,9 +371,23 @@ class RestIndex(RemoteIndex):
     def _got(self, ids: Sequence[str]) -> Any:
         """What ``_mget`` answers, which also knows what no search finds yet."""
         source = self._source()
+        if self._is_inferred:  # which _mget does not give
+            body = {
+                "query": {"ids": {"values": list(ids)}},
+                "size": len(ids),
+                "_source": source,
+                **self._beside_source,
+            }
+            hits = self._ask("POST", f"{self._path}/_search", body)["hits"]["hits"]
+            return {"docs": [{**hit, "found": True} for hit in hits]}
         return self._ask(
             "POST", f"{self._path}/_mget", {"docs": [{"_id": i, "_source": source} for i in ids]}
         )
+
+    @property
+    def _beside_source(self) -> dict[str, Any]:
+        """What a search asks for so that its ``_source`` has all vectors."""
+        return {"fields": [INFERRED]} if self._is_inferred else {}
 
     def top(
         self, names: Sequence[Any], weights: Int32Array, n: int, only: Any = None
@@ -496,6 +518,31 @@ def _at(source: Any, path: str) -> Iterator[Any]:
                 yield from _at(inside, "")
             elif path.startswith(f"{name}."):
                 yield from _at(inside, path[len(name) + 1 :])
+
+
+def inferred(source: Mapping[str, Any], path: str) -> Iterator[Any]:
+    """The vectors of a field's chunks in the newer layout of ``semantic_text``.
+
+    ::
+
+        {"_inference_fields": {"text": {"inference": {"chunks": {
+            "text": [{"start_offset": 0, "end_offset": 9, "embeddings": {"cat": 0.5}}],
+            "title": [...]}}}}}
+
+    The chunks stand by the field whose text they are of (``copy_to`` makes several). The older
+    layout has them in ``text.inference.chunks`` as they are nested. Elasticsearch's reference,
+    "Semantic text field type".
+    """
+    chunks, _, last = path.rpartition(".")
+    for of_fields in _at(source.get(INFERRED) or {}, chunks):
+        for several in of_fields.values():
+            yield from _at(several, last)
+
+
+def content_type(path: str, body: bytes | None) -> dict[str, str]:
+    """The header of a request that has a body."""
+    kind = "application/x-ndjson" if path.endswith("/_bulk") else "application/json"
+    return {"content-type": kind} if body else {}
 
 
 def basic_login(secrets: Secrets, user: str) -> dict[str, str]:

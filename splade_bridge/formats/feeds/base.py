@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import orjson
 
-from splade_bridge.data.ids import quoted
+from splade_bridge.data.ids import check_size
 from splade_bridge.errors import BadInputError
 from splade_bridge.formats.feeds.names import PROBLEMS, Naming
 from splade_bridge.formats.feeds.weights import Kept
@@ -86,11 +86,7 @@ class Feed(abc.ABC):
 
         Elasticsearch and OpenSearch refuse the whole request for one such id.
         """
-        if (size := len(doc_id.encode())) > self.most_id_bytes:
-            raise BadInputError(
-                f"document {quoted(doc_id)}: an id of {size:,} bytes, and {self.engine} takes "
-                f"{self.most_id_bytes:,} at most: rename it"
-            )
+        check_size(doc_id, self.most_id_bytes, self.engine)
 
     def key(self, doc_id: str) -> str:
         """What tells one document from another in the engine; no two may have the same."""
@@ -131,30 +127,6 @@ class Feed(abc.ABC):
 def joined(cells: Cells) -> bytes:
     """The inside of a JSON object: ``"a":1,"b":2``."""
     return b",".join([b"%b:%b" % cell for cell in cells])
-
-
-def columns(cells: Cells) -> bytes:
-    """``{"indices":[...],"values":[...]}``, as Qdrant and Milvus take sparse vectors."""
-    return b'{"indices":[%b],"values":[%b]}' % (
-        b",".join([name for name, _ in cells]),
-        b",".join([weight for _, weight in cells]),
-    )
-
-
-def column_lists(found: Any, place: str) -> tuple[list[Any], list[Any]]:
-    """Names and weights of what :func:`columns` writes.
-
-    Raises:
-        BadInputError: it is something else, or names one dimension twice (which Qdrant keeps
-            twice).
-    """
-    indices = found.get("indices") if isinstance(found, dict) else None
-    values = found.get("values") if isinstance(found, dict) else None
-    if not isinstance(indices, list) or not isinstance(values, list):
-        raise BadInputError("no sparse vector: indices and values, a list each", place)
-    if len(indices) != len(values):
-        raise BadInputError(f"{len(indices):,} indices, but {len(values):,} values", place)
-    return indices, values
 
 
 def pairs(found: Any, place: str) -> tuple[list[Any], list[Any]]:

@@ -11,15 +11,8 @@ import orjson
 
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.lines import json_lines
-from splade_bridge.formats.feeds.base import (
-    Cells,
-    Feed,
-    Row,
-    Told,
-    column_lists,
-    columns,
-    pretty,
-)
+from splade_bridge.formats.feeds.base import Cells, Feed, Row, Told, pretty
+from splade_bridge.formats.feeds.columns import column_lists, columns
 from splade_bridge.formats.feeds.names import Naming
 from splade_bridge.formats.feeds.weights import SINGLE
 

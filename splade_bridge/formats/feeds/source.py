@@ -6,21 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from splade_bridge.data.ids import checked_id
-from splade_bridge.data.manifest import Manifest, QuantizationInfo
-from splade_bridge.data.quantize import QuantizeOptions, Quantizer, for_numbers
-from splade_bridge.data.vectors import ImpactBatch, SparseBatch
+from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.inputs import changed, check_file, stamps
-from splade_bridge.formats.base import ImpactSource, WeightSource
 from splade_bridge.formats.choices import FeedTarget
 from splade_bridge.formats.feeds.base import Feed
 from splade_bridge.formats.feeds.names import reader_of
 from splade_bridge.formats.feeds.write import FEED_TARGETS, VOCABULARY, feed_of
-from splade_bridge.formats.jsonvector import VectorBuilder, VectorRecord, full_batches
+from splade_bridge.formats.records import Records, VectorRecord
 
 
-class FeedFiles:
+class FeedFiles(Records):
     """The documents of a feed, one record each.
 
     Args:
@@ -29,6 +26,7 @@ class FeedFiles:
 
     Attributes:
         vocabulary: whole where it came with the feed, else observed.
+        files: those with documents.
         feed: the form of the documents.
 
     Raises:
@@ -54,7 +52,6 @@ class FeedFiles:
                 "whose documents these are cannot be told; it is one of " + ", ".join(FEED_TARGETS),
                 str(path),
             )
-        self.path = path
         self.feed: Feed = feed_of(target, field or "vector", "passages")
         self.files = _parts(path, self.feed)
         numbered = self.feed.naming == "number"
@@ -64,15 +61,11 @@ class FeedFiles:
             raise BadInputError(
                 f"no {VOCABULARY} beside it, which says what terms its numbers stand for", str(path)
             )
-        self.vocabulary = Vocabulary.load(beside) if known else Vocabulary(observed=True)
+        super().__init__(path, Vocabulary.load(beside) if known else Vocabulary(observed=True))
         self._stamps = stamps(path)
 
     def records(self) -> Iterator[VectorRecord]:
-        """All of them in order.
-
-        Raises:
-            BadInputError: a line is not the engine's, or the files are not what they were.
-        """
+        """See :class:`Records`."""
         term_of = reader_of(self.feed.naming, self.vocabulary)
         for file in self.files:
             for doc_id, names, values, place in self.feed.rows(file):
@@ -82,63 +75,6 @@ class FeedFiles:
                 yield VectorRecord(checked_id(doc_id, place), terms, values, place)
         if stamps(self.path) != self._stamps:
             raise changed(self.path)
-
-
-class FeedSource(ImpactSource):
-    """The impacts of a feed; weights that are no integers need a scale, as in JSON vectors.
-
-    Args:
-        path, manifest, target, field: see :class:`FeedFiles`.
-        options: how to quantize, see :class:`.jsonvector.JsonVectorSource`.
-
-    Raises:
-        BadInputError: when made or read, see :class:`FeedFiles`.
-        UsageError: see :class:`.jsonvector.JsonVectorSource`.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        options: QuantizeOptions | None = None,
-        manifest: Manifest | None = None,
-        *,
-        target: FeedTarget | None = None,
-        field: str | None = None,
-    ) -> None:
-        self._documents = FeedFiles(path, manifest, target, field)
-        super().__init__(path, self._documents.vocabulary, manifest)
-        made = for_numbers(options, path, manifest)
-        self._quantizer = made if isinstance(made, Quantizer) else None
-        self.clipper = None if isinstance(made, Quantizer) else made
-
-    def _read(self) -> Iterator[ImpactBatch]:
-        builder = VectorBuilder(self.vocabulary, self._quantizer)
-        for _ in full_batches(self._documents.records(), builder, self.path):
-            yield builder.take()
-
-    @property
-    def _quantized(self) -> QuantizationInfo | None:
-        return self._quantizer.info if self._quantizer else super()._quantized
-
-
-class FeedWeights(WeightSource):
-    """The numbers of a feed as weights, whatever they are; see :class:`FeedFiles`."""
-
-    def __init__(
-        self,
-        path: Path,
-        manifest: Manifest | None = None,
-        *,
-        target: FeedTarget | None = None,
-        field: str | None = None,
-    ) -> None:
-        self._documents = FeedFiles(path, manifest, target, field)
-        super().__init__(path, self._documents.vocabulary, manifest)
-
-    def _read(self) -> Iterator[SparseBatch]:
-        builder = VectorBuilder(self.vocabulary, None, weights=True)
-        for _ in full_batches(self._documents.records(), builder, self.path):
-            yield builder.take_weights()
 
 
 def _parts(path: Path, feed: Feed) -> list[Path]:

@@ -97,7 +97,7 @@ class FeedAccount:
     queries: QueryAccount | None = None
 
     def options(self) -> dict[str, Any]:
-        """For the manifest, from which a :class:`.source.FeedSource` knows how to read it."""
+        """For the manifest, from which a :class:`.source.FeedFiles` knows how to read it."""
         told = {key: value for key, value in asdict(self).items() if value is not None}
         del told["weights"]["floats"]
         return told

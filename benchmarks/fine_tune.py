@@ -1,0 +1,200 @@
+"""Fine-tuning a published model: the base, our recipe, and sentence-transformers' trainer.
+
+    .venv/bin/python benchmarks/fine_tune.py MODEL --out runs ../shared/data/nfcorpus ../shared/data/scifact
+
+MODEL is a SPLADE checkpoint, as splade-tiny (tests/fetched.py says where it comes from); the others
+are BEIR folders. Each is trained on its own qrels/train.tsv and validated on qrels/dev.tsv; where
+there is none, a fifth of the training queries (--seed) is held out for that. Ours is the recipe
+fine-tune, changed by --set. sentence-transformers' trainer gets the same base, rows (query,
+positive, BM25 negative), batch size, rate and wall time, with SpladeLoss and the weights that it
+takes by default. qrels/test.tsv is looked at once for each model. What is finished is not made again.
+"""  # noqa: E501 - a command
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from sentence_transformers import SparseEncoder
+from transformers import TrainerCallback
+
+from machine import describe
+from splade_bridge.training.data import load_training_data
+from splade_bridge.training.model import build_model
+from splade_bridge.training.options import ModelOptions, ValidationOptions
+from splade_bridge.training.recipe import Recipe, in_work_folder, read_recipe
+from splade_bridge.training.train import train
+from splade_bridge.training.validation import RetrievalEvaluator, load_validation
+
+HELD_OUT = 0.2
+
+
+def judgements(folder: Path, work: Path, seed: int) -> tuple[Path, Path]:
+    """Files of judgements to train on and to validate on."""
+    qrels = folder / "qrels"
+    if (qrels / "dev.tsv").is_file():
+        return qrels / "train.tsv", qrels / "dev.tsv"
+    header, *lines = (qrels / "train.tsv").read_text().splitlines(keepends=True)
+    queries = sorted({line.split("\t")[0] for line in lines})
+    out = set(random.Random(seed).sample(queries, round(HELD_OUT * len(queries))))
+    files = (work / "fit.tsv", work / "held-out.tsv")
+    for file, held in zip(files, (False, True), strict=True):
+        kept = [line for line in lines if (line.split("\t")[0] in out) is held]
+        file.write_text(header + "".join(kept))
+    return files
+
+
+def recipe_for(arguments: argparse.Namespace, folder: Path, work: Path) -> Recipe:
+    fit, held_out = judgements(folder, work, arguments.seed)
+    places = {
+        "model.base": arguments.model, "data.path": folder, "data.qrels": fit,
+        "mine.queries": folder, "mine.qrels": fit, "mine.corpus": folder,
+        "validation.corpus": folder, "validation.queries": folder, "validation.qrels": held_out,
+    }  # fmt: skip
+    return read_recipe(
+        "fine-tune", [*(f"{key}={place}" for key, place in places.items()), *arguments.set]
+    )
+
+
+class Clock(TrainerCallback):
+    """Ends a training after so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        control.should_training_stop = time.monotonic() > self._end
+
+
+def train_theirs(recipe: Recipe, work: Path, out: Path, seconds: float) -> dict[str, float]:
+    """sentence-transformers' own trainer and loss on the rows of ``recipe``."""
+    from sentence_transformers.base.training_args import BatchSamplers
+    from sentence_transformers.sparse_encoder import SparseEncoderTrainer, losses
+    from sentence_transformers.sparse_encoder import SparseEncoderTrainingArguments as Arguments
+
+    rows = load_training_data(in_work_folder(recipe, work).data)
+    texts = [c for c in rows.column_names if c not in ("label", "known")]
+    model = SparseEncoder(recipe.model.base)
+    model.max_seq_length = recipe.model.document_length
+    began = time.monotonic()
+    trainer = SparseEncoderTrainer(
+        model=model,
+        args=Arguments(
+            output_dir=str(work / "theirs"),
+            max_steps=100_000,
+            per_device_train_batch_size=recipe.train.batch_size,
+            learning_rate=recipe.train.learning_rate,
+            lr_scheduler_type="constant_with_warmup",  # it is not known how many steps there are
+            warmup_steps=recipe.train.warmup_steps,
+            batch_sampler=BatchSamplers.NO_DUPLICATES,
+            seed=recipe.train.seed,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            logging_steps=25,
+            use_cpu=not torch.cuda.is_available(),
+        ),
+        train_dataset=rows.select_columns(texts),
+        loss=losses.SpladeLoss(
+            model=model,
+            loss=losses.SparseMultipleNegativesRankingLoss(model),
+            query_regularizer_weight=5e-5,
+            document_regularizer_weight=3e-5,
+        ),
+        callbacks=[Clock(seconds)],
+    )
+    trainer.train()
+    model.save_pretrained(str(out), create_model_card=False)
+    return {"steps": trainer.state.global_step, "minutes": (time.monotonic() - began) / 60}
+
+
+def measure(model: Any, folder: Path) -> dict[str, float]:
+    """nDCG@10 and sizes on the test set, over the whole collection."""
+    options = ValidationOptions(
+        str(folder), str(folder), folder / "qrels" / "test.tsv", max_documents=0, max_queries=0
+    )
+    evaluator = RetrievalEvaluator(load_validation(options, 0), options.batch_size, None)
+    return evaluator(model.eval())
+
+
+def kept(file: Path, make: Any) -> dict[str, float]:
+    """What ``make`` gives, from ``file`` if it is there."""
+    if not file.is_file():
+        file.write_text(json.dumps(make(), indent=2))
+    found: dict[str, float] = json.loads(file.read_text())
+    return found
+
+
+def run(arguments: argparse.Namespace, folder: Path) -> dict[str, dict[str, float]]:
+    work = arguments.out / folder.name
+    work.mkdir(parents=True, exist_ok=True)
+    recipe = recipe_for(arguments, folder, work)
+    lengths = {"query_length": recipe.model.query_length}
+    lengths["document_length"] = recipe.model.document_length
+    found = {}
+
+    def base() -> dict[str, float]:
+        model = build_model(ModelOptions(recipe.model.base, **lengths), [], work)
+        return {"steps": 0, "minutes": 0.0, **measure(model, folder)}
+
+    def ours() -> dict[str, float]:
+        began = time.monotonic()
+        done = train(recipe, work / "ours", overwrite=True, say=print)
+        told = {"steps": done.best_step, "minutes": (time.monotonic() - began) / 60}
+        return {**told, **measure(SparseEncoder(str(done.out)), folder)}
+
+    def theirs() -> dict[str, float]:
+        seconds = 60 * (arguments.minutes or found["fine-tune"]["minutes"])
+        mined = work / "mined"
+        mined.mkdir(exist_ok=True)
+        placed = in_work_folder(recipe, mined)
+        if placed.mine and not placed.mine.out.exists():
+            from splade_bridge.training.mine import mine
+
+            mine(placed.mine)
+        told = train_theirs(recipe, mined, work / "theirs-model", seconds)
+        return {**told, **measure(SparseEncoder(str(work / "theirs-model")), folder)}
+
+    makers = {"base": base, "fine-tune": ours, "sentence-transformers": theirs}
+    for name, make in makers.items():
+        if name in arguments.only:
+            found[name] = kept(work / f"{name}.json", make)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    names = ["base", "fine-tune", "sentence-transformers"]
+    parser.add_argument("model", help="SPLADE checkpoint to start from")
+    parser.add_argument("folders", nargs="+", type=Path, help="BEIR folders")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--set", nargs="*", default=[], help="changes of the recipe")
+    parser.add_argument("--seed", type=int, default=1, help="of the queries that are held out")
+    parser.add_argument(
+        "--minutes", type=float, help="of theirs; as long as ours took if not given"
+    )
+    parser.add_argument("--only", nargs="+", default=names, choices=names)
+    arguments = parser.parse_args()
+    print(describe("torch", "sentence-transformers"))
+    print(f"{arguments.model}, seed {arguments.seed}", *arguments.set)
+    print(
+        "\n| collection | model | step | minutes | nDCG@10 | RR@10 | terms a document | a query |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for folder in arguments.folders:
+        for name, row in run(arguments, folder.resolve()).items():
+            print(
+                f"| {folder.name} | {name} | {row['steps']:,} | {row['minutes']:.1f} "
+                f"| {row['nDCG@10']:.4f} | {row['RR@10']:.4f} | {row['document_terms']:.1f} "
+                f"| {row['query_terms']:.1f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
