@@ -47,6 +47,7 @@ MEANS = {
     "--memory": "Budget for sorting, as 500M, 2G, 512MiB; of an open Lucene index its JVM's heap.",
     "--rounding": "nearest is half to even.",
     "--clip": "Cut impacts to this, and count it.",
+    "--id": "Which document, or which of the vectors.",
     "--qrels": "Judgements.",
     "--hits": "Documents a query.",
     "--depth": "Documents of each list that count; in train mine the last rank that is taken.",

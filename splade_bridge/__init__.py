@@ -27,6 +27,7 @@ __all__ = [
     "quantize",
     "query_encoder",
     "search",
+    "terms",
     "verify",
 ]
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from splade_bridge.library.models import export_model, probe_model
     from splade_bridge.library.query_encoder import query_encoder
     from splade_bridge.library.results import evaluate, explain, search, verify
+    from splade_bridge.library.terms import terms
     from splade_bridge.library.vectors import convert, encode, export, prune, quantize
 
 _PLACES = {
@@ -67,6 +69,7 @@ _PLACES = {
     "quantize": "library.vectors",
     "query_encoder": "library.query_encoder",
     "search": "library.results",
+    "terms": "library.terms",
     "verify": "library.results",
 }
 

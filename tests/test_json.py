@@ -98,6 +98,8 @@ COMMANDS: list[tuple[str, str]] = [
     ("verify", "i i2 -q qv"),
     ("bench", "i -q questions.tsv -m model -k 2 --repeat 1 -o bench.csv --threads 1"),
     ("explain", "i q1 d1 -q qv"),
+    ("terms", "model cat --side query --top 3"),
+    ("terms", "i --id d1"),
     ("prune", "v -o pruned --method top-k --value 2"),
     ("prune", "x -o pruned2 --method threshold --value 2 --method postings --value 90%"),
     ("quantize-study", "v -q qv --qrels qrels --scale 10 -o study.csv"),

@@ -141,9 +141,10 @@ def flags(command: str) -> dict[str, Any]:
         ("encode", "encode"), ("quantize", "export"), ("export", "export"), ("convert", "convert"),
         ("index", "index"), ("open_index", "search"), ("query_encoder", "search"),
         ("search", "search"), ("evaluate", "evaluate"), ("verify", "verify"),
-        ("explain", "explain"), ("prune", "prune"), ("fuse", "fuse"), ("dense", "dense"),
-        ("delete", "delete"), ("inspect", "inspect"), ("export_model", "export-model"),
-        ("probe_model", "verify"),
+        ("explain", "explain"), ("terms", "terms"),
+         ("prune", "prune"), ("fuse", "fuse"), ("dense", "dense"),
+         ("delete", "delete"), ("inspect", "inspect"), ("export_model", "export-model"),
+         ("probe_model", "verify"),
     ],
 )  # fmt: skip
 def test_keywords_are_named_like_the_flags_and_have_their_defaults(name: str, command: str) -> None:

@@ -30,6 +30,7 @@ from splade_bridge.cli import (
     quantize_study,
     search,
     signals,
+    terms,
     train,
     verify,
 )
@@ -67,6 +68,7 @@ COMMANDS = (
     bench,
     compare,
     explain,
+    terms,
     inspect,
     merge,
     prune,

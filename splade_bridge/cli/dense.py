@@ -14,6 +14,7 @@ from splade_bridge.cli.options import (
     Corpus,
     Json,
     OwnMaxLength,
+    Revision,
     Side,
     model_flag,
     output_flag,
@@ -87,6 +88,7 @@ def command(
             metavar="SIZE",
         ),
     ] = "2G",
+    revision: Revision = None,
     texts: EncodeFlags = EncodeFlags(),
     json: Json = False,
 ) -> None:
@@ -110,6 +112,7 @@ def command(
         threads=threads,
         memory=size_in_bytes(memory),
         part_rows=texts.part_rows,
+        revision=revision,
     )
     manifest, stats = dense_corpus(
         corpus,

@@ -179,6 +179,21 @@ def model_flag(*names: str) -> Any:
 Model = Annotated[str | None, model_flag(), READS]
 QueryModel = Annotated[str | None, model_flag("--query-model"), READS]
 """Where only queries are encoded."""
+Revision = Annotated[
+    str | None,
+    typer.Option(
+        "--revision",
+        help="Branch, tag or commit of a model that has a hub name.",
+        show_default="its main branch",
+    ),
+]
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code",
+        help="Run code that comes with the checkpoint, which may do anything: read it first.",
+    ),
+]
 MaxLength = Annotated[
     int, typer.Option("--max-length", min=1, help="Tokens of a text that are read.")
 ]

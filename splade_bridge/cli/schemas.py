@@ -246,6 +246,26 @@ class ExplainResult(TypedDict):
     terms: Annotated[list[Term], "Of the query, the largest share first."]
 
 
+class TextTerm(TypedDict):
+    """A term of ``terms``."""
+
+    term: Annotated[str, "As it stands in the vocabulary."]
+    word: Annotated[str, "To be read: without marks, but ## before a piece of a word."]
+    weight: Annotated[float, "A whole number of what is quantized."]
+    original: Annotated[bool | None, "Whether the text holds it; null where a vector is shown."]
+    piece: Annotated[bool, "Whether it goes on with a word."]
+
+
+class TermsResult(TypedDict):
+    """``terms``."""
+
+    source: Annotated[str, "The checkpoint or the vectors, as given."]
+    text: Annotated[str | None, "What the checkpoint encoded."]
+    id: Annotated[str | None, "Of the vector."]
+    count: Annotated[int, "Terms of the text, those not shown included."]
+    bag: Annotated[list[TextTerm], "The heaviest first, equal ones by their strings."]
+
+
 class InspectResult(TypedDict):
     """``inspect``. What an artefact does not have, or was not read for, is null or empty."""
 
@@ -452,6 +472,7 @@ RESULTS: dict[str, Any] = {
     "bench": BenchResult,
     "compare": CompareResult,
     "explain": ExplainResult,
+    "terms": TermsResult,
     "inspect": InspectResult,
     "merge": MergeResult,
     "prune": PruneResult,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.groups import OpenFlags, QueryFlags
+from splade_bridge.cli.groups import ModelFlags, OpenFlags, QueryFlags
 from splade_bridge.cli.marks import READS
 from splade_bridge.cli.needs import needs
 from splade_bridge.cli.options import QUERIES, Hits, Json, NoCheck
@@ -70,6 +70,7 @@ def command(
     ] = None,
     k: Hits = 1000,
     opening: OpenFlags = OpenFlags(),
+    checkpoint: ModelFlags = ModelFlags(),
     no_check: NoCheck = False,
     json: Json = False,
 ) -> None:
@@ -88,7 +89,7 @@ def command(
     if asked.queries is None:
         raise UsageError("no queries: pass --queries, or --probe for a model inside an engine")
     check_count(indexes)
-    limit, loaded = opening.limit, asked.load(opening)
+    limit, loaded = opening.limit, asked.load(opening, checkpoint)
     with contextlib.ExitStack() as stack:
         searchers = [stack.enter_context(s) for s in open_indexes(indexes, opening.asking)]
         limit_memory(searchers, limit)

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from splade_bridge.encoding.head import Activation, Pooling, activate_
-from splade_bridge.encoding.masked_lm import first_line
+from splade_bridge.encoding.network import first_line
 from splade_bridge.encoding.packed import padded_groups
 from splade_bridge.errors import BadInputError, MissingToolError, install
 from splade_bridge.files.inside import inside

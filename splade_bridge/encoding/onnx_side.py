@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from splade_bridge.data.manifest import Side
-from splade_bridge.encoding.choices import Pooling
+from splade_bridge.encoding.choices import ModelChoices, Pooling
 from splade_bridge.encoding.head import Activation
 from splade_bridge.encoding.masked_lm import SplitModel
 from splade_bridge.encoding.onnx_graph import NOTE, Graph, Output, graph_files
+from splade_bridge.encoding.prompts import prompt_of
 from splade_bridge.encoding.settings import SideSettings, read_settings
 from splade_bridge.encoding.side import LoadedSide
 from splade_bridge.encoding.snapshot import files_sha256, settings_files
@@ -122,6 +123,7 @@ def load_exported(
     *,
     max_length: int | None = None,
     pooling: Pooling | None = None,
+    checkpoint: ModelChoices = ModelChoices(),
     device: torch.device | None = None,
 ) -> tuple[LoadedSide, str]:
     """Load what :func:`find_exported` found.
@@ -129,6 +131,7 @@ def load_exported(
     Args:
         max_length: in tokens; None for the model's own limit, which is never exceeded.
         pooling: of logits; a graph that pools is not to be told.
+        checkpoint: its prompt, and whether vectors are made of length 1.
         device: None for the CPU.
 
     Returns:
@@ -158,7 +161,7 @@ def load_exported(
     settings = replace(settings, pooling=pooling or settings.pooling)
     vocabulary, ids = terms_of(tokenizer, output.width, str(found.file))
     columns = torch.from_numpy(ids)
-    limits = [noted.max_length, settings.max_length, graph.longest, _positions(found)]
+    limits = [noted.max_length, settings.tokens.max_length, graph.longest, _positions(found)]
     if tokenizer.model_max_length < 1 << 30:  # transformers' "no limit" is 1e30
         limits.append(int(tokenizer.model_max_length))
     limit = min((n for n in limits if n), default=None)
@@ -169,6 +172,9 @@ def load_exported(
         noted.method
         or {"logits": settings.pooling, "weights": "pooled", "listed": "pooled"}[output.kind]
     )
+    prompts = dict(settings.prompts)
+    prompts[side] = noted.prompt or prompts.get(side, "")
+    prompt = prompt_of(prompts, settings.default_prompt, side, checkpoint, found.model)
     loaded = LoadedSide(
         model=found.model,
         revision=None,
@@ -176,9 +182,7 @@ def load_exported(
         partner_sha256=noted.partners.get("document" if side == "query" else "query", weights),
         settings_sha256=files_sha256(_configuration(found), found.folder),
         vocabulary=vocabulary,
-        tokenizer=TextTokenizer(
-            tokenizer, max_length, prompt=noted.prompt or settings.prompt, special=noted.special
-        ),
+        tokenizer=TextTokenizer(tokenizer, max_length, prompt=prompt, special=noted.special),
         max_length=max_length,
         network=SplitModel(
             _Weights(graph, output, columns, settings.pooling, settings.activation),
@@ -191,6 +195,9 @@ def load_exported(
         pooling=settings.pooling,
         activation=settings.activation,
         max_active=settings.max_active,
+        normalize=checkpoint.normalize,
+        prompt=prompt,
+        encoder=None,
         method=f"{method} (onnx)",
     )
     return loaded, graph.dtype(output)
@@ -260,7 +267,7 @@ def _loaded_tokenizer(found: Exported) -> Any:
     place = found.tokenizer
     if place.is_dir():
         if (place / "tokenizer_config.json").is_file() or (place / "config.json").is_file():
-            return load_tokenizer(place, lower_case=found.settings.lower_case)
+            return load_tokenizer(place, lower_case=found.settings.tokens.lower_case)
         return _bare(place / "tokenizer.json")
     return _wordpiece(place)
 

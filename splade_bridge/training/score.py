@@ -347,9 +347,12 @@ def _scorer(options: ScoreOptions) -> Scorer:
     if options.teacher == "sparse":
         return _sparse(options, options.model)
     require("train", "a teacher")
+    from splade_bridge.encoding.network import quiet
+
     make = _cross_encoder if options.teacher == "cross-encoder" else _dense
     try:
-        return make(options, str(model_folder(options.model, "--model")))
+        with quiet():
+            return make(options, str(model_folder(options.model, "--model")))
     except (OSError, ValueError, KeyError) as error:
         raise BadInputError(
             f"cannot be loaded as a {options.teacher} ({str(error).splitlines()[0]})", options.model

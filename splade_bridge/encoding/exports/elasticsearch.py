@@ -56,7 +56,7 @@ def export_elasticsearch(exporting: Exporting, folder: Path) -> float:
             "total_definition_length": file.stat().st_size,
         },
     }
-    if prompt := exporting.settings.prompt:
+    if prompt := exporting.loaded.prompt:
         config["prefix_strings"] = {PREFIXES[side]: prompt for side in exporting.sides}
     (folder / CONFIG).write_bytes(orjson.dumps(config, option=orjson.OPT_INDENT_2))
     vocabulary = {"vocabulary": exporting.tokens()}

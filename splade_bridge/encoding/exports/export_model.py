@@ -25,10 +25,11 @@ from splade_bridge.encoding.exports.exporting import Exporting
 from splade_bridge.encoding.exports.onnx_file import export_onnx
 from splade_bridge.encoding.exports.opensearch import export_opensearch
 from splade_bridge.encoding.exports.term_weights import TermWeights
-from splade_bridge.encoding.masked_lm import load_masked_lm
+from splade_bridge.encoding.network import load_network
 from splade_bridge.encoding.onnx_side import find_exported
 from splade_bridge.encoding.settings import SideSettings, read_settings
 from splade_bridge.encoding.snapshot import find_snapshot
+from splade_bridge.encoding.token_head import TokenHead
 from splade_bridge.encoding.tokens import load_tokenizer
 from splade_bridge.errors import BadInputError, require
 from splade_bridge.files.finished import check_same, fingerprints, plain, tell
@@ -134,10 +135,21 @@ def _exporting(
         model, side, EncodeOptions(max_length, pooling, dtype="float32", device="cpu")
     )
     loaded = encoder.loaded
-    tokenizer = load_tokenizer(settings.tokenizer, lower_case=settings.lower_case)
+    tokenizer = load_tokenizer(
+        settings.tokenizer,
+        lower_case=settings.tokens.lower_case,
+        options=settings.tokens.tokenizer_options,
+    )
     network = None
     if settings.network is not None:
-        network = load_masked_lm(settings.network)
+        assert loaded.network is not None
+        if isinstance(loaded.network.head, TokenHead) or loaded.pooling == "last":
+            raise BadInputError(
+                f"gives weights by {loaded.method}; what is exported pools the logits of a masked "
+                "language model over all positions",
+                model,
+            )
+        network = load_network(settings.network)
     other = loaded.partner_sha256
     theirs = {"query" if side == "document" else "document": other} if other else {}
     weights = TermWeights(network, loaded, tokenizer.all_special_ids).eval()

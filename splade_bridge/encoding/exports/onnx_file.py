@@ -50,7 +50,7 @@ def export_onnx(exporting: Exporting, folder: Path) -> float:
         "sides": exporting.sides,
         "method": loaded.method,
         "max_length": loaded.max_length,
-        "prompt": exporting.settings.prompt,
+        "prompt": exporting.loaded.prompt,
         "special": exporting.special,
         "partners": exporting.partners,
     }

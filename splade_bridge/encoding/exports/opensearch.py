@@ -41,9 +41,9 @@ def export_opensearch(exporting: Exporting, folder: Path) -> float:
         BadInputError: the model wants a prompt, which ml-commons does not put in front.
         CheckFailedError: what was traced gives other weights.
     """
-    if exporting.settings.prompt:
+    if exporting.loaded.prompt:
         raise BadInputError(
-            f"the {exporting.sides[0]} side has the prompt {exporting.settings.prompt!r}, and "
+            f"the {exporting.sides[0]} side has the prompt {exporting.loaded.prompt!r}, and "
             "OpenSearch puts none in front of a text: its vectors would be others",
             exporting.loaded.model,
         )

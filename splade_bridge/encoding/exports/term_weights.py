@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from splade_bridge.encoding.head import Activation, Pooling
-from splade_bridge.encoding.masked_lm import quiet
+from splade_bridge.encoding.network import quiet
 from splade_bridge.encoding.side import LoadedSide
 
 EXAMPLE = ((2, 7), 5)
