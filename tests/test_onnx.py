@@ -22,7 +22,7 @@ from checkpoints import (  # noqa: F401
 )
 from splade_bridge.cli.schemas import RESULTS
 from splade_bridge.data.manifest import Manifest, check_fit
-from splade_bridge.encoding.choices import Pooling
+from splade_bridge.encoding.choices import ModelChoices, Pooling
 from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
 from splade_bridge.encoding.exports import onnx_file
 from splade_bridge.encoding.exports.export_model import export_model
@@ -362,7 +362,7 @@ def test_graphs_of_others(tmp_path: Path, bert: Path, kind: str, batch: bool) ->
     with pytest.raises(UsageError, match=r"--dtype bfloat16: .* computes as it was exported"):
         weights(file, dtype="bfloat16")
     with pytest.raises(UsageError, match=r"--query-mode bow: .* computes as it was exported"):
-        weights(file, "query", query_mode="bow")
+        weights(file, "query", checkpoint=ModelChoices(query_mode="bow"))
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -93,7 +93,8 @@ def export_model(
         if find_exported(model, name) is not None:
             raise BadInputError("is a graph of ONNX: name the checkpoint it was made from", model)
     settings = {name: read_settings(snapshot.folder, name) for name in get_args(Side)}
-    alike = settings["document"] == settings["query"]
+    prompts = {settings[name].prompts.get(name, "") for name in settings}
+    alike = settings["document"] == settings["query"] and len(prompts) == 1
     wanted: tuple[Side, ...] = (side,) if side and not alike else get_args(Side)
     with staged_folder(out, overwrite=overwrite, inputs=[snapshot.folder]) as folder:
         told = {}
