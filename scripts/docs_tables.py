@@ -47,6 +47,7 @@ MEANS = {
     "--memory": "Budget for sorting, as 500M, 2G, 512MiB; of an open Lucene index its JVM's heap.",
     "--rounding": "nearest is half to even.",
     "--clip": "Cut impacts to this, and count it.",
+    "--id": "Which document, or which of the vectors.",
     "--qrels": "Judgements.",
     "--hits": "Documents a query.",
     "--depth": "Documents of a list that count; in train mine the last rank that is taken.",
@@ -61,6 +62,8 @@ MEANS = {
     "--corpus": "Texts, whatever encode takes.",
     "--with-contents": "The corpus that was encoded: its texts are stored beside the vectors.",
     "--allow-loss": "Write or load though the engine will change some weights.",
+    "--side": "Whether what is read are documents or queries; of a model, which side.",
+    "--to": "What is made: a kind of file, or a model for a runtime.",
     "--query-model": "Checkpoint of queries, where it is not that of documents.",
 }
 """What flags mean whose help tells more in one command than in another."""

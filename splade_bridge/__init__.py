@@ -18,15 +18,18 @@ __all__ = [
     "evaluate",
     "explain",
     "export",
+    "export_model",
     "fuse",
     "index",
     "inspect",
     "open_index",
+    "probe_model",
     "prune",
     "quantize",
     "query_encoder",
     "rerank",
     "search",
+    "terms",
     "verify",
 ]
 
@@ -43,9 +46,11 @@ if TYPE_CHECKING:
     from splade_bridge.library.fusion import fuse
     from splade_bridge.library.indexes import index, open_index
     from splade_bridge.library.loading import delete, inspect
+    from splade_bridge.library.models import export_model, probe_model
     from splade_bridge.library.query_encoder import query_encoder
     from splade_bridge.library.reranking import rerank
     from splade_bridge.library.results import evaluate, explain, search, verify
+    from splade_bridge.library.terms import terms
     from splade_bridge.library.vectors import convert, encode, export, prune, quantize
 
 _PLACES = {
@@ -59,15 +64,18 @@ _PLACES = {
     "evaluate": "library.results",
     "explain": "library.results",
     "export": "library.vectors",
+    "export_model": "library.models",
     "fuse": "library.fusion",
     "index": "library.indexes",
     "inspect": "library.loading",
     "open_index": "library.indexes",
+    "probe_model": "library.models",
     "prune": "library.vectors",
     "quantize": "library.vectors",
     "query_encoder": "library.query_encoder",
     "rerank": "library.reranking",
     "search": "library.results",
+    "terms": "library.terms",
     "verify": "library.results",
 }
 

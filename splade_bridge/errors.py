@@ -17,6 +17,7 @@ EXTRA = "EXTRA"
 EXTRAS = {
     "encode": ("torch", "transformers", "safetensors"),
     "dense": ("torch", "transformers", "safetensors", "sentence_transformers", "faiss"),
+    "onnx": ("onnx", "onnxruntime"),
     "train": ("sentence_transformers", "datasets", "accelerate", "peft", "tensorboard"),
 }
 """Extras of pyproject.toml that :func:`require` knows, and what is imported of them."""

@@ -42,6 +42,8 @@ ARGUMENTS = {
 HARMLESS = ("exec('')",)
 ASKED = {"torch.load": ("weights_only", True)}
 FROM_PRETRAINED = ("trust_remote_code", False)
+PASSED_ON = "trust_remote_code"
+"""What may stand for False: a flag of that name, which is False where nobody gives it."""
 
 
 def sources() -> Iterator[Path]:
@@ -70,7 +72,8 @@ def faults(text: str, name: str) -> list[str]:
         wanted = ASKED.get(called)
         if called.startswith("Auto") and called.endswith(".from_pretrained"):
             wanted = FROM_PRETRAINED
-        if wanted and given.get(wanted[0]) is not wanted[1]:
+        passed_on = any(k.arg == ast.unparse(k.value) == PASSED_ON for k in node.keywords)
+        if wanted and given.get(wanted[0]) is not wanted[1] and not passed_on:
             found.append(f"{name}:{node.lineno}: {called} without {wanted[0]}={wanted[1]}")
     return found
 

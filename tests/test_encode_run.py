@@ -13,6 +13,7 @@ import pytest
 
 from checkpoints import one_thread, save_checkpoint, write_corpus  # noqa: F401
 from splade_bridge.cli.encode import command
+from splade_bridge.cli.groups import SideFlags
 from splade_bridge.data.store import VectorStore
 from splade_bridge.encoding.encoder import EncodeOptions, Encoder, load_encoder
 from splade_bridge.encoding.runner import encode_to_store
@@ -232,7 +233,13 @@ def test_the_command(
         command(str(corpus), out, query_model=str(model), overwrite=True)
     command(str(corpus), out, query_model=str(model), side="query", overwrite=True)
     assert capfd.readouterr().out == ""
-    for option in ({"side": "both"}, {"pooling": "mean"}, {"dtype": "int"}, {"query_mode": "x"}):
+    unknown = SideFlags(query_mode="x")  # type: ignore[arg-type]
+    for option in (
+        {"side": "both"},
+        {"pooling": "mean"},
+        {"dtype": "int"},
+        {"checkpoint": unknown},
+    ):
         with pytest.raises(UsageError):
             command(str(corpus), tmp_path / "w", model=str(model), **option)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="auto or a number"):

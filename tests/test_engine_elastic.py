@@ -39,6 +39,7 @@ from splade_bridge.conversion.convert import convert
 from splade_bridge.conversion.detect import SourceOptions, open_source, open_vectors
 from splade_bridge.conversion.load_index import load_index
 from splade_bridge.data.vectors import ImpactBatch, SparseBatch
+from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines import registry
 from splade_bridge.engines.registry import connect, open_index
 from splade_bridge.engines.remote.base import RemoteIndex, RemoteOptions
@@ -673,6 +674,32 @@ def test_chunks_of_nested_fields_are_passages(
         assert as_pairs(hits) == [("one", 7), ("two", 3)]  # of the best chunk
         assert isinstance(index := getattr(searcher, "index"), RemoteIndex)  # noqa: B009
         assert [list(row.weights) for row in index.get(["one#1"])] == [[3.5]]
+
+
+@pytest.mark.parametrize("server_name", ["opensearch3"])
+def test_documents_on_their_way_take_little_memory(
+    server_name: str, server_of: Callable[[str], Server]
+) -> None:
+    """400,000 numbers as JSON: each lay in 4 KB of memory as long as it was kept."""
+    address = engine_of(server_name, server_of).address(f"t{uuid.uuid4().hex}")
+    rows, terms = 2048, 200
+    indptr = np.arange(rows + 1, dtype=np.int64) * terms
+    indices = np.tile(np.arange(terms, dtype=np.int32), rows)
+    impacts = np.random.default_rng(0).integers(1, 500, rows * terms, dtype=np.int32)
+    batch = ImpactBatch([f"d{i}" for i in range(rows)], indptr, indices, impacts)
+    vocabulary = Vocabulary(f"t{i}" for i in range(terms))
+    with connect(address) as index:
+        before, most = private_memory(), 0
+        for number, _ in enumerate(index.items(batch, Names(vocabulary, index.naming), None)):
+            if number % 100 == 0:
+                most = max(most, private_memory())
+    assert most - before < 200 << 20
+
+
+def private_memory() -> int:
+    """Bytes that are this process's own."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("RssAnon:")[2].split()[0]) << 10
 
 
 def test_impacts_that_a_vector_store_holds_are_looked_at(address: Address, tmp_path: Path) -> None:

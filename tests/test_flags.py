@@ -30,6 +30,7 @@ TOLD_APART = set(TABLES["MEANS"])
 TAKES = {
     ("train score", "--dtype"): "a teacher has no auto",
     ("rerank", "--dtype"): "nor has a reranker",
+    ("convert", "--to"): "a kind of file, and no runtime as export-model",
 }
 """Where a flag takes something else than elsewhere, and why."""
 
@@ -37,6 +38,7 @@ REPEATED = {
     ("bench", "--hits"): "measures several depths",
     ("bench", "--algorithm"): "measures several algorithms",
     ("beir", "--model"): "measures several models",
+    ("terms", "--id"): "shows one, where delete deletes several",
     ("quantize-study", "--scale"): "tries several",
     ("quantize-study", "--rounding"): "tries both",
 }
@@ -103,7 +105,12 @@ def test_what_is_read_and_what_is_written_is_marked() -> None:
             assert flag.use is READS, flag
         else:
             assert flag.use is None or flag.name in ("--corpus", "--collection"), flag
-    texts = {"convert": {"output"}, "explain": {"query_id", "doc_id"}, "train recipe": {"recipe"}}
+    texts = {
+        "convert": {"output"},
+        "explain": {"query_id", "doc_id"},
+        "terms": {"text"},
+        "train recipe": {"recipe"},
+    }
     for command, function in COMMANDS.items():
         for name, parameter in inspect.signature(function).parameters.items():
             if get_origin(parameter.annotation) is Annotated and any(

@@ -208,9 +208,11 @@ def sparse_encoder(path: Path) -> None:
 
     (path / "query_0").mkdir(parents=True)
     for name, content in {
-        "modules.json": '[{"idx": 0, "name": "0", "path": "", "type": "a.b.Router"}]',
-        "router_config.json": '{"types": {"query_0": "a.SparseStaticEmbedding", "document_0": '
-        '"a.MLMTransformer", "document_1": "a.SpladePooling"}, "structure": {"query": '
+        "modules.json": '[{"idx": 0, "name": "0", "path": "", "type": '
+        '"sentence_transformers.base.modules.Router"}]',
+        "router_config.json": '{"types": {"query_0": "sentence_transformers.SparseStaticEmbedding"'
+        ', "document_0": "sentence_transformers.MLMTransformer", "document_1": '
+        '"sentence_transformers.SpladePooling"}, "structure": {"query": '
         '["query_0"], "document": ["document_0", "document_1"]}, "parameters": '
         """{"default_route": "query", "route_mappings": {"('query', None)": "query"}}}""",
         "config_sentence_transformers.json": '{"prompts": {"query": "q: ", "document": ""}, '
@@ -504,6 +506,8 @@ READERS = {
     "data/parts.py": "an unfinished store",
     "data/vocabulary.py": "a vector store", "encoding/merge.py": "shards",
     "encoding/masked_lm.py": "a checkpoint",
+    "encoding/saved_modules.py": "a SparseEncoder",
+    "encoding/saved_transformer.py": "a SparseEncoder",
     "encoding/settings.py": "a SparseEncoder", "encoding/side.py": "a SparseEncoder",
     "engines/auto.py": "algorithms", "engines/exact.py": "an exact index",
     "engines/pisa_programs.py": "",

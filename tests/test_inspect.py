@@ -413,6 +413,24 @@ def test_a_checkpoint_is_told_by_its_configuration(tmp_path: Path) -> None:
     assert faults(found) == {"no tokenizer": 1}
 
 
+def test_a_graph_of_onnx_is_told_by_its_inputs_and_outputs(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    helper = onnx.helper
+    ids = helper.make_tensor_value_info("input_ids", onnx.TensorProto.INT64, ["batch", 7])
+    out = helper.make_tensor_value_info("logits", onnx.TensorProto.INT64, ["batch", 7])
+    nodes = [helper.make_node("Identity", ["input_ids"], ["logits"])]
+    model = helper.make_model(helper.make_graph(nodes, "g", [ids], [out]))
+    (tmp_path / "onnx").mkdir()
+    onnx.save(model, str(tmp_path / "onnx" / "model.onnx"))
+    for place in (tmp_path, tmp_path / "onnx" / "model.onnx"):
+        found = inspect_path(place)
+        assert (found.kind, found.facts["inputs"]) == ("onnx", ["input_ids [batch, 7]"])
+        assert found.facts["by_export_model"] is False
+    (tmp_path / "onnx" / "model.onnx").write_bytes(b"no graph")
+    with pytest.raises(BadInputError, match="not a graph of ONNX"):
+        inspect_path(tmp_path)
+
+
 def test_a_damaged_artefact_of_ours_is_refused(tmp_path: Path) -> None:
     made.exact(tmp_path / "i")
     (tmp_path / "i" / "impacts.bin").write_bytes(b"")

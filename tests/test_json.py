@@ -103,6 +103,8 @@ COMMANDS: list[tuple[str, str]] = [
     ("verify", "i i2 -q qv"),
     ("bench", "i -q questions.tsv -m model -k 2 --repeat 1 -o bench.csv --threads 1"),
     ("explain", "i q1 d1 -q qv"),
+    ("terms", "model cat --side query --top 3"),
+    ("terms", "i --id d1"),
     ("prune", "v -o pruned --method top-k --value 2"),
     ("prune", "x -o pruned2 --method threshold --value 2 --method postings --value 90%"),
     ("quantize-study", "v -q qv --qrels qrels --scale 10 -o study.csv"),
@@ -168,7 +170,7 @@ def test_the_bm25_baseline(
 
 
 def test_all_commands_are_documented_and_their_keys_mean_one_thing() -> None:
-    assert set(RESULTS) == {*dict(TABLES["commands"]()), "train --list"}
+    assert set(RESULTS) == {*dict(TABLES["commands"]()), "train --list", "verify --probe"}
     kinds: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for command, result in RESULTS.items():
         for key, hint, meaning, _ in TABLES["keys"](result):

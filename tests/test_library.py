@@ -147,9 +147,11 @@ def flags(command: str) -> dict[str, Any]:
         ("encode", "encode"), ("quantize", "export"), ("export", "export"), ("convert", "convert"),
         ("index", "index"), ("open_index", "search"), ("query_encoder", "search"),
         ("search", "search"), ("evaluate", "evaluate"), ("verify", "verify"),
-        ("explain", "explain"), ("prune", "prune"), ("fuse", "fuse"), ("dense", "dense"),
-        ("rerank", "rerank"), ("beir", "beir"),
-        ("delete", "delete"), ("inspect", "inspect"),
+        ("explain", "explain"), ("terms", "terms"),
+         ("prune", "prune"), ("fuse", "fuse"), ("dense", "dense"),
+         ("rerank", "rerank"), ("beir", "beir"),
+         ("delete", "delete"), ("inspect", "inspect"), ("export_model", "export-model"),
+         ("probe_model", "verify"),
     ],
 )  # fmt: skip
 def test_keywords_are_named_like_the_flags_and_have_their_defaults(name: str, command: str) -> None:

@@ -15,6 +15,7 @@ ACTS = {
     "encode": "--output --side --max-length --batch-tokens --long --devices --threads --shard "
     "--cluster --part-rows --id-field --text-field --title-field --overwrite",
     "export": "--output --format --model --scale --rounding --clip --memory --overwrite",
+    "export-model": "--output --to --side --max-length --pooling --overwrite",
     "index": "--field --opensearch-query --qdrant-datatype --postgresql-hnsw --postgresql-hnsw-m "
     "--postgresql-hnsw-ef-construction "
     "--output --engine --from --vocabulary --scale --rounding --clip --memory "
@@ -37,6 +38,7 @@ ACTS = {
     "compare": "--output --data --rebench --drop-indexes --allow-mismatch",
     "beir": "--output --model --measure --split --engine --max-length --hits --drop-indexes",
     "explain": "--queries --model --scale --rounding --clip --allow-mismatch",
+    "terms": "--id --top",
     "inspect": "--from --ciff-docids --quick --memory --field",
     "merge": "--output --overwrite",
     "prune": "--field "
@@ -46,8 +48,9 @@ ACTS = {
     "--output --allow-mismatch",
     "bm25": "--output --queries --k1 --b --id-field --text-field --title-field --threads --memory "
     "--overwrite",
-    "dense": "--model --output --index-kind --side --similarity --max-length --batch-size --device "
-    "--threads --memory --part-rows --id-field --text-field --title-field --overwrite",
+    "dense": "--model --revision --output --index-kind --side --similarity --max-length "
+    "--batch-size --device --threads --memory --part-rows --id-field --text-field --title-field "
+    "--overwrite",
     "doctor": "--fetch",
     "demo": "--output --model --overwrite",
     "train recipe": "--list",
@@ -83,6 +86,11 @@ SCORE = "train score --pairs p.jsonl -o s.jsonl"
 BY_RUN = f"{SCORE} --teacher run --run r"
 MLM, BASE = "train mlm --texts t.txt -o m", "train mlm --texts t.txt -o m --base b"
 
+ASKING = (SEARCH, "verify i j -q q.tsv", "bench i -q q.tsv", "explain i q d -q q.tsv")
+OF_A_MODEL = (
+    "--revision r", "--prompt p", "--prompt-name p", "--query-mode bow", "--normalize",
+    "--trust-remote-code",
+)  # fmt: skip
 NOTHING = [
     ("index v -o i -e exact", "--with-contents c.jsonl", "where --output is no address"),
     ("index v -o opensearch://localhost/a", "--fields year", "without --with-contents"),
@@ -97,6 +105,8 @@ NOTHING = [
     ("search i -q q.tsv -o r", "--approximate", "where no index is an address"),
     ("verify i j -q q.tsv", "--field f", "where no index is an address"),
     ("verify i j -q q.tsv", "--vocabulary v.txt", "where no index is an address"),
+    ("verify opensearch://localhost/a", "--probe id", "without --model"),
+    ("verify opensearch://localhost/a -m m", "--probe-query id", "without --probe"),
     ("bench i -q q.tsv", "--field f", "where no index is an address"),
     ("bench i -q q.tsv", "--vocabulary v.txt", "where no index is an address"),
     ("bench i -q q.tsv", "--approximate", "where no index is an address"),
@@ -175,6 +185,31 @@ NOTHING = [
     ),
     (f"{RERANK} --scorer sparse", "--batch-size 9", "with --scorer sparse"),
     (f"{RERANK} --output-format msmarco", "--tag us", "without --output-format trec"),
+    *((command, flag, "without --model") for command in ASKING for flag in OF_A_MODEL),
+    *(
+        (f"{command} -m m --query-mode bow", flag, "with --query-mode bow")
+        for command in (*ASKING, f"{ENCODE} --side query")
+        for flag in ("--prompt p", "--prompt-name p")
+    ),
+    *(
+        (f"{command} -m m --prompt p", "--prompt-name q", "with --prompt")
+        for command in (*ASKING, ENCODE)
+    ),
+    *((ENCODE, flag, "without --model") for flag in OF_A_MODEL),
+    *(
+        ("terms i --id d", flag, "without a text")
+        for flag in (*OF_A_MODEL, "--side query", "--max-length 9")
+    ),
+    *((EXPORT, flag, "without --model") for flag in OF_A_MODEL),
+    (f"{EXPORT} -m m", "--query-mode bow", "without --side query"),
+    (f"{EXPORT} -m m --side query --query-mode bow", "--prompt p", "with --query-mode bow"),
+    (f"{EXPORT} -m m --side query --query-mode bow", "--prompt-name p", "with --query-mode bow"),
+    (f"{EXPORT} -m m --prompt p", "--prompt-name q", "with --prompt"),
+    ("demo -o d", "--revision r", "without --model"),
+    ("terms m x", "--query-mode bow", "without --side query"),
+    ("terms m x --side query --query-mode bow", "--prompt p", "with --query-mode bow"),
+    ("terms m x --side query --query-mode bow", "--prompt-name p", "with --query-mode bow"),
+    ("terms m x --prompt p", "--prompt-name q", "with --prompt"),
     ("verify i j -q q.tsv", "--max-length 9", "without --model"),
     ("verify i j -q q.tsv", "--split dev", "without --model"),
     ("verify i j -q q.tsv -m m", "--pre-encoded", "with --model"),
@@ -199,6 +234,8 @@ NOTHING = [
     ("train --list", "--set train.steps=1", "with --list"),
     ("train --list", "--show", "with --list"),
     ("train --list", "--overwrite", "with --list"),
+    ("train --list", "--trust-remote-code", "with --list"),
+    ("train splade-max --show", "--trust-remote-code", "with --show"),
     ("train splade-max --show", "--overwrite", "with --show"),
     (RUN, "--model m", "with --run"),
     (RUN, "--query-vectors v", "with --run"),

@@ -122,7 +122,7 @@ def test_a_model_that_cannot_be_had_is_named_before_anything_is_done(
             arguments += ["--set", setting]
     error = run(app, ["train", *arguments, "-o", "out"]).exception
     assert isinstance(error, BadInputError), error
-    assert str(error).startswith(f"{key}: {HUB}: neither a folder nor")
+    assert str(error).startswith(f"{key}: {HUB}: no folder, and not in the cache")
     assert "hf download" in str(error)
     assert not list(tmp_path.iterdir())
 

@@ -45,6 +45,7 @@ QUICK = [
     "convert v c --to npz",
     "bench x --queries t.tsv -k 2 --repeat 1",
     "explain x q1 d1 --queries t.tsv",
+    "terms x --id d1",
     "inspect x",
     "delete --help",
     "fuse --help",

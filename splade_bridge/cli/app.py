@@ -22,6 +22,7 @@ from splade_bridge.cli import (
     evaluate,
     explain,
     export,
+    export_model,
     fuse,
     index,
     inspect,
@@ -31,6 +32,7 @@ from splade_bridge.cli import (
     rerank,
     search,
     signals,
+    terms,
     train,
     verify,
 )
@@ -57,6 +59,7 @@ app = typer.Typer(
 COMMANDS = (
     encode,
     export,
+    export_model,
     convert,
     index,
     delete,
@@ -69,6 +72,7 @@ COMMANDS = (
     compare,
     beir,
     explain,
+    terms,
     inspect,
     merge,
     prune,

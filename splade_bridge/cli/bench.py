@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from splade_bridge.cli.groups import AskingFlags, QuantizeFlags, QueryFlags
+from splade_bridge.cli.groups import AskingFlags, ModelFlags, QuantizeFlags, QueryFlags
 from splade_bridge.cli.marks import WRITES
 from splade_bridge.cli.needs import needs
 from splade_bridge.cli.options import (
@@ -63,6 +63,7 @@ def command(
     check_against: CheckAgainst = None,
     asking: AskingFlags = AskingFlags(),
     output: Annotated[Path | None, output_flag("Write the figures as CSV."), WRITES] = None,
+    checkpoint: ModelFlags = ModelFlags(),
     quantize: QuantizeFlags = QuantizeFlags(),
     memory: IndexMemory = None,
     no_check: NoCheck = False,
@@ -95,10 +96,15 @@ def command(
         searchers = [stack.enter_context(s) for s in open_indexes(indexes, asking.asking)]
         limit_memory(searchers, limit)
         if asked.model is None:
-            loaded = asked.load(quantize)
+            loaded = asked.load(quantize, checkpoint)
         else:
             loaded, encoding = time_encoding(
-                asked.queries, asked.model, quantize.options, asked.max_length, asked.split
+                asked.queries,
+                asked.model,
+                quantize.options,
+                asked.max_length,
+                asked.split,
+                checkpoint.choices,
             )
             loaded = replace(loaded, allow_mismatch=asked.allow_mismatch)
         exact = None

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from splade_bridge.cli.marks import WRITES
-from splade_bridge.cli.options import Json, Model, Overwrite, output_flag
+from splade_bridge.cli.needs import needs
+from splade_bridge.cli.options import Json, Model, Overwrite, Revision, output_flag
 from splade_bridge.cli.telling import note, print_json
 
 NAME = "demo"
@@ -20,6 +21,7 @@ def command(
         Path, output_flag("Folder for everything the demo makes.", default=True), WRITES
     ] = Path("splade-bridge-demo"),
     model: Model = None,
+    revision: Annotated[Revision, needs("--model")] = None,
     overwrite: Overwrite = False,
     json: Json = False,
     *,
@@ -50,9 +52,9 @@ def command(
     chosen = str(model_path()) if model is None else model
     place = Path(chosen).expanduser()
     check_output(output, overwrite=overwrite, inputs=[place])
-    check_model(chosen)
+    check_model(chosen, revision)
     with filled_folder(output, overwrite=overwrite, inputs=[place]):
-        result: DemoResult = run_demo(output, chosen, run, note)
+        result: DemoResult = run_demo(output, chosen, run, note, revision)
     if json:
         print_json({"output": str(output), **as_printed(result)})
     else:

@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 from splade_bridge.data.manifest import Side
 from splade_bridge.demo import collection
+from splade_bridge.encoding.choices import ModelChoices
 from splade_bridge.engines.registry import NAMES, engine
 from splade_bridge.errors import MismatchError, MissingToolError, require
 from splade_bridge.evaluation.evaluate import Evaluation, evaluate
@@ -82,7 +83,7 @@ def as_printed(result: DemoResult) -> dict[str, Any]:
     }
 
 
-def check_model(model: str) -> None:
+def check_model(model: str, revision: str | None = None) -> None:
     """Load both sides of ``model``, so that a wrong one is refused before anything is made.
 
     Raises:
@@ -93,7 +94,10 @@ def check_model(model: str) -> None:
     require("encode", "the demo")
     from splade_bridge.encoding.side import load_side
 
-    document, query = (load_side(model, side).vocabulary for side in get_args(Side))
+    document, query = (
+        load_side(model, side, checkpoint=ModelChoices(revision=revision)).vocabulary
+        for side in get_args(Side)
+    )
     if document.sha256() != query.sha256():
         raise MismatchError(
             f"{model}: its documents have other terms ({len(document):,}) than its queries "
@@ -106,6 +110,7 @@ def run_demo(
     model: str,
     command: Callable[[Sequence[str]], None],
     say: Callable[[str], None],
+    revision: str | None = None,
 ) -> DemoResult:
     """Run all steps in ``folder``.
 
@@ -113,11 +118,13 @@ def run_demo(
         model: checkpoint of both sides, a folder or a hub name; see :func:`check_model`.
         command: runs one ``splade-bridge`` command line, given without the program's name.
         say: shows a line to the user.
+        revision: of a hub name.
 
     Raises:
         SpladeBridgeError: from the step that failed.
     """
     seconds: dict[str, float] = {}
+    named = ["-m", model, *(("--revision", revision) if revision is not None else ())]
 
     def step(what: str, *arguments: str) -> None:
         say(f"\n# {what}\n$ splade-bridge {shlex.join(arguments)}")
@@ -136,8 +143,8 @@ def run_demo(
     names, skipped = _installed()
 
     corpus, vectors, questions = at("corpus.jsonl"), at("vectors"), at("query-vectors")
-    step("text to float vectors, once", "encode", corpus, "-m", model, "-o", vectors)
-    side = ["-m", model, "--side", "query"]
+    step("text to float vectors, once", "encode", corpus, *named, "-o", vectors)
+    side = [*named, "--side", "query"]
     step(
         "the questions, with the same model", "encode", at("queries.jsonl"), *side, "-o", questions
     )

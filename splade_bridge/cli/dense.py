@@ -13,6 +13,8 @@ from splade_bridge.cli.needs import needs
 from splade_bridge.cli.options import (
     Corpus,
     Json,
+    OwnMaxLength,
+    Revision,
     Side,
     model_flag,
     output_flag,
@@ -62,15 +64,7 @@ def command(
             show_default="as saved, else cosine",
         ),
     ] = None,
-    max_length: Annotated[
-        int | None,
-        typer.Option(
-            "--max-length",
-            min=1,
-            help="Tokens of a text that are read.",
-            show_default="the model's own limit",
-        ),
-    ] = None,
+    max_length: OwnMaxLength = None,
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="Texts that are computed at once.")
     ] = 32,
@@ -94,6 +88,7 @@ def command(
             metavar="SIZE",
         ),
     ] = "2G",
+    revision: Revision = None,
     texts: EncodeFlags = EncodeFlags(),
     json: Json = False,
 ) -> None:
@@ -117,6 +112,7 @@ def command(
         threads=threads,
         memory=size_in_bytes(memory),
         part_rows=texts.part_rows,
+        revision=revision,
     )
     manifest, stats = dense_corpus(
         corpus,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.groups import EncodeFlags
+from splade_bridge.cli.groups import EncodeFlags, SideFlags
 from splade_bridge.cli.marks import READS, WRITES
 from splade_bridge.cli.needs import Needs, needs, unless
 from splade_bridge.cli.options import (
@@ -25,7 +25,6 @@ from splade_bridge.encoding.choices import (
     EncodeChoices,
     LongMode,
     Pooling,
-    QueryMode,
 )
 from splade_bridge.errors import UsageError
 
@@ -71,14 +70,7 @@ def command(
         typer.Option("--pooling", help="Over positions.", show_default="as saved, else max"),
         unless("--query-mode", "bow"),
     ] = None,
-    query_mode: Annotated[
-        QueryMode,
-        typer.Option(
-            "--query-mode",
-            help="bow: each token of a query with weight 1, for document-only models.",
-        ),
-        needs("--side", "query"),
-    ] = "model",
+    checkpoint: SideFlags = SideFlags(),
     dtype: Annotated[
         DType,
         typer.Option("--dtype", help="auto is bfloat16 on a GPU, float32 on a CPU."),
@@ -160,7 +152,7 @@ def command(
         side=side,
         max_length=max_length,
         pooling=pooling,
-        query_mode=query_mode,
+        checkpoint=checkpoint.choices,
         dtype=dtype,
         batch_tokens=None if batch_tokens == AUTO else int(batch_tokens),
         long=long,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.groups import OpenFlags, QueryFlags
+from splade_bridge.cli.groups import ModelFlags, OpenFlags, QueryFlags
 from splade_bridge.cli.options import Json, NoCheck
 from splade_bridge.cli.telling import print_json, say
 from splade_bridge.files.address import Place
@@ -20,6 +20,7 @@ def command(
     doc_id: Annotated[str, typer.Argument(help="Which document.")],
     asked: QueryFlags,
     opening: OpenFlags = OpenFlags(),
+    checkpoint: ModelFlags = ModelFlags(),
     no_check: NoCheck = False,
     json: Json = False,
 ) -> None:
@@ -30,7 +31,7 @@ def command(
     from splade_bridge.engines.registry import open_index
     from splade_bridge.retrieval.explain import explain
 
-    limit, loaded = opening.limit, asked.load(opening)
+    limit, loaded = opening.limit, asked.load(opening, checkpoint)
     with open_index(index, opening.asking) as searcher:
         limit_memory([searcher], limit)
         found = explain(searcher, loaded, query_id, doc_id)

@@ -28,20 +28,24 @@ from splade_bridge.cli.options import (
     PreEncoded,
     Queries,
     QueryModel,
+    Revision,
     Rounding,
     Scale,
     SkipOthers,
     Split,
     TextField,
     TitleField,
+    TrustRemoteCode,
     VectorField,
     Vocabulary,
 )
+from splade_bridge.encoding.choices import QueryMode
 from splade_bridge.files.address import Address
 
 if TYPE_CHECKING:
     from splade_bridge.conversion.detect import SourceOptions
     from splade_bridge.data.quantize import QuantizeOptions
+    from splade_bridge.encoding.choices import ModelChoices
     from splade_bridge.engines.remote.choices import Asking
     from splade_bridge.engines.remote.load import LoadOptions
     from splade_bridge.formats.queries import Queries as LoadedQueries
@@ -367,6 +371,66 @@ class QuantizeFlags(Group):
         return quantize_options(self.scale, self.rounding, self.clip)
 
 
+MODEL = Needs(
+    "without --model",
+    "add that",
+    lambda given: any(given.get(name) for name in ("model", "query_model", "document_model")),
+)
+"""Of what says how a checkpoint is read; where each side has one of its own, either will do."""
+PROMPT = typer.Option(
+    "--prompt",
+    metavar="TEXT",
+    help="Put in front of every text.",
+    show_default="as the checkpoint has it for the side",
+)
+PROMPT_NAME = typer.Option(
+    "--prompt-name",
+    metavar="NAME",
+    help="The one of the checkpoint's prompts that is put in front.",
+    show_default="query or document",
+)
+NORMALIZE = typer.Option(
+    "--normalize", help="Make every vector of length 1, as for a comparison by cosine."
+)
+QUERY_MODE = typer.Option(
+    "--query-mode",
+    help="What encodes queries: the checkpoint's own query encoder; bow, each token with weight 1, "
+    "for document-only models; idf, each token with its weight in the checkpoint's table.",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFlags(Group):
+    """How a checkpoint is read, wherever one encodes text."""
+
+    revision: Annotated[Revision, MODEL] = None
+    prompt: Annotated[str | None, PROMPT, MODEL, unless("--query-mode", "bow")] = None
+    prompt_name: Annotated[
+        str | None, PROMPT_NAME, MODEL, unless("--query-mode", "bow"), unless("--prompt")
+    ] = None
+    query_mode: Annotated[QueryMode, QUERY_MODE, MODEL] = "model"
+    normalize: Annotated[bool, NORMALIZE, MODEL] = False
+    trust_remote_code: Annotated[TrustRemoteCode, MODEL] = False
+
+    @property
+    def choices(self) -> ModelChoices:
+        """The same for the library.
+
+        Raises:
+            UsageError: they do not fit together.
+        """
+        from splade_bridge.encoding.choices import ModelChoices
+
+        return ModelChoices(**vars(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideFlags(ModelFlags):
+    """The same where documents are encoded, too."""
+
+    query_mode: Annotated[QueryMode, QUERY_MODE, MODEL, needs("--side", "query")] = "model"
+
+
 @dataclass(frozen=True, kw_only=True)
 class OpenFlags(QuantizeFlags, OthersFlags):
     """How indexes are opened, and queries quantized for them."""
@@ -392,7 +456,7 @@ class QueryFlags(Group):
     pre_encoded: Annotated[PreEncoded, unless("--model")] = False
     allow_mismatch: AllowMismatch = False
 
-    def load(self, quantize: QuantizeFlags) -> LoadedQueries:
+    def load(self, quantize: QuantizeFlags, checkpoint: ModelFlags) -> LoadedQueries:
         """Them, pre-encoded or encoded now.
 
         Raises:
@@ -405,6 +469,7 @@ class QueryFlags(Group):
             self.model,
             quantize.options,
             self.max_length,
+            checkpoint=checkpoint.choices,
             split=self.split,
             pre_encoded=self.pre_encoded,
             allow_mismatch=self.allow_mismatch,

@@ -179,9 +179,35 @@ def model_flag(*names: str) -> Any:
 Model = Annotated[str | None, model_flag(), READS]
 QueryModel = Annotated[str | None, model_flag("--query-model"), READS]
 """Where only queries are encoded."""
+Revision = Annotated[
+    str | None,
+    typer.Option(
+        "--revision",
+        help="Branch, tag or commit of a model that has a hub name.",
+        show_default="its main branch",
+    ),
+]
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code",
+        help="Run code that comes with the checkpoint, which may do anything: read it first.",
+    ),
+]
 MaxLength = Annotated[
     int, typer.Option("--max-length", min=1, help="Tokens of a text that are read.")
 ]
+
+OwnMaxLength = Annotated[
+    int | None,
+    typer.Option(
+        "--max-length",
+        min=1,
+        help="Tokens of a text that are read.",
+        show_default="the model's own limit",
+    ),
+]
+"""Where a model's own limit is what is meant, if nothing is said."""
 
 QUERIES = "QUERIES"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from splade_bridge.comparison.beir import BeirResult
+from splade_bridge.data.choices import Side
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.manifest import (
     EncodingInfo,
@@ -22,6 +23,7 @@ from splade_bridge.encoding.choices import ScorerKind
 from splade_bridge.engines.findings import Finding
 from splade_bridge.engines.registry import EngineName
 from splade_bridge.evaluation.bench import BenchRow, Latency
+from splade_bridge.evaluation.probe import Probe
 from splade_bridge.evaluation.quantize_study import Setting
 from splade_bridge.evaluation.tune_fusion import Tuning
 from splade_bridge.evaluation.verify import Difference
@@ -198,6 +200,30 @@ class VerifyResult(TypedDict):
     differences: Annotated[list[Difference], "The first ones in detail."]
 
 
+class ProbeResult(TypedDict):
+    """``verify --probe``. With a difference the exit code is 7, and the error follows on stderr."""
+
+    agree: Annotated[bool, "Whether the models in the engine say what the checkpoint does."]
+    probes: Annotated[list[Probe], "Two texts for each side."]
+
+
+class ModelExport(TypedDict):
+    """One file for another runtime, with what belongs to it."""
+
+    sides: Annotated[list[Side], "That it encodes."]
+    folder: Annotated[str, "Relative to the output."]
+    largest_difference: Annotated[float, "Of a weight from that of encode, relative above 1."]
+    encoding: Encoding
+
+
+class ExportModelResult(TypedDict):
+    """``export-model``."""
+
+    output: Output
+    exports: Annotated[list[ModelExport], "One for both sides, or one for each."]
+    files: Files
+
+
 class BenchResult(TypedDict):
     """``bench``."""
 
@@ -249,13 +275,33 @@ class ExplainResult(TypedDict):
     terms: Annotated[list[Term], "Of the query, the largest share first."]
 
 
+class TextTerm(TypedDict):
+    """A term of ``terms``."""
+
+    term: Annotated[str, "As it stands in the vocabulary."]
+    word: Annotated[str, "To be read: without marks, but ## before a piece of a word."]
+    weight: Annotated[float, "A whole number of what is quantized."]
+    original: Annotated[bool | None, "Whether the text holds it; null where a vector is shown."]
+    piece: Annotated[bool, "Whether it goes on with a word."]
+
+
+class TermsResult(TypedDict):
+    """``terms``."""
+
+    source: Annotated[str, "The checkpoint or the vectors, as given."]
+    text: Annotated[str | None, "What the checkpoint encoded."]
+    id: Annotated[str | None, "Of the vector."]
+    count: Annotated[int, "Terms of the text, those not shown included."]
+    bag: Annotated[list[TextTerm], "The heaviest first, equal ones by their strings."]
+
+
 class InspectResult(TypedDict):
     """``inspect``. What an artefact does not have, or was not read for, is null or empty."""
 
     path: Annotated[str, "As it was given."]
     kind: Annotated[
         str,
-        "vectors, shard, export, index, dense-index, bm25, unfinished, comparison, lucene, "
+        "vectors, shard, export, index, dense-index, model, bm25, unfinished, comparison, lucene, "
         "forward, pisa-canonical, checkpoint, ciff, jsonvector, run, qrels, topics, texts, "
         "address.",
     ]
@@ -443,6 +489,7 @@ class Error(TypedDict):
 RESULTS: dict[str, Any] = {
     "encode": EncodeResult,
     "export": ExportResult,
+    "export-model": ExportModelResult,
     "convert": ConvertResult,
     "index": IndexResult,
     "delete": DeleteResult,
@@ -451,10 +498,12 @@ RESULTS: dict[str, Any] = {
     "rerank": RerankResult,
     "evaluate": EvaluateResult,
     "verify": VerifyResult,
+    "verify --probe": ProbeResult,
     "bench": BenchResult,
     "compare": CompareResult,
     "beir": BeirResults,
     "explain": ExplainResult,
+    "terms": TermsResult,
     "inspect": InspectResult,
     "merge": MergeResult,
     "prune": PruneResult,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from splade_bridge.cli.groups import AskingFlags, QuantizeFlags, QueryFlags
+from splade_bridge.cli.groups import AskingFlags, ModelFlags, QuantizeFlags, QueryFlags
 from splade_bridge.cli.marks import WRITES
 from splade_bridge.cli.needs import Needs, needs
 from splade_bridge.cli.options import (
@@ -133,6 +133,7 @@ def command(
         WRITES,
     ] = None,
     asking: AskingFlags = AskingFlags(),
+    checkpoint: ModelFlags = ModelFlags(),
     quantize: QuantizeFlags = QuantizeFlags(),
     memory: IndexMemory = None,
     no_check: NoCheck = False,
@@ -171,9 +172,9 @@ def command(
         if target is not None:
             check_output(target, overwrite=overwrite, kind="file")
     if isinstance(index, Path) and is_dense_index(index):
-        summary = _dense(index, asked, quantize, output, options, beside)
+        summary = _dense(index, asked, checkpoint, quantize, output, options, beside)
     else:
-        loaded = asked.load(quantize)
+        loaded = asked.load(quantize, checkpoint)
         beside = _watched(beside, len(loaded.batch))
         summary = search_to_run(index, loaded, output, options, beside)
     if json:
@@ -191,6 +192,7 @@ def command(
 def _dense(
     index: Path,
     asked: QueryFlags,
+    checkpoint: ModelFlags,
     quantize: QuantizeFlags,
     output: Path,
     options: SearchOptions,
@@ -213,6 +215,7 @@ def _dense(
             opened,
             asked.model,
             asked.max_length,
+            checkpoint=checkpoint.choices,
             split=asked.split,
             allow_mismatch=asked.allow_mismatch,
         )

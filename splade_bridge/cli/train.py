@@ -28,6 +28,7 @@ from splade_bridge.cli.options import (
     Queries,
     RemoveQuery,
     Threads,
+    TrustRemoteCode,
     output_flag,
 )
 from splade_bridge.cli.telling import note, print_json
@@ -149,6 +150,7 @@ def command(
         typer.Option("--show", help="Print the whole recipe as TOML, and do nothing."),
         unless("--list", name="listed"),
     ] = False,
+    trust_remote_code: Annotated[TrustRemoteCode, *TRAINS] = False,
     overwrite: Annotated[Overwrite, *TRAINS] = False,
     json: Json = False,
 ) -> None:
@@ -176,7 +178,9 @@ def command(
         raise UsageError("--output is missing: name the folder of the checkpoint")
     from splade_bridge.training.train import train
 
-    trained = train(read, output, overwrite=overwrite, say=note)
+    trained = train(
+        read, output, overwrite=overwrite, trust_remote_code=trust_remote_code, say=note
+    )
     if os.environ.get("RANK", "0") != "0":  # one of several processes of torchrun
         return None
     if json:

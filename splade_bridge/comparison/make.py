@@ -406,11 +406,12 @@ class Maker:
         return step.folder / BM25 / name, {"bm25": step.key}
 
     def _encoded(self, source: Encoded, side: Side) -> Step:
+        from splade_bridge.encoding.adapters import adapter_chain
         from splade_bridge.encoding.snapshot import files_sha256, find_snapshot
 
         name = self._model(source)
         model = find_snapshot(name).folder
-        files = [p for p in model.rglob("*") if p.is_file()]
+        files = [p for part in adapter_chain(model) for p in part.rglob("*") if p.is_file()]
         role: Role = "documents" if side == "document" else "queries"
         inputs = {
             "model": files_sha256(files, model),

@@ -66,6 +66,9 @@ class EncodingInfo:
         stride: tokens from one window's start to the next one's; None where there are no windows.
         partner: the same hash of what the checkpoint encodes the other side with: its own where
             both have one network; None where that is not known.
+        encoder: what of the checkpoint encoded this side, as ``query`` or ``idf.json``; None for
+            the checkpoint as a whole.
+        prompt: what was put in front of every text.
     """
 
     model: str
@@ -79,6 +82,8 @@ class EncodingInfo:
     long: str = "truncate"
     stride: int | None = None
     partner: str | None = None
+    encoder: str | None = None
+    prompt: str = ""
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,16 @@ class SparseBatch:
         indptr = row_pointers(counted(keep, self.indptr))
         return SparseBatch(self.ids, indptr, self.indices[keep], self.weights[keep])
 
+    def normalized(self) -> SparseBatch:
+        """All rows with weights divided by their Euclidean length; empty rows stay empty."""
+        lengths = self.lengths
+        filled = self.indptr[:-1][lengths > 0]
+        squares = self.weights.astype(np.float64) ** 2
+        norms = np.sqrt(np.add.reduceat(squares, filled)) if len(filled) else np.empty(0)
+        weights = (self.weights / np.repeat(norms, lengths[lengths > 0])).astype(np.float32)
+        smallest = np.nextafter(np.float32(0), np.float32(1))  # what would vanish stays a posting
+        return SparseBatch(self.ids, self.indptr, self.indices, np.maximum(weights, smallest))
+
     def remap(self, mapping: Int32Array) -> SparseBatch:
         """All rows in the term ids of another vocabulary.
 

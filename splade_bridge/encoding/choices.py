@@ -14,13 +14,17 @@ from splade_bridge.embeddings.choices import (
 )
 from splade_bridge.errors import UsageError
 
-Pooling = Literal["max", "sum"]
-"""Of a term's logits over the positions of a text."""
+Pooling = Literal["max", "sum", "last"]
+"""Of a term's logits over the positions of a text; ``last`` takes those of the last one, which a
+decoder that reads from left to right has seen all of the text for (PromptReps, arXiv 2404.18424).
+"""
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
-QueryMode = Literal["model", "bow"]
-"""``bow``: each token of the query, the special ones apart, with weight 1 (SPLADE-doc)."""
+QueryMode = Literal["model", "bow", "idf"]
+"""What encodes queries: the model's own query encoder; each token of the query, the special ones
+apart, with weight 1 (``bow``, SPLADE-doc), or with its weight in the checkpoint's table (``idf``).
+"""
 
 LongMode = Literal["truncate", "max", "passages"]
 """What becomes of a text beyond the limit; see :mod:`splade_bridge.encoding.passages`."""
@@ -32,6 +36,9 @@ ScorerKind = Literal["cross-encoder", "dense", "sparse"]
 as dense vectors or as term weights."""
 
 FloatType = Literal["float32", "bfloat16", "float16"]
+
+ExportTarget = Literal["onnx", "opensearch", "elasticsearch"]
+"""What a model is exported to."""
 
 DEFAULT_PART_ROWS = 8192
 
@@ -64,12 +71,46 @@ class ScorerOptions:
 
 
 @dataclass(frozen=True)
+class ModelChoices:
+    """How a checkpoint is read, wherever one encodes text; one to one with the flags.
+
+    Attributes:
+        revision: branch, tag or commit of a hub name; None for its main branch.
+        prompt: put in front of every text; None for what the checkpoint says of its side.
+        prompt_name: the one of its prompts that is put there.
+        query_mode: what encodes queries.
+        normalize: make every vector of length 1, as for a comparison by cosine.
+        trust_remote_code: run code that lies in the checkpoint, where its settings name some.
+
+    Raises:
+        UsageError: a choice that there is not, or two prompts.
+    """
+
+    revision: str | None = None
+    prompt: str | None = None
+    prompt_name: str | None = None
+    query_mode: QueryMode = "model"
+    normalize: bool = False
+    trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice("query-mode", self.query_mode, QueryMode)
+        if self.prompt is not None and self.prompt_name is not None:
+            raise UsageError("--prompt and --prompt-name both say what is put in front: leave one")
+        if self.prompt is not None and self.query_mode == "bow":
+            raise UsageError("--prompt has no effect with --query-mode bow: leave one out")
+        if self.prompt_name is not None and self.query_mode == "bow":
+            raise UsageError("--prompt-name has no effect with --query-mode bow: leave one out")
+
+
+@dataclass(frozen=True)
 class EncodeChoices:
     """One to one with the flags of ``splade-bridge encode`` that say what is made and by what.
 
     Attributes:
-        max_length, pooling, query_mode, dtype, batch_tokens, threads: see
+        max_length, pooling, dtype, batch_tokens, threads: see
             :class:`splade_bridge.encoding.encoder.EncodeOptions`.
+        checkpoint: how it is read.
         long, stride: see :class:`splade_bridge.encoding.passages.LongOptions`.
         devices: see :func:`splade_bridge.encoding.devices.parse_devices`; more than one are a
             process each.
@@ -82,7 +123,7 @@ class EncodeChoices:
     side: Side = "document"
     max_length: int | None = 256
     pooling: Pooling | None = None
-    query_mode: QueryMode = "model"
+    checkpoint: ModelChoices = ModelChoices()
     dtype: DType = "auto"
     batch_tokens: int | None = None
     long: LongMode = "truncate"
@@ -94,11 +135,12 @@ class EncodeChoices:
     def __post_init__(self) -> None:
         check_choice("side", self.side, Side)
         check_choice("pooling", self.pooling or "max", Pooling)
-        check_choice("query-mode", self.query_mode, QueryMode)
         check_choice("dtype", self.dtype, DType)
         check_choice("long", self.long, LongMode)
-        if self.query_mode == "bow" and self.side != "query":
-            raise UsageError("--query-mode bow has no effect without --side query: leave it out")
+        if (mode := self.checkpoint.query_mode) != "model" and self.side != "query":
+            raise UsageError(
+                f"--query-mode {mode} has no effect without --side query: leave it out"
+            )
 
 
 @dataclass(frozen=True)
@@ -115,6 +157,7 @@ class DenseChoices:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         threads: None leaves torch its own choice, and is one for a graph.
         part_rows: texts of a part.
+        revision: of a hub name; see :class:`ModelChoices`.
 
     Raises:
         UsageError: a choice that there is not, or a number that cannot be meant.
@@ -131,6 +174,7 @@ class DenseChoices:
     threads: int | None = None
     memory: int = 2_000_000_000
     part_rows: int = DEFAULT_PART_ROWS
+    revision: str | None = None
 
     def __post_init__(self) -> None:
         check_choice("side", self.side, Side)

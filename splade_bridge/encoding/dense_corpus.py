@@ -18,7 +18,7 @@ from splade_bridge.data.vector_set import MEMORY
 from splade_bridge.embeddings.build import Recipe, finish_index
 from splade_bridge.embeddings.choices import KIND
 from splade_bridge.embeddings.vectors import DenseBatch, read_dense_part, write_dense_part
-from splade_bridge.encoding.choices import DenseChoices
+from splade_bridge.encoding.choices import DenseChoices, ModelChoices
 from splade_bridge.encoding.encode_corpus import may_be_ours, role_of
 from splade_bridge.errors import BadInputError, UsageError, require
 from splade_bridge.files.outputs import check_output
@@ -108,6 +108,7 @@ def dense_corpus(
         batch_size=choices.batch_size,
         device=choices.device,
         threads=choices.threads,
+        checkpoint=ModelChoices(revision=choices.revision),
     )
     _check_memory(encoder.dimension, choices)
     stats = DenseStats()

@@ -20,8 +20,10 @@ from splade_bridge.data.choices import Side
 from splade_bridge.data.manifest import EncodingInfo
 from splade_bridge.data.vectors import Float32Array
 from splade_bridge.embeddings.choices import Similarity
+from splade_bridge.encoding.choices import ModelChoices
 from splade_bridge.encoding.encoder import pick_device
-from splade_bridge.encoding.masked_lm import first_line, quiet, refuse_endless
+from splade_bridge.encoding.network import first_line, quiet, refuse_endless
+from splade_bridge.encoding.prompts import named_prompt
 from splade_bridge.encoding.snapshot import (
     files_sha256,
     find_snapshot,
@@ -70,6 +72,7 @@ class DenseEncoder:
         batch_size: texts that are computed at once.
         device: see :func:`.encoder.pick_device`.
         threads: of torch on a CPU; None leaves it its own choice.
+        checkpoint: its revision and its prompt; the rest is for weights of terms.
 
     Attributes:
         revision: commit of a hub model.
@@ -94,14 +97,16 @@ class DenseEncoder:
         batch_size: int = 32,
         device: str = "auto",
         threads: int | None = None,
+        checkpoint: ModelChoices = ModelChoices(),
     ) -> None:
+        self._asked = checkpoint
         self.model = model
         self.side: Side = side
         self.batch_size = batch_size
         self.device = pick_device(device)
         if threads is not None:
             torch.set_num_threads(threads)
-        snapshot = find_snapshot(model)
+        snapshot = find_snapshot(model, checkpoint.revision)
         places = _module_folders(snapshot.folder)
         weights = list(_weights(places))
         if not weights:
@@ -110,7 +115,9 @@ class DenseEncoder:
         self.sha256 = files_sha256(weights, snapshot.folder)
         settings = sorted({file for place in places for file in settings_files(place)})
         self.settings_sha256 = files_sha256(settings, snapshot.folder)
-        self._network = _loaded(snapshot.folder, self.device)
+        self._network = _loaded(
+            snapshot.folder, self.device, trust_remote_code=checkpoint.trust_remote_code
+        )
         self.similarity: Similarity = similarity or _similarity(self._network, model)
         self.max_length = _limited(self._network, max_length)
         self.dimension = int(self._vectors(["dimension"]).shape[1])
@@ -151,6 +158,7 @@ class DenseEncoder:
         try:
             found = encode(
                 list(texts),
+                prompt=self._prompt(),
                 batch_size=self.batch_size,
                 show_progress_bar=False,
                 convert_to_numpy=True,
@@ -176,8 +184,16 @@ class DenseEncoder:
         return [len(row) for row in found["input_ids"]]
 
     def _prompt(self) -> str:
-        """What is put in front of every text, as ``encode_query`` and ``encode_document`` do."""
+        """What is put in front of every text, as ``encode_query`` and ``encode_document`` do.
+
+        Raises:
+            UsageError: the name of a prompt that the checkpoint does not have.
+        """
         known = self._network.prompts or {}
+        if self._asked.prompt is not None:
+            return self._asked.prompt
+        if self._asked.prompt_name is not None:
+            return named_prompt(known, self._asked.prompt_name, self.model)
         names = ("query",) if self.side == "query" else ("document", "passage", "corpus")
         named = next((name for name in names if name in known), self._network.default_prompt_name)
         return str(known.get(named) or "")
@@ -219,14 +235,17 @@ def _weights(places: Sequence[Path]) -> Iterator[Path]:
             yield from weight_files(place)
 
 
-def _loaded(folder: Path, device: torch.device) -> Any:
+def _loaded(folder: Path, device: torch.device, *, trust_remote_code: bool) -> Any:
     from sentence_transformers import SentenceTransformer
 
     refuse_endless(folder)
     try:
         with quiet():
             network = SentenceTransformer(
-                str(folder), device=str(device), local_files_only=True, trust_remote_code=False
+                str(folder),
+                device=str(device),
+                local_files_only=True,
+                trust_remote_code=trust_remote_code,
             )
     except Exception as error:  # a damaged file raises whatever its reader raises
         raise BadInputError(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from splade_bridge.data.choices import Side, check_choice
 from splade_bridge.data.vector_set import MEMORY, VectorsInMemory
-from splade_bridge.encoding.choices import Cluster, EncodeChoices
+from splade_bridge.encoding.choices import Cluster, EncodeChoices, ModelChoices
 from splade_bridge.encoding.shards import Shard
 from splade_bridge.errors import BadInputError, UsageError, require
 from splade_bridge.files.finished import differences
@@ -209,7 +209,7 @@ def _spec(model: str, choices: EncodeChoices) -> EncoderSpec:
 
     options = EncodeOptions(
         choices.max_length, choices.pooling, choices.dtype, choices.batch_tokens, choices.devices,
-        choices.threads, choices.query_mode,
+        choices.threads, choices.checkpoint,
     )  # fmt: skip
     return EncoderSpec(model, choices.side, options, LongOptions(choices.long, choices.stride))
 
@@ -239,6 +239,7 @@ def encoded(
     model: str,
     *,
     side: Side = "document",
+    checkpoint: ModelChoices = ModelChoices(),
     near: Path,
     fields: CorpusOptions = CorpusOptions(),
     progress: bool = False,
@@ -248,6 +249,7 @@ def encoded(
     Args:
         source: what :func:`splade_bridge.text.corpora.read_texts` reads.
         model: checkpoint, a folder or a hub name.
+        checkpoint: how it is read.
         near: folder that it lies in meanwhile; it is made where it is missing.
         fields: see :func:`encode_corpus`.
         progress: show a bar on stderr, if that is a terminal.
@@ -256,7 +258,7 @@ def encoded(
         BadInputError: the texts or the model cannot be read.
     """
     require("encode", "encoding")
-    from splade_bridge.encoding.encoder import load_encoder
+    from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
     from splade_bridge.encoding.progress import progress_bar
     from splade_bridge.encoding.runner import encode_to_store
     from splade_bridge.text.corpora import read_texts
@@ -264,7 +266,7 @@ def encoded(
     with scratch_folder(near) as scratch:
         vectors = scratch / "vectors"
         texts = read_texts(source, role_of(side), fields)
-        encoder = load_encoder(model, side)
+        encoder = load_encoder(model, side, EncodeOptions(checkpoint=checkpoint))
         with progress_bar(shown=None if progress else False) as bar:
             encode_to_store(texts, encoder, vectors, corpus=source, progress=bar)
         yield vectors

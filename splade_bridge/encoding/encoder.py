@@ -16,7 +16,8 @@ from splade_bridge.data.manifest import EncodingInfo, Side
 from splade_bridge.data.store import PART_ROWS
 from splade_bridge.data.vectors import Int64Array, SparseBatch
 from splade_bridge.encoding.budget import TokenBudget, fitting_tokens, is_out_of_memory
-from splade_bridge.encoding.choices import DType, Pooling, QueryMode
+from splade_bridge.encoding.choices import DType, ModelChoices, Pooling
+from splade_bridge.encoding.onnx_side import find_exported, load_exported
 from splade_bridge.encoding.side import LoadedSide, load_side
 from splade_bridge.encoding.sparse_rows import NotFiniteError, Row, SparseRows
 from splade_bridge.encoding.tokens import TextTooLongError, Tokenized
@@ -41,12 +42,12 @@ class EncodeOptions:
 
     Attributes:
         max_length: in tokens, special ones included; None for the model's own limit.
-        pooling: None for what was saved with the model, else "max".
+        pooling: None for what was saved with the model, else "max"; see :data:`.Pooling`.
         dtype: of the network; "auto" is bfloat16 on CUDA and float32 on a CPU.
         batch_tokens: of one batch; None for what suits the device and fits into its memory.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         threads: of torch on a CPU; None leaves its own choice.
-        query_mode: "bow" encodes queries as their tokens with weight 1.
+        checkpoint: how it is read.
     """
 
     max_length: int | None = 256
@@ -55,7 +56,7 @@ class EncodeOptions:
     batch_tokens: int | None = None
     device: str = "auto"
     threads: int | None = None
-    query_mode: QueryMode = "model"
+    checkpoint: ModelChoices = ModelChoices()
 
 
 @dataclass
@@ -140,11 +141,14 @@ class Encoder:
         texts: Sequence[Text],
         progress: Progress | None = None,
         tokenized: Tokenized | None = None,
+        *,
+        normalize: bool = True,
     ) -> SparseBatch:
         """Weights of some thousand texts; see :meth:`encode`.
 
         Args:
             tokenized: of these texts, where :meth:`tokenize` was called before.
+            normalize: where the model is read so; False leaves it to who joins rows.
         """
         began = time.perf_counter()
         if tokenized is None:
@@ -156,8 +160,8 @@ class Encoder:
         # Longest first: what does not fit into memory is found out at once.
         order = np.argsort(-lengths, kind="stable")
         order = order[: np.count_nonzero(lengths)]
-        for batch, found in self._run(order, tokenized, texts):
-            for i, row in zip(batch, found, strict=True):
+        for batch, computed in self._run(order, tokenized, texts):
+            for i, row in zip(batch, computed, strict=True):
                 rows[i] = row
             sizes = lengths[batch].tolist()
             tokens = sum(sizes)
@@ -169,7 +173,8 @@ class Encoder:
             progress(len(texts) - len(order), 0)
         self.stats.texts += len(texts)
         self.stats.seconds += time.perf_counter() - began
-        return SparseBatch.of_rows([t.id for t in texts], rows)
+        found = SparseBatch.of_rows([t.id for t in texts], rows)
+        return found.normalized() if normalize and self.loaded.normalize else found
 
     def tokenize(self, texts: Sequence[Text]) -> Tokenized:
         """What :meth:`encode_window` begins with; another thread may call it ahead of time.
@@ -193,6 +198,8 @@ class Encoder:
             dtype=self.dtype,
             truncated=truncated,
             partner=loaded.partner_sha256,
+            encoder=loaded.encoder,
+            prompt=loaded.prompt,
         )
 
     def _run(
@@ -275,7 +282,7 @@ _EMPTY: Row = (np.empty(0, np.int32), np.empty(0, np.float32))
 
 
 def load_encoder(model: str, side: Side, options: EncodeOptions = EncodeOptions()) -> Encoder:
-    """An encoder for one side of ``model``, a folder or a name on the Hugging Face hub.
+    """An encoder for one side of ``model``, a folder, a graph of ONNX or a name on the hub.
 
     Raises:
         BadInputError: no such model, or not one that gives sparse term weights.
@@ -296,12 +303,30 @@ def load_encoder(model: str, side: Side, options: EncodeOptions = EncodeOptions(
         raise UsageError(f"--batch-tokens {options.batch_tokens}: {MOST_TOKENS:,} at most")
     if options.threads is not None:
         torch.set_num_threads(options.threads)
+    if (exported := find_exported(model, side)) is not None:
+        mode, revision = options.checkpoint.query_mode, options.checkpoint.revision
+        told = f"--dtype {dtype}" if options.dtype != "auto" else ""
+        told = told or (f"--query-mode {mode}" if mode != "model" else "")
+        if told := told or (f"--revision {revision}" if revision else ""):
+            raise UsageError(
+                f"{told}: {exported.file} computes as it was exported; leave it out, or name the "
+                "checkpoint that it was made from"
+            )
+        loaded, computed = load_exported(
+            exported,
+            side,
+            max_length=options.max_length,
+            pooling=options.pooling,
+            checkpoint=options.checkpoint,
+            device=device,
+        )
+        return Encoder(loaded, side, computed, options.batch_tokens)
     loaded = load_side(
         model,
         side,
         max_length=options.max_length,
         pooling=options.pooling,
-        query_mode=options.query_mode,
+        checkpoint=options.checkpoint,
         dtype=DTYPES[dtype],
         device=device,
     )

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,17 +20,18 @@ from torch import Tensor, nn
 
 from splade_bridge.encoding.fastest_head import linear_head
 from splade_bridge.encoding.head import ChunkedHead, Head
+from splade_bridge.encoding.network import cast, first_line, quiet
 from splade_bridge.encoding.packed import Body, packed_attention, packed_body, padded_body
 from splade_bridge.encoding.prepacked import prepack
+from splade_bridge.encoding.token_head import TokenHead
 from splade_bridge.errors import BadInputError
-from splade_bridge.files.typed import Where, json_file
 
 log = logging.getLogger(__name__)
 
-REPEATED = re.compile(r"layers?$|blocks$|groups?(_num)?$|experts$")
-"""Settings that say how often a part is built."""
-MOST_LAYERS = 1_000
-PROBE_TEXTS = (range(11), range(6, 12), range(2, 8))
+PROBE_TEXTS = ((0, 11), (3, 10), (6, 6), (2, 6))
+"""First token id and length of each text; the second is padded where the first is beside it."""
+ROTATIONS = ("rope_parameters", "rope_theta", "global_rope_theta")
+"""Settings of a network with rotary positions."""
 PROBE_TOLERANCE = 1e-4
 
 
@@ -45,68 +44,42 @@ class SplitModel:
     """
 
     body: Body
-    head: Head
+    head: Head | TokenHead
     packed: bool
 
 
-def load_masked_lm(folder: Path) -> Any:
-    """The masked language model in ``folder``, in float32 on the CPU.
-
-    Raises:
-        BadInputError: it cannot be loaded, or its weights lack the head.
-    """
-    from transformers import AutoModelForMaskedLM
-
-    refuse_endless(folder)
-    try:
-        with quiet():
-            model, info = AutoModelForMaskedLM.from_pretrained(
-                folder, local_files_only=True, output_loading_info=True, trust_remote_code=False
-            )
-    except Exception as error:  # a damaged file raises whatever its reader raises
-        raise BadInputError(
-            f"cannot be loaded as a masked language model ({first_line(error)})", str(folder)
-        ) from error
-    if missing := sorted(map(str, info["missing_keys"])):
-        raise BadInputError(
-            f"its weights lack {', '.join(missing[:3])}{' ...' if missing[3:] else ''}: not a "
-            "masked-language-model checkpoint, its terms would be random",
-            str(folder),
-        )
-    return _cast(model.eval(), torch.float32)
-
-
-def refuse_endless(folder: Path) -> None:
-    """Refuse a configuration whose building never ends: it decides the layers, not the weights.
-
-    Raises:
-        BadInputError: it claims more than any network has.
-    """
-    file = folder / "config.json"
-    tree: Any = None
-    with contextlib.suppress(BadInputError):  # whoever loads the network says what is wrong
-        tree = json_file(Where(str(file)))
-    nested = [tree]
-    while nested:
-        if not isinstance(table := nested.pop(), dict):
-            continue
-        nested += table.values()
-        for key, value in table.items():
-            if REPEATED.search(key) and isinstance(value, int) and value > MOST_LAYERS:
-                raise BadInputError(f"{key} is above {MOST_LAYERS:,}, as no network's", str(file))
-
-
 def head_width(model: Any) -> int:
-    """Columns of the model's logits."""
-    return int(model.config.vocab_size)
+    """Columns of the model's logits.
+
+    Raises:
+        BadInputError: its settings do not say.
+    """
+    width = getattr(_text_settings(model), "vocab_size", None)
+    if not isinstance(width, int):
+        raise BadInputError(f"{type(model).__name__} has no vocab_size in its config.json")
+    return width
 
 
-def position_limit(model: Any) -> int | None:
-    """How many tokens the model has positions for, or None if it names no limit."""
+def position_limit(model: Any, *, counted_only: bool = False) -> int | None:
+    """How many tokens the model has positions for, or None if it names no limit.
+
+    Args:
+        counted_only: None, too, where positions are rotations, of which there are as many as are
+            wanted, whatever the configuration says that it was trained on.
+    """
     if (table := _positions(model)) is not None:
         return table.num_embeddings - first_position(model)
-    limit = getattr(model.config, "max_position_embeddings", None)
+    settings = _text_settings(model)
+    if counted_only and any(hasattr(settings, name) for name in ROTATIONS):
+        return None
+    limit = getattr(settings, "max_position_embeddings", None)
     return limit if isinstance(limit, int) and limit > 0 else None
+
+
+def _text_settings(model: Any) -> Any:
+    """The configuration of what reads text, which is a part of one that reads pictures, too."""
+    config: Any = getattr(model, "config", None)
+    return config.get_text_config() if hasattr(config, "get_text_config") else config
 
 
 def first_position(model: Any) -> int:
@@ -137,7 +110,10 @@ def split_model(
         BadInputError: the model has neither a linear last layer nor a base model to split at, or
             its logits are not finite.
     """
-    probe = _Probe.of(model, columns)
+    try:
+        probe = _Probe.of(model, columns, lambda output: _logits(output)[:, :, columns])
+    except Exception as error:  # whatever a model raises that wants more than tokens
+        raise _not_of_tokens(model, error) from error
     if not bool(torch.isfinite(probe.logits).all()):
         raise BadInputError(
             f"{type(model).__name__} gives logits that are not finite: its weights are damaged"
@@ -148,8 +124,8 @@ def split_model(
         found = _body(model, _logits, lambda h: decoder(h)[:, columns], probe)
         if found is not None:
             body, packed = found
-            _cast(model, dtype).to(device)
-            _cast(decoder, dtype).to(device)
+            cast(model, dtype).to(device)
+            cast(decoder, dtype).to(device)
             if device.type == "cpu":
                 prepack(model, lambda: body(probe.ids, probe.lengths))
             weight, bias = _rows_of(decoder, columns)
@@ -164,7 +140,7 @@ def split_model(
         found = _body(base, _last_hidden, lambda h: alone(h[None])[0, :, columns], probe)
         if found is not None:
             body, packed = found
-            _cast(model, dtype).to(device)
+            cast(model, dtype).to(device)
             base.to(device)
             if device.type == "cpu":
                 prepack(base, lambda: body(probe.ids, probe.lengths))
@@ -174,18 +150,47 @@ def split_model(
             )
             return SplitModel(body, ChunkedHead(alone, columns.to(device)), packed)
     raise BadInputError(
-        f"{type(model).__name__} has neither a linear last layer nor a base model: not supported"
+        f"{type(model).__name__} cannot be split into a body and a head that works on single "
+        "positions: not supported"
+    )
+
+
+def split_headless(
+    model: Any, head: TokenHead, columns: Tensor, dtype: torch.dtype, device: torch.device
+) -> SplitModel:
+    """A network without a language-model head as the body of ``head``.
+
+    Args, Raises: see :func:`split_model`.
+    """
+    try:
+        probe = _Probe.of(model, columns, _last_hidden)
+    except Exception as error:  # whatever a model raises that wants more than tokens
+        raise _not_of_tokens(model, error) from error
+    found = _body(model, _last_hidden, lambda hidden: hidden, probe)
+    if found is None:
+        raise BadInputError(f"{type(model).__name__} cannot be run on token ids: not supported")
+    body, packed = found
+    cast(model, dtype).to(device)
+    if device.type == "cpu":
+        prepack(model, lambda: body(probe.ids, probe.lengths))
+    return SplitModel(body, head, packed)
+
+
+def _not_of_tokens(model: Any, error: Exception) -> BadInputError:
+    return BadInputError(
+        f"{type(model).__name__} gives no logits of token ids and an attention mask alone "
+        f"({first_line(error)}): not supported"
     )
 
 
 @dataclass(frozen=True)
 class _Probe:
-    """Two short texts and what the whole model says of each alone.
+    """Some short texts and what the whole model says of each alone.
 
     Attributes:
         ids: int64[T], end to end.
         lengths: of the texts.
-        logits: float32[T, V].
+        logits: float32[T, V]; hidden states [T, H] of a model without a head.
     """
 
     ids: Tensor
@@ -193,18 +198,20 @@ class _Probe:
     logits: Tensor
 
     @classmethod
-    def of(cls, model: Any, columns: Tensor) -> _Probe:
-        pad = getattr(model.config, "pad_token_id", None) if hasattr(model, "config") else None
-        known = model.get_input_embeddings().num_embeddings
-        texts = [torch.tensor([i for i in ids if i < known and i != pad]) for ids in PROBE_TEXTS]
+    def of(cls, model: Any, columns: Tensor, said: Callable[[Any], Tensor]) -> _Probe:
+        """Ask ``model`` about tokens among ``columns``; ``said`` takes out of it what counts."""
+        pad = getattr(_text_settings(model), "pad_token_id", None)
+        known = [i for i in range(int(columns[-1]) + 1) if i != pad]
+        texts = [
+            torch.tensor([known[i % len(known)] for i in range(first, first + length)])
+            for first, length in PROBE_TEXTS
+        ]
         with torch.inference_mode():
             logits = [
-                model(input_ids=ids[None], attention_mask=torch.ones_like(ids)[None]).logits
+                said(model(input_ids=ids[None], attention_mask=torch.ones_like(ids)[None]))
                 for ids in texts
             ]
-        return cls(
-            torch.cat(texts), [len(ids) for ids in texts], torch.cat(logits, 1)[0][:, columns]
-        )
+        return cls(torch.cat(texts), [len(ids) for ids in texts], torch.cat(logits, 1)[0])
 
 
 def _body(
@@ -213,7 +220,11 @@ def _body(
     logits: Callable[[Tensor], Tensor],
     probe: _Probe,
 ) -> tuple[Body, bool] | None:
-    """``model`` as a packed body (True) or a padded one (False); None: its logits are wrong."""
+    """``model`` as a body, and whether it computes no padding; None: its logits are wrong.
+
+    Some networks mix positions whatever the mask says (by a convolution, a Fourier transform, a
+    sketch of attention): padding would change what they say of a text, so they are given none.
+    """
 
     def tried(body: Body) -> Body:
         with torch.inference_mode():
@@ -227,11 +238,11 @@ def _body(
             return tried(packed_body(model, hidden, first_position(model))), True
     except Exception as error:  # whatever a model raises that was not made for this
         log.info("%s cannot be packed (%s)", type(model).__name__, first_line(error))
-    try:
-        pad = getattr(model.config, "pad_token_id", None) or 0
-        return tried(padded_body(model, hidden, pad)), False
-    except (AttributeError, RuntimeError, ValueError):  # the layer stands elsewhere
-        return None
+    pad = getattr(_text_settings(model), "pad_token_id", None) or 0
+    for padding in (True, False):
+        with contextlib.suppress(Exception):  # the layer stands elsewhere, or padding matters
+            return tried(padded_body(model, hidden, pad, padding=padding)), not padding
+    return None
 
 
 def _rows_of(decoder: nn.Linear, columns: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -301,13 +312,6 @@ def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
     setattr(model.get_submodule(parent), leaf, new)
 
 
-def _cast(model: Any, dtype: torch.dtype) -> Any:
-    """Cast parameters but no buffers: rotary frequencies lose their meaning in 16 bits."""
-    for parameter in model.parameters():
-        parameter.data = parameter.data.to(dtype)
-    return model
-
-
 def _leave_file(model: Any) -> None:
     """Copy what parameters are left: their file stays mapped as long as one lies in it."""
     for parameter in model.parameters():
@@ -318,24 +322,3 @@ def _agree(found: Tensor, wanted: Tensor, tolerance: float) -> bool:
     return found.shape == wanted.shape and bool(
         (found - wanted).abs().max() <= tolerance * (1 + wanted.abs().max())
     )
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """No progress bars and load reports from transformers, which say nothing we do not check."""
-    from transformers.utils import logging as hf
-
-    verbosity, bars = hf.get_verbosity(), hf.is_progress_bar_enabled()
-    hf.set_verbosity_error()
-    hf.disable_progress_bar()
-    try:
-        yield
-    finally:
-        hf.set_verbosity(verbosity)
-        if bars:
-            hf.enable_progress_bar()

@@ -34,6 +34,9 @@ SHORT = 256
 """Up to so many tokens plain products beat torch's own attention on a CPU (1.2x in float32, 1.6x
 in bfloat16 at 85 tokens); from 512 on they lose."""
 
+SHARED = 0.9
+"""Of the longest text's length, at least, has one that stands beside it in a padded batch."""
+
 Body = Callable[[Tensor, Sequence[int]], Tensor]
 """Hidden states [T, H] of texts laid end to end: their ids, int64[T], and their lengths."""
 
@@ -86,8 +89,15 @@ def packed_attention(model: Any) -> Iterator[None]:
         raise
 
 
-def padded_body(model: Any, hidden: Callable[[Any], Tensor], pad: int) -> Body:
-    """``model`` as a body that pads for itself: for models that cannot be packed."""
+def padded_body(
+    model: Any, hidden: Callable[[Any], Tensor], pad: int, *, padding: bool = True
+) -> Body:
+    """``model`` as a body that pads for itself: for models that cannot be packed.
+
+    Args:
+        padding: whether texts of different lengths may stand in one batch at all.
+    """
+    most = SHARED if padding else 1.0
 
     def some(rows: Sequence[Tensor]) -> Tensor:
         padded = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=pad)
@@ -98,16 +108,16 @@ def padded_body(model: Any, hidden: Callable[[Any], Tensor], pad: int) -> Body:
 
     def body(ids: Tensor, lengths: Sequence[int]) -> Tensor:
         rows = torch.split(ids, list(lengths))
-        return torch.cat([some(rows[group]) for group in padded_groups(lengths)])
+        return torch.cat([some(rows[group]) for group in padded_groups(lengths, most)])
 
     return body
 
 
-def padded_groups(lengths: Sequence[int]) -> list[slice]:
-    """Neighbours of which none is padded by more than a tenth, for lengths that fall."""
+def padded_groups(lengths: Sequence[int], shared: float = SHARED) -> list[slice]:
+    """Neighbours of which none is shorter than this share of the longest, for falling lengths."""
     bounds = [0]
     for i, length in enumerate(lengths):
-        if not 0.9 * lengths[bounds[-1]] <= length <= lengths[bounds[-1]]:
+        if not shared * lengths[bounds[-1]] <= length <= lengths[bounds[-1]]:
             bounds.append(i)
     return [slice(*pair) for pair in pairwise([*bounds, len(lengths)])]
 

@@ -145,6 +145,7 @@ class PartEncoder:
                     given.rows[some],
                     progress and (lambda _, tokens: progress(0, tokens)),
                     Tokenized(given.tokenized.ids[some], 0, 0),
+                    normalize=self.long.mode != "max",
                 )
             )
         stats.texts = before + len(texts)
@@ -153,7 +154,8 @@ class PartEncoder:
             progress(len(texts), 0)
         batch = SparseBatch.concat(batches)
         if self.long.mode == "max":
-            return joined(batch, given.counts, [t.id for t in texts])
+            batch = joined(batch, given.counts, [t.id for t in texts])
+            return batch.normalized() if self.encoder.loaded.normalize else batch
         return batch
 
     def _windows(self, ids: Int32Array) -> Iterator[Int32Array]:

@@ -44,6 +44,9 @@ def product(weight: Tensor, bias: Tensor | None, *, gelu: bool = False) -> Produ
 def prepack(model: nn.Module, run: Callable[[], Tensor]) -> None:
     """Replace the linear layers in ``model``, those that a GELU follows together with it.
 
+    A model that says otherwise with them, or that looks for more in a linear layer than its
+    result, keeps its own.
+
     Args:
         model: on a CPU; cannot be trained, saved or moved afterwards.
         run: passes something through it. That is done three times: to see which activation takes
@@ -57,12 +60,17 @@ def prepack(model: nn.Module, run: Callable[[], Tensor]) -> None:
             before = run()
         for fused in (followed, {}):
             old = _replace_layers(model, fused)
-            after = run()
-            if (after - before).norm() <= AGREEMENT[dtype] * before.norm():
-                return
+            try:
+                after = run()
+            except Exception as error:  # whatever a model raises that finds another layer there
+                why = str(error)
+            else:
+                if (after - before).norm() <= AGREEMENT[dtype] * before.norm():
+                    return
+                why = "other results"
             for parent, name, module in old:
                 setattr(parent, name, module)
-    log.info("%s gives other results with prepacked layers, so it keeps its own", type(model))
+    log.info("%s keeps its own linear layers, not prepacked ones (%s)", type(model), why)
 
 
 class PrepackedLinear(nn.Module):

@@ -391,6 +391,7 @@ def provenance(encoder: PartEncoder) -> Provenance:
         "stride": encoder.long.stride,
         "dtype": inner.dtype,
         "batch_tokens": inner.batch_tokens,
+        **({"prompt": loaded.prompt} if loaded.prompt else {}),
         "device": loaded.columns.device.type,
         "tools": {
             "splade-bridge": __version__,

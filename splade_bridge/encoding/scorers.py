@@ -13,7 +13,7 @@ import torch
 
 from splade_bridge.encoding.choices import ScorerKind, ScorerOptions
 from splade_bridge.encoding.encoder import EncodeOptions, load_encoder, pick_device
-from splade_bridge.encoding.masked_lm import first_line, quiet, refuse_endless
+from splade_bridge.encoding.network import first_line, quiet, refuse_endless
 from splade_bridge.encoding.snapshot import find_snapshot
 from splade_bridge.encoding.tokens import without_surrogates
 from splade_bridge.errors import BadInputError, ExternalProgramError, require

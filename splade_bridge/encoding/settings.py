@@ -1,26 +1,48 @@
 """Which saved parts make up one side of a model.
 
-Two kinds of folder are read: a plain masked-language-model checkpoint, and what
-sentence-transformers saves for a SparseEncoder (``modules.json`` naming Transformer or
-MLMTransformer, SpladePooling, SparseStaticEmbedding, and Router, which has its own modules for
-queries and documents). Only the files are read; sentence-transformers itself is not needed.
+Read are a plain masked-language-model checkpoint; what sentence-transformers saves for a
+SparseEncoder (:mod:`.saved_modules`: Transformer or MLMTransformer, SpladePooling,
+SparseStaticEmbedding, Router); and a plain checkpoint that says how queries are encoded:
+
+- naver's trainings save ``model/`` with the query encoder in ``model/query/`` (or ``model_q/``
+  beside it), and ``splade_doc`` in ``model/model_args.json`` for a document-only model, whose
+  queries are their tokens with weight 1;
+- OpenSearch's inference-free models have a weight for each token of a query in ``idf.json``.
 """
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from splade_bridge.data.manifest import Side
+from splade_bridge.encoding.adapters import is_adapter
+from splade_bridge.encoding.choices import QueryMode
 from splade_bridge.encoding.head import Activation, Pooling
+from splade_bridge.encoding.prompts import BLANK, saved_prompts
+from splade_bridge.encoding.saved_modules import MODULES, Module, NoRouteError, modules_of
+from splade_bridge.encoding.saved_transformer import TransformerSettings, read_transformer
+from splade_bridge.encoding.snapshot import SPARSE_LINEAR
 from splade_bridge.errors import BadInputError
-from splade_bridge.files.inside import inside
-from splade_bridge.files.typed import Where, as_table, checked, json_file, value_of
+from splade_bridge.files.typed import Where, as_table, json_file, refuse_unknown, value_of
 
-PROMPT_NAMES = {"query": ("query",), "document": ("document", "passage", "corpus")}
+log = logging.getLogger(__name__)
+
+SAVED = "config_sentence_transformers.json"
+TABLE = "idf.json"
+ARGUMENTS = "model_args.json"
+OTHER_SIMILARITIES = ("cosine", "euclidean", "manhattan")
+TASKS = {"Transformer": "feature-extraction", "MLMTransformer": "fill-mask"}
+KEYS = {
+    "SpladePooling": (
+        "pooling_strategy", "activation_function", "embedding_dimension",
+        "word_embedding_dimension", "chunk_size",
+    ),
+    "SparseStaticEmbedding": ("frozen", "path"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -29,142 +51,148 @@ class SideSettings:
 
     Attributes:
         network: folder of the masked language model; None for a side without one.
-        static: folder of a fixed weight for each token. Alone it gives each token of the text its
-            weight (inference-free queries); after a network it multiplies the network's weights
-            and so masks them to the text's own tokens (lexical models).
+        static: folder or file of a fixed weight for each token. Alone it gives each token of the
+            text its weight (inference-free queries); after a network it multiplies the network's
+            weights and so masks them to the text's own tokens (lexical models).
+        bow: each token of the text has weight 1, and what else is here is of the documents.
         pooling: over positions.
         activation: of logits.
-        max_length: the limit that was saved with the model, in tokens.
-        lower_case: whether texts are lower-cased before the tokenizer's own rules.
-        prompt: put in front of every text.
+        tokens: how texts become tokens.
+        prompts: by name.
+        default_prompt: name of the one that is for texts of no side.
         max_active: keep only so many of the heaviest terms.
+        similarity: by which vectors are compared, where it is not their dot product.
     """
 
     network: Path | None = None
     static: Path | None = None
+    bow: bool = False
     pooling: Pooling = "max"
     activation: Activation = "relu"
-    max_length: int | None = None
-    lower_case: bool = False
-    prompt: str = ""
+    tokens: TransformerSettings = TransformerSettings()
+    prompts: Mapping[str, str] = field(default_factory=lambda: BLANK)
+    default_prompt: str | None = None
     max_active: int | None = None
+    similarity: str | None = None
+
+    @property
+    def encoder(self) -> Path:
+        """What decides the weights: a folder, or the file of a table."""
+        place = self.network or self.static
+        assert place is not None
+        return place
 
     @property
     def tokenizer(self) -> Path:
         """The folder whose tokenizer reads the texts of this side."""
-        folder = self.network or self.static
-        assert folder is not None
-        return folder
+        return self.encoder.parent if self.encoder.is_file() else self.encoder
 
     @property
     def folders(self) -> list[Path]:
-        """All folders that this side loads weights from."""
-        return [f for f in (self.network, self.static) if f is not None]
+        """All folders that this side loads from."""
+        places = [p for p in (self.network, self.static) if p is not None]
+        return [p.parent if p.is_file() else p for p in places]
 
 
-def read_settings(folder: Path, side: Side) -> SideSettings:
+def read_settings(folder: Path, side: Side, query_mode: QueryMode = "model") -> SideSettings:
     """The settings of ``side`` in a checkpoint folder.
 
+    Args:
+        query_mode: what encodes queries; nothing else is asked of documents.
+
     Raises:
-        BadInputError: no ``config.json`` or ``modules.json``, or modules that are not SPLADE's.
+        BadInputError: no ``config.json`` or ``modules.json``, modules that are not SPLADE's, a key
+            in a file that cannot be obeyed, or no table for ``idf``.
     """
-    if not (folder / "modules.json").is_file():
-        if not (folder / "config.json").is_file():
-            raise BadInputError(
-                "neither config.json nor modules.json in it: not a checkpoint", str(folder)
-            )
-        return SideSettings(network=folder)
-    settings = SideSettings()
-    for kind, place in _modules(folder, side):
-        settings = _with_module(settings, kind, place, side)
-    if not settings.folders:
-        raise BadInputError(f"no encoder for the {side} side in modules.json", str(folder))
-    name = "config_sentence_transformers.json"
-    saved, where = _table(folder / name)
-    most = value_of(saved, "max_active_dims", int | None, where, None)
-    if most is not None and most < 1:
-        where.inside("max_active_dims").fail(f"is {most}, and must be 1 or more")
-    return replace(settings, prompt=_prompt(saved, side, where), max_active=most)
-
-
-def _modules(folder: Path, side: Side) -> Iterator[tuple[str, Path]]:
-    """Class name and folder of the modules that texts of ``side`` pass, in order."""
-    where = Where(str(folder / "modules.json"))
-    for number, entry in enumerate(checked(list[dict[str, Any]], json_file(where), where)):
-        at = where.item(number)
-        name = value_of(entry, "path", str, at)
-        place = inside(folder, name, at.inside("path"), itself=True)
-        kind = value_of(entry, "type", str, at).rpartition(".")[2]
-        if kind not in ("Router", "Asym"):
-            yield kind, place
-            continue
-        yield from _routed(place, side)
-
-
-def _routed(place: Path, side: Side) -> Iterator[tuple[str, Path]]:
-    """The modules of the router in folder ``place``."""
-    name = "router_config.json"
-    if not (place / name).is_file():
-        name = "config.json"
-    router, where = _table(place / name, must=True)
-    structure = value_of(router, "structure", dict[str, list[str]], where)
-    types = value_of(router, "types", dict[str, str], where)
-    route = _route(router, structure, side, place, where)
-    for number, module in enumerate(structure[route]):
-        at = where.inside("structure").inside(route).item(number)
-        below = inside(place, module, at)
-        yield value_of(types, module, str, where.inside("types")).rpartition(".")[2], below
-
-
-def _route(
-    router: dict[str, Any], structure: Mapping[str, Any], side: Side, place: Path, where: Where
-) -> str:
-    """The route for texts of ``side``, looked for in sentence-transformers' order."""
-    parameters = value_of(router, "parameters", dict[str, Any], where, {})
-    where = where.inside("parameters")
-    saved = value_of(parameters, "route_mappings", dict[str, str] | None, where, None) or {}
-    where = where.inside("route_mappings")
-    mappings = {_sides(key, where): (key, route) for key, route in saved.items()}
-    for wanted in ((side, "text"), (side, None), (None, "text"), (None, None)):
-        if wanted in mappings:
-            key, route = mappings[wanted]
-            if route not in structure:
-                where.inside(key).fail(f"there is no route {route!r}")
-            return str(route)
-    for name in (side, "text"):
-        if name in structure:
-            return name
-    raise BadInputError(
-        f"its router has no route for the {side} side, only {', '.join(structure)}",
-        str(place),
-    )
-
-
-def _sides(key: str, where: Where) -> tuple[Any, ...]:
-    """A key of a router's mappings, which is a tuple written as Python has it."""
     try:
-        found = ast.literal_eval(key)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        found = None
-    if not isinstance(found, tuple) or not all(isinstance(s, str | None) for s in found):
-        where.fail(f"key {key!r} is not a pair like ('query', 'text')")
+        found = _own_settings(folder, side)
+    except NoRouteError:
+        if side == "document":
+            raise
+        log.warning(
+            "%s: has an encoder of documents only: each token of a query has weight 1 "
+            "(--query-mode bow)",
+            folder,
+        )
+        found = replace(_own_settings(folder, "document"), bow=True)
+    if side == "query" and query_mode == "bow":
+        return replace(found, bow=True)
+    if side == "query" and query_mode == "idf" and (found.network or not found.static):
+        if not (folder / TABLE).is_file():
+            raise BadInputError(
+                f"--query-mode idf: has no weights of tokens ({TABLE}, or a SparseStaticEmbedding "
+                "that encodes queries)",
+                str(folder),
+            )
+        return SideSettings(static=folder / TABLE)
     return found
 
 
-def _with_module(settings: SideSettings, kind: str, place: Path, side: Side) -> SideSettings:
-    if kind in ("Transformer", "MLMTransformer") and not settings.folders:
-        saved, where = _table(place / "sentence_bert_config.json")
-        default_task = "fill-mask" if kind == "MLMTransformer" else "feature-extraction"
-        if value_of(saved, "transformer_task", str, where, default_task) != "fill-mask":
-            raise BadInputError("a dense encoder without a masked-LM head, not SPLADE", str(place))
-        return replace(
-            settings,
-            network=place,
-            max_length=min(_limits(saved, side, where), default=None),
-            lower_case=bool(value_of(saved, "do_lower_case", bool | None, where, None)),
-        )
-    if kind == "SpladePooling" and settings.network:
+def _own_settings(folder: Path, side: Side) -> SideSettings:
+    """What the checkpoint says itself."""
+    if (folder / SPARSE_LINEAR).is_file():  # its modules are of its dense vectors
+        return SideSettings(network=folder)
+    if (folder / MODULES).is_file():
+        return _saved_settings(folder, side)
+    if (folder / "config.json").is_file() or is_adapter(folder):
+        return _plain_settings(folder, folder, side)
+    if (folder / "model" / "config.json").is_file():
+        return _plain_settings(folder / "model", folder, side)
+    raise BadInputError(f"neither config.json nor {MODULES} in it: not a checkpoint", str(folder))
+
+
+def _plain_settings(place: Path, folder: Path, side: Side) -> SideSettings:
+    """Of a plain checkpoint in ``place``, which is ``folder`` or below it."""
+    saved, where = _table(place / ARGUMENTS)
+    if value_of(saved, "dense", bool | None, where, None):
+        where.inside("dense").fail("is a model of dense vectors, not SPLADE")
+    if side == "document":
+        return SideSettings(network=place)
+    if value_of(saved, "splade_doc", bool | None, where, None):
+        log.info("%s: %s says splade_doc: queries are their tokens", folder, where.file)
+        return SideSettings(network=place, bow=True)
+    for own in (place / "query", folder / "model_q"):
+        if (own / "config.json").is_file():
+            log.info("%s: queries are encoded by %s", folder, own)
+            return SideSettings(network=own)
+    if value_of(saved, "shared_weights", bool | None, where, None) is False:
+        where.inside("shared_weights").fail("is false, and the query encoder, query/, is missing")
+    if (place / TABLE).is_file():
+        log.info("%s: queries are encoded by %s", folder, TABLE)
+        return SideSettings(static=place / TABLE)
+    return SideSettings(network=place)
+
+
+def _saved_settings(folder: Path, side: Side) -> SideSettings:
+    """Of a folder of sentence-transformers."""
+    settings = SideSettings()
+    for module in modules_of(folder, side):
+        settings = _with_module(settings, module, side)
+    if not settings.folders:
+        raise BadInputError(f"no encoder for the {side} side in {MODULES}", str(folder))
+    saved, where = _table(folder / SAVED)
+    most = value_of(saved, "max_active_dims", int | None, where, None)
+    if most is not None and most < 1:
+        where.inside("max_active_dims").fail(f"is {most}, and must be 1 or more")
+    prompts, default = saved_prompts(saved, where)
+    similarity = value_of(saved, "similarity_fn_name", str | None, where, None)
+    return replace(
+        settings,
+        prompts=prompts,
+        default_prompt=default,
+        max_active=most,
+        similarity=similarity if similarity in OTHER_SIMILARITIES else None,
+    )
+
+
+def _with_module(settings: SideSettings, module: Module, side: Side) -> SideSettings:
+    kind, place = module.kind, module.folder
+    if kind in TASKS and not settings.folders:
+        return replace(settings, network=place, tokens=read_transformer(place, side, TASKS[kind]))
+    if kind in KEYS:
         saved, where = _table(place / "config.json")
+        refuse_unknown(saved, KEYS[kind], where)
+    if kind == "SpladePooling" and settings.network:
         pooling = value_of(saved, "pooling_strategy", Pooling, where, "max")
         activation = value_of(saved, "activation_function", Activation, where, "relu")
         return replace(settings, pooling=pooling, activation=activation)
@@ -177,33 +205,7 @@ def _with_module(settings: SideSettings, kind: str, place: Path, side: Side) -> 
     )
 
 
-def _limits(saved: dict[str, Any], side: Side, where: Where) -> Iterator[int]:
-    """The limits in tokens that are saved with a Transformer, in any of three places."""
-    kwargs = value_of(saved, "processing_kwargs", dict[str, Any] | None, where, None) or {}
-    deeper = where.inside("processing_kwargs")
-    text = value_of(kwargs, "text", dict[str, Any] | None, deeper, None) or {}
-    for table, key, at in (
-        (saved, "max_seq_length", where),
-        (saved, f"{side}_length", where),
-        (text, "max_length", deeper.inside("text")),
-    ):
-        limit = value_of(table, key, int | None, at, None)
-        if limit is not None and limit < 0:
-            at.inside(key).fail(f"is {limit}, and must not be below 0")
-        if limit:
-            yield limit
-
-
-def _prompt(saved: dict[str, Any], side: Side, where: Where) -> str:
-    prompts = value_of(saved, "prompts", dict[str, str | None] | None, where, None) or {}
-    names = [name for name in PROMPT_NAMES[side] if name in prompts]
-    default = value_of(saved, "default_prompt_name", str | None, where, None)
-    return prompts.get(names[0] if names else default or "") or ""
-
-
-def _table(path: Path, *, must: bool = False) -> tuple[dict[str, Any], Where]:
-    """The object in a JSON file; an empty one where there is no file and need not be one."""
+def _table(path: Path) -> tuple[dict[str, Any], Where]:
+    """The object in a JSON file; an empty one where there is no file."""
     where = Where(str(path))
-    if not must and not path.is_file():
-        return {}, where
-    return as_table(json_file(where), where), where
+    return (as_table(json_file(where), where) if path.is_file() else {}), where

@@ -13,17 +13,20 @@ from torch import Tensor
 
 from splade_bridge.data.manifest import Side
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.encoding.choices import Pooling, QueryMode
+from splade_bridge.encoding.choices import ModelChoices, Pooling
 from splade_bridge.encoding.head import Activation, owners
+from splade_bridge.encoding.identity import network_settings, network_weights, tokenizer_folder
 from splade_bridge.encoding.masked_lm import (
     SplitModel,
-    first_line,
     head_width,
-    load_masked_lm,
     position_limit,
+    split_headless,
     split_model,
 )
+from splade_bridge.encoding.network import first_line, load_network
 from splade_bridge.encoding.packed import padded_groups, sent
+from splade_bridge.encoding.prompts import prompt_of
+from splade_bridge.encoding.saved_modules import MODULES
 from splade_bridge.encoding.settings import SideSettings, read_settings
 from splade_bridge.encoding.snapshot import (
     files_sha256,
@@ -31,8 +34,9 @@ from splade_bridge.encoding.snapshot import (
     settings_files,
     weight_files,
 )
+from splade_bridge.encoding.token_head import TokenHead, saved_head
 from splade_bridge.encoding.tokens import TextTokenizer, load_tokenizer, terms_of
-from splade_bridge.errors import BadInputError
+from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.inside import inside
 from splade_bridge.files.typed import Where, as_table, checked, json_file, value_of
 
@@ -60,6 +64,9 @@ class LoadedSide:
         pooling: over positions.
         activation: of logits.
         max_active: keep only so many of the heaviest terms.
+        normalize: whether every vector is made of length 1 in the end.
+        prompt: put in front of every text.
+        encoder: what of the checkpoint encodes this side, as ``query``; None for the checkpoint.
         method: pooling and activation in words, for manifests.
     """
 
@@ -78,6 +85,9 @@ class LoadedSide:
     pooling: Pooling
     activation: Activation
     max_active: int | None
+    normalize: bool
+    prompt: str
+    encoder: str | None
     method: str
 
     def weights(self, ids: Tensor, lengths: Sequence[int]) -> Tensor:
@@ -87,7 +97,14 @@ class LoadedSide:
         weights = None
         if self.network is not None:
             hidden = self.network.body(ids, lengths)
-            weights = self.network.head(hidden, lengths, self.pooling, self.activation)
+            head = self.network.head
+            if isinstance(head, TokenHead):
+                weights = head(hidden, ids, lengths)
+            elif self.pooling == "last":
+                ends = sent(torch.tensor(lengths).cumsum(0) - 1, device)
+                weights = head(hidden[ends], [1] * len(lengths), "max", self.activation)
+            else:
+                weights = head(hidden, lengths, self.pooling, self.activation)
         if self.static is None:
             assert weights is not None
             return weights
@@ -109,7 +126,7 @@ def load_side(
     *,
     max_length: int | None = None,
     pooling: Pooling | None = None,
-    query_mode: QueryMode = "model",
+    checkpoint: ModelChoices = ModelChoices(),
     dtype: torch.dtype = torch.float32,
     device: torch.device | None = None,
 ) -> LoadedSide:
@@ -118,38 +135,56 @@ def load_side(
     Args:
         max_length: in tokens; None for the model's own limit, which is never exceeded.
         pooling: None for what was saved with the model, else "max".
-        query_mode: "bow" ignores the network for queries.
+        checkpoint: how it is read.
         dtype: of the network.
         device: None for the CPU.
 
     Raises:
         BadInputError: no such model, or not one that gives sparse term weights.
-        UsageError: ``max_length`` leaves no room for text.
+        UsageError: ``max_length`` leaves no room for text, or a prompt that there is not.
     """
     device = device or torch.device("cpu")
-    snapshot = find_snapshot(model)
-    settings = read_settings(snapshot.folder, side)
-    if pooling and pooling != settings.pooling and (snapshot.folder / "modules.json").is_file():
+    snapshot = find_snapshot(model, checkpoint.revision)
+    settings = read_settings(snapshot.folder, side, checkpoint.query_mode)
+    if pooling and pooling != settings.pooling and (snapshot.folder / MODULES).is_file():
         log.warning(
             "%s was saved with %s pooling; using %s as asked", model, settings.pooling, pooling
         )
     settings = replace(settings, pooling=pooling or settings.pooling)
-    tokenizer = load_tokenizer(settings.tokenizer, lower_case=settings.lower_case)
-    bow = side == "query" and query_mode == "bow"
-    network, static, widths = None, None, []
+    if settings.similarity and not checkpoint.normalize:
+        _tell_similarity(model, settings.similarity)
+    tokens = settings.tokens
+    trusted = checkpoint.trust_remote_code
+    tokenizer = load_tokenizer(
+        tokenizer_folder(settings.tokenizer),
+        lower_case=tokens.lower_case,
+        options=tokens.tokenizer_options,
+        trust_remote_code=trusted,
+    )
+    network, static, head, widths = None, None, None, []
     files = _weight_files(settings, snapshot.folder)
-    if settings.network is not None and not bow:
-        network = load_masked_lm(settings.network)
-        widths.append(head_width(network))
-    if settings.static is not None:
-        static = _static_weights(files[-1], tokenizer)
-    if bow:
+    if settings.bow:
         static = _one_for_each_word(tokenizer)
-        settings = replace(settings, prompt="", max_active=None)
+    else:
+        if settings.network is not None:
+            head = saved_head(settings.network, side)
+            if head is not None and pooling:
+                raise UsageError(
+                    f"--pooling {pooling}: {model} weighs the tokens of a text one by one, and "
+                    "pools no logits: leave it out"
+                )
+            network = load_network(
+                settings.network, trust_remote_code=trusted, headless=head is not None
+            )
+            widths.append(head_width(network))
+        if settings.static is not None:
+            static = _static_weights(files[-1], tokenizer)
     if static is not None:
         widths.append(len(static))
     vocabulary, ids = terms_of(tokenizer, min(widths), str(settings.tokenizer))
     columns = torch.from_numpy(ids)
+    if static is not None:
+        _tell_negative(static[columns], files[-1])
     limit = _limit(settings, tokenizer, network)
     if max_length is None:
         max_length = limit or 512
@@ -157,6 +192,19 @@ def load_side(
         log.info("%s takes at most %d tokens, not %d", model, limit, max_length)
         max_length = limit
     configuration = {p for f in (snapshot.folder, *settings.folders) for p in settings_files(f)}
+    if settings.network is not None:
+        configuration |= network_settings(settings.network, code=trusted)
+    split = None
+    if network is not None and head is None:
+        split = split_model(network, columns, dtype, device)
+    elif head is not None:
+        split = split_headless(
+            network, head.load(side, tokenizer, columns, network, device), columns, dtype, device
+        )
+    prompt = ""
+    if not settings.bow:
+        prompt = prompt_of(settings.prompts, settings.default_prompt, side, checkpoint, model)
+    place = settings.encoder.relative_to(snapshot.folder).as_posix()
     return LoadedSide(
         model=model,
         revision=snapshot.revision,
@@ -165,23 +213,57 @@ def load_side(
         settings_sha256=files_sha256(configuration, snapshot.folder),
         vocabulary=vocabulary,
         tokenizer=TextTokenizer(
-            tokenizer, max_length, prompt=settings.prompt, special=network is not None
+            tokenizer,
+            max_length,
+            prompt=prompt,
+            special=network is not None and tokens.special,
         ),
         max_length=max_length,
-        network=None if network is None else split_model(network, columns, dtype, device),
+        network=split,
         static=None if static is None else static[columns].to(device),
         columns=columns.to(device),
         width=min(widths),
         pooling=settings.pooling,
         activation=settings.activation,
-        max_active=settings.max_active,
-        method="bow" if bow else _method(settings),
+        max_active=None if settings.bow else settings.max_active,
+        normalize=checkpoint.normalize,
+        prompt=prompt,
+        encoder=None if place == "." else place,
+        method=_method(settings, split) + (" normalized" if checkpoint.normalize else ""),
     )
+
+
+def _tell_similarity(model: str, similarity: str) -> None:
+    if similarity == "cosine":
+        log.warning(
+            "%s: was saved to be compared by cosine, and scores here are dot products: "
+            "--normalize, for documents and queries, makes them cosines",
+            model,
+        )
+        return
+    log.warning(
+        "%s: was saved to be compared by %s distance, and scores here are dot products: nothing "
+        "else can be searched for in an inverted index",
+        model,
+        similarity,
+    )
+
+
+def _tell_negative(weights: Tensor, file: Path) -> None:
+    """Say how many weights of a table are below zero: no engine has postings of these."""
+    if below := int((weights < 0).sum()):
+        log.warning(
+            "%s: %s of %s tokens have a weight below zero, which no index can hold: they are left "
+            "out, where the model would subtract them",
+            file,
+            f"{below:,}",
+            f"{len(weights):,}",
+        )
 
 
 def _weight_files(settings: SideSettings, folder: Path) -> list[Path]:
     """The weight files of a side of the checkpoint in ``folder``; a static one is the last."""
-    files = [] if settings.network is None else weight_files(settings.network)
+    files = [] if settings.network is None else network_weights(settings.network)
     if settings.static is not None:
         files.append(_static_file(settings.static, folder))
     return files
@@ -198,26 +280,42 @@ def _partner(folder: Path, side: Side, files: list[Path], weights: str) -> str |
 
 
 def _limit(settings: SideSettings, tokenizer: Any, network: Any) -> int | None:
-    known = [settings.max_length, None if network is None else position_limit(network)]
-    if tokenizer.model_max_length < 1 << 30:  # transformers' "no limit" is 1e30
+    """How many tokens of a text are read at most, as sentence-transformers finds it.
+
+    What was saved for the call, or as the tokenizer's argument, may be more than the network's
+    configuration says, but never more than it has positions for.
+    """
+    tokens, known = settings.tokens, []
+    said = tokens.max_length or tokens.tokenizer_options.get("model_max_length")
+    if said and tokens.cut:
+        known.append(said)
+    elif tokens.cut and tokenizer.model_max_length < 1 << 30:  # transformers' "no limit" is 1e30
         known.append(int(tokenizer.model_max_length))
+    if network is not None:
+        known.append(position_limit(network, counted_only=bool(said) or not tokens.cut))
     return min((n for n in known if n), default=None)
 
 
-def _method(settings: SideSettings) -> str:
+def _method(settings: SideSettings, split: SplitModel | None) -> str:
+    if settings.bow:
+        return "bow"
     steps: list[str] = []
-    if settings.network:
+    if split is not None and isinstance(split.head, TokenHead):
+        steps = [split.head.method]
+    elif settings.network:
         steps = [settings.pooling] + (["log1p_relu"] if settings.activation == "log1p_relu" else [])
     return " ".join(steps + (["static"] if settings.static else []))
 
 
 def _static_file(folder: Path, root: Path) -> Path:
-    """The file that holds the token weights of a saved SparseStaticEmbedding."""
+    """The file that holds token weights: ``folder``, or of a SparseStaticEmbedding in it."""
+    if folder.is_file():
+        return folder
     where = Where(str(folder / "config.json"))
     there = (folder / "config.json").is_file()
     saved = as_table(json_file(where), where) if there else {}
     path: str | None = value_of(saved, "path", str | None, where, None)
-    if path is None:
+    if path is None or not path.endswith(".json"):  # as sentence-transformers has it
         return weight_files(folder)[0]
     for place in (folder, root):
         # In the hub's cache files are links.
@@ -232,11 +330,16 @@ def _static_weights(file: Path, tokenizer: Any) -> Tensor:
         ids = tokenizer.get_vocab()
         weights = torch.zeros(max(ids.values()) + 1)
         where = Where(str(file))
+        unknown = 0
         for token, weight in checked(dict[str, float], json_file(where), where).items():
             if abs(weight) > torch.finfo(torch.float32).max:
                 where.inside(token).fail(f"{weight} is no float32")
             if token in ids:
                 weights[ids[token]] = weight
+            else:
+                unknown += 1
+        if unknown:
+            log.warning("%s: %d of its tokens are none of the tokenizer's", file, unknown)
         return weights
     try:
         if file.suffix == ".safetensors":

@@ -8,13 +8,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from splade_bridge.errors import BadInputError
+from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.writing import sha256_file
 
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+NOWHERE = "neither a folder nor a reachable or cached model of the Hugging Face hub"
 CONNECT_SECONDS = 5.0
-SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
+SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.codes", "*.spm", "*.tiktoken", "*.bpe")
 SAFE_WEIGHTS, PICKLED_WEIGHTS = ("model*.safetensors",), ("pytorch_model*.bin",)
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+SPARSE_LINEAR = "sparse_linear.pt"
+BESIDE = (ADAPTER_WEIGHTS[0], SPARSE_LINEAR, "*.py")
+"""What is fetched as well: code is kept, and runs where it is allowed to."""
 
 
 @dataclass(frozen=True)
@@ -32,39 +37,88 @@ class Snapshot:
     revision: str | None = None
 
 
-def find_snapshot(name: str) -> Snapshot:
+def find_snapshot(name: str, revision: str | None = None) -> Snapshot:
     """The folder ``name``, or the hub repository ``name``, downloaded unless it is cached.
 
+    Args:
+        revision: branch, tag or commit of a hub repository; None for its main branch.
+
     Raises:
-        BadInputError: neither a folder nor a hub model that is reachable or cached.
+        BadInputError: neither a folder nor a hub model that is reachable or cached; the message
+            tells a wrong name from a missing network.
+        UsageError: a revision of a folder.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
+        if revision is not None:
+            raise UsageError(
+                f"--revision {revision}: {name} is a folder, and revisions are of models that have "
+                "a hub name: leave it out"
+            )
         return Snapshot(name, folder)
     if folder.exists():
         raise BadInputError("a model is a folder or a hub name, and this is a file", name)
-    nowhere = "neither a folder nor a reachable or cached model of the Hugging Face hub"
     if not HUB_NAME.fullmatch(name) or name.startswith("."):
-        raise BadInputError(f"{nowhere}: check the path", name)
+        raise BadInputError(f"{NOWHERE}: check the path", name)
     try:
-        found = _download(name)
+        found = _download(name, revision)
     except (OSError, ValueError) as error:
-        # huggingface_hub's errors are OSErrors: unknown name, no access, no network and not cached.
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise BadInputError(f"{nowhere} ({reason[0]}): check the name", name) from error
+        raise BadInputError(_why(error, revision), name) from error
     return Snapshot(name, found, found.name)
 
 
-def _download(name: str) -> Path:
+def _why(error: OSError | ValueError, revision: str | None) -> str:
+    """Why a model of the hub is not here, and what to do; ``error`` is huggingface_hub's."""
+    from huggingface_hub import constants, errors
+
+    told = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    wanted = "" if revision is None else f" at revision {revision}"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"the Hugging Face hub has it, but not at revision {revision}: check --revision"
+    if isinstance(error, errors.GatedRepoError):
+        return (
+            "the Hugging Face hub gives it only to who has asked for access: ask on its page, then "
+            "set HF_TOKEN"
+        )
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return (
+            "neither a folder nor a model of the Hugging Face hub that may be read without logging "
+            "in: check the name, or set HF_TOKEN if it is private"
+        )
+    if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
+        if constants.HF_HUB_OFFLINE:
+            return (
+                f"no folder, and not{wanted} in the cache of the Hugging Face hub, which is not "
+                "asked because HF_HUB_OFFLINE is set: unset it, or check the name"
+            )
+        return (
+            f"no folder, and not{wanted} in the cache of the Hugging Face hub, which cannot be "
+            f"reached ({_cause(error)}): check the network and HF_ENDPOINT"
+        )
+    return f"{NOWHERE} ({told}): check the name"
+
+
+def _cause(error: BaseException) -> str:
+    """What huggingface_hub says that it was told."""
+    inner = error.__cause__ or error
+    return (str(inner).strip().splitlines() or [type(inner).__name__])[0]
+
+
+def _download(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
     def fetch(*patterns: str) -> Path:
         wanted = list(patterns)
-        return Path(snapshot_download(name, allow_patterns=wanted, etag_timeout=CONNECT_SECONDS))
+        found = snapshot_download(
+            name, revision=revision, allow_patterns=wanted, etag_timeout=CONNECT_SECONDS
+        )
+        return Path(found)
 
     # Modules of sentence-transformers lie in folders of their own; "*" also matches "/".
     everywhere = [f"*/{pattern}" for pattern in (*SMALL_FILES, *SAFE_WEIGHTS)]
-    found = fetch(*SMALL_FILES, *SAFE_WEIGHTS, *everywhere)
+    found = fetch(*SMALL_FILES, *SAFE_WEIGHTS, *everywhere, *BESIDE)
+    if (found / "adapter_config.json").is_file() and not (found / ADAPTER_WEIGHTS[0]).is_file():
+        fetch(ADAPTER_WEIGHTS[1])
     modules = sorted({file.parent for file in found.rglob("config.json")})
     lacking = [m.relative_to(found) for m in modules if not any(m.glob("*.safetensors"))]
     if lacking:  # pooling has no weights at all
@@ -93,10 +147,17 @@ def settings_files(folder: Path) -> list[Path]:
 
 
 def files_sha256(files: Iterable[Path], root: Path) -> str:
-    """One hash over the names (relative to ``root``) and contents of ``files``."""
+    """One hash over the names (relative to ``root``) and contents of ``files``.
+
+    What lies elsewhere, as the base of an adapter, counts by its name alone, wherever that is.
+    """
+
+    def named(path: Path) -> Path:
+        return path.relative_to(root) if path.is_relative_to(root) else Path("..", path.name)
+
     digest = hashlib.sha256()
-    for path in sorted(files):
-        digest.update(f"{path.relative_to(root).as_posix()}\0{sha256_file(path)}\n".encode())
+    for name, path in sorted((named(path), path) for path in files):
+        digest.update(f"{name.as_posix()}\0{sha256_file(path)}\n".encode())
     return digest.hexdigest()
 
 

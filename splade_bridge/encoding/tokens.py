@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 from splade_bridge.data.ids import quoted
 from splade_bridge.data.vectors import Int32Array, Int64Array
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.encoding.masked_lm import first_line, quiet
+from splade_bridge.encoding.network import quiet, refusal
 from splade_bridge.encoding.seams import PIECE, has_seams, pieces, seam_from
 from splade_bridge.errors import BadInputError, UsageError
 
@@ -87,6 +87,11 @@ class TextTokenizer:
                 "nothing of the text would remain"
             )
 
+    @property
+    def special_tokens(self) -> list[str]:
+        """Those that are no content of a text, as ``[CLS]``."""
+        return list(self._tokenizer.all_special_tokens)
+
     def __call__(self, texts: Sequence[str]) -> Tokenized:
         """Tokenize ``texts``, each cut to the limit as the tokenizer itself cuts.
 
@@ -134,7 +139,8 @@ class TextTokenizer:
     def _decisive(self, text: str, number: int) -> str:
         """So much of ``text`` that it has more tokens than are kept, or all of it."""
         start = max(PIECE, 8 * self._max_length)
-        while self._has_seams and (seam := seam_from(text, start)) is not None:
+        keeps_end = self._tokenizer.truncation_side == "left"
+        while self._has_seams and not keeps_end and (seam := seam_from(text, start)) is not None:
             part = text[:seam]
             self._check_length(part, number)
             if len(self._call([part])[0]) > self._max_length:
@@ -192,8 +198,19 @@ class TextTokenizer:
         return rows
 
 
-def load_tokenizer(folder: Path, *, lower_case: bool = False) -> Any:
+def load_tokenizer(
+    folder: Path,
+    *,
+    lower_case: bool = False,
+    options: Mapping[str, Any] = {},
+    trust_remote_code: bool = False,
+) -> Any:
     """The tokenizer in ``folder``.
+
+    Args:
+        lower_case: lower-case texts before its own rules, unless it does so itself.
+        options: further arguments that it is loaded with.
+        trust_remote_code: run code that lies there, where its settings name some.
 
     Raises:
         BadInputError: there is none, or it is damaged.
@@ -203,12 +220,10 @@ def load_tokenizer(folder: Path, *, lower_case: bool = False) -> Any:
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
+                folder, local_files_only=True, trust_remote_code=trust_remote_code, **options
             )
     except Exception as error:  # a damaged file raises whatever its reader raises
-        raise BadInputError(
-            f"its tokenizer cannot be loaded ({first_line(error)})", str(folder)
-        ) from error
+        raise refusal(error, folder, "its tokenizer cannot be loaded") from error
     limit = tokenizer.model_max_length  # as it stands in the file; 1e30 for none
     if type(limit) not in (int, float) or not limit >= 0:
         raise BadInputError(
@@ -219,8 +234,12 @@ def load_tokenizer(folder: Path, *, lower_case: bool = False) -> Any:
         from tokenizers import normalizers
 
         own = tokenizer.backend_tokenizer.normalizer
-        steps = [normalizers.Lowercase(), *([own] if own else [])]
-        tokenizer.backend_tokenizer.normalizer = normalizers.Sequence(steps)
+        steps: list[Any] = [own] if own else []
+        if isinstance(own, normalizers.Sequence):
+            steps = list(own)  # type: ignore[call-overload]
+        if not any(isinstance(step, normalizers.Lowercase) for step in steps):
+            steps = [normalizers.Lowercase(), *steps]
+            tokenizer.backend_tokenizer.normalizer = normalizers.Sequence(steps)
     return tokenizer
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from splade_bridge.data.choices import check_threads
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.data.vectors import ImpactBatch, Int64Array
+from splade_bridge.encoding.choices import ModelChoices
 from splade_bridge.engines.auto import FILE_NAME
 from splade_bridge.engines.base import AUTO, Searcher
 from splade_bridge.errors import UsageError, require
@@ -334,6 +335,7 @@ def time_encoding(
     quantize: QuantizeOptions | None = None,
     max_length: int = 256,
     split: str | None = None,
+    checkpoint: ModelChoices = ModelChoices(),
 ) -> tuple[Queries, Latency]:
     """The queries of ``source``, and the time that encoding takes, one query a time, one thread.
 
@@ -347,8 +349,9 @@ def time_encoding(
     from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
 
     texts = query_texts(source, split)
-    queries = QueryEncoder(model, quantize, max_length)(texts, Path(source))
-    encoder = load_encoder(model, "query", EncodeOptions(max_length=max_length, threads=1))
+    queries = QueryEncoder(model, quantize, max_length, checkpoint)(texts, Path(source))
+    options = EncodeOptions(max_length=max_length, threads=1, checkpoint=checkpoint)
+    encoder = load_encoder(model, "query", options)
     for text in texts[:WARM_TEXTS]:
         list(encoder.encode([text]))
     nanoseconds = []

@@ -32,6 +32,7 @@ from splade_bridge.library.given import (
     corpus_options,
     is_place,
     items_of,
+    model_choices,
     output_path,
     run_file,
     size,
@@ -68,6 +69,7 @@ def dense(
     device: str = "auto",
     threads: int | None = None,
     memory: int | str = DEFAULT_MEMORY,
+    revision: str | None = None,
     **reading: Unpack[ReadingTexts],
 ) -> Manifest:
     """Turn text into dense vectors, and index them.
@@ -90,6 +92,7 @@ def dense(
         threads: on a CPU; None leaves torch its own choice, and builds a graph by one.
         memory: budget of parts in the making and of a graph, in bytes or as ``"500M"``, ``"2G"``.
         part_rows: texts of a part: what a kill loses.
+        revision: branch, tag or commit of a hub name; None for its main branch.
         id_field, text_field, title_field: of records, where they have not the usual names.
         skip_others: leave out files of a folder that hold no texts; else they are an error.
         split: of the queries of a BEIR folder those that ``qrels/SPLIT.tsv`` judges; None for all.
@@ -116,6 +119,7 @@ def dense(
         threads=threads,
         memory=size(memory),
         part_rows=reading["part_rows"],
+        revision=revision,
     )
     fields = corpus_options(reading)
     given: Any = texts
@@ -248,7 +252,9 @@ def open_dense(index: Place, opening: Opening) -> OpenDenseIndex:
     try:
         encoder = None
         if model is not None:
-            encoder = DenseQueryEncoder(str(model), opened.similarity, opening["max_length"])
+            encoder = DenseQueryEncoder(
+                str(model), opened.similarity, opening["max_length"], model_choices(opening)
+            )
     except BaseException:
         opened.close()
         raise

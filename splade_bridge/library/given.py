@@ -18,6 +18,7 @@ from splade_bridge.data.ids import checked_id, quoted
 from splade_bridge.data.quantize import QuantizeOptions, for_integers
 from splade_bridge.data.quantize import quantize_options as options_of
 from splade_bridge.data.vector_set import MEMORY, VectorSet
+from splade_bridge.encoding.choices import ModelChoices
 from splade_bridge.engines.remote.choices import Approximation, Asking
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.evaluation.qrels import Qrels, check_grade, read_qrels
@@ -45,6 +46,7 @@ from splade_bridge.formats.queries import Queries, all_of, read_queries
 from splade_bridge.formats.vocabularies import read_vocabulary
 from splade_bridge.library.keywords import (
     AskingMany,
+    Choosing,
     Opening,
     Place,
     Quantizing,
@@ -122,6 +124,15 @@ def quantize_options(
         check_choice("rounding", rounding, Rounding)
     chosen = cast("Rounding | None", rounding)
     return options_of(None if scale is None else float(scale), chosen, clip)
+
+
+def model_choices(choosing: Choosing) -> ModelChoices:
+    """How a checkpoint is read.
+
+    Raises:
+        UsageError: an unknown way, or what does not fit together.
+    """
+    return ModelChoices(**cast("dict[str, Any]", part(Choosing, choosing)))
 
 
 def items_of(given: Any) -> Iterable[Any]:
@@ -297,7 +308,8 @@ def _queries(given: Any, asking: AskingMany, encoder: QueryEncoder | None) -> Qu
 
     def encoded(texts: Sequence[Text], source: Path) -> Queries:
         assert model is not None
-        loaded = encoder or QueryEncoder(str(model), quantize, asking["max_length"])
+        checkpoint = model_choices(asking)
+        loaded = encoder or QueryEncoder(str(model), quantize, asking["max_length"], checkpoint)
         return loaded(texts, source)
 
     if isinstance(given, Queries):

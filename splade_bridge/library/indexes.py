@@ -23,6 +23,7 @@ from splade_bridge.formats.queries import Queries
 from splade_bridge.library.dense import OpenDenseIndex, open_dense
 from splade_bridge.library.given import (
     asking,
+    model_choices,
     place,
     quantize_options,
     queries,
@@ -204,6 +205,13 @@ def open_index(index: Place, **opening: Unpack[Opening]) -> OpenIndex | OpenDens
         index: its folder, or its address.
         model: checkpoint, a folder or a hub name, that encodes queries which are text; loaded now.
         max_length: of a text query, in tokens.
+        revision: branch, tag or commit of a hub name; None for its main branch.
+        prompt: put in front of every query; None for what the checkpoint says of its side.
+        prompt_name: the one of the checkpoint's prompts that is put there.
+        query_mode: what encodes queries: the ``model``'s own query encoder; ``bow``, each token
+            with weight 1; ``idf``, each token with its weight in the checkpoint's table.
+        normalize: make every vector of length 1, as for a comparison by cosine.
+        trust_remote_code: run code that comes with the checkpoint, which may do anything.
         split: of the queries of a BEIR folder those that ``qrels/SPLIT.tsv`` judges.
         pre_encoded: take queries that look like text for what they are: tokens.
         allow_mismatch: search documents of one model with queries of another, with vectors of the
@@ -233,7 +241,7 @@ def open_index(index: Place, **opening: Unpack[Opening]) -> OpenIndex | OpenDens
         MissingToolError: its engine is not installed.
     """
     where = place(index)
-    asked = asking(opening)
+    asked, checkpoint = asking(opening), model_choices(opening)
     memory, two_step = opening["memory"], opening["two_step"]
     if isinstance(where, Path) and is_dense_index(where):
         sparse = (*part(Quantizing, opening).values(), two_step, opening["first_query_terms"],
@@ -259,7 +267,7 @@ def open_index(index: Place, **opening: Unpack[Opening]) -> OpenIndex | OpenDens
     try:
         model, encoder = opening["model"], None
         if model is not None:
-            encoder = QueryEncoder(str(model), quantize, opening["max_length"])
+            encoder = QueryEncoder(str(model), quantize, opening["max_length"], checkpoint)
     except BaseException:
         searcher.close()
         raise

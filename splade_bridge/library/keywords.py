@@ -59,7 +59,22 @@ class ReadingTexts(TypedDict, total=False):
     overwrite: Annotated[bool, False]
 
 
-class AskingOne(Quantizing, total=False):
+class Choosing(TypedDict, total=False):
+    """How a checkpoint is read."""
+
+    revision: Annotated[str | None, None]
+    prompt: Annotated[str | None, None]
+    prompt_name: Annotated[str | None, None]
+    query_mode: Annotated[str, "model"]
+    normalize: Annotated[bool, False]
+    trust_remote_code: Annotated[bool, False]
+
+
+class EncodingTexts(ReadingTexts, Choosing, total=False):
+    """How texts are read, and the checkpoint that encodes them."""
+
+
+class AskingOne(Quantizing, Choosing, total=False):
     """How an index is opened, and a query made for it."""
 
     model: Annotated[Place | None, None]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 from splade_bridge.data.quantize import QuantizeOptions, Quantizer
 from splade_bridge.data.vector_set import MEMORY
 from splade_bridge.errors import UsageError
 from splade_bridge.formats.queries import Queries
-from splade_bridge.library.given import quantize_options
-from splade_bridge.library.keywords import Place
+from splade_bridge.library.given import model_choices, quantize_options
+from splade_bridge.library.keywords import Choosing, Place, takes
 from splade_bridge.retrieval.encode_queries import QueryEncoder
 from splade_bridge.text.corpora import Text
 
@@ -41,6 +43,7 @@ class OneQueryEncoder:
         return dict(zip(named, map(int, impacts), strict=True))
 
 
+@takes(Choosing)
 def query_encoder(
     model: Place,
     *,
@@ -48,6 +51,7 @@ def query_encoder(
     rounding: str | None = None,
     clip: int | None = None,
     max_length: int = 256,
+    **choosing: Unpack[Choosing],
 ) -> OneQueryEncoder:
     """The query side of a model, for tools that ask for ``encode(text) -> {term: int}``.
 
@@ -60,6 +64,13 @@ def query_encoder(
         rounding: ``nearest`` (half to even; None) or ``down``.
         clip: cut impacts to this.
         max_length: of a text, in tokens.
+        revision: branch, tag or commit of a hub name; None for its main branch.
+        prompt: put in front of every text; None for what the checkpoint says of its side.
+        prompt_name: the one of the checkpoint's prompts that is put there.
+        query_mode: what encodes queries: the ``model``'s own query encoder; ``bow``, each token
+            with weight 1; ``idf``, each token with its weight in the checkpoint's table.
+        normalize: make every vector of length 1, as for a comparison by cosine.
+        trust_remote_code: run code that comes with the checkpoint, which may do anything.
 
     Raises:
         BadInputError: the model cannot be read, or a scale that is not above 0.
@@ -68,4 +79,5 @@ def query_encoder(
     """
     quantize = quantize_options(scale, rounding, clip) or QuantizeOptions()
     used = Quantizer(quantize).scale  # a bad one is refused before a model is loaded for nothing
-    return OneQueryEncoder(QueryEncoder(str(model), quantize, max_length), used)
+    checkpoint = model_choices(choosing)
+    return OneQueryEncoder(QueryEncoder(str(model), quantize, max_length, checkpoint), used)

@@ -49,6 +49,7 @@ def search(
         index: folder or address of an index.
         queries: pre-encoded or, with ``model``, text; see :meth:`OpenIndex.search`.
         model, max_length, split, pre_encoded, allow_mismatch: see :func:`open_index`.
+        revision, prompt, prompt_name, query_mode, normalize, trust_remote_code: see there, too.
         scale, rounding, clip, no_check: see :func:`open_index`, too.
         two_step, first_query_terms, candidates, memory: see :func:`open_index`, too.
         field, vocabulary, filter, approximate: see :func:`open_index`, too.
@@ -133,6 +134,8 @@ def verify(
         indexes: two or more, paths, addresses or open ones.
         queries: see :meth:`OpenIndex.search`.
         model, max_length, split: for queries that are text.
+        revision, prompt, prompt_name, query_mode, normalize, trust_remote_code: see
+            :func:`open_index`.
         pre_encoded, allow_mismatch: see :func:`open_index`.
         k: documents a query.
         scale, rounding, clip: how float weights of queries are quantized; None is 100.
@@ -184,6 +187,7 @@ def explain(
         query: ``{term: weight}``, or text with ``model``.
         doc_id: the document.
         model, max_length, allow_mismatch, scale, rounding, clip: see :func:`open_index`.
+        revision, prompt, prompt_name, query_mode, normalize, trust_remote_code: see there, too.
         memory, field, vocabulary, no_check: see :func:`open_index`, too.
 
     Returns:

@@ -20,7 +20,6 @@ from splade_bridge.encoding.choices import (
     EncodeChoices,
     LongMode,
     Pooling,
-    QueryMode,
 )
 from splade_bridge.encoding.encode_corpus import encode_corpus, encode_in_memory, role_of
 from splade_bridge.errors import UsageError
@@ -38,6 +37,7 @@ from splade_bridge.library.given import (
     corpus_options,
     is_place,
     items_of,
+    model_choices,
     output_path,
     place,
     quantize_options,
@@ -46,11 +46,11 @@ from splade_bridge.library.given import (
     source_options,
 )
 from splade_bridge.library.keywords import (
+    EncodingTexts,
     Place,
     Quantizing,
     Reading,
     ReadingImpacts,
-    ReadingTexts,
     part,
     takes,
 )
@@ -69,7 +69,7 @@ from splade_bridge.text.corpora import (
 )
 
 
-@takes(ReadingTexts)
+@takes(EncodingTexts)
 def encode(
     texts: Any,
     *,
@@ -78,14 +78,13 @@ def encode(
     side: str = "document",
     max_length: int = 256,
     pooling: str | None = None,
-    query_mode: str = "model",
     dtype: str = "auto",
     batch_tokens: int | str = "auto",
     long: str = "truncate",
     stride: int | None = None,
     devices: str = "auto",
     threads: int | None = None,
-    **reading: Unpack[ReadingTexts],
+    **reading: Unpack[EncodingTexts],
 ) -> VectorSet:
     """Turn text into sparse float vectors.
 
@@ -98,8 +97,14 @@ def encode(
             again with the same texts. None keeps the vectors in memory.
         side: ``document`` or ``query``.
         max_length: tokens of a text that are read.
-        pooling: over positions, ``max`` or ``sum``; None for what was saved with the model.
-        query_mode: ``model``, or ``bow``: each token of a query with weight 1.
+        pooling: over positions, ``max``, ``sum`` or ``last``; None for what was saved with it.
+        revision: branch, tag or commit of a hub name; None for its main branch.
+        prompt: put in front of every text; None for what the checkpoint says of its side.
+        prompt_name: the one of the checkpoint's prompts that is put there.
+        query_mode: what encodes queries: the ``model``'s own query encoder; ``bow``, each token
+            with weight 1; ``idf``, each token with its weight in the checkpoint's table.
+        normalize: make every vector of length 1, as for a comparison by cosine.
+        trust_remote_code: run code that comes with the checkpoint, which may do anything.
         dtype: ``float32``, ``bfloat16``, ``float16``; ``auto`` is bfloat16 on a GPU, float32 on a
             CPU.
         batch_tokens: tokens of a batch, or ``auto``.
@@ -133,7 +138,7 @@ def encode(
         side=cast(Side, side),
         max_length=max_length,
         pooling=cast("Pooling | None", pooling),
-        query_mode=cast(QueryMode, query_mode),
+        checkpoint=model_choices(reading),
         dtype=cast(DType, dtype),
         batch_tokens=None if batch_tokens == "auto" else int(batch_tokens),
         long=cast(LongMode, long),

@@ -23,7 +23,8 @@ from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.embeddings.choices import KIND, Similarity
 from splade_bridge.embeddings.index import DenseIndex, is_dense_index
 from splade_bridge.embeddings.vectors import DenseBatch, read_dense_part
-from splade_bridge.errors import BadInputError, require
+from splade_bridge.encoding.choices import ModelChoices
+from splade_bridge.errors import BadInputError, UsageError, require
 from splade_bridge.files.inputs import check_file, is_there
 from splade_bridge.files.lines import STDIO, json_lines, plain_suffix
 from splade_bridge.retrieval.encode_queries import query_texts
@@ -67,17 +68,32 @@ class DenseQueryEncoder:
         model: of sentence-transformers, a folder or a hub name.
         similarity: of the index that is searched.
         max_length: in tokens.
+        checkpoint: how it is read.
 
     Raises:
         BadInputError: the model cannot be read.
+        UsageError: a query mode, or vectors of length 1 beside what the index has.
         MissingToolError: the extra ``dense`` is not installed.
     """
 
-    def __init__(self, model: str, similarity: Similarity, max_length: int = 256) -> None:
+    def __init__(
+        self,
+        model: str,
+        similarity: Similarity,
+        max_length: int = 256,
+        checkpoint: ModelChoices = ModelChoices(),
+    ) -> None:
+        if checkpoint.query_mode != "model" or checkpoint.normalize:
+            raise UsageError(
+                f"{model}: --query-mode and --normalize are for weights of terms, and the index "
+                "holds dense vectors: leave them out"
+            )
         require("dense", "encoding queries")
         from splade_bridge.encoding.dense_encoder import DenseEncoder
 
-        self._encoder = DenseEncoder(model, "query", similarity=similarity, max_length=max_length)
+        self._encoder = DenseEncoder(
+            model, "query", similarity=similarity, max_length=max_length, checkpoint=checkpoint
+        )
         self._lock = Lock()
 
     def __call__(self, texts: Sequence[Text], source: Path) -> DenseQueries:
@@ -102,6 +118,7 @@ def load_dense_queries(
     model: str | None = None,
     max_length: int = 256,
     *,
+    checkpoint: ModelChoices = ModelChoices(),
     split: str | None = None,
     allow_mismatch: bool = False,
 ) -> DenseQueries:
@@ -109,6 +126,7 @@ def load_dense_queries(
 
     Args:
         index: that is searched.
+        checkpoint: how the model is read.
         split: of the texts of a BEIR folder.
         allow_mismatch: see :class:`DenseQueries`.
 
@@ -118,7 +136,7 @@ def load_dense_queries(
     if model is None:
         return replace(read_dense_queries(Path(source)), allow_mismatch=allow_mismatch)
     texts = query_texts(source, split)  # before a model is loaded for nothing
-    found = DenseQueryEncoder(model, index.similarity, max_length)(texts, Path(source))
+    found = DenseQueryEncoder(model, index.similarity, max_length, checkpoint)(texts, Path(source))
     return replace(found, allow_mismatch=allow_mismatch)
 
 

@@ -11,6 +11,7 @@ from splade_bridge.data.counts import Counts
 from splade_bridge.data.manifest import Manifest, VocabularyInfo
 from splade_bridge.data.quantize import QuantizeOptions, Quantizer
 from splade_bridge.data.vectors import ImpactBatch
+from splade_bridge.encoding.choices import ModelChoices
 from splade_bridge.errors import BadInputError, require
 from splade_bridge.formats.queries import Queries, read_queries
 from splade_bridge.text.corpora import CorpusOptions, Text, read_texts, tell_splits
@@ -22,18 +23,25 @@ class QueryEncoder:
     Args:
         model: checkpoint, a folder or a name.
         max_length: in tokens.
+        checkpoint: how it is read.
 
     Raises:
         BadInputError: the model cannot be read.
     """
 
     def __init__(
-        self, model: str, quantize: QuantizeOptions | None = None, max_length: int = 256
+        self,
+        model: str,
+        quantize: QuantizeOptions | None = None,
+        max_length: int = 256,
+        checkpoint: ModelChoices = ModelChoices(),
     ) -> None:
         require("encode", "encoding queries")
         from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
 
-        self._encoder = load_encoder(model, "query", EncodeOptions(max_length=max_length))
+        self._encoder = load_encoder(
+            model, "query", EncodeOptions(max_length=max_length, checkpoint=checkpoint)
+        )
         self._options = quantize or QuantizeOptions()
         self._lock = Lock()
 
@@ -73,6 +81,7 @@ def load_queries(
     quantize: QuantizeOptions | None = None,
     max_length: int = 256,
     *,
+    checkpoint: ModelChoices = ModelChoices(),
     split: str | None = None,
     pre_encoded: bool = False,
     allow_mismatch: bool = False,
@@ -84,6 +93,7 @@ def load_queries(
         model: checkpoint, a folder or a name.
         quantize: of float weights; None for the defaults of the source.
         max_length: of a text, in tokens.
+        checkpoint: how the model is read.
         split: of the texts of a BEIR folder; see :class:`.corpora.CorpusOptions`.
         pre_encoded: of vectors; see :func:`.formats.queries.read_queries`.
         allow_mismatch: see :class:`.formats.queries.Queries`.
@@ -95,7 +105,9 @@ def load_queries(
         return read_queries(
             Path(source), quantize, pre_encoded=pre_encoded, allow_mismatch=allow_mismatch
         )
-    encoded = encode_queries(source, model, quantize, max_length, split=split)
+    encoded = encode_queries(
+        source, model, quantize, max_length, checkpoint=checkpoint, split=split
+    )
     return replace(encoded, allow_mismatch=allow_mismatch)
 
 
@@ -105,6 +117,7 @@ def encode_queries(
     quantize: QuantizeOptions | None = None,
     max_length: int = 256,
     *,
+    checkpoint: ModelChoices = ModelChoices(),
     split: str | None = None,
 ) -> Queries:
     """Text queries as the query side of ``model`` encodes them.
@@ -112,14 +125,14 @@ def encode_queries(
     Args:
         source: whatever :func:`splade_bridge.text.corpora.read_texts` reads.
         model: checkpoint, a folder or a name.
-        split: see :func:`load_queries`.
+        checkpoint, split: see :func:`load_queries`.
 
     Raises:
         BadInputError: the queries or the model cannot be read.
         MissingToolError: the extra ``encode`` is not installed.
     """
     texts = query_texts(source, split)  # before a model is loaded for nothing
-    return QueryEncoder(model, quantize, max_length)(texts, Path(source))
+    return QueryEncoder(model, quantize, max_length, checkpoint)(texts, Path(source))
 
 
 def query_texts(source: str, split: str | None = None) -> list[Text]:

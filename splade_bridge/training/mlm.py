@@ -233,7 +233,7 @@ def _learnt(options: MlmOptions, work: Path) -> Path:
 def _tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
-    from splade_bridge.encoding.masked_lm import first_line
+    from splade_bridge.encoding.network import first_line
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
@@ -249,7 +249,7 @@ def _pretrained(base: Path) -> Any:
     import torch
     from transformers import AutoModelForMaskedLM
 
-    from splade_bridge.encoding.masked_lm import first_line, refuse_endless
+    from splade_bridge.encoding.network import first_line, refuse_endless
 
     refuse_endless(base)
     try:

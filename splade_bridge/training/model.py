@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -12,8 +12,12 @@ import numpy as np
 import torch
 
 from splade_bridge.data.manifest import Side
-from splade_bridge.encoding.masked_lm import first_line, load_masked_lm, position_limit, quiet
+from splade_bridge.encoding.adapters import is_adapter
+from splade_bridge.encoding.identity import tokenizer_folder
+from splade_bridge.encoding.masked_lm import position_limit
+from splade_bridge.encoding.network import first_line, load_network, quiet
 from splade_bridge.encoding.settings import SideSettings, read_settings
+from splade_bridge.encoding.tokens import load_tokenizer
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.typed import Where, checked, json_file, value_of
 from splade_bridge.files.writing import staged_folder
@@ -28,12 +32,19 @@ log = logging.getLogger(__name__)
 TOKENIZED_AT_ONCE = 1000
 
 
-def build_model(options: ModelOptions, documents: Iterable[str], work: Path) -> SparseEncoder:
+def build_model(
+    options: ModelOptions,
+    documents: Iterable[str],
+    work: Path,
+    *,
+    trust_remote_code: bool = False,
+) -> SparseEncoder:
     """A model before its training.
 
     Args:
         documents: texts over which inverse document frequencies are counted, if they are needed.
         work: folder that keeps a new network's first weights.
+        trust_remote_code: run code that comes with a base.
 
     Raises:
         BadInputError: a base that is not a masked language model, a configuration that gives no
@@ -42,10 +53,10 @@ def build_model(options: ModelOptions, documents: Iterable[str], work: Path) -> 
     from sentence_transformers import SparseEncoder
     from sentence_transformers.sparse_encoder.modules import Router
 
-    base = _base(options, "", work / "new", "document")
+    base = _base(options, "", work / "new", "document", trust_remote_code)
     saved = saved_settings(base.folder)
     kept: dict[str, Any] = {"similarity_fn_name": "dot", **asdict(saved)}
-    document = _encoder(options, base.side)
+    document = _encoder(options, base.side, trust_remote_code)
     if options.query == "shared":
         if base.two_sided:
             raise BadInputError(
@@ -56,13 +67,13 @@ def build_model(options: ModelOptions, documents: Iterable[str], work: Path) -> 
         return SparseEncoder(modules=_sized(document), **kept)
     if options.query == "separate":
         if options.query_base or options.query_config:
-            other = _base(options, "query_", work / "new-query", "query")
+            other = _base(options, "query_", work / "new-query", "query", trust_remote_code)
             kept["prompts"] |= {
                 k: v for k, v in saved_settings(other.folder).prompts.items() if k == "query"
             }
         else:
-            other = _base(options, "", work / "new", "query")
-        query = _encoder(options, other.side)
+            other = _base(options, "", work / "new", "query", trust_remote_code)
+        query = _encoder(options, other.side, trust_remote_code)
         _same_terms(document[0], query[0])
         _sized(query)
     else:
@@ -197,20 +208,21 @@ class _Base(NamedTuple):
     two_sided: bool
 
 
-def _encoder(options: ModelOptions, side: SideSettings) -> list[Any]:
+def _encoder(options: ModelOptions, side: SideSettings, trust_remote_code: bool) -> list[Any]:
     base = side.tokenizer
     from sentence_transformers.base.modules import Transformer
     from sentence_transformers.sparse_encoder.modules import SpladePooling
 
+    trusted = {"trust_remote_code": trust_remote_code}
     try:
         with quiet():
             transformer = Transformer(
                 str(base),
                 transformer_task="fill-mask",
                 # A checkpoint kept in 16 bits is trained in 32.
-                model_kwargs={"dtype": torch.float32, "trust_remote_code": False},
-                config_kwargs={"trust_remote_code": False},
-                processor_kwargs={"trust_remote_code": False},
+                model_kwargs={"dtype": torch.float32, **trusted},
+                config_kwargs=dict(trusted),
+                processor_kwargs=dict(trusted),
             )
     except (OSError, ValueError, ImportError) as error:
         raise BadInputError(f"cannot be trained ({first_line(error)})", str(base)) from error
@@ -221,10 +233,10 @@ def _encoder(options: ModelOptions, side: SideSettings) -> list[Any]:
             f"{transformer.model.config.vocab_size:,}",
             str(base),
         )
-    if side.lower_case:
+    if side.tokens.lower_case:
         transformer.do_lower_case = True
     # Given to it above, lengths would hold beyond what the network has positions for.
-    known = (side.max_length, position_limit(transformer.model))
+    known = (side.tokens.max_length, position_limit(transformer.model))
     limit = min(tokenizer.model_max_length, *(n or 1 << 30 for n in known))
     transformer.query_length = min(options.query_length, limit)
     transformer.document_length = min(options.document_length, limit)
@@ -233,7 +245,13 @@ def _encoder(options: ModelOptions, side: SideSettings) -> list[Any]:
     return [transformer, SpladePooling(pooling, activation)]
 
 
-def _base(options: ModelOptions, prefix: Literal["", "query_"], new: Path, side: Side) -> _Base:
+def _base(
+    options: ModelOptions,
+    prefix: Literal["", "query_"],
+    new: Path,
+    side: Side,
+    trust_remote_code: bool,
+) -> _Base:
     """One side of a masked language model: one that is there, or a new one.
 
     Raises:
@@ -249,7 +267,16 @@ def _base(options: ModelOptions, prefix: Literal["", "query_"], new: Path, side:
     if settings.network is None or settings.static is not None:
         what = "has no network" if settings.network is None else "multiplies weights of tokens"
         raise BadInputError(f"its {side} side {what}, and cannot be trained", str(folder))
-    load_masked_lm(settings.network)  # refuses one without a head, whose terms would be random
+    # Refuses one without a head, whose terms would be random.
+    network = load_network(settings.network, trust_remote_code=trust_remote_code)
+    if is_adapter(settings.network):
+        if not (new / "config.json").is_file():
+            tokenizer = load_tokenizer(
+                tokenizer_folder(settings.network), trust_remote_code=trust_remote_code
+            )
+            _keep(network, tokenizer, new)
+        here = new.resolve()
+        settings = replace(settings, network=here)
     other: Side = "query" if side == "document" else "document"
     there = read_settings(folder, other)
     same = (there.network, there.static) == (settings.network, settings.static)
@@ -285,6 +312,11 @@ def _new_network(config: dict[str, Any], tokenizer_name: str, new: Path) -> None
         network = AutoModelForMaskedLM.from_config(made)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInputError(f"model.config gives no network: {first_line(error)}") from error
+    _keep(network, tokenizer, new)
+
+
+def _keep(network: Any, tokenizer: Any, new: Path) -> None:
+    """Save a network that no folder holds as it is: a new one, or one with its adapter."""
     with staged_folder(new, overwrite=True) as folder:
         tokenizer.save_pretrained(folder)
         network.save_pretrained(folder)

@@ -114,12 +114,15 @@ def train(
     out: Path,
     *,
     overwrite: bool = False,
+    trust_remote_code: bool = False,
     say: Callable[[str], None] = log.info,
 ) -> Trained:
     """Train ``recipe``, or go on with it; what it has made already is left as it is.
 
     Args:
         overwrite: replace a finished ``out``, and throw away a training of another recipe.
+        trust_remote_code: run code that comes with the base, which may do anything. No recipe says
+            so: it may be a stranger's.
         say: gets a line for a person now and then.
 
     Raises:
@@ -153,7 +156,7 @@ def train(
             _open_work(work, recipe, overwrite=overwrite)
         processes.wait_for_everyone()
         with resumable(work), _plain_errors(), saving(work), _quiet_libraries():
-            ended = _train(in_work_folder(recipe, work), work, processes, say)
+            ended = _train(in_work_folder(recipe, work), work, processes, say, trust_remote_code)
         trained = Trained(
             out=out,
             steps=ended.steps,
@@ -163,12 +166,21 @@ def train(
             seconds=time.monotonic() - began,
         )
         if processes.is_main_process:
-            _finish(recipe, work, trained, ended, plan, overwrite=overwrite)
+            _finish(
+                recipe, work, trained, ended, plan,
+                overwrite=overwrite, trust_remote_code=trust_remote_code,
+            )  # fmt: skip
         processes.wait_for_everyone()
     return trained
 
 
-def _train(recipe: Recipe, work: Path, processes: Any, say: Callable[[str], None]) -> _Ended:
+def _train(
+    recipe: Recipe,
+    work: Path,
+    processes: Any,
+    say: Callable[[str], None],
+    trust_remote_code: bool,
+) -> _Ended:
     from transformers import PrinterCallback, set_seed
 
     from splade_bridge.training.calibrate import calibrate
@@ -194,7 +206,9 @@ def _train(recipe: Recipe, work: Path, processes: Any, say: Callable[[str], None
     evaluator = _evaluator(recipe)
     set_seed(recipe.train.seed)
     with processes.main_process_first():
-        model = build_model(recipe.model, _documents(dataset), work)
+        model = build_model(
+            recipe.model, _documents(dataset), work, trust_remote_code=trust_remote_code
+        )
     base = copy.deepcopy(model) if recipe.loss.base_scores else None
     if recipe.model.lora.rank:
         add_lora(model, recipe.model.lora)
@@ -471,6 +485,7 @@ def _finish(
     plan: dict[str, Any],
     *,
     overwrite: bool,
+    trust_remote_code: bool,
 ) -> None:
     """Write the checkpoint and remove ``work``."""
     from splade_bridge.training.trainer import LOG_FILE
@@ -479,9 +494,9 @@ def _finish(
         saving(trained.out),
         staged_folder(trained.out, overwrite=overwrite, inputs=input_files(recipe)) as folder,
     ):
-        _save(ended.best, ended.model, recipe, folder)
+        _save(ended.best, ended.model, recipe, folder, trust_remote_code)
         if ended.last != ended.best:
-            _save(ended.last, ended.model, recipe, folder / LAST)
+            _save(ended.last, ended.model, recipe, folder / LAST, trust_remote_code)
         (folder / RECIPE_FILE).write_text(to_toml(recipe), "utf-8")
         (folder / "README.md").write_text(_card(recipe, ended), "utf-8")
         shutil.copyfile(work / LOG_FILE, folder / LOG_FILE)  # with no modes to set
@@ -493,7 +508,13 @@ def _finish(
     throw_away(work, trained.out)
 
 
-def _save(checkpoint: Path, trained: SparseEncoder, recipe: Recipe, folder: Path) -> None:
+def _save(
+    checkpoint: Path,
+    trained: SparseEncoder,
+    recipe: Recipe,
+    folder: Path,
+    trust_remote_code: bool,
+) -> None:
     """The model of a training's checkpoint, in the layout of sentence-transformers."""
     import torch
     from sentence_transformers import SparseEncoder
@@ -511,7 +532,9 @@ def _save(checkpoint: Path, trained: SparseEncoder, recipe: Recipe, folder: Path
             load_adapted(model, checkpoint)
             merge_lora(model)
         else:
-            model = SparseEncoder(str(checkpoint), device="cpu", trust_remote_code=False)
+            model = SparseEncoder(
+                str(checkpoint), device="cpu", trust_remote_code=trust_remote_code
+            )
         model.to(getattr(torch, recipe.model.save_dtype))
         model.save_pretrained(str(folder), create_model_card=False)
     for weights in folder.rglob("*.safetensors"):
@@ -568,7 +591,7 @@ def _quiet_libraries() -> Iterator[None]:
     """Only what sentence-transformers warns of, without bars and tables of loaded weights."""
     import datasets
 
-    from splade_bridge.encoding.masked_lm import quiet
+    from splade_bridge.encoding.network import quiet
 
     bars = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()

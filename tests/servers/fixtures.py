@@ -126,6 +126,7 @@ elasticsearch9 = _fixture("elasticsearch9")
 opensearch2 = _fixture("opensearch2")
 opensearch_neural = _fixture("opensearch_neural")
 opensearch3 = _fixture("opensearch3")
+opensearch_ml = _fixture("opensearch_ml")
 milvus_server = _fixture("milvus_server")
 postgres = _fixture("postgres")
 

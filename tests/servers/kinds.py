@@ -6,14 +6,17 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import shlex
 import signal
 import socket
 import subprocess
 import urllib.request
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from servers import layouts
 from servers.javas import java
@@ -176,6 +179,7 @@ class OpenSearch(JavaKind):
 
     version: str = ""
     refuses_root = True
+    further_settings: ClassVar[Mapping[str, object]] = {}
 
     @property
     def stop_signal(self) -> signal.Signals:  # type: ignore[override]
@@ -226,6 +230,7 @@ class OpenSearch(JavaKind):
             "cluster.routing.allocation.disk.threshold_enabled": "false",
             "path.data": home / "data",
             "path.logs": home / "logs",
+            **self.further_settings,
         }
         (home / "config" / "opensearch.yml").write_text(
             "".join(f"{key}: {value}\n" for key, value in settings.items())
@@ -247,6 +252,46 @@ class OpenSearch(JavaKind):
             "-cp",
             f"{home}/lib/*",
             "org.opensearch.bootstrap.OpenSearch",
+        ]
+
+
+class OpenSearchMl(OpenSearch):
+    """The same with ml-commons, which runs models by DJL and libtorch.
+
+    DJL 0.31.1, which ml-commons 2.19.1 has, would fetch its JNI library from elsewhere; Maven
+    Central has that of 0.32.0 for the same libtorch, and it fits.
+    """
+
+    further_settings: ClassVar[Mapping[str, object]] = {
+        "plugins.ml_commons.only_run_on_ml_node": "false",
+        "plugins.ml_commons.allow_registering_model_via_local_file": "true",
+        "plugins.ml_commons.native_memory_threshold": 100,
+        "plugins.ml_commons.jvm_heap_memory_threshold": 100,
+        "plugins.ml_commons.disk_free_space_threshold": -1,
+    }
+
+    def _finish(self, folder: Path) -> None:
+        super()._finish(folder)
+        native = folder / "native"
+        for jar in native.glob("*.jar"):
+            with zipfile.ZipFile(jar) as archive:
+                for name in archive.namelist():
+                    if re.search(r"linux-x86_64/(cpu/)?lib[^/]+$", name):
+                        (native / Path(name).name).write_bytes(archive.read(name))
+            jar.unlink()
+        for jar in (folder / "plugins" / "opensearch-ml").glob("onnxruntime_gpu-*.jar"):
+            jar.unlink()  # 300 MB for models of ONNX
+
+    def command(self, folder: Path, port: int, other_port: int) -> list[str]:
+        told = {
+            "PYTORCH_LIBRARY_PATH": folder / "home" / "native",
+            "PYTORCH_VERSION": "2.5.1",
+            "PYTORCH_FLAVOR": "cpu",
+        }
+        return [
+            "/usr/bin/env",
+            *(f"{name}={value}" for name, value in told.items()),
+            *super().command(folder, port, other_port),
         ]
 
 
@@ -359,6 +404,7 @@ KINDS: Mapping[str, Kind] = {
     "elasticsearch9": Elasticsearch("elasticsearch9", 21),
     "opensearch2": OpenSearch("opensearch2", 17, 23, "2.19.6"),
     "opensearch_neural": OpenSearch("opensearch_neural", 17, 23, "2.19.1"),
+    "opensearch_ml": OpenSearchMl("opensearch_ml", 17, 23, "2.19.1"),
     "opensearch3": OpenSearch("opensearch3", 21, None, "3.9.0"),
     "milvus_server": Milvus(),
     "postgres": Postgres(),

@@ -309,6 +309,16 @@ class RemoteIndex(Closing, abc.ABC):
     def _no_aliases(self) -> BadInputError:
         return BadInputError(f"{self.engine} has no aliases: leave --alias out", str(self.address))
 
+    def encoded_by(self, model: str, texts: Sequence[str]) -> list[dict[str, float]]:
+        """Weights of ``texts`` by the model that the engine itself runs under this id.
+
+        Raises:
+            UsageError: the engine runs none.
+            ServerError: it has no such model, or cannot run it now.
+            BadInputError: what it gives are no weights of terms.
+        """
+        raise UsageError(f"{self.address}: {self.engine} runs no models that encode text")
+
     def missing(self) -> ServerError:
         """For an index that is not there."""
         return ServerError(f"{self.address}: no such index in {self.engine}")

@@ -10,9 +10,10 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
+from urllib.parse import quote
 
 from splade_bridge.engines.remote.base import RemoteOptions
-from splade_bridge.engines.remote.faults import Busy, missing_client
+from splade_bridge.engines.remote.faults import Busy, ServerError, missing_client
 from splade_bridge.engines.remote.rest import (
     CONNECTIONS,
     KEEP_ALIVE,
@@ -22,12 +23,13 @@ from splade_bridge.engines.remote.rest import (
     content_type,
 )
 from splade_bridge.engines.remote.secrets import Secrets
-from splade_bridge.errors import MissingToolError
+from splade_bridge.errors import BadInputError, MissingToolError
 from splade_bridge.files.address import Address
 from splade_bridge.formats.feeds.elastic import SparseVector
 from splade_bridge.formats.feeds.names import Naming
 from splade_bridge.formats.feeds.weights import FEATURE
 
+MODELS = "/_ml/trained_models"
 LEAVES_VECTORS_OUT = (9, 2)
 """The first version that leaves vectors out of ``_source`` unless it is told to keep them."""
 
@@ -75,6 +77,27 @@ class Elasticsearch(RestIndex):
             connections_per_node=CONNECTIONS,
             **given,
         )
+
+    def encoded_by(self, model: str, texts: Sequence[str]) -> list[dict[str, float]]:
+        """See :class:`RemoteIndex`: by a trained model for ``text_expansion``.
+
+        By the documented API; the published artifacts lack the native program that runs models,
+        so that this could not be tried on a server.
+        """
+        path = f"{MODELS}/{quote(model, safe='')}"
+        told = self._ask("GET", path, allow=404)
+        if told is None:
+            raise ServerError(f"{self.address.server}: Elasticsearch has no model {model}")
+        config = told["trained_model_configs"][0]
+        if "text_expansion" not in config.get("inference_config", {}):
+            raise BadInputError(
+                f"model {model} is not for text_expansion, and gives no weights of terms",
+                self.address.server,
+            )
+        field = (config.get("input", {}).get("field_names") or ["text_field"])[0]
+        docs = [{field: text} for text in texts]
+        answer = self._ask("POST", f"{path}/_infer", {"docs": docs})
+        return [dict(result["predicted_value"]) for result in answer["inference_results"]]
 
     def _send(
         self, method: str, path: str, body: bytes | None, params: Mapping[str, Any]

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 import orjson
 
@@ -46,6 +47,8 @@ FEEDS: dict[OpenSearchQuery, type[Bulk]] = {
 MOST_CLAUSES = 1024
 """By default."""
 CLAUSES = "indices.query.bool.max_clause_count"
+ML = "/_plugins/_ml"
+ENCODERS = ("SPARSE_ENCODING", "SPARSE_TOKENIZE")
 PLUGIN = "opensearch-neural-search"
 ANY_STATUS = range(300, 600)
 
@@ -96,6 +99,28 @@ class OpenSearch(RestIndex):
         self._query = query
         self.feed = FEEDS[query](self.field, "index")
         self.naming: Naming = naming or self.feed.naming
+
+    def encoded_by(self, model: str, texts: Sequence[str]) -> list[dict[str, float]]:
+        """See :class:`RemoteIndex`: by ml-commons, which leaves special tokens out."""
+        path = f"{ML}/models/{quote(model, safe='')}"
+        told = self._ask("GET", path, allow=404)
+        if told is None:
+            raise ServerError(f"{self.address.server}: OpenSearch has no model {model}")
+        kind = str(told.get("algorithm") or told.get("function_name"))
+        if kind not in ENCODERS:
+            raise BadInputError(
+                f"model {model} is of kind {kind}, and gives no weights of terms: "
+                f"{' and '.join(ENCODERS)} do",
+                self.address.server,
+            )
+        path = f"{ML}/_predict/{kind.lower()}/{quote(model, safe='')}"
+        answer = self._ask("POST", path, {"text_docs": list(texts)})
+        return [
+            weights
+            for result in answer["inference_results"]
+            for output in result["output"]
+            for weights in output["dataAsMap"]["response"]
+        ]
 
     def _send(
         self, method: str, path: str, body: bytes | None, params: Mapping[str, Any]

@@ -7,6 +7,8 @@ nothing of the points it lacks, so their number is kept, too, and compared.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import functools
 import importlib.metadata
 import shutil
@@ -59,6 +61,12 @@ def _told(method: Callable[P, T]) -> Callable[P, T]:
             raise ServerError(f"{store.name}: Qdrant Edge: {error}") from error
 
     return called
+
+
+def _give_back() -> None:
+    """Give memory back that is free: glibc keeps it, and each thread that writes has its own."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class _Shard:
@@ -228,6 +236,7 @@ class FolderStore(Store):
             if self._grown > POSTINGS_IN_MEMORY:  # from there into files that are mapped
                 shard.flush()
                 shard.optimize()
+                _give_back()
                 self._grown = 0
 
     @_told
@@ -235,6 +244,7 @@ class FolderStore(Store):
         """See :class:`Store`."""
         self._shard.flush()
         self._shard.optimize()
+        _give_back()
         self._written()
 
     @_told

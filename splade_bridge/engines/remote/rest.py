@@ -217,11 +217,13 @@ class RestIndex(RemoteIndex):
         self, batch: ImpactBatch | SparseBatch, names: Names, fields: Sequence[Fields] | None
     ) -> Iterator[tuple[Any, int]]:
         """See :class:`RemoteIndex`: the two lines of a bulk request."""
-        numbers = map(orjson.dumps, weights_of(batch).tolist())
-        found = list(zip(names(batch.indices), numbers, strict=True))
+        numbers, found = weights_of(batch).tolist(), names(batch.indices)
         indptr = batch.indptr.tolist()
         for row, doc_id in enumerate(batch.ids):
-            line = self.feed.document(doc_id, found[indptr[row] : indptr[row + 1]])
+            of = slice(indptr[row], indptr[row + 1])
+            # A row at a time: what orjson makes of a number lies in kilobytes until it is let go.
+            cells = list(zip(found[of], map(orjson.dumps, numbers[of]), strict=True))
+            line = self.feed.document(doc_id, cells)
             if fields and fields[row]:
                 line = line[:-2] + b"," + orjson.dumps(fields[row])[1:] + b"\n"
             yield line, len(line)

@@ -105,7 +105,8 @@ class Names:
         start = len(self._ready)
         if new := self._vocabulary.terms[start:]:
             made = [named(term, start + i, self._naming) for i, term in enumerate(new)]
-            ready = np.array([orjson.dumps(name) for name in made], dtype=object)
+            # Copied, since what orjson makes of a name lies in kilobytes as long as it is kept.
+            ready = np.array([b"%b" % orjson.dumps(name) for name in made], dtype=object)
             self._ready = np.concatenate([self._ready, ready])
         found: list[bytes] = self._ready[indices].tolist()
         return found

@@ -1,0 +1,102 @@
+"""``splade-bridge terms``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from splade_bridge.cli.groups import (
+    NORMALIZE,
+    PROMPT,
+    PROMPT_NAME,
+    QUERY_MODE,
+    ModelFlags,
+)
+from splade_bridge.cli.marks import READS
+from splade_bridge.cli.needs import Needs, needs, unless
+from splade_bridge.cli.options import (
+    Json,
+    MaxLength,
+    NoCheck,
+    Revision,
+    Side,
+    TrustRemoteCode,
+)
+from splade_bridge.cli.telling import note, print_json, say
+from splade_bridge.encoding.choices import QueryMode
+
+NAME = "terms"
+OF_TEXT = Needs("without a text", "give one", lambda given: given["text"] is not None)
+ORIGIN = {True: "text", False: "expansion", None: ""}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextModelFlags(ModelFlags):
+    """The same where a text says that SOURCE is a model."""
+
+    revision: Annotated[Revision, OF_TEXT] = None
+    prompt: Annotated[str | None, PROMPT, OF_TEXT, unless("--query-mode", "bow")] = None
+    prompt_name: Annotated[
+        str | None, PROMPT_NAME, OF_TEXT, unless("--query-mode", "bow"), unless("--prompt")
+    ] = None
+    query_mode: Annotated[QueryMode, QUERY_MODE, OF_TEXT, needs("--side", "query")] = "model"
+    normalize: Annotated[bool, NORMALIZE, OF_TEXT] = False
+    trust_remote_code: Annotated[TrustRemoteCode, OF_TEXT] = False
+
+
+def command(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A checkpoint, with a text; or with --id vectors: a vector store, an index, an "
+            "export, CIFF, JSON lines, an address."
+        ),
+        READS,
+    ],
+    text: Annotated[
+        str | None, typer.Argument(help="What the checkpoint encodes.", show_default=False)
+    ] = None,
+    text_id: Annotated[
+        str | None,
+        typer.Option("--id", help="Which of the vectors.", show_default=False),
+    ] = None,
+    side: Annotated[Side, OF_TEXT] = "document",
+    max_length: Annotated[MaxLength, OF_TEXT] = 256,
+    top: Annotated[
+        int | None,
+        typer.Option("--top", min=1, help="Show so many of the heaviest.", show_default="all"),
+    ] = None,
+    checkpoint: TextModelFlags = TextModelFlags(),
+    no_check: NoCheck = False,
+    json: Json = False,
+) -> None:
+    """Show the terms of a text with their weights: those it holds, and those a model has added.
+
+    Pieces that go on with a word are shown with ## before them, whatever the vocabulary has.
+    """
+    from splade_bridge.errors import UsageError
+    from splade_bridge.files.address import place_of
+    from splade_bridge.retrieval.terms import terms_of_id, terms_of_text
+
+    if (text is None) == (text_id is None):
+        raise UsageError("a text, which a checkpoint encodes, or --id, of vectors: give one")
+    if text is not None:
+        found = terms_of_text(
+            source, text, side, max_length=max_length, checkpoint=checkpoint.choices
+        )
+    else:
+        assert text_id is not None
+        found = terms_of_id(place_of(source), text_id)
+    shown = found[:top]
+    if json:
+        print_json({"source": source, "text": text, "id": text_id, "count": len(found),
+                    "bag": shown})  # fmt: skip
+        return
+    for term in shown:
+        weight = f"{term.weight:,}" if isinstance(term.weight, int) else f"{term.weight:.4f}"
+        say(f"{weight:>10}  {term.word:<20} {ORIGIN[term.original]}".rstrip())
+    held = sum(term.original is True for term in found)
+    told = f", {held:,} of them in the text" if text is not None else ""
+    note(f"{len(found):,} terms{told}; {len(shown):,} shown")

@@ -1,0 +1,1 @@
+"""Models for others to run: graphs of ONNX and TorchScript, with what their runtimes read."""
