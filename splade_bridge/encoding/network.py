@@ -163,7 +163,7 @@ def refuse_endless(folder: Path) -> None:
     """Refuse a configuration whose building never ends: it decides the layers, not the weights.
 
     Raises:
-        BadInputError: it claims more than any network has.
+        BadInputError: it claims more than any network has, or no layer at all.
     """
     file = folder / "config.json"
     tree: Any = None
@@ -177,6 +177,8 @@ def refuse_endless(folder: Path) -> None:
         for key, value in table.items():
             if REPEATED.search(key) and isinstance(value, int) and value > MOST_LAYERS:
                 raise BadInputError(f"{key} is above {MOST_LAYERS:,}, as no network's", str(file))
+            if key == "num_hidden_layers" and isinstance(value, int) and value < 1:
+                raise BadInputError(f"{key} is {value}: a network without layers", str(file))
 
 
 def in_float32(model: Any) -> Any:
