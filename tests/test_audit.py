@@ -39,7 +39,10 @@ ARGUMENTS = {
     "trust_remote_code": True,
     "verify": False,
 }
-HARMLESS = ("exec('')",)
+HARMLESS = (
+    "exec('')",
+    "torch.jit.load(str(file), map_location='cpu')",  # what export-model wrote a moment ago
+)
 ASKED = {"torch.load": ("weights_only", True)}
 FROM_PRETRAINED = ("trust_remote_code", False)
 PASSED_ON = "trust_remote_code"

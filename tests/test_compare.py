@@ -444,7 +444,7 @@ def test_a_wrong_recipe_is_named_before_any_work(tmp_path: Path) -> None:
         ),
         ('recipe = "nowhere.toml"', "neither a file nor a recipe"),
         ('recipe = "tiny.toml"\nset = ["data.path=nowhere.jsonl"]', "data.path: no such file"),
-        ('recipe = "tiny.toml"\nset = ["model.base=no/where"]', "model.base: no/where: neither"),
+        ('recipe = "tiny.toml"\nset = ["model.base=no/where"]', "model.base: no/where: no folder"),
     ):
         spec.write_text(
             '[data]\ncorpus = "corpus.jsonl"\ntopics = "queries.jsonl"\nqrels = "qrels.tsv"\n'

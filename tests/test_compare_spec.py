@@ -159,7 +159,10 @@ WRONG = [
     ),
     (DATA + ENGINES + FULL + "scale = -1\n", "variant 'full': a scale must be greater than 0"),
     (DATA + ENGINES + FULL + "rounding = 'up'\n", "rounding: is nearest or down, not 'up'"),
-    (DATA + ENGINES + FULL + "model = 'm'\n", "a model or bm25 needs text: give corpus in [data]"),
+    (
+        DATA + ENGINES + FULL + "model = 'm'\n",
+        "a model, bm25 or rerank needs text: give corpus in [data]",
+    ),
     (DATA + ENGINES + FULL + "prune_documents = 3\n", "prune_documents: must be a list of tables"),
     (
         DATA + ENGINES + FULL + "prune_documents = [{method = 'top-q', value = 3}]\n",

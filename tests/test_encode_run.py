@@ -13,7 +13,7 @@ import pytest
 
 from checkpoints import one_thread, save_checkpoint, write_corpus  # noqa: F401
 from splade_bridge.cli.encode import command
-from splade_bridge.cli.groups import SideFlags
+from splade_bridge.cli.groups import EncodeFlags, SideFlags
 from splade_bridge.data.store import VectorStore
 from splade_bridge.encoding.encoder import EncodeOptions, Encoder, load_encoder
 from splade_bridge.encoding.runner import encode_to_store
@@ -230,8 +230,10 @@ def test_the_command(
     with pytest.raises(UsageError, match="--overwrite"):
         command(str(corpus), out, model=str(model), max_length=17)
     with pytest.raises(UsageError, match="no model"):
-        command(str(corpus), out, query_model=str(model), overwrite=True)
-    command(str(corpus), out, query_model=str(model), side="query", overwrite=True)
+        command(str(corpus), out, query_model=str(model), texts=EncodeFlags(overwrite=True))
+    command(
+        str(corpus), out, query_model=str(model), side="query", texts=EncodeFlags(overwrite=True)
+    )
     assert capfd.readouterr().out == ""
     unknown = SideFlags(query_mode="x")  # type: ignore[arg-type]
     for option in (

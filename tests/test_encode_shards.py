@@ -18,6 +18,7 @@ import torch
 
 from checkpoints import one_thread, save_checkpoint, write_corpus  # noqa: F401
 from splade_bridge.cli.encode import command as encode_command
+from splade_bridge.cli.groups import EncodeFlags
 from splade_bridge.cli.merge import command as merge_command
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.parts import part_files
@@ -229,7 +230,9 @@ def test_shards_count_from_zero() -> None:
 
 
 def test_the_commands(place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    common: dict[str, Any] = {"model": str(place / "model"), "part_rows": 40, "json": True}
+    common: dict[str, Any] = {
+        "model": str(place / "model"), "texts": EncodeFlags(part_rows=40), "json": True,
+    }  # fmt: skip
     corpus = str(place / "corpus.jsonl")
     encode_command(corpus, tmp_path / "whole", **common)
     for i in range(2):
@@ -240,7 +243,9 @@ def test_the_commands(place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[
     assert content(tmp_path / "merged") == content(tmp_path / "whole")
     merge_command([tmp_path / "s0", tmp_path / "s1"], tmp_path / "merged")  # there already
     assert content(tmp_path / "merged") == content(tmp_path / "whole")
-    encode_command(corpus, tmp_path / "other", **{**common, "part_rows": 75, "shard": "0/1"})
+    encode_command(
+        corpus, tmp_path / "other", **{**common, "texts": EncodeFlags(part_rows=75), "shard": "0/1"}
+    )
     with pytest.raises(UsageError, match=r"another plan.*--overwrite"):
         merge_command([tmp_path / "other"], tmp_path / "merged")
     merge_command([tmp_path / "s0", tmp_path / "s1"], tmp_path / "merged", overwrite=True)

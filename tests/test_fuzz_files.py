@@ -247,6 +247,31 @@ def checkpoint(path: Path) -> None:
     save_checkpoint(path)
 
 
+def adapter(path: Path) -> None:
+    """An adapter beside the checkpoint that it is for."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForMaskedLM
+
+    checkpoint(path)
+    network = AutoModelForMaskedLM.from_pretrained(path)
+    get_peft_model(network, LoraConfig(r=2, target_modules=["query"])).save_pretrained(path)
+
+
+def token_head(path: Path) -> None:
+    """A checkpoint with a head as BGE-M3 has one."""
+    import torch
+
+    checkpoint(path)
+    torch.save(torch.nn.Linear(32, 1).state_dict(), path / "sparse_linear.pt")
+
+
+def graph(path: Path) -> None:
+    from splade_bridge.encoding.exports.export_model import export_model
+
+    checkpoint(path.with_name(f"{path.name}-model"))
+    export_model(str(path.with_name(f"{path.name}-model")), path, "onnx")
+
+
 def load_model(path: Path) -> None:
     from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
 
@@ -392,6 +417,27 @@ SOUND = {
         ("torch", "transformers"),
         often=0.25,
     ),
+    "an adapter": Sound(
+        adapter,
+        load_model,
+        ("adapter_config.json", "adapter_model.safetensors"),
+        ("torch", "transformers", "peft"),
+        often=0.1,
+    ),
+    "a head of tokens": Sound(
+        token_head,
+        load_model,
+        ("sparse_linear.pt", "config.json"),
+        ("torch", "transformers"),
+        often=0.1,
+    ),
+    "a graph of ONNX": Sound(
+        graph,
+        load_model,
+        ("model.onnx", "tokenizer_config.json"),
+        ("torch", "onnx", "onnxruntime"),
+        often=0.1,
+    ),
     "a training": Sound(
         training,
         go_on_training,
@@ -505,7 +551,9 @@ READERS = {
     "data/manifest.py": "a vector store", "data/store.py": "an unfinished store",
     "data/parts.py": "an unfinished store",
     "data/vocabulary.py": "a vector store", "encoding/merge.py": "shards",
-    "encoding/masked_lm.py": "a checkpoint",
+    "encoding/network.py": "a checkpoint", "encoding/identity.py": "a checkpoint",
+    "encoding/adapters.py": "an adapter", "encoding/token_head.py": "a head of tokens",
+    "encoding/onnx_graph.py": "a graph of ONNX", "encoding/onnx_side.py": "a graph of ONNX",
     "encoding/saved_modules.py": "a SparseEncoder",
     "encoding/saved_transformer.py": "a SparseEncoder",
     "encoding/settings.py": "a SparseEncoder", "encoding/side.py": "a SparseEncoder",
@@ -530,6 +578,8 @@ READERS = {
     "engines/remote/base.py": "", "engines/remote/change.py": "",
     "engines/remote/opensearch.py": "", "engines/remote/numbered.py": "",
     "engines/remote/qdrant_folder.py": "", "engines/remote/postgresql.py": "",
+    # what was written a moment ago, or is read by others: tests of rerankers and exports
+    "encoding/exports/elasticsearch.py": "", "encoding/scorers.py": "", "retrieval/rerank.py": "",
     # a JSON of token weights that the user names: tests of training's models
     "training/model.py": "",
 }  # fmt: skip

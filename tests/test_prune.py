@@ -18,7 +18,7 @@ from splade_bridge.data.vectors import ImpactBatch, SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.registry import engine
 from splade_bridge.errors import BadInputError, ExternalProgramError, MissingToolError, UsageError
-from splade_bridge.formats import jsonvector
+from splade_bridge.formats import records as vector_records
 from splade_bridge.formats.base import ImpactSource
 from splade_bridge.pruning.methods import METHODS, policy
 from splade_bridge.pruning.policy import Policy, PruneOptions
@@ -361,7 +361,7 @@ def test_a_vocabulary_that_grows_while_it_is_read_gives_the_same(
     method, value, reference = case
     source = PrunedSource(lambda: open_source(folder), policy(method, value), min_terms=0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jsonvector, "BATCH_ROWS", 2)
+        patch.setattr(vector_records, "BATCH_ROWS", 2)
         got = as_dictionaries(list(source.batches()), source.vocabulary)
     kept = only(collection.rows, reference(collection.rows, value))
     assert got == list(zip(collection.ids, kept, strict=True))
@@ -376,7 +376,7 @@ def test_terms_that_come_late_are_ranked_and_dropped_too(tmp_path: Path) -> None
     policies = [policy("drop-terms", "@punctuation"), policy("top-k", 1)]
     source = PrunedSource(lambda: open_source(file), policies)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jsonvector, "BATCH_ROWS", 1)
+        patch.setattr(vector_records, "BATCH_ROWS", 1)
         got = as_dictionaries(list(source.batches()), source.vocabulary)
     assert [row for _, row in got] == [{"l": 1}, {"l": 1}, {"a": 1}, {"a": 1}]
 

@@ -171,7 +171,7 @@ def test_real_splade_vectors(shared: Path, tmp_path: Path) -> None:
         terms = sorted({t for r in records for t in r.terms})
         matrix = np.zeros((len(records), len(terms)))
         for row, record in enumerate(records):
-            matrix[row, [terms.index(t) for t in record.terms]] = record.values
+            matrix[row, [terms.index(t) for t in record.terms]] = list(record.values)
         ids = [r.id for r in records]
         stores.append(write(tmp_path / name, matrix, ids, terms, observed=True))
     study = quantize_study(*stores)

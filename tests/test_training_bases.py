@@ -46,9 +46,9 @@ def test_a_sparse_encoder_keeps_what_it_was_saved_with(world: World, tmp_path: P
     texts = list(world.documents.values())[:9]
     for side in ("document", "query"):
         one, other = read_settings(base, side), read_settings(out, side)  # type: ignore[arg-type]
-        for name in ("pooling", "activation", "prompt", "max_active"):
+        for name in ("pooling", "activation", "prompts", "max_active"):
             assert getattr(one, name) == getattr(other, name)
-        assert other.prompt == PROMPTS[side]
+        assert other.prompts[side] == PROMPTS[side]
         vectors = their_vectors(out, side, texts)
         assert (vectors == their_vectors(base, side, texts)).all() and vectors.any()
         assert (vectors > 0).sum(axis=1).max() == 9

@@ -19,6 +19,7 @@ from splade_bridge.formats.base import ImpactSource
 from splade_bridge.formats.ciff_writer import write_ciff
 from splade_bridge.formats.queries import read_queries
 from splade_bridge.library.given import source_opener
+from splade_bridge.library.keywords import Reading, part
 from splade_bridge.retrieval.runs import read_run
 
 EDGES = [2**24 - 1, 2**24, 2**24 + 1, 2**31 - 1]
@@ -46,7 +47,7 @@ def test_ciff_and_memory_hold_them(tmp_path: Path) -> None:
     )
     assert impacts(open_source(tmp_path / "i.ciff")) == EDGES
     pairs = [(i, {"x": v}) for i, v in zip(IDS, EDGES, strict=True)]
-    assert impacts(source_opener(pairs, memory=1 << 20)()) == EDGES
+    assert impacts(source_opener(pairs, part(Reading, {}))()) == EDGES
 
 
 def test_an_index_holds_and_explains_them_and_exact_scores_them(

@@ -269,6 +269,9 @@ def _base(
         raise BadInputError(f"its {side} side {what}, and cannot be trained", str(folder))
     # Refuses one without a head, whose terms would be random.
     network = load_network(settings.network, trust_remote_code=trust_remote_code)
+    other: Side = "query" if side == "document" else "document"
+    there = read_settings(folder, other)
+    same = (there.network, there.static) == (settings.network, settings.static)
     if is_adapter(settings.network):
         if not (new / "config.json").is_file():
             tokenizer = load_tokenizer(
@@ -277,9 +280,6 @@ def _base(
             _keep(network, tokenizer, new)
         here = new.resolve()
         settings = replace(settings, network=here)
-    other: Side = "query" if side == "document" else "document"
-    there = read_settings(folder, other)
-    same = (there.network, there.static) == (settings.network, settings.static)
     return _Base(folder, settings, two_sided=not same)
 
 
