@@ -112,7 +112,7 @@ def run(cache: Path, endpoint: str, *words: str, offline: bool = False) -> tuple
     }  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-m", "splade_bridge", *words],
-        capture_output=True, text=True, env=settings, timeout=120, cwd=cache,
+        capture_output=True, text=True, env=settings, timeout=300, cwd=cache,
     )  # fmt: skip
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stderr
@@ -124,6 +124,7 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.long
 def test_revisions(cache: Path, endpoint: str) -> None:
     """A branch, a tag and a commit are other models, and each is said in the manifest."""
 

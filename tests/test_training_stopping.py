@@ -42,16 +42,12 @@ def wait_for(log: Path, text: str, child: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("number", "code", "settings"),
     [
         (signal.SIGINT, 130, []),
-        pytest.param(
-            signal.SIGTERM,
-            143,
-            ["regularizer.document.target_terms=40", "train.workers=1"],
-            marks=pytest.mark.long,
-        ),
+        (signal.SIGTERM, 143, ["regularizer.document.target_terms=40", "train.workers=1"]),
     ],
     ids=["Ctrl-C", "SIGTERM"],
 )
@@ -64,7 +60,7 @@ def test_a_signal_saves_the_step_that_the_next_run_goes_on_from(
     work = tmp_path / "out.training"
     wait_for(work / "log.jsonl", '"step": 7}', child)
     child.send_signal(number)
-    said = child.communicate(timeout=60)[1]
+    said = child.communicate(timeout=300)[1]
     assert child.returncode == code, said
     assert "Traceback" not in said
     (told,) = re.findall(r"interrupted; the same command goes on from step (\d+)", said)
@@ -72,7 +68,7 @@ def test_a_signal_saves_the_step_that_the_next_run_goes_on_from(
     assert 7 <= int(told) < STEPS and not out.exists()
 
     again = start(command(world.recipe(), out, settings))
-    said = again.communicate(timeout=120)[1]
+    said = again.communicate(timeout=300)[1]
     assert again.returncode == 0 and f"going on from step {told}" in said, said
     train_recipe(world.recipe(), whole, settings)
     assert weights(out) == weights(whole) and weights(out)
@@ -105,7 +101,7 @@ def test_a_masked_language_model_is_saved_too(world: World, tmp_path: Path) -> N
     child = start([sys.executable, "-m", "splade_bridge", "train", *arguments])
     wait_for(tmp_path / "mlm.work" / "log.jsonl", '"step": 5}', child)
     child.send_signal(signal.SIGTERM)
-    said = child.communicate(timeout=60)[1]
+    said = child.communicate(timeout=300)[1]
     assert child.returncode == 143, said
     (told,) = re.findall(r"interrupted; the same command goes on from step (\d+)", said)
     assert [c.name for c in checkpoints(tmp_path / "mlm.work")] == [f"checkpoint-{told}"]
