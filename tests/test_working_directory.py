@@ -50,6 +50,7 @@ QUICK = [
     "delete --help",
     "fuse --help",
     "rerank --help",
+    "export-model --help",
     "beir --help",
     "dense --help",
     "export v -o e",
