@@ -184,7 +184,7 @@ def write_format(
     if name == "ciff":
         ciff = folder / f"index.ciff{gz}"
         description = f"splade-bridge export of {source.path.name}"
-        if isinstance(source, PostingListSource) and source.sorted_terms and not source.clipper:
+        if isinstance(source, PostingListSource) and source.in_order:
             return write_ciff_lists(ciff, source, description=description)
         return write_ciff(
             ciff,

@@ -79,7 +79,7 @@ def write_ciff_lists(path: Path, source: PostingListSource, *, description: str)
     The same bytes, and nothing is sorted.
 
     Args:
-        source: with ``sorted_terms``.
+        source: whose lists are ``in_order``.
 
     Raises:
         ExternalProgramError: the disk is too full.

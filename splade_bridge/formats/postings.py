@@ -75,6 +75,11 @@ class PostingListSource(ImpactSource):
         self.known = KnownDocuments(path)
         self.sums: Int64Array = np.empty(0, np.int64)
 
+    @property
+    def in_order(self) -> bool:
+        """Whether :meth:`counted_lists` gives what an output wants that is sorted by terms."""
+        return self.sorted_terms and self.clipper is None
+
     @abc.abstractmethod
     def lists(self) -> Iterator[PostingList]:
         """All lists in any order, each document once in those of a term.
@@ -125,7 +130,7 @@ class PostingListSource(ImpactSource):
 
     def ordered_lists(self) -> OrderedLists | None:
         """See :meth:`.ImpactSource.ordered_lists`."""
-        if not self.sorted_terms or self.clipper is not None:
+        if not self.in_order:
             return None
         blocks = self.counted_lists()
         first = list(islice(blocks, 1))  # all ids are known with it
