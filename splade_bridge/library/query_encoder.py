@@ -64,13 +64,8 @@ def query_encoder(
         rounding: ``nearest`` (half to even; None) or ``down``.
         clip: cut impacts to this.
         max_length: of a text, in tokens.
-        revision: branch, tag or commit of a hub name; None for its main branch.
-        prompt: put in front of every text; None for what the checkpoint says of its side.
-        prompt_name: the one of the checkpoint's prompts that is put there.
-        query_mode: what encodes queries: the ``model``'s own query encoder; ``bow``, each token
-            with weight 1; ``idf``, each token with its weight in the checkpoint's table.
-        normalize: make every vector of length 1, as for a comparison by cosine.
-        trust_remote_code: run code that comes with the checkpoint, which may do anything.
+        revision, prompt, prompt_name, query_mode, normalize, trust_remote_code: see
+            :func:`open_index`.
 
     Raises:
         BadInputError: the model cannot be read, or a scale that is not above 0.

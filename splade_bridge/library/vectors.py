@@ -98,13 +98,8 @@ def encode(
         side: ``document`` or ``query``.
         max_length: tokens of a text that are read.
         pooling: over positions, ``max``, ``sum`` or ``last``; None for what was saved with it.
-        revision: branch, tag or commit of a hub name; None for its main branch.
-        prompt: put in front of every text; None for what the checkpoint says of its side.
-        prompt_name: the one of the checkpoint's prompts that is put there.
-        query_mode: what encodes queries: the ``model``'s own query encoder; ``bow``, each token
-            with weight 1; ``idf``, each token with its weight in the checkpoint's table.
-        normalize: make every vector of length 1, as for a comparison by cosine.
-        trust_remote_code: run code that comes with the checkpoint, which may do anything.
+        revision, prompt, prompt_name, query_mode, normalize, trust_remote_code: see
+            :func:`open_index`.
         dtype: ``float32``, ``bfloat16``, ``float16``; ``auto`` is bfloat16 on a GPU, float32 on a
             CPU.
         batch_tokens: tokens of a batch, or ``auto``.
