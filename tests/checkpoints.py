@@ -118,6 +118,18 @@ def random_model(kind: str = "bert", width: int = len(VOCABULARY), seed: int = 0
     return model
 
 
+def save_random(model: Any, folder: Path) -> Path:
+    """``model`` with random matrices, large enough that logits differ, and a tokenizer."""
+    torch = pytest.importorskip("torch")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.normal_(0, 0.2)
+    model.save_pretrained(folder)
+    wordpiece_tokenizer().save_pretrained(folder)
+    return folder
+
+
 def save_checkpoint(
     folder: Path, kind: str = "bert", width: int = len(VOCABULARY), seed: int = 0, **tokenizer: Any
 ) -> Path:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from checkpoints import VOCABULARY, one_thread, wordpiece_tokenizer  # noqa: F401
+from checkpoints import VOCABULARY, one_thread, save_random, wordpiece_tokenizer  # noqa: F401
 from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
 from splade_bridge.text.corpora import Text
 from test_encode import MAX_LENGTH, encode
@@ -38,13 +38,7 @@ def tiny(kind: str, folder: Path, **more: Any) -> Path:
     made.is_causal = more.get("is_causal", True)
     torch.manual_seed(0)
     model = transformers.AutoModelForCausalLM.from_config(made).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim == 2:
-                parameter.normal_(0, 0.2)
-    model.save_pretrained(folder)
-    wordpiece_tokenizer().save_pretrained(folder)
-    return folder
+    return save_random(model, folder)
 
 
 def plain(model: Path, pooling: str) -> np.ndarray:

@@ -17,14 +17,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from checkpoints import (  # noqa: F401
-    VOCABULARY,
-    config,
-    one_thread,
-    random_model,
-    save_checkpoint,
-    wordpiece_tokenizer,
-)
+from checkpoints import VOCABULARY, one_thread, save_checkpoint  # noqa: F401
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.encoding.exports.export_model import export_model
 from splade_bridge.errors import BadInputError

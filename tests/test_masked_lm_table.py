@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from checkpoints import SMALL, VOCABULARY, one_thread, wordpiece_tokenizer  # noqa: F401
+from checkpoints import SMALL, VOCABULARY, one_thread, save_random, wordpiece_tokenizer  # noqa: F401
 from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
 from splade_bridge.errors import BadInputError
 from test_encode import MAX_LENGTH, TEXTS, encode, plain_formula
@@ -87,13 +87,7 @@ def tiny(kind: str, folder: Path) -> Path:
     sizes = {name: size for name, size in SIZES.items() if name in known}
     torch.manual_seed(0)
     model = transformers.AutoModelForMaskedLM.from_config(settings(**(sizes | own))).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim == 2:
-                parameter.normal_(0, 0.2)
-    model.save_pretrained(folder)
-    wordpiece_tokenizer().save_pretrained(folder)
-    return folder
+    return save_random(model, folder)
 
 
 @pytest.mark.parametrize("kind", sorted(NAMES, key=lambda kind: (kind not in REFUSED, kind)))

@@ -94,7 +94,7 @@ ROWS = [
         made(num_hidden_layers=0),
         "m/config.json: num_hidden_layers is 0: a network without layers",
     ),
-    encode("a number of heads below 0", made(num_attention_heads=-1), "m"),
+    encode("a number of heads below 0", made(num_attention_heads=-1), "BertForMaskedLM gives no"),
     encode(
         "code of a checkpoint's own, and nobody said that it may run",
         made(own_code, model_type="own", auto_map={"AutoConfig": "own.C"}),
