@@ -10,6 +10,7 @@ import inspect
 import json
 import re
 import shlex
+import shutil
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -61,7 +62,6 @@ TAKES: dict[str, set[str]] = {
 """Every command that loads a model, and what it takes beside the model's name."""
 CALLS: dict[str, set[str]] = {
     "encode": ONE,
-    "export": ONE,
     "open_index": ONE,
     "search": ONE,
     "verify": ONE,
@@ -108,7 +108,10 @@ def test_every_call_that_takes_a_model() -> None:
         name
         for name in sb.__all__
         if inspect.isfunction(call := getattr(sb, name))
-        and re.search(r"hub name|[Cc]heckpoint", inspect.getdoc(call) or "")
+        and (
+            "model" in inspect.signature(call).parameters
+            or re.search(r"hub name|[Cc]heckpoint", inspect.getdoc(call) or "")
+        )
     }
     none = {"convert", "index", "inspect", "prune"}
     assert taking - none == CALLS.keys()
@@ -125,23 +128,18 @@ def test_the_transformer_of_pyterrier() -> None:
 
 
 def test_every_key_of_a_recipe_that_names_a_model_has_a_revision() -> None:
+    says = re.compile(r"hub name|^checkpoint|language model (of|to)|^encodes", re.IGNORECASE)
     named: dict[str, set[str]] = {}
     for section, kind in get_type_hints(Recipe).items():
         for options in (k for k in (kind, *get_args(kind)) if is_dataclass(k)):
             said = attributes(options.__doc__ or "")
-            own = {f.name for f in fields(options)}  # type: ignore[arg-type]
-            keys = {
-                key for key, text in said.items()
-                if key in own and "revision" not in key and section != "data"
-                and re.search(r"hub name|^Checkpoint|masked language model (of|to)|^Encodes", text)
-            }  # fmt: skip
+            own = {f.name for f in fields(options)}
+            keys = {key for key in own & said.keys() if says.search(said[key])}
+            keys = {key for key in keys if "revision" not in key}
             if keys:
                 named[section] = keys
+                assert set(MODELS[section].values()) <= own
     assert named == {section: set(keys) for section, keys in MODELS.items()}
-    for section, keys in MODELS.items():
-        [options] = [k for k in get_args(get_type_hints(Recipe)[section]) or
-                     (get_type_hints(Recipe)[section],) if is_dataclass(k)]  # fmt: skip
-        assert set(keys.values()) <= {f.name for f in fields(options)}  # type: ignore[arg-type]
 
 
 def test_every_setting_is_a_key_of_a_specification() -> None:
@@ -160,6 +158,7 @@ class Asked:
     words: str
     imports: tuple[str, ...] = ()
     long: bool = False
+    to_its_end: bool = True  # the demo's takes a minute
 
 
 ASKED = [
@@ -179,7 +178,7 @@ ASKED = [
     Asked("compare", "pairs", "compare r.toml -o out"),
     Asked("dense", "dense", "dense c.tsv -m {m} -o out", ("faiss",)),
     Asked("export-model", "terms", "export-model {m} -o out --to opensearch", long=True),
-    Asked("demo", "terms", "demo -m {m} -o out", long=True),
+    Asked("demo", "terms", "demo -m {m} -o out", to_its_end=False),
     Asked("train mine", "terms",
           "train mine --queries q.tsv --qrels qrels --corpus c.tsv -m {m} -o out --negatives 1"),
     Asked("train score", "terms", "train score --pairs p.jsonl -m {m} --teacher sparse -o out"),
@@ -241,7 +240,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "r").write_text("q1 Q0 d1 1 2 t\nq1 Q0 d2 2 1 t\n")
     (folder / "qrels").write_text("q1 0 d1 1\nq2 0 d2 1\n")
     (folder / "set" / "qrels").mkdir(parents=True)
-    (folder / "set" / "qrels" / "test.tsv").write_text("q\td\ts\nq1\td1\t1\nq2\td2\t1\n")
+    (folder / "set" / "qrels" / "test.tsv").write_text(
+        "query-id\tcorpus-id\tscore\nq1\td1\t1\nq2\td2\t1\n"
+    )
     for name, lines in (("corpus", texts), ("queries", {"q1": "the cat", "q2": "it was"})):
         rows = [json.dumps({"_id": i, "text": t}) for i, t in lines.items()]
         (folder / "set" / f"{name}.jsonl").write_text("\n".join(rows) + "\n")
@@ -249,7 +250,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     other = {"query": "it was", "positive": texts["d2"], "negatives": [texts["d3"]]}
     (folder / "p.jsonl").write_text(f"{json.dumps(pair)}\n{json.dumps(other)}\n")
     (folder / "t.toml").write_text(RECIPE)
-    (folder / "k.toml").write_text(RECIPE + "[reranker]\nloss = 'pointwise'\n")
+    reranker = RECIPE.replace("[loss]\ncontrastive = 1", "[reranker]\nloss = 'pointwise'")
+    (folder / "k.toml").write_text(reranker)
     save_all(folder / "own", 0)
     save_all(folder / "other", 1)
     for kind in AUTO:
@@ -306,12 +308,17 @@ def write_specs(model: str, more: str = "") -> None:
     )
 
 
-def cases(*, long: bool | None = None) -> list[Any]:
+def cases(*, whole: bool = False) -> list[Any]:
+    """Of those that are asked to their end only every third is quick."""
     return [
-        pytest.param(a, id=f"{a.name} {a.kind} {i}",
-                     marks=[pytest.mark.long] if a.long or (i % 3 and long) else [])
-        for i, a in enumerate(ASKED)
-    ]  # fmt: skip
+        pytest.param(
+            asked,
+            id=f"{asked.name} {asked.kind} {i}",
+            marks=[pytest.mark.long] if asked.long or (whole and i % 3) else [],
+        )
+        for i, asked in enumerate(ASKED)
+        if asked.to_its_end or not whole
+    ]
 
 
 def ask(capfd: pytest.CaptureFixture[str], asked: Asked, model: str, *more: str) -> tuple[int, str]:
@@ -327,8 +334,6 @@ def ask(capfd: pytest.CaptureFixture[str], asked: Asked, model: str, *more: str)
 def test_code_of_its_own_runs_only_where_it_may(
     here: Path, world: Path, capfd: pytest.CaptureFixture[str], asked: Asked
 ) -> None:
-    import shutil
-
     mark, model = here / "ran", here / "m"
     shutil.copytree(world / "own" / asked.kind, model)
     with_own_code(model, mark, *AUTO[asked.kind])
@@ -339,12 +344,10 @@ def test_code_of_its_own_runs_only_where_it_may(
     assert "runs only with --trust-remote-code" in said
 
 
-@pytest.mark.parametrize("asked", cases(long=True))
+@pytest.mark.parametrize("asked", cases(whole=True))
 def test_code_of_its_own_runs_where_it_may(
     here: Path, world: Path, capfd: pytest.CaptureFixture[str], asked: Asked
 ) -> None:
-    import shutil
-
     mark, model = here / "ran", here / "m"
     shutil.copytree(world / "own" / asked.kind, model)
     with_own_code(model, mark, *AUTO[asked.kind])
@@ -354,7 +357,7 @@ def test_code_of_its_own_runs_where_it_may(
     assert status == 0, said
 
 
-@pytest.mark.parametrize("asked", cases(long=True))
+@pytest.mark.parametrize("asked", cases(whole=True))
 def test_a_revision_is_another_model(
     here: Path, capfd: pytest.CaptureFixture[str], asked: Asked
 ) -> None:

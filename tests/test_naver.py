@@ -178,7 +178,9 @@ def test_the_pickled_state_of_a_training_is_named(tmp_path: Path) -> None:
     for folder in (tmp_path / "exp", tmp_path / "exp" / "model"):
         with pytest.raises(BadInputError) as error:
             load(folder)
-        assert "model.tar: is the pickled state of a training, which is not read" in str(error)
+        assert "model.tar: is the pickled state of a training, which is not read" in str(
+            error.value
+        )
 
 
 @pytest.mark.long

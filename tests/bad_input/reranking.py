@@ -24,7 +24,7 @@ BEIR = 'folders = ["d"]\n[[model]]\nmodel = "m"\n'
 SETS: dict[str, Content] = {
     "d/corpus.jsonl": '{"_id": "d1", "text": "a"}\n',
     "d/queries.jsonl": '{"_id": "q1", "text": "a"}\n',
-    "d/qrels/test.tsv": "q\td\ts\nq1\td1\t1\n",
+    "d/qrels/test.tsv": "query-id\tcorpus-id\tscore\nq1\td1\t1\n",
 }
 
 
