@@ -153,7 +153,7 @@ ROWS = [
     ),
     encode(
         "weights below 0",
-        graph(outputs=("w",), step="ReduceMax"), "its output w has weights below 0",
+        graph(outputs=("w",), step="ReduceMean"), "its output w has weights below 0",
     ),
     encode(
         "logits with nothing below 0",
