@@ -62,6 +62,8 @@ def find_snapshot(name: str, revision: str | None = None) -> Snapshot:
         return Snapshot(name, folder)
     if folder.exists():
         raise BadInputError("a model is a folder or a hub name, and this is a file", name)
+    if folder.suffix == ".onnx":
+        raise BadInputError("no such file", name)
     if not HUB_NAME.fullmatch(name) or name.startswith("."):
         raise BadInputError(f"{NOWHERE}: check the path", name)
     try:

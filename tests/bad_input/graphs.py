@@ -47,7 +47,7 @@ def graph(
         nodes = [helper.make_node("Gather", ["table", inputs[0]], ["found"])]
         last = "found"
         if step is not None:
-            axes = {"ReduceMax": {"axes": [1], "keepdims": 0}}.get(step, {})
+            axes = {"axes": [1], "keepdims": 0} if step.startswith("Reduce") else {}
             nodes.append(helper.make_node(step, ["found"], ["done"], **axes))
             last = "done"
         nodes += [helper.make_node("Identity", [last], [name]) for name in outputs]
@@ -174,7 +174,7 @@ ROWS = [
     ),
     encode(
         "a graph whose larger tensors lie outside of its folder",
-        graph(stored="../c.jsonl"), "m/model.onnx: ../c.jsonl",
+        graph(stored="../c.jsonl"), "m/model.onnx: '../c.jsonl' is not a path below the folder",
     ),
     encode(
         "another type for a graph",
@@ -187,7 +187,7 @@ ROWS = [
     ),
     Row(
         "a graph that is not there",
-        "encode c.jsonl -m m/none.onnx -o v", 4, ("m/none.onnx: neither a folder nor",),
+        "encode c.jsonl -m m/none.onnx -o v", 4, ("m/none.onnx: no such file",),
         {"c.jsonl": CORPUS, "m/model.onnx": graph()}, imports=NEEDED,
     ),
     Row(
@@ -198,7 +198,7 @@ ROWS = [
     ),
     Row(
         "a model that is not there, to be exported",
-        "export-model no/m -o out --to opensearch", 4, ("no/m: neither a folder nor",),
+        "export-model no/x/y -o out --to opensearch", 4, ("no/x/y: neither a folder nor",),
         imports=NEEDED[:2],
     ),
     export("a target that there is not", made(), "--to", "vespa", flags="--to vespa", code=2),

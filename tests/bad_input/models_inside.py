@@ -19,7 +19,7 @@ ROWS = [
     asked("a number of terms below 1", "terms i --id d1 --top 0", "--top"),
     asked("a setting of a model for vectors", "terms i --id d1 --normalize",
           "--normalize has no effect without a text"),
-    Row("terms by a model that is not there", "terms no/m x", 4, ("no/m: neither a folder nor",),
+    Row("terms by a model that is not there", "terms no/x/y x", 4, ("no/x/y: neither a folder nor",),
         imports=TORCH),
     Row("terms of a text by an index", "terms i x", 4,
         ("i: neither config.json nor modules.json in it: not a checkpoint",),
