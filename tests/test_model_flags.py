@@ -330,15 +330,20 @@ def ask(capfd: pytest.CaptureFixture[str], asked: Asked, model: str, *more: str)
     return status, out + err
 
 
+def own_code(here: Path, world: Path, kind: str) -> Path:
+    """The model ``m`` has code of its own, which makes the file that is given back."""
+    shutil.copytree(world / "own" / kind, here / "m")
+    with_own_code(here / "m", here / "ran", *AUTO[kind])
+    write_specs("m")
+    return here / "ran"
+
+
 @pytest.mark.parametrize("asked", cases())
 def test_code_of_its_own_runs_only_where_it_may(
     here: Path, world: Path, capfd: pytest.CaptureFixture[str], asked: Asked
 ) -> None:
-    mark, model = here / "ran", here / "m"
-    shutil.copytree(world / "own" / asked.kind, model)
-    with_own_code(model, mark, *AUTO[asked.kind])
-    write_specs(str(model))
-    status, said = ask(capfd, asked, str(model))
+    mark = own_code(here, world, asked.kind)
+    status, said = ask(capfd, asked, "m")
     assert (status, mark.exists()) == (4, False), said
     assert "needs code of its own" in said
     assert "runs only with --trust-remote-code" in said
@@ -348,11 +353,8 @@ def test_code_of_its_own_runs_only_where_it_may(
 def test_code_of_its_own_runs_where_it_may(
     here: Path, world: Path, capfd: pytest.CaptureFixture[str], asked: Asked
 ) -> None:
-    mark, model = here / "ran", here / "m"
-    shutil.copytree(world / "own" / asked.kind, model)
-    with_own_code(model, mark, *AUTO[asked.kind])
-    write_specs(str(model))
-    status, said = ask(capfd, asked, str(model), "--trust-remote-code")
+    mark = own_code(here, world, asked.kind)
+    status, said = ask(capfd, asked, "m", "--trust-remote-code")
     assert mark.exists(), said
     assert status == 0, said
 
@@ -375,3 +377,133 @@ def test_a_revision_is_another_model(
         if wanted:
             assert "not at revision v9 in the cache of the Hugging Face hub" in said
             assert not (here / "out").exists() or not any((here / "out").rglob("*.trec*"))
+
+
+# Prompts, modes and lengths of each side
+
+
+BOTH = ["--query-prompt", "his ", "--document-prompt", "of "]
+PROMPTED = [
+    ("rerank sparse", "rerank r -m {m} --scorer sparse --corpus {c} -q {q} -o {o}", "terms"),
+    ("rerank dense", "rerank r -m {m} --scorer dense --corpus {c} -q {q} -o {o}", "dense"),
+    ("train score sparse", "train score --pairs {p} -m {m} --teacher sparse -o {o}", "terms"),
+    ("train score dense", "train score --pairs {p} -m {m} --teacher dense -o {o}", "dense"),
+    ("train mine", "train mine --queries {q} --qrels qrels --corpus {c} -m {m} -o {o}", "terms"),
+    ("beir", "beir {s} -m {m} -o {o}", "terms"),
+]
+
+
+def told_of(place: Path) -> Any:
+    """What a command wrote: scores by document, whatever the texts are called there."""
+    if place.is_dir():
+        [run] = place.glob("work/run/*/run.trec.zst")
+        from splade_bridge.retrieval.runs import read_run
+
+        return read_run(run)
+    if place.suffix == ".jsonl":
+        lines = [json.loads(line) for line in place.read_text().splitlines()]
+        held = [line.get("scores") or line["negatives"] for line in lines]
+        return [list(scores.values()) if isinstance(scores, dict) else scores for scores in held]
+    return place.read_text()
+
+
+def prefixed(here: Path) -> dict[str, str]:
+    """The same texts with the prompts written in front of them."""
+    for name, prompt in (("c", "of "), ("q", "his ")):
+        lines = (here / f"{name}.tsv").read_text().replace("\t", f"\t{prompt}")
+        (here / f"{name}2.tsv").write_text(lines)
+    pairs = [json.loads(line) for line in (here / "p.jsonl").read_text().splitlines()]
+    for pair in pairs:
+        pair["query"] = f"his {pair['query']}"
+        pair["positive"] = f"of {pair['positive']}"
+        pair["negatives"] = [f"of {text}" for text in pair["negatives"]]
+    (here / "p2.jsonl").write_text("".join(f"{json.dumps(pair)}\n" for pair in pairs))
+    shutil.copytree(here / "set", here / "set2")
+    for name, prompt in (("corpus", "of "), ("queries", "his ")):
+        file = here / "set2" / f"{name}.jsonl"
+        file.write_text(file.read_text().replace('"text": "', f'"text": "{prompt}'))
+    return {"c": "c2.tsv", "q": "q2.tsv", "p": "p2.jsonl", "s": "set2"}
+
+
+@pytest.mark.parametrize(("words", "kind"), [p[1:] for p in PROMPTED], ids=[p[0] for p in PROMPTED])
+def test_a_prompt_is_put_in_front_of_the_texts_of_its_side(
+    here: Path, world: Path, capfd: pytest.CaptureFixture[str], words: str, kind: str
+) -> None:
+    written = prefixed(here)
+    plain = {"c": "c.tsv", "q": "q.tsv", "p": "p.jsonl", "s": "set"}
+    end = ".jsonl" if "train" in words else ""
+    found = {}
+    for name, texts, flags in (("a", plain, BOTH), ("b", written, []), ("z", plain, [])):
+        out = f"{name}{end}"
+        line = words.format(m=world / "own" / kind, o=out, **texts)
+        status, _, err = command_line.run(capfd, *shlex.split(line), *flags)
+        assert status == 0, err
+        found[name] = told_of(Path(out))
+    assert found["a"] == found["b"] != found["z"]
+
+
+def test_dense_puts_its_prompt_in_front(
+    here: Path, world: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("faiss")
+    prefixed(here)
+    for name, texts, flags in (
+        ("a", "c.tsv", ["--prompt", "of "]), ("b", "c2.tsv", []), ("z", "c.tsv", []),
+    ):  # fmt: skip
+        line = f"dense {texts} -m {world}/own/dense -o {name}"
+        status, _, err = command_line.run(capfd, *shlex.split(line), *flags)
+        assert status == 0, err
+    files = [sorted(Path(name).glob("*.faiss"))[0].read_bytes() for name in ("a", "b", "z")]
+    assert files[0] == files[1] != files[2]
+    told = [json.loads(Path(name, "manifest.json").read_text())["encoding"] for name in ("a", "b")]
+    assert [encoding["prompt"] for encoding in told] == ["of ", ""]
+    line = f"dense c.tsv -m {world}/own/dense -o a --prompt x"
+    status, _, err = command_line.run(capfd, *shlex.split(line))
+    assert (status, "prompt" in err) == (2, True), err
+
+
+def test_the_encoder_of_pyterrier_is_read_as_it_is_told(world: Path) -> None:
+    pytest.importorskip("pyterrier")
+    import pandas as pd
+
+    from splade_bridge.library.pyterrier import SparseEncoder
+
+    model = world / "own" / "terms"
+    queries = pd.DataFrame({"qid": ["q1"], "query": ["the cat"]})
+    prompted = queries.assign(query="his the cat")
+    made = SparseEncoder(model, prompt="his ", normalize=True)(queries)["query_toks"][0]
+    wanted = SparseEncoder(model)(prompted)["query_toks"][0]
+    length = sum(weight**2 for weight in wanted.values()) ** 0.5
+    assert made == pytest.approx({term: w / length for term, w in wanted.items()}, abs=1e-6)
+    bow = SparseEncoder(model, query_mode="bow")(queries)["query_toks"][0]
+    assert set(bow.values()) == {1.0}
+    summed = SparseEncoder(model, pooling="sum")(queries)["query_toks"][0]
+    assert sum(summed.values()) > sum(SparseEncoder(model)(queries)["query_toks"][0].values())
+
+
+def test_a_reranker_of_terms_takes_modes_and_lengths(
+    here: Path, world: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    line = f"rerank r -m {world}/own/terms --scorer sparse --corpus c.tsv -q q.tsv"
+    found = {}
+    for name, flags in (
+        ("plain", []), ("unit", ["--normalize"]), ("bow", ["--query-mode", "bow"]),
+    ):  # fmt: skip
+        status, _, err = command_line.run(capfd, *shlex.split(line), "-o", name, *flags)
+        assert status == 0, err
+        rows = [row.split() for row in Path(name).read_text().splitlines()]
+        found[name] = {row[2]: float(row[4]) for row in rows}
+    model = world / "own" / "terms"
+    documents = dict(sb.encode(here / "c.tsv", model=model))
+    query = dict(sb.encode({"q1": "the cat"}, model=model, side="query"))["q1"]
+
+    def dot(one: dict[str, float], other: dict[str, float]) -> float:
+        return sum(weight * other.get(term, 0.0) for term, weight in one.items())
+
+    for doc_id in found["plain"]:
+        vector = documents[doc_id]
+        assert found["plain"][doc_id] == pytest.approx(dot(query, vector), rel=1e-5)
+        unit = dot(query, vector) / (dot(query, query) * dot(vector, vector)) ** 0.5
+        assert found["unit"][doc_id] == pytest.approx(unit, rel=1e-5)
+        tokens = {"the": 1.0, "c": 1.0, "##a": 1.0, "##t": 1.0}
+        assert found["bow"][doc_id] == pytest.approx(dot(tokens, vector), rel=1e-5)

@@ -391,24 +391,17 @@ WEIGHS = where_there(needs("--scorer", "sparse"), "scorer")
 
 def prompt_flag(side: str = "") -> Any:
     """The flag of a prompt; ``side`` is what its name begins with, as ``query-``."""
-    texts = f"{side[:-1]} text" if side else "text"
-    return typer.Option(
-        f"--{side}prompt",
-        metavar="TEXT",
-        help=f"Put in front of every {texts}.",
-        show_default="as the checkpoint has it for the side",
-    )
+    said = f"Put in front of every {side.replace('-', ' ')}text."
+    shown = "as the checkpoint has it for the side"
+    return typer.Option(f"--{side}prompt", metavar="TEXT", help=said, show_default=shown)
 
 
 def prompt_name_flag(side: str = "") -> Any:
     """The flag of a prompt's name; see :func:`prompt_flag`."""
-    of = f" of every {side[:-1]} text" if side else ""
-    return typer.Option(
-        f"--{side}prompt-name",
-        metavar="NAME",
-        help=f"The one of the checkpoint's prompts that is put in front{of}.",
-        show_default=side[:-1] or "query or document",
-    )
+    said = "The one of the checkpoint's prompts that is put in front"
+    said += f" of every {side[:-1]} text." if side else "."
+    shown = side[:-1] or "query or document"
+    return typer.Option(f"--{side}prompt-name", metavar="NAME", help=said, show_default=shown)
 
 
 NORMALIZE = typer.Option(

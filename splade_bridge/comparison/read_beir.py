@@ -44,12 +44,10 @@ def load_beir(file: Path, *, trust_remote_code: bool = False) -> BeirSpec:
     """Read the TOML; nothing that it names is opened.
 
     Args:
-        trust_remote_code: run code that comes with a checkpoint. No specification says so: it may
-            be a stranger's.
+        trust_remote_code: see :func:`.read_spec.load_spec`.
 
     Raises:
-        BadInputError: not TOML, an unknown key, a wrong type or a value that cannot be meant; the
-            message names file, table and key.
+        BadInputError: as that, with file, table and key.
     """
     top = Table.load(file)
     root = file.parent / top.take("root", str, ".")
