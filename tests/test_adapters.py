@@ -90,7 +90,7 @@ def test_a_base_of_the_hub_at_its_revision(
     told(adapter / "adapter_config.json")
     np.testing.assert_allclose(found(adapter), wanted, rtol=0, atol=1e-5)
     changed_json(revision="v9")(adapter / "adapter_config.json")
-    with pytest.raises(BadInputError, match="this adapter's base is not there .* at revision v9"):
+    with pytest.raises(BadInputError, match=r"this adapter.s base is not there .* at revision v9"):
         found(adapter)
     changed_json(base_model_name_or_path=str(base))(adapter / "adapter_config.json")
     np.testing.assert_allclose(found(adapter), wanted, rtol=0, atol=1e-5)
