@@ -450,11 +450,14 @@ def test_dense_puts_its_prompt_in_front(
     for name, texts, flags in (
         ("a", "c.tsv", ["--prompt", "of "]), ("b", "c2.tsv", []), ("z", "c.tsv", []),
     ):  # fmt: skip
-        line = f"dense {texts} -m {world}/own/dense -o {name}"
-        status, _, err = command_line.run(capfd, *shlex.split(line), *flags)
-        assert status == 0, err
-    files = [sorted(Path(name).glob("*.faiss"))[0].read_bytes() for name in ("a", "b", "z")]
-    assert files[0] == files[1] != files[2]
+        for line, more in (
+            (f"dense {texts} -m {world}/own/dense -o {name}", flags),
+            (f"search {name} -q q.tsv -m {world}/own/dense -o {name}.run", []),
+        ):
+            status, _, err = command_line.run(capfd, *shlex.split(line), *more)
+            assert status == 0, err
+    runs = [Path(f"{name}.run").read_text() for name in ("a", "b", "z")]
+    assert runs[0] == runs[1] != runs[2]
     told = [json.loads(Path(name, "manifest.json").read_text())["encoding"] for name in ("a", "b")]
     assert [encoding["prompt"] for encoding in told] == ["of ", ""]
     line = f"dense c.tsv -m {world}/own/dense -o a --prompt x"
