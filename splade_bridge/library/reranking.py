@@ -94,7 +94,8 @@ def rerank(
         revision, trust_remote_code: of the model; see :func:`open_index`.
         query_prompt, query_prompt_name, document_prompt, document_prompt_name: by side, of models
             that encode both.
-        normalize: of these, too; ``query_mode`` of ``sparse`` alone.
+        normalize: of these, too.
+        query_mode: of ``sparse`` alone.
 
     Returns:
         ``{query id: {document id: score}}``, documents best first, with ``summary``.
