@@ -32,6 +32,7 @@ from documented import TABLES
 from splade_bridge.cli.train import attributes
 from splade_bridge.comparison.read_checkpoint import KEYS
 from splade_bridge.encoding.choices import ModelChoices, PairChoices
+from splade_bridge.files.outputs import manifest_file
 from splade_bridge.training.ready import MODELS
 from splade_bridge.training.recipe import Recipe
 
@@ -458,7 +459,7 @@ def test_dense_puts_its_prompt_in_front(
             assert status == 0, err
     runs = [Path(f"{name}.run").read_text() for name in ("a", "b", "z")]
     assert runs[0] == runs[1] != runs[2]
-    told = [json.loads(Path(name, "manifest.json").read_text())["encoding"] for name in ("a", "b")]
+    told = [json.loads(manifest_file(Path(name)).read_text())["encoding"] for name in ("a", "b")]
     assert [encoding["prompt"] for encoding in told] == ["of ", ""]
     line = f"dense c.tsv -m {world}/own/dense -o a --prompt x"
     status, _, err = command_line.run(capfd, *shlex.split(line))

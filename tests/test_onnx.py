@@ -459,6 +459,24 @@ def test_what_is_no_graph_is_refused(tmp_path: Path, bert: Path, exported: Path)
         weights(file)
 
 
+def test_queries_by_a_table_beside_a_graph(tmp_path: Path, bert: Path, exported: Path) -> None:
+    """As beside a network of PyTorch's: what encodes queries is the table, and both sides fit."""
+    folder = Path(shutil.copytree(exported, tmp_path / "m"))
+    (folder / "manifest.json").unlink()
+    whole = Path(shutil.copytree(bert, tmp_path / "whole"))
+    for place in (folder, whole):
+        (place / "idf.json").write_text('{"the": 2.5, "of": 1.5}')
+    np.testing.assert_array_equal(weights(folder, "query"), weights(whole, "query"))
+    equal(folder, whole)
+    infos = {side: load_encoder(str(folder), side).info(0) for side in ("document", "query")}
+    assert (infos["query"].pooling, infos["query"].encoder) == ("static", "idf.json")
+    assert infos["document"].partner == infos["query"].sha256
+    mode = ModelChoices(query_mode="idf")
+    np.testing.assert_array_equal(
+        weights(folder, "query", checkpoint=mode), weights(whole, "query", checkpoint=mode)
+    )
+
+
 # From the hub
 
 

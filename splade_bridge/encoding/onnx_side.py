@@ -3,7 +3,8 @@
 A graph is a file of its own beside a tokenizer (``tokenizer.json``, ``vocab.txt`` or, as those that
 Anserini fetches, ``NAME-vocab.txt``), or a folder that has ``model.onnx`` or ``onnx/model.onnx``
 and no weights of PyTorch's, as optimum and sentence-transformers save it. Of the latter's folders
-the modules say which pooling, limit and prompt are meant.
+the modules say which pooling, limit and prompt are meant. Where ``idf.json`` lies beside a graph,
+that encodes the queries.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from splade_bridge.encoding.masked_lm import SplitModel
 from splade_bridge.encoding.naver import noted_by_naver
 from splade_bridge.encoding.onnx_graph import NOTE, Graph, Output, graph_files
 from splade_bridge.encoding.prompts import prompt_of
-from splade_bridge.encoding.settings import SideSettings, read_settings
+from splade_bridge.encoding.settings import TABLE, SideSettings, read_settings
 from splade_bridge.encoding.side import LoadedSide
 from splade_bridge.encoding.snapshot import (
     files_sha256,
@@ -87,6 +88,8 @@ def find_exported(model: str, side: Side, revision: str | None = None) -> Export
     settings = SideSettings(network=place)
     if (place / "modules.json").is_file():
         settings = read_settings(place, side)
+    elif side == "query" and (place / TABLE).is_file():
+        return None  # tokens are looked up there
     elif noted := noted_by_naver(place):
         file = Path(noted.where.file)
         settings = replace(settings, pooling=noted.pooling, said_in=file)
@@ -188,6 +191,10 @@ def load_exported(
     wanted = max_length or limit or 512
     max_length = wanted if limit is None else min(wanted, limit)
     weights = files_sha256(files, found.folder)
+    other: Side = "document" if side == "query" else "query"
+    partner = noted.partners.get(other, weights)
+    if side == "document" and (found.folder / TABLE).is_file():
+        partner = files_sha256([found.folder / TABLE], found.folder)
     method = (
         noted.method
         or {"logits": settings.pooling, "weights": "pooled", "listed": "pooled"}[output.kind]
@@ -199,7 +206,7 @@ def load_exported(
         model=found.model,
         revision=found.revision,
         weights_sha256=weights,
-        partner_sha256=noted.partners.get("document" if side == "query" else "query", weights),
+        partner_sha256=partner,
         settings_sha256=files_sha256(_configuration(found), found.folder),
         vocabulary=vocabulary,
         tokenizer=TextTokenizer(tokenizer, max_length, prompt=prompt, special=noted.special),
