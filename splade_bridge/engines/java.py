@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from splade_bridge.engines.process import LAST_LINES, Death, EngineProcess, LentPaths
 from splade_bridge.errors import ExternalProgramError, MissingToolError, install
+from splade_bridge.files.cores import usable_cores
 from splade_bridge.files.writing import asset
 
 MINIMUM = 21
@@ -89,6 +90,7 @@ def java_command(
         str(java()),
         f"@{name(asset('java_conf/jvm.options'))}",
         f"-Xmx{heap_megabytes}m",
+        f"-XX:ActiveProcessorCount={usable_cores()}",
         f"-Dlog4j2.configurationFile={name(asset('java_conf/log4j2.xml'))}",
         "-cp",
         os.pathsep.join(map(name, (asset(HELPER), *class_path))),

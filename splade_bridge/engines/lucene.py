@@ -65,6 +65,8 @@ CONTENTS, POSITIONS, NORMS = "contents", "POSITIONS", "norms"
 PLAIN_BELOW = 3.0
 """Mean frequency below which an index with norms holds text: that of Anserini's BM25 indexes is
 from 1.2 (passages) to 2 (articles), that of its impact indexes from 20 on."""
+PRUNES_WELL, PRUNES_UP_TO = 10, 100
+"""The Lucene whose pruning pays at every k, and up to which k it pays in older ones."""
 MEGABYTE = 1 << 20
 HELPER_HEAP = 512 * MEGABYTE
 """Of the JVM that merges lists into a segment: it holds a frame of them."""
@@ -244,6 +246,16 @@ class LuceneSearcher(Searcher):
     ) -> None:
         super().__init__(path, manifest, vocabulary)
         self.index = index
+
+    def default_algorithm(self, k: int) -> str:
+        """``block_max_maxscore`` where it was measured to be the faster one.
+
+        On 200,000 documents with 34 M postings, asked 300 queries of SPLADE-v3, it was 10 to 20 %
+        faster at k = 10; at k = 1000 as fast as ``exhaustive`` in Lucene 10, and in 9.9 slower by
+        40 %.
+        """
+        pruning = self.index.lucene.version.major >= PRUNES_WELL or k <= PRUNES_UP_TO
+        return "block_max_maxscore" if pruning else "exhaustive"
 
     def _search(self, queries: ImpactBatch, k: int, threads: int, algorithm: str) -> Iterator[Hits]:
         def asked() -> Iterator[Query]:
