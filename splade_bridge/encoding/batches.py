@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
 
 from splade_bridge.data.vectors import Int64Array
 from splade_bridge.encoding.budget import TokenBudget
+from splade_bridge.encoding.packed import Together
 
 PIECE_TOKENS = 1024
 """Of a core that computes alone: what it holds of them stays in its cache."""
@@ -17,9 +18,6 @@ SHARES, LEAST_TOKENS = 8, 256
 with fewer tokens than that a product loses more than this saves."""
 SMALLEST_TOKENS = 64
 """Of the last piece of a batch."""
-
-Together = Callable[[int], int]
-"""How many texts of a length are computed in one step, where that decides their last digits."""
 
 
 class Batches(Iterator[slice]):

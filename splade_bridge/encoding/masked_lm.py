@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from splade_bridge.encoding.batches import Together
 from splade_bridge.encoding.fastest_head import linear_head
 from splade_bridge.encoding.head import ChunkedHead, Head
 from splade_bridge.encoding.network import cast, first_line, quiet
@@ -28,6 +27,7 @@ from splade_bridge.encoding.packed import (
     Body,
     PackedBody,
     PaddedBody,
+    Together,
     packed_attention,
     texts_of_a_step,
 )

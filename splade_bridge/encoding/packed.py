@@ -43,6 +43,9 @@ SHARED = 0.9
 Body = Callable[[Tensor, Sequence[int]], Tensor]
 """Hidden states [T, H] of texts laid end to end: their ids, int64[T], and their lengths."""
 
+Together = Callable[[int], int]
+"""How many texts of a length are computed in one step, where that decides their last digits."""
+
 WITHOUT_PLANS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 """torch would rather take cuDNN's attention on Hopper, which plans for each new shape anew: a
 quarter of a second (measured on an H200), and batches of texts have hundreds of shapes."""
