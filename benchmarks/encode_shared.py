@@ -46,12 +46,14 @@ WARM = 16
 SETTLED = 0.5
 """Seconds until the scheduler has got used to a neighbour."""
 AIM = 1.6
+BUSY = "import os; owner = os.getppid()\nwhile os.getppid() == owner: pass"
+"""What a neighbour does, as long as this process lives."""
 
 
 @contextlib.contextmanager
 def neighbours(count: int) -> Iterator[None]:
     """So many processes that are busy all the time."""
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    busy = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(count)]
     try:
         time.sleep(SETTLED if busy else 0)
         yield

@@ -276,6 +276,7 @@ class LuceneSearcher(Searcher):
                     self.path, query_id, scores[0], EXACT_SCORES_BELOW,
                 )  # fmt: skip
             yield Hits(query_id, doc_ids, np.rint(scores).astype(np.int64), nanoseconds)
+        self.index.learn()
 
     def _terms(self, term_ids: Sequence[int]) -> list[bytes]:
         return [self.vocabulary[term].encode() for term in term_ids]
