@@ -33,7 +33,6 @@ from splade_bridge.files.writing import asset
 log = logging.getLogger(__name__)
 
 SINCE = 25
-SWITCH = "SPLADE_BRIDGE_JAVA_CACHE"
 SUFFIX, NONE = ".aot", ".none"
 MOST = 4
 """Caches that are kept; each has some 25 MB."""
@@ -126,7 +125,7 @@ def java_cache(class_path: Sequence[Path], heap: int) -> JavaCache | None:
         MissingToolError: there is no Java.
     """
     caches = cache_folder()
-    if caches is None or os.environ.get(SWITCH) == "off":
+    if caches is None or os.environ.get("SPLADE_BRIDGE_JAVA_CACHE") == "off":
         return None
     program, folder = java(), caches / "java"
     files = [program, asset(OPTIONS), asset(HELPER), *class_path]
