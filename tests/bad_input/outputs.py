@@ -134,7 +134,7 @@ ROWS = [
             (f"out/{name}", "move it away"), {**TO_COMPARE, f"out/{name}": "mine"},
             made=("out/work",),
         )
-        for name in ("results.csv", "results.json", "report.html", "charts/x.svg", "charts")
+        for name in ("results.csv", "results.json", "report.html", "table.tex", "charts/x.svg", "charts")
     ),
     Row(
         "a comparison that would work in a user's folder", "compare spec.toml -o out", 2,
