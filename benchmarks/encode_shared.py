@@ -20,8 +20,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -36,7 +38,7 @@ from encode import (
 )
 from machine import describe
 from splade_bridge.data.vectors import SparseBatch
-from splade_bridge.encoding.budget import CPU_TOKENS, TokenBudget
+from splade_bridge.encoding import packed
 from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
 from splade_bridge.encoding.snapshot import find_snapshot
 from splade_bridge.text.corpora import Text
@@ -67,10 +69,18 @@ def ours(folder: Path, dtype: str, *, together: bool) -> Callable[[list[Text]], 
     """This project; ``together`` as it was before there were threads."""
     options = EncodeOptions(max_length=MAX_LENGTH, dtype=dtype, device="cpu")  # type: ignore[arg-type]
     encoder = load_encoder(str(folder), "document", options)
-    if together:
-        encoder._lonely = True
-        encoder.budget = TokenBudget(CPU_TOKENS)
-    return lambda texts: next(encoder.encode(texts, window=len(texts)))
+    if not together:
+        return lambda texts: next(encoder.encode(texts, window=len(texts)))
+    network = encoder.loaded.network
+    assert network is not None
+    encoder.loaded = replace(encoder.loaded, network=replace(network, together=None))
+    encoder._lonely = True
+
+    def encode(texts: list[Text]) -> SparseBatch:
+        with patch.object(packed, "SCORES_BYTES", packed.SCORES_BYTES * torch.get_num_threads()):
+            return next(encoder.encode(texts, window=len(texts)))
+
+    return encode
 
 
 def contestants(folder: Path) -> dict[str, Callable[[list[Text]], Any]]:
