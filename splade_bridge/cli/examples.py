@@ -21,7 +21,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "elasticsearch://localhost:9200/passages out --to ciff",
     ),
     "index": (
-        "vectors -o index",
+        "vectors -o index -e lucene",
         "docs.ciff.gz -o pisa-index -e pisa",
         "vectors -o opensearch://localhost:9200/passages --dry-run",
     ),
