@@ -28,6 +28,7 @@ TERMS = [f"t{i}" for i in range(40)]
 DOCUMENTS = random_matrix(1, 300, 40, 0.3, 9)
 BATCH = queries_of(random_matrix(2, 24, 40, 0.3, 9), TERMS).batch
 PATIENCE = 300.0
+Started = dict[str, "subprocess.Popen[bytes]"]
 SWITCH = "SPLADE_BRIDGE_JAVA_CACHE"
 
 
@@ -55,6 +56,17 @@ def cache(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JavaC
     found.folder.mkdir(parents=True)
     monkeypatch.setattr(caching, "_started", {found.key: None})
     return found
+
+
+@pytest.fixture
+def processes(cache: JavaCache, monkeypatch: pytest.MonkeyPatch) -> Iterator[Started]:
+    """Those that a search starts to fill the cache; killed at the end."""
+    started: Started = {}
+    monkeypatch.setattr(caching, "_started", started)
+    yield started
+    for process in started.values():
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -215,28 +227,20 @@ def test_a_cache_of_other_jars_is_passed_over(
 
 @pytest.mark.long
 def test_a_first_search_lets_one_be_made(
-    index: Path, cache: JavaCache, wanted: list[Hits], monkeypatch: pytest.MonkeyPatch
+    index: Path, cache: JavaCache, wanted: list[Hits], processes: Started
 ) -> None:
-    processes: dict[str, subprocess.Popen[bytes]] = {}
-    monkeypatch.setattr(caching, "_started", processes)
     assert same(searched(index), wanted)
     (process,) = processes.values()
-    try:
-        assert process.wait(PATIENCE) == 0
-        assert cache.flags()
-        assert [file.suffix for file in cache.folder.iterdir()] == [caching.SUFFIX]
-        assert same(searched(index), wanted)
-    finally:
-        process.kill()
-        process.wait()
+    assert process.wait(PATIENCE) == 0
+    assert cache.flags()
+    assert [file.suffix for file in cache.folder.iterdir()] == [caching.SUFFIX]
+    assert same(searched(index), wanted)
 
 
 @pytest.mark.long
 def test_one_that_is_killed_leaves_no_cache(
-    index: Path, cache: JavaCache, wanted: list[Hits], monkeypatch: pytest.MonkeyPatch
+    index: Path, cache: JavaCache, wanted: list[Hits], processes: Started
 ) -> None:
-    processes: dict[str, subprocess.Popen[bytes]] = {}
-    monkeypatch.setattr(caching, "_started", processes)
     searched(index)
     (process,) = processes.values()
     time.sleep(1)
