@@ -133,6 +133,9 @@ def java_cache(class_path: Sequence[Path], heap: int) -> JavaCache | None:
         return None
     told = [f"{heap} {sorted(java_modules(program))}"]
     for file in files:
-        found = file.stat()
+        try:
+            found = file.stat()
+        except OSError:  # Java says what is wrong with it
+            return None
         told.append(f"{file.absolute()} {found.st_size} {found.st_mtime_ns}")
     return JavaCache(folder, hashlib.sha256("\n".join(told).encode()).hexdigest()[:32])

@@ -246,6 +246,7 @@ class LuceneSearcher(Searcher):
     ) -> None:
         super().__init__(path, manifest, vocabulary)
         self.index = index
+        self._searched = False
 
     def default_algorithm(self, k: int) -> str:
         """``block_max_maxscore`` where it was measured to be the faster one.
@@ -276,7 +277,7 @@ class LuceneSearcher(Searcher):
                     self.path, query_id, scores[0], EXACT_SCORES_BELOW,
                 )  # fmt: skip
             yield Hits(query_id, doc_ids, np.rint(scores).astype(np.int64), nanoseconds)
-        self.index.learn()
+        self._searched = True
 
     def _terms(self, term_ids: Sequence[int]) -> list[bytes]:
         return [self.vocabulary[term].encode() for term in term_ids]
@@ -319,8 +320,10 @@ class LuceneSearcher(Searcher):
         return self.index.stored(doc_id)
 
     def close(self) -> None:
-        """End the JVM."""
+        """End the JVM; what later ones start with is made once, when nobody waits for a search."""
         self.index.close()
+        if self._searched:
+            self.index.learn()
 
 
 def _java() -> str:
