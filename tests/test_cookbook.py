@@ -101,5 +101,5 @@ def test_recipes_of_texts(tmp_path: Path, lucene: None) -> None:
     texts(tmp_path)
     for name in OF_TEXTS:
         run("cookbook", RECIPES[name], tmp_path)
-    assert "all" in (tmp_path / "figures.txt").read_text()
+    assert "all" in (tmp_path / "quality.txt").read_text()
     assert len((tmp_path / "terms.txt").read_text().splitlines()) == 5
