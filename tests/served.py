@@ -17,7 +17,24 @@ import numpy as np
 
 from small import hear_sigint, write_json_lines
 
-WORDS = "the of cat to be x42 he is not that mat sat on by his with".split()
+WORDS = [
+    "the",
+    "of",
+    "cat",
+    "to",
+    "be",
+    "x42",
+    "he",
+    "is",
+    "not",
+    "that",
+    "mat",
+    "sat",
+    "on",
+    "by",
+    "his",
+    "with",
+]
 HOSTILE = '<img src=x onerror="document.title=1"> & "quotes" \u202e'
 
 

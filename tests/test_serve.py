@@ -32,14 +32,14 @@ pytest.importorskip("torch")
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
+from splade_bridge.retrieval.terms import Term  # noqa: E402
 from splade_bridge.serve.app import ASSETS, application  # noqa: E402
-from splade_bridge.serve.opening import ServeOptions, opened  # noqa: E402
 from splade_bridge.serve.openapi import document  # noqa: E402
+from splade_bridge.serve.opening import ServeOptions, opened  # noqa: E402
 from splade_bridge.serve.page_files import asset_text  # noqa: E402
 from splade_bridge.serve.paths import PATHS  # noqa: E402
-from splade_bridge.serve.server import listening, names_of  # noqa: E402
 from splade_bridge.serve.served import Served, changed, labels_of  # noqa: E402
-from splade_bridge.retrieval.terms import Term  # noqa: E402
+from splade_bridge.serve.server import listening, names_of  # noqa: E402
 
 MEASURE = "nDCG@10"
 
@@ -143,7 +143,8 @@ def test_weights_are_changed_by_hand(world: World) -> None:
 
 
 def test_what_terms_add_makes_the_score(world: World) -> None:
-    texts = {t["_id"]: t for t in map(json.loads, open(world.folder / "corpus.jsonl"))}
+    lines = (world.folder / "corpus.jsonl").read_text().splitlines()
+    texts = {record["_id"]: record for record in map(json.loads, lines)}
     for text in list(asked(world).values())[:4]:
         for hit in world.json("/search", q=text)["hits"]:
             assert sum(row["score"] for row in hit["added"]) == hit["score"]
@@ -285,10 +286,10 @@ def test_only_get_is_answered(world: World) -> None:
 
 def test_a_name_that_is_made_to_lead_here_is_refused(world: World) -> None:
     for host in ("evil.example", "evil.example:7007", "127.0.0.1.evil.example", ""):
-        answer = world.get("/search?q=the", 421, headers={"host": host})
+        answer = world.get("/terms", 421, headers={"host": host}, q="the")
         assert "this name is not served" in answer.json()["error"]["message"]
     for host in ("localhost:7007", "127.0.0.1:80", "[::1]:7007", "LOCALHOST"):
-        assert world.get("/search?q=the", headers={"host": host})
+        assert world.get("/terms", headers={"host": host}, q="the")
     assert names_of("0.0.0.0") is None
     assert "192.0.2.1" in (names_of("192.0.2.1") or ())
 
@@ -362,8 +363,9 @@ def test_terms_by_hand_come_last() -> None:
 
 def test_models_are_one_or_one_an_index(world: World) -> None:
     places = [world.folder / "full", world.folder / "pruned"]
-    with pytest.raises(UsageError, match="3 models for 2 indexes"), opened(
-        places, ServeOptions(("a", "b", "c"))
+    with (
+        pytest.raises(UsageError, match="3 models for 2 indexes"),
+        opened(places, ServeOptions(("a", "b", "c"))),
     ):
         pass
     with pytest.raises(UsageError, match="belong together"):
@@ -430,7 +432,11 @@ def test_a_hundred_at_once_give_the_run_of_search(
     with serving(tmp_path, *names, "-m", "model", "--corpus", "corpus.jsonl") as program:
         with ThreadPoolExecutor(100) as pool:
             jobs = [
-                (index, query, pool.submit(program.ask, "search", index=index, q=query["text"], k=20))
+                (
+                    index,
+                    query,
+                    pool.submit(program.ask, "search", index=index, q=query["text"], k=20),
+                )
                 for query in queries
                 for index in range(len(names))
             ]

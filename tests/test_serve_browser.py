@@ -52,9 +52,7 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture(params=SIZES)
-def page(
-    request: pytest.FixtureRequest, chromium: Any, program: Program
-) -> Iterator[Any]:
+def page(request: pytest.FixtureRequest, chromium: Any, program: Program) -> Iterator[Any]:
     """The page in both sizes; nothing may be wrong with it, and nothing be asked elsewhere."""
     width, height = SIZES[request.param]
     context = chromium.new_context(
@@ -88,6 +86,24 @@ def ranking(page: Any, side: int = 0) -> list[str]:
         f'.column[data-side="{side}"] .hit', "cards => cards.map(card => card.dataset.doc)"
     )
     return found
+
+
+def wait_for_scores(page: Any, found: Any) -> None:
+    """Until the page shows the scores of an answer."""
+    page.wait_for_function(
+        "wanted => wanted === [...document.querySelectorAll('.score')]"
+        ".map(score => score.textContent).join()",
+        arg=",".join(f"{hit['score']:,}" for hit in found["hits"]),
+    )
+
+
+def wait_for_first(page: Any, label: str) -> None:
+    """Until the first ranking is of this index."""
+    page.wait_for_function(
+        "label => label === document.querySelector("
+        "'.column[data-side=\"0\"] .heading').textContent",
+        arg=label,
+    )
 
 
 def serious(page: Any) -> list[tuple[str, str, str]]:
@@ -129,11 +145,7 @@ def test_a_query_is_typed_and_terms_are_switched(page: Any, program: Program) ->
     row = page.locator(f'.term[data-term="{off["term"]}"]')
     row.locator("input[type=checkbox]").uncheck()
     wanted = program.ask("search", q=QUERY, weights=f'{{"{off["term"]}": 0}}')
-    scores = [f"{hit['score']:,}" for hit in wanted["hits"]]
-    page.wait_for_function(
-        "wanted => [...document.querySelectorAll('.score')].map(s => s.textContent).join() === wanted",
-        arg=",".join(scores),
-    )
+    wait_for_scores(page, wanted)
     assert ranking(page) == [hit["doc_id"] for hit in wanted["hits"]]
     slider = row.locator("input[type=range]")
     assert slider.input_value() == "0"
@@ -144,10 +156,7 @@ def test_a_query_is_typed_and_terms_are_switched(page: Any, program: Program) ->
     most = max(term["weight"] for term in before["terms"])
     assert row.locator("output").text_content() == f"{most:,}"
     page.locator("text=As the model has it").click()
-    page.wait_for_function(
-        "wanted => [...document.querySelectorAll('.score')].map(s => s.textContent).join() === wanted",
-        arg=",".join(f"{hit['score']:,}" for hit in before["hits"]),
-    )
+    wait_for_scores(page, before)
     page.locator("text=Typed words only").click()
     page.wait_for_function("document.querySelectorAll('.term.expansion:not(.off)').length === 0")
     assert fits(page)
@@ -178,15 +187,9 @@ def test_two_indexes_are_compared(page: Any, program: Program) -> None:
     assert serious(page) == []
     page.keyboard.press("j")
     page.keyboard.press("x")
-    page.wait_for_function(
-        "first => document.querySelector('.column[data-side=\"0\"] .heading').textContent === first",
-        arg="pruned",
-    )
+    wait_for_first(page, "pruned")
     page.go_back()
-    page.wait_for_function(
-        "first => document.querySelector('.column[data-side=\"0\"] .heading').textContent === first",
-        arg="full",
-    )
+    wait_for_first(page, "full")
 
 
 def test_an_explanation_opens_by_key_and_closes(page: Any, program: Program) -> None:

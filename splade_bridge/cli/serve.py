@@ -117,6 +117,8 @@ def command(
             def begun() -> None:
                 if json:
                     print_json({"address": address, "indexes": served.indexes().indexes})
-                note(f"{address} serves {', '.join(s.label for s in served.systems)}; Ctrl-C ends it")
+                note(
+                    f"{address} serves {', '.join(s.label for s in served.systems)}; Ctrl-C ends it"
+                )
 
             answer(application(served, threads, names_of(host)), listener, begun)

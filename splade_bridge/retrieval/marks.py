@@ -63,13 +63,10 @@ def snippet(
     """
     found = [span for span in spans if span.term in scores]
     first = _best_window(found, scores, size - LEAD)
-    start = _back(text, max(0, (found[first].start if found else 0) - LEAD))
-    if start <= LEAD:
-        start = 0
-    stop = _forth(text, min(len(text), start + size))
-    inside = [
-        Span(a - start, b - start, term) for a, b, term in found if start <= a and b <= stop
-    ]
+    begin = found[first].start if found else 0
+    start = _word_from(text, begin - LEAD, begin) if begin > 2 * LEAD else 0
+    stop = _word_end(text, max(start + size, begin + size - LEAD))
+    inside = [Span(a - start, b - start, term) for a, b, term in found if start <= a and b <= stop]
     runs = [
         Run(BLANK.sub(" ", run.text), run.term) for run in marked(text[start:stop], inside, scores)
     ]
@@ -96,20 +93,17 @@ def _best_window(found: Sequence[Span], scores: Mapping[str, float], size: int) 
     return first
 
 
-def _back(text: str, at: int) -> int:
-    """The beginning of the word at ``at``, if it is near."""
-    for place in range(at, max(0, at - LEAD), -1):
-        if text[place - 1].isspace():
-            return place
-    return at
+def _word_from(text: str, at: int, last: int) -> int:
+    """Where the first word begins after ``at``, which is no later than ``last``."""
+    return next((i + 1 for i in range(at, last) if text[i].isspace()), last)
 
 
-def _forth(text: str, at: int) -> int:
-    """The end of the word at ``at``, if it is near."""
-    for place in range(at, min(len(text), at + LEAD)):
-        if text[place].isspace():
-            return place
-    return at if at < len(text) - LEAD else len(text)
+def _word_end(text: str, at: int) -> int:
+    """The end of the word at ``at``, if it is near; of a text that ends soon all of it."""
+    if at >= len(text) - LEAD:
+        return len(text)
+    return next((i for i in range(at, at + LEAD) if text[i].isspace()), at)
+
 
 @dataclass(frozen=True)
 class Shown:

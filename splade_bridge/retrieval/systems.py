@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
 
 from splade_bridge.data.closing import Closing
 from splade_bridge.data.hits import Hits
@@ -14,7 +12,6 @@ from splade_bridge.files.address import Address
 from splade_bridge.formats.queries import Queries
 from splade_bridge.retrieval.explain import contributions
 from splade_bridge.retrieval.fit import check_queries
-from splade_bridge.retrieval.search import SearchOptions, ranked
 from splade_bridge.retrieval.terms import Term
 from splade_bridge.retrieval.words import Words, queries_of
 from splade_bridge.text.corpora import Text
@@ -29,7 +26,8 @@ class Added:
     Attributes:
         term, word: see :class:`.terms.Term`.
         weight: in the query.
-        original: whether the query's text holds it; else the model has added it, or a hand.
+        original: whether the query's text holds it; else the model has added it, or a hand. None
+            where only the vector is known.
         impact: in the document, as the index has it; 0 for none.
         score: weight x impact.
         in_text: whether the document's text holds it; None where no text is known.
@@ -38,7 +36,7 @@ class Added:
     term: str
     word: str
     weight: int
-    original: bool
+    original: bool | None
     impact: float
     score: float
     in_text: bool | None
@@ -53,6 +51,7 @@ class System(Closing):
 
     Raises:
         MismatchError: the two do not belong together.
+        ExternalProgramError: the engine cannot answer.
     """
 
     def __init__(
@@ -61,6 +60,7 @@ class System(Closing):
         self.searcher, self.words, self.label = searcher, words, label
         self.allow_mismatch = allow_mismatch
         check_queries(searcher, self.queries([Text("probe", PROBE, "a probe")]))
+        self.search(words.bag(PROBE).weights, 1)  # so that a process is there before it is asked
 
     @property
     def engine(self) -> str:
@@ -80,37 +80,44 @@ class System(Closing):
         Raises:
             ExternalProgramError: the engine died.
         """
-        asked = queries_of(weights)
-        self.searcher.meet(asked.vocabulary)
-        if not any(term in self.searcher.vocabulary for term in asked.vocabulary.terms):
-            return Hits(asked.batch.ids[0], [], np.zeros(0, dtype=np.int64), 0)
-        *_, stream = ranked(self.searcher, asked, SearchOptions(k=k), None)
-        (hits,) = stream
+        (hits,) = self.ranked(queries_of(weights), k)
         return hits
 
-    def added(
-        self, terms: Sequence[Term], doc_id: str, held: set[str] | None = None
-    ) -> list[Added] | None:
-        """What each term of a query adds, the largest share first; None of no such document.
+    def ranked(self, queries: Queries, k: int) -> Iterator[Hits]:
+        """The best ``k`` documents for each query; one that the index knows no term of has none.
 
-        Args:
-            terms: of the query, with whole weights; those of weight 0 are left out.
-            held: the terms that the document's text holds; None where it is not known.
+        Raises:
+            ExternalProgramError: the engine died.
         """
-        known = {term.term: term for term in terms if term.weight}
-        if not known:
-            known_row: list[Added] = []
-            return known_row
-        asked = queries_of({name: int(term.weight) for name, term in known.items()})
-        found = contributions(self.searcher, asked, 0, doc_id)
-        if found[0].impact is None:
-            return None
-        rows = [
-            Added(
-                c.term, known[c.term].word, c.weight, bool(known[c.term].original),
-                c.impact or 0, c.score, None if held is None else c.term in held,
-            )
-            for c in found
-        ]  # fmt: skip
-        return sorted(rows, key=lambda row: (-row.score, -row.weight, row.term))
+        searcher = self.searcher
+        searcher.meet(queries.vocabulary)
+        known = queries.batch.remap(queries.vocabulary.mapping(searcher.vocabulary))
+        return searcher.search(known, k)
 
+
+def added(
+    searcher: Searcher, terms: Sequence[Term], doc_id: str, held: set[str] | None = None
+) -> list[Added] | None:
+    """What each term of a query adds to a document, the largest share first.
+
+    None where the index has no such document.
+
+    Args:
+        terms: of the query, with whole weights; those of weight 0 are left out.
+        held: the terms that the document's text holds; None where it is not known.
+    """
+    known = {term.term: term for term in terms if term.weight}
+    if not known:
+        return []
+    asked = queries_of({name: int(term.weight) for name, term in known.items()})
+    found = contributions(searcher, asked, 0, doc_id)
+    if found[0].impact is None:
+        return None
+    rows = [
+        Added(
+            c.term, known[c.term].word, c.weight, known[c.term].original,
+            c.impact or 0, c.score, None if held is None else c.term in held,
+        )
+        for c in found
+    ]  # fmt: skip
+    return sorted(rows, key=lambda row: (-row.score, -row.weight, row.term))

@@ -130,6 +130,7 @@ class Guarded:
         self._app, self._hosts = app, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -141,7 +142,9 @@ class Guarded:
             await send(message)
 
         if self._hosts is not None and _host(scope) not in self._hosts:
-            wrong = Fault("this name is not served: ask for the address that serve told", "UsageError")
+            wrong = Fault(
+                "this name is not served: ask for the address that serve told", "UsageError"
+            )
             await _json(Refusal(wrong), 421)(scope, receive, guarded)
             return
         await self._app(scope, receive, guarded)
@@ -154,5 +157,3 @@ def _host(scope: Scope) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0]
-
-

@@ -10,7 +10,6 @@ from splade_bridge.errors import SpladeBridgeError
 from splade_bridge.evaluation.evaluate import evaluate
 from splade_bridge.evaluation.measures import cutoff, parse_measures
 from splade_bridge.evaluation.qrels import Qrels
-from splade_bridge.retrieval.search import SearchOptions, ranked
 from splade_bridge.retrieval.systems import System
 from splade_bridge.serve.answers import Judged, JudgedQuery
 from splade_bridge.serve.parameters import MOST_HITS
@@ -102,7 +101,7 @@ class JudgedQueries:
         ]
         rows.sort(key=lambda row: -abs(row.difference))  # equal ones as in the file
         means = [sum(values.values()) / len(values) for values in (first, second)]
-        return Judged(self.measure, True, done, of, *means, len(rows), rows[:limit])
+        return Judged(self.measure, True, done, of, means[0], means[1], len(rows), rows[:limit])
 
     def close(self) -> None:
         """End what is being measured, and wait until it has ended."""
@@ -128,8 +127,7 @@ class JudgedQueries:
                 if self._ending.is_set():
                     return
                 queries = system.queries(texts[start : start + AT_ONCE])
-                *_, stream = ranked(system.searcher, queries, SearchOptions(k=self.depth), None)
-                for hits in stream:
+                for hits in system.ranked(queries, self.depth):
                     run[hits.query_id] = dict(
                         zip(hits.doc_ids, map(float, hits.scores.tolist()), strict=True)
                     )

@@ -54,7 +54,7 @@ def _response(meaning: str, kind: type[Any], schemas: dict[str, Any]) -> dict[st
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
-    told = {"name": parameter.name, "in": "query", "required": parameter.required,
+    told: dict[str, Any] = {"name": parameter.name, "in": "query", "required": parameter.required,
             "description": parameter.meaning}  # fmt: skip
     if parameter.kind == "weights":
         schema = {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0}}

@@ -100,9 +100,7 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def read_parameters(
-    known: Sequence[Parameter], given: Iterable[tuple[str, str]]
-) -> dict[str, Any]:
+def read_parameters(known: Sequence[Parameter], given: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """Values by name; of one that may be given more than once a list.
 
     Raises:

@@ -14,6 +14,7 @@ from splade_bridge.files.address import Place
 from splade_bridge.retrieval.document_texts import DocumentTexts
 from splade_bridge.retrieval.marks import LONGEST_TEXT, Shown, held_in, read_part, read_whole
 from splade_bridge.retrieval.systems import System
+from splade_bridge.retrieval.systems import added as added_to
 from splade_bridge.retrieval.terms import Term
 from splade_bridge.retrieval.words import Span
 from splade_bridge.serve.answers import (
@@ -144,7 +145,7 @@ class Served(Closing):
             asked = self.terms(number, q, query_id, weights)
             (mine,) = self._spans(system, [doc]) if number != index[0] else [spans]
             held = None if mine is None else held_in([*mine[0], *mine[1]])
-            added = system.added(asked.terms, doc, held)
+            added = added_to(system.searcher, asked.terms, doc, held)
             score = None if added is None else sum(row.score for row in added)
             found.append(Explained(number, score, added or []))
             if number == index[0]:
@@ -170,12 +171,12 @@ class Served(Closing):
 
     def _system(self, number: int) -> System:
         if not 0 <= number < len(self.systems):
-            raise NotThere(f"no index {number}: they are numbered from 0 to {len(self.systems) - 1}")
+            raise NotThere(
+                f"no index {number}: they are numbered from 0 to {len(self.systems) - 1}"
+            )
         return self.systems[number]
 
-    def _text(
-        self, q: str | None, query_id: str | None, weights: Mapping[str, int] | None
-    ) -> str:
+    def _text(self, q: str | None, query_id: str | None, weights: Mapping[str, int] | None) -> str:
         if query_id is not None:
             if self._judged is None or query_id not in self._judged.texts:
                 raise NotThere(f"no judged query {quoted(query_id)}")
@@ -203,7 +204,9 @@ class Served(Closing):
         found: list[tuple[Shown | None, list[Any]]] = []
         for doc_id, spans in zip(doc_ids, self._spans(system, doc_ids), strict=True):
             held = None if spans is None else held_in([*spans[0], *spans[1]])
-            added = [row for row in system.added(terms, doc_id, held) or [] if row.score]
+            added = [
+                row for row in added_to(system.searcher, terms, doc_id, held) or [] if row.score
+            ]
             shown = None
             if spans is not None:
                 scores = {row.term: row.score for row in added}

@@ -4,10 +4,12 @@
 (() => {
   const { h, number, signed, milliseconds, origin, originTold, runs, chips, explained, shownText } = Render;
   const $ = (id) => document.getElementById(id);
-  const CHIPS = 8, TERMS = 24, DEPTHS = [5, 10, 20, 50, 100], PATIENCE = 220;
+  const CHIPS = 8, DEPTHS = [5, 10, 20, 50, 100], PATIENCE = 220;
+
+  const narrow = matchMedia("(max-width: 860px)");
 
   const state = { q: "", queryId: null, left: 0, right: null, k: 10, weights: {} };
-  const shown = { served: null, found: [], all: false, asking: null, original: {} };
+  const shown = { served: null, found: [], all: false, asking: null, original: {}, side: 0 };
 
   // Asking
 
@@ -97,7 +99,7 @@
     const changed = (state.weights[name] = state.weights[name] || {});
     const base = shown.original[name] || new Map();
     const most = Math.max(1, ...base.values(), ...found.terms.map((t) => t.weight));
-    const shownTerms = shown.all ? found.terms : found.terms.slice(0, TERMS);
+    const shownTerms = shown.all ? found.terms : found.terms.slice(0, narrow.matches ? 8 : 20);
     const typed = found.terms.filter((t) => t.original).length;
     const several = new Set(shown.found.map((f) => model(f.index))).size > 1;
     const body = h("ul.bag", null, shownTerms.map((term) => termRow(term, name, most, base)));
@@ -110,7 +112,8 @@
         h("span.note", { "data-encoding": name }),
         h("ul.legend", { "aria-label": "Legend" },
           h("li", null, h("span.dot.typed"), `${typed} typed`),
-          h("li", null, h("span.dot.expansion"), `${found.terms.length - typed} added by the model`))),
+          h("li", null, h("span.dot.expansion"), `${found.terms.length - typed} added by the model`),
+          shown.served.texts && h("li", null, h("span.chip.unseen.sample", { "aria-hidden": "true" }), "not in the text"))),
       found.terms.length ? body : h("p.note", null, "No term is left of this query: nothing can be found."),
       h("div.panel-tools", null,
         rest > 0 && h("button", { type: "button", onclick: () => { shown.all = true; drawTerms(); } }, `Show ${rest} more`),
@@ -176,9 +179,25 @@
     const ranks = shown.found.map((f) => new Map(f.hits.map((hit) => [hit.doc_id, hit.rank])));
     const columns = shown.found.map((found, side) => column(found, side, two ? ranks[1 - side] : null));
     const nodes = two ? [columns[0], h("div.gutter", { "aria-hidden": "true" }), columns[1]] : columns;
-    $("results").replaceChildren(...(two ? [slope(ranks), ...nodes] : nodes));
+    $("results").replaceChildren(...(two ? [slope(ranks), tabs(), ...nodes] : nodes));
     $("results").classList.toggle("two", two);
+    $("results").dataset.side = shown.side;
     requestAnimationFrame(drawMoves);
+  }
+
+  /** Which of two rankings a narrow screen shows. */
+  function tabs() {
+    return h("div.tabs", { role: "group", "aria-label": "Ranking that is shown" }, shown.found.map((found, side) =>
+      h("button", { type: "button", "data-tab": side, "aria-pressed": String(side === shown.side), onclick: () => turn(side) },
+        h("bdi", null, label(found.index)))));
+  }
+
+  function turn(side) {
+    shown.side = side;
+    $("results").dataset.side = side;
+    for (const each of document.querySelectorAll("[data-tab]")) {
+      each.setAttribute("aria-pressed", String(Number(each.dataset.tab) === side));
+    }
   }
 
   function column(found, side, others) {
@@ -204,12 +223,14 @@
     return parts.length ? ` \u00b7 ${parts.join(" \u00b7 ")}` : "";
   }
 
-  function move(rank, other) {
-    if (other === undefined) return h("span.move.new", { title: "not among the other ranking's documents here" }, "only here");
-    if (other === rank) return h("span.move.same", { title: `also rank ${other} there` }, "=");
-    const up = rank < other;
+  /** Where a document stands in the other ranking; of the right one how far it has moved. */
+  function move(rank, other, side) {
+    if (other === undefined) return h("span.move.new", { title: "not among the documents of the other ranking" }, "only here");
+    if (other === rank) return h("span.move.same", { title: "the same rank there" }, "=");
+    const up = side ? rank < other : other < rank;
+    const told = side ? `${up ? "\u25b2" : "\u25bc"}${Math.abs(rank - other)}` : `\u2192 ${other}`;
     return h(`span.move.${up ? "up" : "down"}`, { title: `rank ${other} there` },
-      `${up ? "\u25b2" : "\u25bc"}${Math.abs(rank - other)}`, h("span.hidden", null, `, rank ${other} there`));
+      h("span", { "aria-hidden": "true" }, told), h("span.hidden", null, `rank ${other} there`));
   }
 
   function card(hit, found, side, others) {
@@ -226,7 +247,7 @@
           h("span.score", { title: "score" }, number(hit.score))),
         h("div.facts", null,
           hit.shown && hit.shown.title.length ? h("bdi.id", null, hit.doc_id) : null,
-          judged, others && move(hit.rank, others.get(hit.doc_id)),
+          judged, others && move(hit.rank, others.get(hit.doc_id), side),
           h("button.explain", { type: "button", onclick: open, "aria-label": `Explain ${hit.doc_id}` }, "Explain")),
         hit.shown && hit.shown.text.length > 0 && h("p.snippet", { dir: "auto" },
           hit.shown.starts ? null : "\u2026 ", runs(hit.shown.text, hit.added), hit.shown.ends ? null : " \u2026"),
@@ -439,13 +460,14 @@
 
   function step(by) {
     const side = document.activeElement.closest && document.activeElement.closest(".column");
-    const cards = [...(side || document).querySelectorAll(".hit")];
+    const cards = [...(side || document).querySelectorAll(".hit")].filter((card) => card.offsetParent);
     const at = cards.indexOf(document.activeElement.closest(".hit"));
     const next = cards[Math.max(0, Math.min(cards.length - 1, at + by))];
     if (next) next.focus();
   }
 
   function across(side) {
+    turn(side);
     const now = document.activeElement.closest(".hit");
     const there = [...document.querySelectorAll(`.column[data-side="${side}"] .hit`)];
     const same = there.find((card) => now && card.dataset.doc === now.dataset.doc);

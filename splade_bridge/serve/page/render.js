@@ -77,30 +77,30 @@ const Render = (() => {
     const several = systems.length > 1;
     const table = h("table.explained", null,
       h("caption", null, several
-        ? "What each term of the query adds in each index; lost is what only the first has."
+        ? "What each term of the query adds in each index, and how the last differs from the first."
         : "What each term of the query adds."),
       h("thead", null, h("tr", null,
-        h("th", { scope: "col" }, "Term"), h("th.figure", { scope: "col" }, "In query"),
-        systems.map((s) => h("th.figure", { scope: "col", colspan: 2 }, labels[s.index])),
+        h("th", { scope: "col" }, "Term"), h("th.figure.weighed", { scope: "col" }, "In query"),
+        systems.map((s) => h("th.share", { scope: "col" }, h("bdi", null, labels[s.index]))),
         several && h("th.figure", { scope: "col" }, "Difference"))),
       h("tbody", null, rows.map(({ row, by }) => h("tr", null,
         h("th", { scope: "row" },
-          h(`span.dot.${origin(row)}`, { "aria-hidden": "true" }), h("bdi", null, row.word), " ",
+          h("span.name", null, h(`span.dot.${origin(row)}`, { "aria-hidden": "true" }), h("bdi", null, row.word)), " ",
           h("span.tag", null, originTold(row)),
           row.in_text === false && h("span.tag.unseen", null, "not in the text")),
-        h("td.figure", null, several && new Set(by.filter(Boolean).map((r) => r.weight)).size > 1
+        h("td.figure.weighed", null, several && new Set(by.filter(Boolean).map((r) => r.weight)).size > 1
           ? systems.map((_, at) => (by[at] ? number(by[at].weight) : "\u2013")).join(" / ")
           : number(row.weight)),
         systems.map((_, at) => {
           const mine = by[at];
-          if (!mine || !mine.score) return [h("td.figure.none", null, "\u2013"), h("td.drawn", null)];
-          return [h("td.figure", { title: `${mine.weight} \u00d7 ${number(mine.impact)}` }, number(mine.score)),
-            h("td.drawn", null, bar(mine.score / most, origin(mine)))];
+          if (!mine || !mine.score) return h("td.share.none", null, h("span.figure", null, "\u2013"));
+          return h("td.share", { title: `${mine.weight} \u00d7 ${number(mine.impact)}` },
+            h("span.figure", null, number(mine.score)), bar(mine.score / most, origin(mine)));
         }),
         several && difference(by[systems.length - 1], by[0])))),
       h("tfoot", null, h("tr", null,
-        h("th", { scope: "row" }, "Score"), h("td", null),
-        systems.map((s) => [h("td.figure", null, s.score === null ? "not there" : number(s.score)), h("td", null)]),
+        h("th", { scope: "row" }, "Score"), h("td.weighed", null),
+        systems.map((s) => h("td.share", null, h("span.figure", null, s.score === null ? "not there" : number(s.score)))),
         several && difference({ score: systems[systems.length - 1].score || 0 }, { score: systems[0].score || 0 }))));
     return [h("div.scroll", { tabindex: 0, role: "region", "aria-label": "Terms" }, table),
       silent > 0 && h("p.note", null, `${silent} more ${silent === 1 ? "term" : "terms"} of the query ${silent === 1 ? "adds" : "add"} nothing here.`)];
