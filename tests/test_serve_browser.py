@@ -57,13 +57,18 @@ def page(request: pytest.FixtureRequest, chromium: Any, program: Program) -> Ite
     width, height = SIZES[request.param]
     context = chromium.new_context(
         viewport={"width": width, "height": height},
-        color_scheme=getattr(request, "scheme", "light"),
         locale="en-US",
     )
+    context.set_default_timeout(90_000)  # a busy machine
     ours = context.new_page()
     wrong: list[str] = []
     ours.on("pageerror", lambda error: wrong.append(str(error)))
-    ours.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    ours.on(
+        "console",
+        lambda said: wrong.append(said.text)
+        if said.type == "error" and "status of 400" not in said.text
+        else None,
+    )
     ours.on(
         "request",
         lambda asked: None if asked.url.startswith(program.address) else wrong.append(asked.url),
@@ -75,6 +80,8 @@ def page(request: pytest.FixtureRequest, chromium: Any, program: Program) -> Ite
 
 
 def search(page: Any, text: str) -> None:
+    page.wait_for_selector("#served li", state="attached")
+    page.evaluate("document.activeElement.blur()")  # it begins in the field
     page.keyboard.press("/")
     page.keyboard.type(text)
     page.keyboard.press("Enter")
@@ -137,7 +144,7 @@ def test_a_query_is_typed_and_terms_are_switched(page: Any, program: Program) ->
     assert serious(page) == []
     search(page, QUERY)
     page.select_option("#right", "")
-    page.wait_for_function("document.querySelectorAll('.column').length === 1")
+    page.wait_for_function("() => document.querySelectorAll('.column').length === 1")
     before = program.ask("search", q=QUERY)
     assert ranking(page) == [hit["doc_id"] for hit in before["hits"]]
     assert page.locator(".term.typed").count() == sum(t["original"] for t in before["terms"][:24])
@@ -158,13 +165,13 @@ def test_a_query_is_typed_and_terms_are_switched(page: Any, program: Program) ->
     page.locator("text=As the model has it").click()
     wait_for_scores(page, before)
     page.locator("text=Typed words only").click()
-    page.wait_for_function("document.querySelectorAll('.term.expansion:not(.off)').length === 0")
+    page.wait_for_function("() => document.querySelectorAll('.term.expansion:not(.off)').length === 0")
     assert fits(page)
 
 
 def test_two_indexes_are_compared(page: Any, program: Program) -> None:
     search(page, QUERY)
-    page.wait_for_function("document.querySelectorAll('.column').length === 2")
+    page.wait_for_function("() => document.querySelectorAll('.column').length === 2")
     both = [program.ask("search", q=QUERY, index=i)["hits"] for i in (0, 1)]
     ranks = [{hit["doc_id"]: hit["rank"] for hit in hits} for hits in both]
     for side in (0, 1):
@@ -183,18 +190,18 @@ def test_two_indexes_are_compared(page: Any, program: Program) -> None:
         assert page.locator(f"{where} .move-line.{kind}").count() == count, kind
     assert page.locator(where).is_visible()
     shot(page, "compared")
-    assert fits(page)
-    assert serious(page) == []
     page.keyboard.press("j")
     page.keyboard.press("x")
     wait_for_first(page, "pruned")
     page.go_back()
     wait_for_first(page, "full")
+    assert fits(page)
+    assert serious(page) == []  # last: axe opens pages of its own, and there is no way back
 
 
 def test_an_explanation_opens_by_key_and_closes(page: Any, program: Program) -> None:
     search(page, QUERY)
-    page.wait_for_function("document.querySelectorAll('.column').length === 2")
+    page.wait_for_function("() => document.querySelectorAll('.column').length === 2")
     page.locator(".hit").first.focus()
     page.keyboard.press("j")
     doc = ranking(page)[1]
@@ -248,9 +255,9 @@ def test_hostile_texts_are_texts(page: Any, program: Program) -> None:
 
 
 def test_a_fault_is_told_in_words(page: Any, program: Program) -> None:
+    page.wait_for_selector("#served li")
     page.evaluate("document.getElementById('q').removeAttribute('maxlength')")
     page.fill("#q", "x" * 2001)
-    page.evaluate("console.error = () => {}")
     page.keyboard.press("Enter")
     page.wait_for_selector("#fault:not([hidden])")
     assert "2,000 at most" in page.locator("#fault").text_content()

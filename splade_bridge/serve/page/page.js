@@ -9,7 +9,7 @@
   const narrow = matchMedia("(max-width: 860px)");
 
   const state = { q: "", queryId: null, left: 0, right: null, k: 10, weights: {} };
-  const shown = { served: null, found: [], all: false, asking: null, original: {}, side: 0 };
+  const shown = { served: null, found: [], all: false, asking: null, original: {}, side: 0, early: null };
 
   // Asking
 
@@ -426,7 +426,7 @@
     state.right = within(kept.get("right"), last, kept.has("left") || last < 1 ? null : 1);
     state.k = within(kept.get("k"), DEPTHS[DEPTHS.length - 1], 10);
     state.weights = {};
-    $("q").value = state.q;
+    if (state.q || !$("q").matches(":focus")) $("q").value = state.q;
     drawChoices();
   }
 
@@ -495,11 +495,16 @@
   $("ask").addEventListener("submit", (event) => {
     event.preventDefault();
     const text = $("q").value;
+    if (!shown.served) {
+      shown.early = text;
+      return;
+    }
     if (text !== state.q) Object.assign(state, { queryId: null, weights: {} });
     state.q = text;
     shown.all = false;
     remember(true);
     drawJudged();
+    $("results").focus({ preventScroll: true });  // so that keys move among the results
     search();
   });
   $("left").addEventListener("change", () => { state.left = Number($("left").value); changed(); });
@@ -525,6 +530,11 @@
           index.postings !== null && `${number(index.postings)} postings`,
           index.pruning.length > 0 && "pruned", short(index.model)].filter(Boolean).join(" \u00b7 ")))));
       recall();
+      if (shown.early) {
+        state.q = shown.early;
+        $("q").value = shown.early;
+        remember(true);
+      }
       if (state.q || state.queryId) search();
       else $("q").focus();
     } catch (error) {
