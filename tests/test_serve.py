@@ -10,12 +10,15 @@ import json
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -24,6 +27,7 @@ from checkpoints import one_thread, save_checkpoint  # noqa: F401
 from command_line import run
 from documented import faults
 from served import make_texts, serving
+from small import hear_sigint
 from splade_bridge.engines.registry import engine
 from splade_bridge.errors import MissingToolError, UsageError
 
@@ -456,11 +460,68 @@ def test_a_hundred_at_once_give_the_run_of_search(
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.long
 def test_the_program_ends_at_ctrl_c(world: World) -> None:
-    """The same in short, over an exact index: it answers, and leaves nothing in its folder."""
+    """A request that never ends does not keep it."""
     with serving(world.folder, "full", "-m", "model", "--corpus", "corpus.jsonl") as program:
         assert program.ask("search", q="the cat")["hits"]
         with socket.create_connection(("127.0.0.1", program.port)) as s:
             s.sendall(b"GET /search HTTP/1.1\r\n")  # one that never ends its request
             program.process.send_signal(signal.SIGINT)
             assert program.process.wait(30) == 0
+
+
+SERVER = """
+import signal, sys
+from splade_bridge.serve.server import listening, serve
+async def app(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"here"})
+signal.signal(signal.SIGINT, signal.default_int_handler)
+with listening("127.0.0.1", 0) as listener:
+    serve(app, listener, lambda: print(listener.getsockname()[1], flush=True))
+print("ended")
+"""
+
+
+def test_a_signal_is_how_it_ends() -> None:
+    """The server alone, in short: no traceback, and what comes behind it is done."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process = subprocess.Popen(
+            [sys.executable, "-c", SERVER], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, preexec_fn=hear_sigint,
+        )  # fmt: skip
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        with urlopen(f"http://127.0.0.1:{port}/", timeout=30) as answer:
+            assert answer.read() == b"here"
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out, err) == (0, "ended\n", "")
+
+
+def test_many_at_once_give_the_run_of_search(world: World) -> None:
+    """The same as over Lucene and PISA, in short: one application, sixty requests at a time."""
+    queries = asked(world)
+    wanted = [
+        sb.search(world.folder / index, queries, model=world.folder / "model", k=10)
+        for index in ("full", "pruned")
+    ]
+
+    async def ask() -> list[Any]:
+        transport = httpx.ASGITransport(app=world.asgi)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as ours:
+            asking = [
+                ours.get("/search", params={"q": text, "index": index})
+                for index in (0, 1) for text in queries.values() for _ in range(3)
+            ]  # fmt: skip
+            return await asyncio.gather(*asking)
+
+    answers = iter(asyncio.run(ask()))
+    for run_of_index in wanted:
+        for query_id in queries:
+            for _ in range(3):
+                hits = next(answers).json()["hits"]
+                assert [(h["doc_id"], h["score"]) for h in hits] == list(
+                    run_of_index[query_id].items()
+                )

@@ -65,9 +65,11 @@ def page(request: pytest.FixtureRequest, chromium: Any, program: Program) -> Ite
     ours.on("pageerror", lambda error: wrong.append(str(error)))
     ours.on(
         "console",
-        lambda said: wrong.append(said.text)
-        if said.type == "error" and "status of 400" not in said.text
-        else None,
+        lambda said: (
+            wrong.append(said.text)
+            if said.type == "error" and "status of 400" not in said.text
+            else None
+        ),
     )
     ours.on(
         "request",
@@ -165,7 +167,9 @@ def test_a_query_is_typed_and_terms_are_switched(page: Any, program: Program) ->
     page.locator("text=As the model has it").click()
     wait_for_scores(page, before)
     page.locator("text=Typed words only").click()
-    page.wait_for_function("() => document.querySelectorAll('.term.expansion:not(.off)').length === 0")
+    page.wait_for_function(
+        "() => document.querySelectorAll('.term.expansion:not(.off)').length === 0"
+    )
     assert fits(page)
 
 

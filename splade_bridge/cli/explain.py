@@ -45,7 +45,6 @@ def command(
         str | None,
         typer.Option(
             "--corpus",
-            "-c",
             help="Texts of the documents, as for encode: tell which terms the text holds.",
             show_default=False,
         ),

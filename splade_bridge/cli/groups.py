@@ -438,6 +438,20 @@ class ModelFlags(Group):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GivenModelFlags(ModelFlags):
+    """The same where a model must be named."""
+
+    revision: Revision = None
+    prompt: Annotated[str | None, PROMPT, unless("--query-mode", "bow")] = None
+    prompt_name: Annotated[
+        str | None, PROMPT_NAME, unless("--query-mode", "bow"), unless("--prompt")
+    ] = None
+    query_mode: Annotated[QueryMode, QUERY_MODE] = "model"
+    normalize: Annotated[bool, NORMALIZE] = False
+    trust_remote_code: TrustRemoteCode = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class SideFlags(ModelFlags):
     """The same where documents are encoded, too."""
 
