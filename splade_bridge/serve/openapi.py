@@ -59,11 +59,12 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     if parameter.kind == "weights":
         schema = {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0}}
         return {**told, "content": {"application/json": {"schema": schema}}}
-    value: dict[str, Any] = {
+    kinds: dict[str, dict[str, Any]] = {
         "text": {"type": "string", "maxLength": parameter.longest},
         "number": {"type": "integer", "minimum": parameter.least, "maximum": parameter.most},
         "flag": {"type": "boolean"},
-    }[parameter.kind]
+    }
+    value = kinds[parameter.kind]
     if parameter.many > 1:
         value = {"type": "array", "items": value, "maxItems": parameter.many}
     if parameter.default is not None:
