@@ -178,6 +178,7 @@ WHY: list[tuple[str, list[str], bool, str | None, str]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(("words", "offline", "other", "message"), [w[1:] for w in WHY],
                          ids=[w[0] for w in WHY])  # fmt: skip
 def test_why_a_model_is_not_here(

@@ -54,6 +54,7 @@ ACTS = {
     "--batch-size --device --threads --memory --part-rows --id-field --text-field --title-field "
     "--overwrite",
     "doctor": "--fetch",
+    "help": "",
     "demo": "--output --model --overwrite",
     "train recipe": "--list",
     "train mine": "--queries --qrels --output --run --index --documents --corpus --negatives "

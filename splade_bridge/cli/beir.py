@@ -62,7 +62,7 @@ def command(
     no_check: NoCheck = False,
     json: Json = False,
 ) -> None:
-    """Encode, index, search and evaluate many data sets by BEIR's conventions.
+    """Evaluate models on many data sets, as BEIR does. Texts are encoded, indexed and searched.
 
     Title and text are joined by a blank; judgements are those of test, and dev of msmarco; the
     document whose id is the query's is left out. Writes results.json, table.md and table.tex,

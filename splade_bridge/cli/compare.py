@@ -40,11 +40,11 @@ def command(
     no_check: NoCheck = False,
     json: Json = False,
 ) -> None:
-    """Compare variants: quality, latency and size, measured the same way for each.
+    """Compare variants by quality, latency and size. All are measured in the same way.
 
     Variants (models, scales, prunings) x engines x algorithms x k. Writes results.json,
-    results.csv, charts and report.html, one page that needs nothing else. What is finished is not
-    done again: change the SPEC, or stop it, and give the same command.
+    results.csv, charts, table.tex for a paper and report.html, one page that needs nothing else.
+    What is finished is not done again: change the SPEC, or stop it, and give the same command.
     """
     from splade_bridge.comparison.compare import REPORT, compare
     from splade_bridge.comparison.read_spec import load_spec

@@ -27,7 +27,8 @@ def command(
     *,
     context: typer.Context,
 ) -> None:
-    """Run the whole chain on Python's own documentation: encode, export, index, search, evaluate.
+    """Run the whole chain on Python's own documentation. Encode, export, index, search,
+    evaluate.
 
     The collection is read from this interpreter. Nothing is downloaded, but for a --model that has
     a hub name; without one, the built-in model is used.

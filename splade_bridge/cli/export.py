@@ -99,7 +99,7 @@ def command(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Turn vectors into integer impacts and write them for other tools."""
+    """Write vectors as integer impacts, for other tools."""
     from splade_bridge.conversion.export import ExportOptions, default_formats, export_path
     from splade_bridge.files.outputs import check_output
     from splade_bridge.files.sizes import size_in_bytes

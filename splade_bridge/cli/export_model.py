@@ -41,7 +41,7 @@ def command(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Write a model for another runtime, with weights equal to those of encode.
+    """Write a model for another runtime. Its weights equal those of encode.
 
     The two sides are one export where they are one network that is read alike; else folders
     document and query of the output.

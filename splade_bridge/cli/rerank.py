@@ -117,7 +117,7 @@ def command(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Order the best documents of a run anew, by a model that reads their texts.
+    """Order the best documents of a run anew. By a model that reads their texts.
 
     A run is ordered by its scores, equal ones by document id ascending; so are the new scores,
     float32 of the model. Documents below --depth stay below in their order: with s the lowest new

@@ -140,7 +140,7 @@ def command(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Search an index and write a run: integer scores, ties by document id ascending.
+    """Search an index and write a run. Scores are integers, ties by document id ascending.
 
     Every query is answered; those that find nothing are named in a warning. Scores of a dense index
     are similarities, rounded to float32.

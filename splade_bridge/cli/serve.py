@@ -78,7 +78,7 @@ def command(
     no_check: NoCheck = False,
     json: Json = False,
 ) -> None:
-    """Serve a page on this machine to search indexes, compare them and explain what they find.
+    """Serve a page to search and compare indexes, and see why.
 
     Shows a query's terms, which can be changed by hand, and what each adds to a document; the same
     as JSON. Ctrl-C ends it.

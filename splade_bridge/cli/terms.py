@@ -72,7 +72,8 @@ def command(
     no_check: NoCheck = False,
     json: Json = False,
 ) -> None:
-    """Show the terms of a text with their weights: those it holds, and those a model has added.
+    """Show the terms of a text, and those that a model adds. With their weights, the heaviest
+    first.
 
     Pieces that go on with a word are shown with ## before them, whatever the vocabulary has.
     """

@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from splade_bridge.cli.command import complete
+from splade_bridge.cli.examples import shown
 from splade_bridge.cli.marks import WRITES, Use
 from splade_bridge.cli.needs import Needs, needs, unless
 from splade_bridge.cli.options import (
@@ -45,6 +46,12 @@ STAGES = {
     "mlm": ("mlm", "MlmOptions", "train_mlm"),
 }
 """Command: module of splade_bridge.training, its options, its function."""
+SAID = {
+    "mine": "Write hard negatives of all judged queries.",
+    "score": "Write a teacher's scores beside queries and documents.",
+    "mlm": "Train a masked language model on texts, from scratch or from a base.",
+}
+"""Of the stages, for their help."""
 TRAINS = (unless("--list", name="listed"), unless("--show"))
 SEARCHED = unless("--run")
 BY_MODEL = unless("--bm25")
@@ -111,15 +118,12 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     name=NAME,
     cls=_Commands,
-    help="""Train a SPLADE model by a recipe: `train RECIPE -o CHECKPOINT`.
+    help="""Train a SPLADE model by a recipe, and make its data.
 
-    \b
-    train --list                    names the recipes that come along
-    train tiny --show               prints all keys of one, as TOML to start from
-    train tiny -o out --set train.steps=500 --set data.path=beir/scifact
-                                    changes keys; `train recipe --help` has all flags
-
-    Data formats and keys are described in training/README.md.""",
+    --list names the recipes that come along, --show prints all keys of one as TOML to start from,
+    --set changes keys; `train recipe --help` has all flags. Data formats and keys are described in
+    training/README.md.""",
+    epilog=shown(NAME),
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -154,7 +158,7 @@ def command(
     overwrite: Annotated[Overwrite, *TRAINS] = False,
     json: Json = False,
 ) -> None:
-    """Train RECIPE, or go on with it where the same command was stopped.
+    """Train a recipe, or go on where the same command was stopped.
 
     While it trains, OUTPUT.training holds checkpoints, log.jsonl and a log for TensorBoard.
     """
@@ -190,14 +194,15 @@ def command(
     return None
 
 
-app.command(DEFAULT)(complete(command))
+app.command(DEFAULT, epilog=shown(f"{NAME} {DEFAULT}"))(complete(command))
 
 
 def _stage(name: str) -> Any:
     """The command of a stage."""
     stage = typer.Typer(rich_markup_mode=None, add_completion=False)
     settings = {"help_option_names": ["-h", "--help"]}
-    stage.command(name, context_settings=settings)(stage_function(name))
+    epilog = shown(f"{NAME} {name}")
+    stage.command(name, context_settings=settings, epilog=epilog)(stage_function(name))
     return typer.main.get_command(stage)
 
 
@@ -220,9 +225,14 @@ def stage_function(name: str) -> Callable[..., None]:
             note(f"{key}: {value}")
         return None
 
-    run.__doc__ = (inspect.getdoc(function) or "").partition("\n\nRaises:")[0]
+    run.__doc__ = f"{SAID[name]}\n\nWhat the same options have made already is left as it is."
     _give_flags(run, options, NEEDS[name])
     return complete(run)
+
+
+def plain(docstring: str) -> str:
+    """A docstring without its marks for code: as ``--help`` shows it."""
+    return re.sub(r"(?::\w+:)?`+~?\.*([^`]*)`+", r"\1", docstring)
 
 
 SHARED = {
@@ -275,7 +285,7 @@ def _give_flags(
 
 def _flag(name: str, kind: Any, default: Any, told: dict[str, str]) -> Any:
     """How an option of a stage is given."""
-    help = told.get(name, "")
+    help = plain(told.get(name, ""))
     if name == "out":
         return output_flag(help)
     if shared := next((m for m in get_args(SHARED.get(name)) if hasattr(m, "param_decls")), None):

@@ -74,7 +74,8 @@ def command(
     no_check: NoCheck = False,
     json: Json = False,
 ) -> None:
-    """Search several indexes with the same queries and compare each with the first.
+    """Compare what several indexes find. All are asked the same queries; the first is what
+    others must equal.
 
     On a difference it names query, rank, document and the terms that differ, and exits with 7.
     """

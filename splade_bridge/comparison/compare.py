@@ -32,12 +32,14 @@ from splade_bridge.files.locks import folder_lock
 from splade_bridge.files.outputs import MARK, check_place, mark
 from splade_bridge.files.written import WrittenFiles
 from splade_bridge.report.charts import Chart, difference_charts, latency_charts, size_charts
+from splade_bridge.report.latex import compared
 from splade_bridge.report.page import page
 from splade_bridge.report.published import published
 from splade_bridge.report.results import IndexResult, Results, VariantResult
 from splade_bridge.report.svg import standalone
 
-JSON, CSV, REPORT, CHARTS, WORK = "results.json", "results.csv", "report.html", "charts", "work"
+JSON, CSV, REPORT, LATEX = "results.json", "results.csv", "report.html", "table.tex"
+CHARTS, WORK = "charts", "work"
 WRITTEN = "written.json"
 
 
@@ -81,7 +83,7 @@ def compare(
     check_place(out / WORK)
     open_work(steps.folder)
     with folder_lock(steps.folder / ".lock", out):
-        written.check([JSON, CSV, REPORT], [CHARTS])
+        written.check([JSON, CSV, REPORT, LATEX], [CHARTS])
         maker = Maker(spec, checked, steps, allow_mismatch=allow_mismatch)
         engines = list(checked.algorithms)
         for v in spec.variants:
@@ -229,6 +231,7 @@ def _files(results: Results) -> dict[str, bytes]:
         JSON: orjson.dumps(results, option=options),
         CSV: as_csv(results).encode(),
         REPORT: page(results).encode(),
+        LATEX: compared(results).encode(),
     }
     drawn = {f"{CHARTS}/{c.name}.svg": standalone(c.drawing).encode() for c in charts(results)}
     return found | drawn

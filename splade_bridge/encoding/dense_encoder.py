@@ -247,6 +247,7 @@ def _loaded(folder: Path, device: torch.device, *, trust_remote_code: bool) -> A
                 local_files_only=True,
                 trust_remote_code=trust_remote_code,
             )
+            network.tokenize(["", "a"])  # some damage is met by the first text
     except Exception as error:  # a damaged file raises whatever its reader raises
         raise BadInputError(
             f"cannot be loaded by sentence-transformers ({first_line(error)})", str(folder)

@@ -20,6 +20,7 @@ from splade_bridge.data.manifest import Side
 from splade_bridge.encoding.choices import ModelChoices, Pooling
 from splade_bridge.encoding.head import Activation
 from splade_bridge.encoding.masked_lm import SplitModel
+from splade_bridge.encoding.network import quiet
 from splade_bridge.encoding.onnx_graph import NOTE, Graph, Output, graph_files
 from splade_bridge.encoding.prompts import prompt_of
 from splade_bridge.encoding.settings import SideSettings, read_settings
@@ -277,7 +278,10 @@ def _bare(file: Path) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     try:
-        return PreTrainedTokenizerFast(tokenizer_file=str(file))
+        with quiet():
+            tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(file))
+            tokenizer(["", "a"])  # some damage is met by the first text
+            return tokenizer
     except Exception as error:  # the library in Rust raises Exception itself
         raise BadInputError(f"its tokenizer cannot be loaded ({error})", str(file)) from error
 

@@ -91,6 +91,8 @@ def _loaded(kind: Any, folder: Path, options: ScorerOptions) -> Any:
         trust_remote_code=False,
         model_kwargs={"dtype": getattr(torch, options.dtype)},
     )
+    if callable(tokenizer := getattr(network, "tokenizer", None)):
+        tokenizer(["", "a"])  # some damage is met by the first text
     if options.max_length is not None:
         own = network.max_seq_length
         network.max_seq_length = min(own or options.max_length, options.max_length)
