@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from small import write_json_lines
+from splade_bridge.retrieval.document_texts import DocumentText, DocumentTexts
 from splade_bridge.retrieval.marks import LEAD, Run, marked, read_part, read_whole, snippet
 from splade_bridge.retrieval.words import WORD, Span
+from splade_bridge.text.corpora import CorpusOptions
 
 TERMS = ("a", "bb", "ccc", "dddd")
 
@@ -86,3 +90,24 @@ def test_title_and_body_are_read_apart() -> None:
     part = read_part("bb", "a bb x", spans, {"a": 2.0})
     assert part.title == [Run("bb", None)]
     assert part.text == [Run("a", "a"), Run(" bb x", None)]
+
+
+def test_texts_are_found_by_id_title_apart(tmp_path: Path) -> None:
+    """Titles of any kind; a passage shows the document that it is of, unless it has a text."""
+    records = [
+        {"_id": "a", "title": "One  title\nof two lines", "text": "its body\nhas lines"},
+        {"_id": "b", "title": "", "text": "no title"},
+        {"_id": "c", "text": "none at all"},
+        {"_id": "d#1", "title": " kept ", "text": "a passage"},
+        {"_id": "e", "title": "only a title", "text": ""},
+    ]
+    write_json_lines(tmp_path / "corpus.jsonl", records)
+    (tmp_path / "work").mkdir()
+    texts = DocumentTexts(str(tmp_path / "corpus.jsonl"), CorpusOptions(), tmp_path / "work")
+    assert texts.get("a") == DocumentText("One title of two lines", "its body\nhas lines")
+    assert texts.get("a#7") == texts.get("a")
+    assert texts.get("b") == DocumentText("", "no title")
+    assert texts.get("c") == DocumentText("", "none at all")
+    assert texts.get("d#1") == DocumentText("kept", "a passage")
+    assert texts.get("e") == DocumentText("only a title", "")
+    assert texts.get("d") is None and texts.get("a#x") is None and texts.get("") is None

@@ -27,7 +27,7 @@ from checkpoints import one_thread, save_checkpoint  # noqa: F401
 from command_line import run
 from documented import faults
 from served import make_texts, serving
-from small import hear_sigint
+from small import hear_sigint, write_json_lines
 from splade_bridge.engines.registry import engine
 from splade_bridge.errors import MissingToolError, UsageError
 
@@ -525,3 +525,36 @@ def test_many_at_once_give_the_run_of_search(world: World) -> None:
                 assert [(h["doc_id"], h["score"]) for h in hits] == list(
                     run_of_index[query_id].items()
                 )
+
+
+@pytest.mark.long
+def test_bm25_beside_a_model(
+    world: World, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Lucene's analyzer in the place of a model: its own run by ``search``, stems marked."""
+    try:
+        engine("lucene").check_installed()
+    except MissingToolError as error:
+        pytest.skip(str(error))
+    texts = [
+        {"_id": "d1", "title": "Running cats", "text": "The cats were running to a cat."},
+        {"_id": "d2", "title": "", "text": "A dog's house, and the dogs of houses"},
+    ]
+    write_json_lines(tmp_path / "corpus.jsonl", texts)
+    write_json_lines(tmp_path / "queries.jsonl", [{"_id": "q", "text": "the Cats, run houses"}])
+    made = ("bm25", tmp_path / "corpus.jsonl", "-q", tmp_path / "queries.jsonl")
+    status, _, err = run(capfd, *made, "-o", tmp_path / "bm25")
+    assert status == 0, err
+    sb.index(tmp_path / "bm25" / "documents", tmp_path / "words", engine="exact")
+    wanted = sb.search(tmp_path / "words", tmp_path / "bm25" / "queries", scale=1)["q"]
+    options = ServeOptions(
+        (str(world.folder / "model"), "bm25"), corpus=str(tmp_path / "corpus.jsonl")
+    )
+    with opened([world.folder / "full", tmp_path / "words"], options) as served:
+        found = served.search(1, "the Cats, run houses", None, None, 10, True)
+        assert {hit.doc_id: hit.score for hit in found.hits} == wanted
+        assert {t.term: t.weight for t in found.terms} == {"cat": 1, "run": 1, "hous": 1}
+        by_id = {hit.doc_id: hit.shown for hit in found.hits}
+        marks = [r.text for shown in (by_id["d1"],) if shown for r in shown.text if r.term]
+        assert marks == ["cats", "running", "cat"]
+        assert served.search(0, "the cat", None, None, 10, True).hits
