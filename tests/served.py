@@ -15,6 +15,8 @@ from urllib.request import urlopen
 
 import numpy as np
 
+import splade_bridge as sb
+from checkpoints import save_checkpoint
 from small import hear_sigint, write_json_lines
 
 WORDS = [
@@ -95,3 +97,14 @@ def serving(folder: Path, *arguments: str) -> Iterator[Program]:
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+def make_indexes(folder: Path, documents: int, queries: int, kept: int = 8) -> Path:
+    """Texts, a random model, and two exact indexes: ``full``, and ``pruned`` to ``kept`` terms."""
+    make_texts(folder, documents, queries)
+    save_checkpoint(folder / "model")
+    sb.encode(folder / "corpus.jsonl", model=folder / "model", output=folder / "vectors")
+    sb.index(folder / "vectors", folder / "full", engine="exact")
+    sb.prune(folder / "vectors", folder / "less", method="top-k", value=kept)
+    sb.index(folder / "less", folder / "pruned", engine="exact")
+    return folder

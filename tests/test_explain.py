@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 import splade_bridge as sb
-from checkpoints import one_thread, save_checkpoint  # noqa: F401
+from checkpoints import one_thread  # noqa: F401
 from command_line import run
 from documented import faults
-from served import HOSTILE, make_texts
+from served import HOSTILE, make_indexes
 from splade_bridge.cli.bars import EIGHTHS, bar
 from splade_bridge.cli.schemas import RESULTS
 
@@ -26,14 +26,7 @@ pytest.importorskip("torch")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A full and a pruned index."""
-    found = tmp_path_factory.mktemp("explain")
-    make_texts(found, 30, 4)
-    save_checkpoint(found / "model")
-    sb.encode(found / "corpus.jsonl", model=found / "model", output=found / "v")
-    sb.index(found / "v", found / "full", engine="exact")
-    sb.prune(found / "v", found / "pv", method="top-k", value=6)
-    sb.index(found / "pv", found / "pruned", engine="exact")
-    return found
+    return make_indexes(tmp_path_factory.mktemp("explain"), 30, 4, kept=6)
 
 
 def explained(

@@ -26,7 +26,7 @@ import splade_bridge as sb
 from checkpoints import one_thread, save_checkpoint  # noqa: F401
 from command_line import run
 from documented import faults
-from served import make_texts, serving
+from served import make_indexes, make_texts, serving
 from small import hear_sigint, write_json_lines
 from splade_bridge.engines.registry import engine
 from splade_bridge.errors import MissingToolError, UsageError
@@ -74,13 +74,7 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Two exact indexes, one of them pruned, with texts and judged queries."""
-    folder = tmp_path_factory.mktemp("serve")
-    make_texts(folder, 60, 12)
-    save_checkpoint(folder / "model")
-    sb.encode(folder / "corpus.jsonl", model=folder / "model", output=folder / "vectors")
-    sb.index(folder / "vectors", folder / "full", engine="exact")
-    sb.prune(folder / "vectors", folder / "less", method="top-k", value=8)
-    sb.index(folder / "less", folder / "pruned", engine="exact")
+    folder = make_indexes(tmp_path_factory.mktemp("serve"), 60, 12)
     options = ServeOptions(
         (str(folder / "model"),),
         corpus=str(folder),
@@ -558,3 +552,30 @@ def test_bm25_beside_a_model(
         marks = [r.text for shown in (by_id["d1"],) if shown for r in shown.text if r.term]
         assert marks == ["cats", "running", "cat"]
         assert served.search(0, "the cat", None, None, 10, True).hits
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        ("nothing -m m", 4, "nothing: no such file or folder"),
+        ("full -m m -m n", 2, "2 models for 1 indexes: give --model once for all"),
+        ("full -m no/model", 4, "no/model"),
+        ("full -m model --corpus nothing", 4, "nothing"),
+        ("full -m model -q .", 2, "--queries and --qrels belong together"),
+        ("full -m model -q . --qrels other.tsv", 4, "none of its 1 judged queries is in ."),
+        ("full -m model -q . --qrels . -M nDCG", 2, "nDCG"),
+    ],
+)
+def test_what_cannot_be_served_is_told(
+    world: World,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    code: int,
+    words: str,
+) -> None:
+    monkeypatch.chdir(world.folder)
+    Path("other.tsv").write_text("query-id\tcorpus-id\tscore\nnone\td1\t1\n")
+    status, out, err = run(capfd, "serve", *command.split(), "--port", "0")
+    assert (status, out) == (code, ""), err
+    assert words in err.splitlines()[-1]

@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-import splade_bridge as sb
-from checkpoints import one_thread, save_checkpoint  # noqa: F401
-from served import HOSTILE, Program, make_texts, serving
+from checkpoints import one_thread  # noqa: F401
+from served import HOSTILE, Program, make_indexes, serving
 
 pytestmark = pytest.mark.browser
 playwright = pytest.importorskip("playwright.sync_api", reason="the extra dev brings it")
@@ -31,13 +30,7 @@ QUERY = "the cat is not on his mat"
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     """A full index and a pruned one, with texts and judged queries."""
-    folder = tmp_path_factory.mktemp("page")
-    make_texts(folder, 120, 30)
-    save_checkpoint(folder / "model")
-    sb.encode(folder / "corpus.jsonl", model=folder / "model", output=folder / "vectors")
-    sb.index(folder / "vectors", folder / "full", engine="exact")
-    sb.prune(folder / "vectors", folder / "less", method="top-k", value=8)
-    sb.index(folder / "less", folder / "pruned", engine="exact")
+    folder = make_indexes(tmp_path_factory.mktemp("page"), 120, 30)
     with serving(folder, "full", "pruned", "-m", "model", "--corpus", ".", "-q", ".",
                  "--qrels", ".", "--split", "test") as ours:  # fmt: skip
         yield ours

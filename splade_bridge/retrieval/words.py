@@ -111,23 +111,11 @@ class Words(ABC):
 
 
 class ModelWords(Words):
-    """The query side of a model.
+    """The query side of a model, which is called ``name``."""
 
-    Raises:
-        BadInputError: the model cannot be read.
-        MissingToolError: the extra ``encode`` is not installed.
-    """
-
-    def __init__(
-        self,
-        model: str,
-        quantize: QuantizeOptions | None = None,
-        max_length: int = 256,
-        checkpoint: ModelChoices = ModelChoices(),
-    ) -> None:
+    def __init__(self, name: str, encoder: QueryEncoder) -> None:
         super().__init__()
-        self.name = model
-        self._encoder = QueryEncoder(model, quantize, max_length, checkpoint)
+        self.name, self._encoder = name, encoder
         self._spelling = spelling_of(self._encoder.vocabulary)
 
     def queries(self, texts: Sequence[Text]) -> Queries:
@@ -203,7 +191,7 @@ def words_of(
     """
     if model == BM25:
         return AnalyzedWords()
-    return ModelWords(model, quantize, max_length, checkpoint)
+    return ModelWords(model, QueryEncoder(model, quantize, max_length, checkpoint))
 
 
 def queries_of(weights: Mapping[str, int]) -> Queries:

@@ -14,7 +14,7 @@ from splade_bridge.errors import BadInputError
 from splade_bridge.files.locks import scratch_folder
 from splade_bridge.formats.queries import Queries
 from splade_bridge.retrieval.document_texts import DocumentTexts
-from splade_bridge.retrieval.encode_queries import query_texts
+from splade_bridge.retrieval.encode_queries import QueryEncoder, query_texts
 from splade_bridge.retrieval.fit import check_queries
 from splade_bridge.retrieval.marks import held_in, read_whole
 from splade_bridge.retrieval.systems import added
@@ -57,7 +57,7 @@ class Asked:
         texts = [text for text in query_texts(source, split) if text.id == query_id]
         if not texts:
             raise BadInputError(f"no query {query_id!r}", source)
-        words = ModelWords(model, quantize, max_length, checkpoint)
+        words = ModelWords(model, QueryEncoder(model, quantize, max_length, checkpoint))
         loaded = replace(words.queries(texts), path=Path(source))
         return cls(loaded, texts[0].text, words.bag(texts[0].text).terms, words)
 
