@@ -9,7 +9,7 @@ import typer
 
 from splade_bridge.cli.interrupted import keeping_steps
 from splade_bridge.cli.marks import ADDS_TO
-from splade_bridge.cli.options import AllowMismatch, Json, NoCheck, output_flag
+from splade_bridge.cli.options import AllowMismatch, Json, NoCheck, TrustRemoteCode, output_flag
 from splade_bridge.cli.telling import note, print_json
 from splade_bridge.files.shown import shown
 
@@ -37,6 +37,7 @@ def command(
         bool, typer.Option("--drop-indexes", help="Delete the indexes at the end.")
     ] = False,
     allow_mismatch: AllowMismatch = False,
+    trust_remote_code: TrustRemoteCode = False,
     no_check: NoCheck = False,
     json: Json = False,
 ) -> None:
@@ -49,7 +50,7 @@ def command(
     from splade_bridge.comparison.compare import REPORT, compare
     from splade_bridge.comparison.read_spec import load_spec
 
-    loaded = load_spec(spec, data)
+    loaded = load_spec(spec, data, trust_remote_code=trust_remote_code)
     with keeping_steps(output):
         outcome = compare(
             loaded,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.groups import QuantizeFlags, SideFlags, SourceFlags
+from splade_bridge.cli.groups import ModelFlags, QuantizeFlags, SourceFlags
 from splade_bridge.cli.marks import READS, WRITES
 from splade_bridge.cli.needs import Given, Needs, unless
 from splade_bridge.cli.options import (
@@ -70,7 +70,7 @@ def command(
         ),
     ] = None,
     model: Model = None,
-    checkpoint: SideFlags = SideFlags(),
+    checkpoint: ModelFlags = ModelFlags(),
     side: Annotated[Side, SIDE_DECIDES] = "document",
     source_format: Annotated[From, unless("--model")] = None,
     quantize: QuantizeFlags = QuantizeFlags(),

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from splade_bridge.cli.groups import CheckpointFlags
 from splade_bridge.cli.marks import READS, WRITES
 from splade_bridge.cli.options import Json, Overwrite, OwnMaxLength, output_flag
 from splade_bridge.cli.telling import note, print_json
@@ -38,6 +39,7 @@ def command(
         Pooling | None,
         typer.Option("--pooling", help="Over positions.", show_default="as saved, else max"),
     ] = None,
+    checkpoint: CheckpointFlags = CheckpointFlags(),
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
@@ -52,7 +54,14 @@ def command(
     from splade_bridge.encoding.exports.export_model import export_model
 
     manifest = export_model(
-        model, output, to, side=side, max_length=max_length, pooling=pooling, overwrite=overwrite
+        model,
+        output,
+        to,
+        side=side,
+        max_length=max_length,
+        pooling=pooling,
+        overwrite=overwrite,
+        **vars(checkpoint),
     )
     exports = manifest.options["exports"]
     if json:

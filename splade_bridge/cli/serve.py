@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.groups import GivenModelFlags, OpenFlags, ShownTextFlags
+from splade_bridge.cli.groups import ModelFlags, OpenFlags, ShownTextFlags
 from splade_bridge.cli.marks import READS
 from splade_bridge.cli.needs import needs
 from splade_bridge.cli.options import (
@@ -73,7 +73,7 @@ def command(
     max_length: MaxLength = 256,
     texts: ShownTextFlags = ShownTextFlags(),
     opening: OpenFlags = OpenFlags(),
-    checkpoint: GivenModelFlags = GivenModelFlags(),
+    checkpoint: ModelFlags = ModelFlags(),
     allow_mismatch: AllowMismatch = False,
     no_check: NoCheck = False,
     json: Json = False,

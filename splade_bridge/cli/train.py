@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from splade_bridge.cli.command import complete
 from splade_bridge.cli.examples import shown
+from splade_bridge.cli.groups import NORMALIZE, QUERY_MODE, prompt_flag, prompt_name_flag
 from splade_bridge.cli.marks import WRITES, Use
 from splade_bridge.cli.needs import Needs, needs, unless
 from splade_bridge.cli.options import (
@@ -28,11 +29,13 @@ from splade_bridge.cli.options import (
     Overwrite,
     Queries,
     RemoveQuery,
+    Revision,
     Threads,
     TrustRemoteCode,
     output_flag,
 )
 from splade_bridge.cli.telling import note, print_json
+from splade_bridge.encoding.choices import PairChoices, QueryMode
 from splade_bridge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,6 +60,9 @@ SEARCHED = unless("--run")
 BY_MODEL = unless("--bm25")
 COMPUTED = unless("--teacher", "run")
 NEW = unless("--base")
+READ = needs("--model")
+ENCODES = needs("--teacher", "dense", "sparse")
+NO_BOW = unless("--query-mode", "bow")
 NEEDS: dict[str, dict[str, tuple[Needs, ...]]] = {
     "mine": {
         "engine": (Needs(
@@ -69,7 +75,13 @@ NEEDS: dict[str, dict[str, tuple[Needs, ...]]] = {
         "threads": (SEARCHED,),
         "model": (SEARCHED, BY_MODEL),
         "query_vectors": (SEARCHED, BY_MODEL),
-        "max_length": (needs("--model"),),
+        **dict.fromkeys(
+            ("max_length", "revision", "trust_remote_code", "query_mode", "normalize"), (READ,)
+        ),
+        "query_prompt": (READ, NO_BOW),
+        "query_prompt_name": (READ, NO_BOW, unless("--query-prompt")),
+        "document_prompt": (READ, needs("--corpus")),
+        "document_prompt_name": (READ, needs("--corpus"), unless("--document-prompt")),
         "seed": (unless("--choice", "hardest"),),
     },
     "score": {
@@ -79,13 +91,27 @@ NEEDS: dict[str, dict[str, tuple[Needs, ...]]] = {
         "max_length": (COMPUTED,),
         "dtype": (COMPUTED,),
         "device": (COMPUTED,),
-        "model": (COMPUTED,),
+        **dict.fromkeys(("model", "revision", "trust_remote_code"), (COMPUTED,)),
+        "query_prompt": (ENCODES, NO_BOW),
+        "query_prompt_name": (ENCODES, NO_BOW, unless("--query-prompt")),
+        "document_prompt": (ENCODES,),
+        "document_prompt_name": (ENCODES, unless("--document-prompt")),
+        "query_mode": (needs("--teacher", "sparse"),),
+        "normalize": (ENCODES,),
         "run": (needs("--teacher", "run"),),
         "allow_missing": (needs("--teacher", "run"),),
     },
     "mlm": {
         "packages": (needs("--docstrings"),),
         "tokenizer": (NEW,),
+        **dict.fromkeys(
+            ("revision", "trust_remote_code"),
+            (Needs(
+                "without --base or --tokenizer",
+                "add one of them",
+                lambda given: bool(given["base"] or given["tokenizer"]),
+            ),),
+        ),
         "vocab_size": (NEW, unless("--tokenizer")),
         "split_names": (NEW, unless("--tokenizer")),
         **dict.fromkeys(
@@ -244,9 +270,20 @@ SHARED = {
     "max_length": MaxLength,
     "remove_query": RemoveQuery,
     "allow_mismatch": AllowMismatch,
+    "revision": Revision,
+    "trust_remote_code": TrustRemoteCode,
+    "query_prompt": Annotated[str | None, prompt_flag("query-")],
+    "query_prompt_name": Annotated[str | None, prompt_name_flag("query-")],
+    "document_prompt": Annotated[str | None, prompt_flag("document-")],
+    "document_prompt_name": Annotated[str | None, prompt_name_flag("document-")],
+    "query_mode": Annotated[QueryMode, QUERY_MODE],
+    "normalize": Annotated[bool, NORMALIZE],
 }
 """Options that are flags of other commands, too, and are given as there."""
-SAME = ("overwrite", "threads", "max_length", "remove_query", "allow_mismatch")
+SAME = (
+    "overwrite", "threads", "max_length", "remove_query", "allow_mismatch",
+    *(field.name for field in fields(PairChoices)),
+)  # fmt: skip
 """Those of them that are described as there."""
 
 
@@ -256,7 +293,7 @@ def _give_flags(
     told = attributes(options.__doc__)
     hints = get_type_hints(options)
     parameters = []
-    for field in fields(options):
+    for field in sorted(fields(options), key=lambda field: field.kw_only is True):
         default = field.default
         if default is MISSING and field.default_factory is not MISSING:
             default = field.default_factory()

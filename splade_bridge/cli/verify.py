@@ -19,7 +19,10 @@ from splade_bridge.errors import CheckFailedError, UsageError
 from splade_bridge.files.address import Address, Place
 
 NAME = "verify"
-OF_PROBE = ("indexes", "model", "max_length", "probe", "probe_query", "json", "verbose")
+OF_PROBE = (
+    "indexes", "model", "max_length", "probe", "probe_query", "revision", "trust_remote_code",
+    "json", "verbose",
+)  # fmt: skip
 """What --probe heeds."""
 
 
@@ -81,7 +84,8 @@ def command(
     """
     if probe is not None:
         _only_for_probe(context)
-        _probe(indexes, asked, {"document": probe, "query": probe_query or probe}, json=json)
+        models: dict[Side, str] = {"document": probe, "query": probe_query or probe}
+        _probe(indexes, asked, models, checkpoint, json=json)
         return
     from splade_bridge.engines.base import limit_memory
     from splade_bridge.engines.registry import open_indexes
@@ -127,7 +131,12 @@ def _only_for_probe(context: typer.Context) -> None:
 
 
 def _probe(
-    indexes: Sequence[Place], asked: QueryFlags, engine_models: dict[Side, str], *, json: bool
+    indexes: Sequence[Place],
+    asked: QueryFlags,
+    engine_models: dict[Side, str],
+    checkpoint: ModelFlags,
+    *,
+    json: bool,
 ) -> None:
     from splade_bridge.evaluation.probe import probe
 
@@ -137,7 +146,7 @@ def _probe(
             "--probe asks one engine: give one address, as opensearch://localhost:9200/passages"
         )
     assert asked.model is not None
-    found = probe(place, asked.model, engine_models, asked.max_length)
+    found = probe(place, asked.model, engine_models, asked.max_length, checkpoint.choices)
     if json:
         print_json({"agree": all(p.equal for p in found), "probes": found})
     for p in found if not json else []:

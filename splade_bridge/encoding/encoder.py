@@ -17,7 +17,7 @@ from splade_bridge.data.store import PART_ROWS
 from splade_bridge.data.vectors import Int64Array, SparseBatch
 from splade_bridge.encoding.budget import TokenBudget, fitting_tokens, is_out_of_memory
 from splade_bridge.encoding.choices import DType, ModelChoices, Pooling
-from splade_bridge.encoding.onnx_side import find_exported, load_exported
+from splade_bridge.encoding.onnx_side import Exported, find_exported, load_exported
 from splade_bridge.encoding.side import LoadedSide, load_side
 from splade_bridge.encoding.sparse_rows import NotFiniteError, Row, SparseRows
 from splade_bridge.encoding.tokens import TextTooLongError, Tokenized
@@ -289,6 +289,13 @@ def naming(texts: Sequence[Text]) -> Iterator[None]:
 _EMPTY: Row = (np.empty(0, np.int32), np.empty(0, np.float32))
 
 
+def _as_exported(flag: str, found: Exported) -> UsageError:
+    return UsageError(
+        f"{flag}: {found.file} computes as it was exported; leave it out, or name the checkpoint "
+        "that it was made from"
+    )
+
+
 def load_encoder(model: str, side: Side, options: EncodeOptions = EncodeOptions()) -> Encoder:
     """An encoder for one side of ``model``, a folder, a graph of ONNX or a name on the hub.
 
@@ -311,15 +318,10 @@ def load_encoder(model: str, side: Side, options: EncodeOptions = EncodeOptions(
         raise UsageError(f"--batch-tokens {options.batch_tokens}: {MOST_TOKENS:,} at most")
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    if (exported := find_exported(model, side)) is not None:
-        mode, revision = options.checkpoint.query_mode, options.checkpoint.revision
-        told = f"--dtype {dtype}" if options.dtype != "auto" else ""
-        told = told or (f"--query-mode {mode}" if mode != "model" else "")
-        if told := told or (f"--revision {revision}" if revision else ""):
-            raise UsageError(
-                f"{told}: {exported.file} computes as it was exported; leave it out, or name the "
-                "checkpoint that it was made from"
-            )
+    if (exported := find_exported(model, side, options.checkpoint.revision)) is not None:
+        mode = options.checkpoint.query_mode
+        if mode != "model":
+            raise _as_exported(f"--query-mode {mode}", exported)
         loaded, computed = load_exported(
             exported,
             side,
@@ -328,6 +330,8 @@ def load_encoder(model: str, side: Side, options: EncodeOptions = EncodeOptions(
             checkpoint=options.checkpoint,
             device=device,
         )
+        if options.dtype not in ("auto", computed):
+            raise _as_exported(f"--dtype {dtype}", exported)
         return Encoder(loaded, side, computed, options.batch_tokens)
     loaded = load_side(
         model,

@@ -91,7 +91,8 @@ class FolderStore(Store):
         self._folder = address.folder
         self.name = str(address)
         self._open: _Shard | None = None
-        self._growing, self._grown = threading.Lock(), 0
+        # What a load that was killed has left is in memory, too: mapped with the first block.
+        self._growing, self._grown = threading.Lock(), POSTINGS_IN_MEMORY
 
     @property
     def _shard(self) -> Any:
