@@ -28,6 +28,7 @@ from splade_bridge.engines.registry import engine
 from splade_bridge.errors import UsageError
 from splade_bridge.evaluation.agreement import DEFAULT_PERSISTENCE
 from splade_bridge.evaluation.significance import Comparison, compare_all
+from splade_bridge.files.cores import usable_cores
 from splade_bridge.files.locks import folder_lock
 from splade_bridge.files.outputs import MARK, check_place, mark
 from splade_bridge.files.written import WrittenFiles
@@ -269,7 +270,7 @@ def _machine() -> dict[str, str]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "processor": (named or [platform.processor() or platform.machine()])[0],
-        "cores": str(os.cpu_count()),
+        "cores": str(usable_cores()),
         "memory": f"{memory / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.release()}",
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

@@ -208,7 +208,7 @@ def _encode(
     encoder: DenseEncoder, walk: CorpusWalk, parts: DenseParts, stats: DenseStats, bar: Progress
 ) -> CorpusEnd:
     """Encode all parts of ``walk``; the next ones are read meanwhile."""
-    from splade_bridge.encoding.runner import ReadAhead
+    from splade_bridge.files.read_ahead import ReadAhead
 
     with contextlib.closing(ReadAhead(walk)) as read:
         for part in read:

@@ -23,6 +23,7 @@ from splade_bridge.embeddings.choices import Similarity
 from splade_bridge.encoding.choices import ModelChoices
 from splade_bridge.encoding.encoder import pick_device
 from splade_bridge.encoding.identity import code_files
+from splade_bridge.encoding.in_threads import use_cores
 from splade_bridge.encoding.network import quiet, refusal, refuse_endless
 from splade_bridge.encoding.prompts import named_prompt
 from splade_bridge.encoding.snapshot import (
@@ -107,8 +108,7 @@ class DenseEncoder:
         self.side: Side = side
         self.batch_size = batch_size
         self.device = pick_device(device)
-        if threads is not None:
-            torch.set_num_threads(threads)
+        use_cores(threads)
         snapshot = find_snapshot(model, checkpoint.revision)
         places = _module_folders(snapshot.folder)
         weights = list(_weights(places))

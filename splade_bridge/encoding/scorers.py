@@ -14,6 +14,7 @@ import torch
 from splade_bridge.data.choices import Side
 from splade_bridge.encoding.choices import ScorerKind, ScorerOptions
 from splade_bridge.encoding.encoder import EncodeOptions, Encoder, load_encoder, pick_device
+from splade_bridge.encoding.in_threads import use_cores
 from splade_bridge.encoding.network import quiet, refusal, refuse_endless
 from splade_bridge.encoding.prompts import named_prompt
 from splade_bridge.encoding.snapshot import find_snapshot
@@ -52,8 +53,7 @@ def load_scorer(model: str, kind: ScorerKind, options: ScorerOptions = ScorerOpt
     """
     if options.device is not None:
         pick_device(options.device)
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
+    use_cores(options.threads)
     if kind == "sparse":
         return _sparse(model, options)
     require("train", f"a {kind}", "sentence_transformers")

@@ -94,6 +94,7 @@ def train_mlm(options: MlmOptions, say: Callable[[str], None] = log.info) -> Mlm
     given = _given(options)
     from transformers import PrinterCallback, set_seed
 
+    from splade_bridge.encoding.in_threads import use_cores
     from splade_bridge.training.mlm_data import Masking, ShuffledBlocks, token_blocks
     from splade_bridge.training.mlm_trainer import MlmTrainer
     from splade_bridge.training.stopping import StopWhenAsked, resumable
@@ -137,6 +138,7 @@ def train_mlm(options: MlmOptions, say: Callable[[str], None] = log.info) -> Mlm
             say(f"going on from {kept[-1].name}")
         stop = StopWhenAsked(say)
         trainer.add_callback(stop)
+        use_cores()
         with resumable(work), saving(work), stop.listening():
             trainer.train(resume_from_checkpoint=str(kept[-1]) if kept else None)
         logged = [e for e in trainer.state.log_history if "mlm" in e]

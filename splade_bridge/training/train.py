@@ -285,8 +285,10 @@ def _train_reranker(
 
 def _run(trainer: Any, work: Path, kept: list[Path], recipe: Recipe, stop: StopWhenAsked) -> _Ended:
     """Train, from the last of the checkpoints that are there."""
+    from splade_bridge.encoding.in_threads import use_cores
     from splade_bridge.training.start import START, start_is_best
 
+    use_cores()
     with stop.listening():
         trainer.train(resume_from_checkpoint=str(kept[-1]) if kept else None)
     state = trainer.state
