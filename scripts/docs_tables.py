@@ -60,6 +60,7 @@ MEANS = {
     "--dtype": "Of the network.",
     "--batch-size": "Of what is computed at once.",
     "--corpus": "Texts, whatever encode takes.",
+    "--measure": "By ir_measures' or trec_eval's names; repeatable, but in serve.",
     "--with-contents": "The corpus that was encoded: its texts are stored beside the vectors.",
     "--allow-loss": "Write or load though the engine will change some weights.",
     "--side": "Whether what is read are documents or queries; of a model, which side.",

@@ -28,6 +28,8 @@ def examine() -> list[Finding]:
                 f"optional: {install('train')}"),
         Finding("faiss", "dense", version_of("faiss-cpu") or version_of("faiss-gpu"),
                 f"optional: {install('dense')}"),
+        Finding("starlette", "serve", version_of("starlette"), f"optional: {install('serve')}"),
+        Finding("uvicorn", "serve", version_of("uvicorn"), f"optional: {install('serve')}"),
     ]  # fmt: skip
 
 

@@ -18,6 +18,7 @@ EXTRAS = {
     "encode": ("torch", "transformers", "safetensors"),
     "dense": ("torch", "transformers", "safetensors", "sentence_transformers", "faiss"),
     "onnx": ("onnx", "onnxruntime"),
+    "serve": ("starlette", "uvicorn"),
     "train": ("sentence_transformers", "datasets", "accelerate", "peft", "tensorboard"),
 }
 """Extras of pyproject.toml that :func:`require` knows, and what is imported of them."""

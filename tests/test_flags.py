@@ -38,6 +38,8 @@ REPEATED = {
     ("bench", "--hits"): "measures several depths",
     ("bench", "--algorithm"): "measures several algorithms",
     ("beir", "--model"): "measures several models",
+    ("serve", "--model"): "takes one for each index",
+    ("serve", "--measure"): "takes one",
     ("terms", "--id"): "shows one, where delete deletes several",
     ("quantize-study", "--scale"): "tries several",
     ("quantize-study", "--rounding"): "tries both",
@@ -99,7 +101,7 @@ def test_every_command_can_be_verbose_and_print_json() -> None:
 
 def test_what_is_read_and_what_is_written_is_marked() -> None:
     for flag in FLAGS:
-        if flag.name in ("--output", "--latencies"):
+        if flag.name in ("--output", "--latencies", "--html"):
             assert flag.use is (ADDS_TO if flag.command in ("compare", "beir") else WRITES), flag
         elif flag.metavar in NAME_PLACES or flag.kind == "path":
             assert flag.use is READS, flag

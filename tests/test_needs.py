@@ -38,7 +38,9 @@ ACTS = {
     "--scale --rounding --clip --allow-mismatch",
     "compare": "--output --data --rebench --drop-indexes --allow-mismatch --trust-remote-code",
     "beir": "--output --model --drop-indexes --trust-remote-code",
-    "explain": "--queries --model --scale --rounding --clip --allow-mismatch",
+    "explain": "--queries --model --against --html --scale --rounding --clip --allow-mismatch",
+    "serve": "--model --corpus --queries --host --port --threads --max-length --scale --rounding "
+    "--clip --revision --query-mode --normalize --trust-remote-code --allow-mismatch",
     "terms": "--id --top",
     "inspect": "--from --ciff-docids --quick --memory --field",
     "merge": "--output --overwrite",
@@ -75,6 +77,7 @@ EVERYWHERE = "--json --verbose"
 ALLOWING = {"--no-check", "--skip-others", "--memory"}
 """What allows something wherever it is; --memory of an index that has no use for it is refused."""
 
+SERVE, EXPLAIN = "serve i -m m", "explain i q d -q q.tsv"
 ENCODE, EXPORT = "encode c.jsonl -o v", "export v -o x"
 DENSE = "dense c.jsonl -m m -o i"
 UPDATED = "index v -o opensearch://localhost/a --update"
@@ -89,7 +92,7 @@ SCORE = "train score --pairs p.jsonl -o s.jsonl"
 BY_RUN = f"{SCORE} --teacher run --run r"
 MLM, BASE = "train mlm --texts t.txt -o m", "train mlm --texts t.txt -o m --base b"
 
-ASKING = (SEARCH, "verify i j -q q.tsv", "bench i -q q.tsv", "explain i q d -q q.tsv")
+ASKING = (SEARCH, "verify i j -q q.tsv", "bench i -q q.tsv", EXPLAIN)
 OF_A_MODEL = (
     "--revision r", "--prompt p", "--prompt-name p", "--query-mode bow", "--normalize",
     "--trust-remote-code",
@@ -142,6 +145,21 @@ NOTHING = [
     (UPDATED, "--dry-run", "with --update"),
     (UPDATED, "--overwrite", "with --update"),
     (UPDATED, "--approximate", "with --update"),
+    (SERVE, "--field f", "where no index is an address"),
+    (SERVE, "--vocabulary v.txt", "where no index is an address"),
+    (SERVE, "--qrels q", "without --queries"),
+    (f"{SERVE} -q q", "--split dev", "without --qrels"),
+    (f"{SERVE} -q q", "--measure AP", "without --qrels"),
+    (f"{SERVE} --query-mode bow", "--prompt p", "with --query-mode bow"),
+    (f"{SERVE} --query-mode bow", "--prompt-name p", "with --query-mode bow"),
+    (f"{SERVE} --prompt p", "--prompt-name p", "with --prompt"),
+    *(
+        (command, flag, "without --corpus")
+        for command in (SERVE, EXPLAIN)
+        for flag in ("--id-field i", "--text-field t", "--title-field t", "--skip-others")
+    ),
+    (EXPLAIN, "--corpus c", "without --model"),
+    (EXPLAIN, "--overwrite", "without --html"),
     ("convert v o --to npz", "--docs-per-file 9", "without --to jsonvector or --to seismic"),
     ("convert v o --to npz", "--gzip", "without --to jsonvector or --to seismic"),
     ("convert v o --to npz", "--allow-loss", "without --to elasticsearch"),

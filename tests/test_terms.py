@@ -18,7 +18,9 @@ from checkpoints import (  # noqa: F401
     save_checkpoint,
     wordpiece_tokenizer,
 )
+from splade_bridge.encoding.choices import ModelChoices
 from splade_bridge.errors import BadInputError, UsageError
+from splade_bridge.retrieval.encode_queries import QueryEncoder
 from splade_bridge.retrieval.terms import readable, spelling_of
 
 pytest.importorskip("torch")
@@ -161,3 +163,19 @@ def test_letters_for_bytes_are_those_of_the_tokenizers() -> None:
         ((letters, _),) = [(t, s) for t, s in splitter.pre_tokenize_str(word)][:1]
         text = decoders.ByteLevel().decode([letters])
         assert readable(f"Ġ{letters}", "bytes") == (text, False)
+
+
+def test_terms_stand_where_they_are_said_to(model: Path) -> None:
+    """In order, with the letters that they stand for; a prompt is not of the text."""
+    text = "  The cat,\tof 42\u2003the é 漢 x\ud83d\ude00 \ud800"
+    encoder = QueryEncoder(str(model), checkpoint=ModelChoices(prompt="the of to: "))
+    lower = text.lower().replace("\ud800", "\ufffd")
+    spans = encoder.spans(text.replace("\ud83d\ude00", "!"))
+    assert [start for start, _, _ in spans] == sorted(start for start, _, _ in spans)
+    for start, stop, term in spans:
+        if term != "[UNK]":
+            letters = lower.replace("\ud83d\ude00", "!")[start:stop]
+            assert letters == term.removeprefix("##")
+    assert {"c", "##a", "##t", ",", "of", "the", "é", "漢"} <= {term for *_, term in spans}
+    assert encoder.held("cat") == {"c", "##a", "##t"}
+    assert encoder.spans("") == [] and encoder.held("") == set()

@@ -235,7 +235,8 @@ def is_place(annotation: Any) -> bool:
 def _text(annotation: Any) -> Any:
     """The same parameter as text, which Typer takes."""
     kind = annotation.__origin__
-    texts: Any = list[str] if get_origin(kind) is list else str
+    several = any(get_origin(each) is list for each in (kind, *get_args(kind)))
+    texts: Any = list[str] if several else str
     if type(None) in get_args(kind):
         texts = texts | None
     marked = () if any(isinstance(m, Use) for m in annotation.__metadata__) else (READS,)

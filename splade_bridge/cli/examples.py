@@ -65,6 +65,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "explain": (
         "index q1 d17 -q topics.tsv",
         "index q1 d17 -q queries.tsv -m naver/splade-v3",
+        "index q1 d17 -q queries.tsv -m naver/splade-v3 --against pruned --html why.html",
+    ),
+    "serve": (
+        "index -m naver/splade-v3 --corpus beir/scifact",
+        "index pruned -m naver/splade-v3 --corpus beir/scifact -q beir/scifact "
+        "--qrels beir/scifact",
     ),
     "terms": (
         'naver/splade-v3 "what lives in the sea" --side query',

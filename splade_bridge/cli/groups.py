@@ -101,6 +101,19 @@ class TextFlags(Group):
         )
 
 
+OF_CORPUS = needs("--corpus")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownTextFlags(TextFlags):
+    """The same of a corpus whose texts are shown, if one is named."""
+
+    id_field: Annotated[IdField, OF_CORPUS] = None
+    text_field: Annotated[TextField, OF_CORPUS] = None
+    title_field: Annotated[TitleField, OF_CORPUS] = "title"
+    skip_others: Annotated[SkipOthers, OF_CORPUS] = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class PartFlags(Group):
     """How what is made of texts is cut into parts."""

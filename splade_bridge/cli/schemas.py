@@ -39,7 +39,9 @@ from splade_bridge.inspection.found import (
 from splade_bridge.report.beir_table import BeirTable
 from splade_bridge.report.results import Results
 from splade_bridge.retrieval.choices import Fusion, Normalization
+from splade_bridge.retrieval.systems import Added
 from splade_bridge.retrieval.two_step import Kept
+from splade_bridge.serve.answers import Index
 
 AnyEngine = EngineName | Scheme
 """Of this machine, or behind an address."""
@@ -266,6 +268,14 @@ class BeirResults(TypedDict):
     tables: Annotated[list[BeirTable], "One a measure, with what others have published."]
 
 
+class ExplainedAgainst(TypedDict):
+    """The same in another index."""
+
+    index: Annotated[str, "Its path."]
+    score: Annotated[float | None, "Sum over the terms; null where it has no such document."]
+    terms: Annotated[list[Added], "Of the query, the largest share first."]
+
+
 class ExplainResult(TypedDict):
     """``explain``."""
 
@@ -273,6 +283,15 @@ class ExplainResult(TypedDict):
     doc_id: Annotated[str, "Of the document."]
     score: Annotated[int, "Sum over the terms."]
     terms: Annotated[list[Term], "Of the query, the largest share first."]
+    against: Annotated[list[ExplainedAgainst], "One an index of --against."]
+    output: Annotated[str | None, "The page that was written; null if none was asked for."]
+
+
+class ServeResult(TypedDict):
+    """``serve``, once it answers."""
+
+    address: Annotated[str, "Of the page and the API."]
+    indexes: Annotated[list[Index], "What is served."]
 
 
 class TextTerm(TypedDict):
@@ -517,6 +536,7 @@ RESULTS: dict[str, Any] = {
     "beir": BeirResults,
     "explain": ExplainResult,
     "terms": TermsResult,
+    "serve": ServeResult,
     "inspect": InspectResult,
     "merge": MergeResult,
     "prune": PruneResult,

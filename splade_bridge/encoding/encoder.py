@@ -194,6 +194,14 @@ class Encoder:
         with naming(texts):
             return self.loaded.tokenizer([t.text for t in texts])
 
+    def held(self, text: str) -> list[int]:
+        """Ids of the tokens that are read of a text, without the model's own and a prompt."""
+        tokenizer = self.loaded.tokenizer
+        (ids,) = tokenizer([text]).ids
+        before, after = tokenizer.frame()
+        found: list[int] = ids[before : len(ids) - after].tolist()
+        return found
+
     def info(self, truncated: int) -> EncodingInfo:
         """Provenance for a manifest; ``truncated`` counts the whole artefact, not this run."""
         loaded = self.loaded

@@ -167,6 +167,21 @@ class TextTokenizer:
         if len(text) > MOST_AT_ONCE:
             raise TextTooLongError(number, len(text))
 
+    def spans(self, text: str) -> list[tuple[int, int, str]]:
+        """Where the tokens of a text stand in it: start, end and token, without those of the model.
+
+        Of the whole text, as it is without a prompt; none where the tokenizer cannot tell.
+        """
+        clean = without_surrogates(text)
+        if not self._tokenizer.is_fast or len(clean) != len(text):
+            return []
+        backend = self._tokenizer.backend_tokenizer
+        backend.no_truncation()
+        backend.no_padding()
+        (found,) = backend.encode_batch([clean], add_special_tokens=False)
+        places = zip(found.offsets, found.tokens, strict=True)
+        return [(start, stop, token) for (start, stop), token in places if start < stop]
+
     def frame(self) -> tuple[int, int]:
         """How many tokens of its own the model puts before a text, and how many after it."""
         probe = self._call([self._prompt + "a"])[0]

@@ -7,10 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
+import numpy as np
+
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.manifest import Manifest, VocabularyInfo
 from splade_bridge.data.quantize import QuantizeOptions, Quantizer
 from splade_bridge.data.vectors import ImpactBatch
+from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.encoding.choices import ModelChoices
 from splade_bridge.errors import BadInputError, require
 from splade_bridge.formats.queries import Queries, read_queries
@@ -73,6 +76,28 @@ class QueryEncoder:
             quantization=quantizer.info,
         )
         return Queries(source, ImpactBatch.concat(batches), vocabulary, manifest)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The terms of the model."""
+        return self._encoder.loaded.vocabulary
+
+    def held(self, text: str) -> set[str]:
+        """The terms that a text itself holds, as far as it is read.
+
+        Raises:
+            BadInputError: it is too long to be tokenized.
+        """
+        with self._lock:
+            found = self._encoder.held(text)
+        loaded = self._encoder.loaded
+        columns = np.flatnonzero(np.isin(loaded.columns.cpu().numpy(), found))
+        return {loaded.vocabulary[column] for column in columns.tolist()}
+
+    def spans(self, text: str) -> list[tuple[int, int, str]]:
+        """Where terms stand in a text: see :meth:`.tokens.TextTokenizer.spans`."""
+        with self._lock:
+            return self._encoder.loaded.tokenizer.spans(text)
 
 
 def load_queries(

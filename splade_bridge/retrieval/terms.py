@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -17,9 +17,6 @@ from splade_bridge.encoding.choices import ModelChoices
 from splade_bridge.errors import BadInputError, UsageError, require
 from splade_bridge.files.address import Place
 from splade_bridge.text.corpora import Text
-
-if TYPE_CHECKING:
-    from splade_bridge.encoding.encoder import Encoder
 
 Spelling = Literal["wordpiece", "sentencepiece", "bytes", "words"]
 """How a vocabulary marks pieces of words: ``##ing`` goes on with a word; ``▁the`` and ``Ġthe``
@@ -78,23 +75,14 @@ def terms_of_text(
     encoder = load_encoder(model, side, options)
     batch = next(encoder.encode([Text("text", text, "the text")]))
     vocabulary = encoder.loaded.vocabulary
-    held = _held(encoder, text)
+    held = encoder.held(text)
     indices, weights = batch.row(0)
-    return _ranked(
+    return ranked_terms(
         [vocabulary[i] for i in indices.tolist()],
         weights.tolist(),
         np.isin(encoder.loaded.columns.cpu().numpy()[indices], held).tolist(),
         spelling_of(vocabulary),
     )
-
-
-def _held(encoder: Encoder, text: str) -> Sequence[int]:
-    """Ids of the tokens that are read of a text, without the model's own and without a prompt."""
-    tokenizer = encoder.loaded.tokenizer
-    (ids,) = tokenizer([text]).ids
-    before, after = tokenizer.frame()
-    found: list[int] = ids[before : len(ids) - after].tolist()
-    return found
 
 
 def terms_of_id(source: Place, text_id: str) -> list[Term]:
@@ -116,16 +104,17 @@ def terms_of_id(source: Place, text_id: str) -> list[Term]:
                 values = row.weights if isinstance(row, SparseBatch) else row.impacts
                 terms = [opened.vocabulary[i] for i in row.indices.tolist()]
                 origins: list[bool | None] = [None] * len(terms)
-                return _ranked(terms, values.tolist(), origins, spelling_of(opened.vocabulary))
+                return ranked_terms(terms, values.tolist(), origins, spelling_of(opened.vocabulary))
     raise BadInputError(f"no text {quoted(text_id)} among {opened.counts.documents:,}", str(source))
 
 
-def _ranked(
+def ranked_terms(
     terms: Sequence[str],
     weights: Sequence[float],
     origins: Sequence[bool | None],
     spelling: Spelling,
 ) -> list[Term]:
+    """Terms with their weights as :class:`Term`, in the order of :func:`terms_of_text`."""
     found = []
     for term, weight, origin in zip(terms, weights, origins, strict=True):
         word, piece = readable(term, spelling)
