@@ -58,6 +58,8 @@ class ModelOptions:
         query_length: tokens of a query that are read.
         document_length: tokens of a document that are read.
         save_dtype: of the finished checkpoint's weights; training has its own precision.
+        dropout: while training, of all layers; None leaves it as ``base`` has it. 0 lets the model
+            begin as what it is afterwards: with dropout other terms are active.
         calibrate: so many texts of the training data decide how the biases of all terms are
             shifted at the start, so that each is active in about as many texts as hold it; for
             networks that begin with thousands of active terms. 0 leaves the network as it is.
@@ -77,6 +79,7 @@ class ModelOptions:
     document_length: int = 256
     save_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     calibrate: int = 0
+    dropout: float | None = None
     lora: LoraOptions = LoraOptions()
 
 
@@ -92,6 +95,8 @@ class LossOptions:
         base_scores: squared error of all scores of the batch to those that the model gave before
             the training: a pull towards what it knew.
         anti_zero: against vectors that lose all their terms.
+        contrastive_temperature: that scores are divided by; 0 finds the one that fits the base, see
+            :mod:`.temperature`.
         kl_temperature: of teacher and student.
         gather: contrastive over the documents of all GPUs.
     """
@@ -102,6 +107,7 @@ class LossOptions:
     kl: float = 0.0
     base_scores: float = 0.0
     anti_zero: float = 0.0
+    contrastive_temperature: float = 1.0
     kl_temperature: float = 1.0
     gather: bool = True
 
@@ -214,6 +220,9 @@ class ValidationOptions:
         remove_query: leave out the document with the query's id, as BEIR does for ArguAna.
         at_start: measure before the first step, too; where nothing that follows is better, the
             model as it was is the best one.
+        interpolate: shares of the way from the model as it was to the best that was trained, as 0.5:
+            models there are measured at the end, and the best of all is the result; see
+            :mod:`.between`. Needs ``at_start``.
     """
 
     corpus: str
@@ -227,6 +236,7 @@ class ValidationOptions:
     batch_size: int = 64
     remove_query: bool = False
     at_start: bool = False
+    interpolate: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

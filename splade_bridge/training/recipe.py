@@ -294,6 +294,20 @@ def _check(recipe: Recipe, place: str) -> None:
             refuse(f"{key} is {getattr(options, name)}, but must be {least} or more")
     if not (loss.kl_temperature > 0 and train.learning_rate >= 0):
         refuse("loss.kl_temperature must be above 0, and train.learning_rate not below 0")
+    if loss.contrastive_temperature < 0:
+        refuse("loss.contrastive_temperature must not be below 0")
+    if not loss.contrastive_temperature and (model.config or not loss.contrastive):
+        refuse(
+            "loss.contrastive_temperature of 0 is for loss.contrastive of a model that is trained "
+            "already"
+        )
+    shares = recipe.validation.interpolate if recipe.validation else ()
+    if shares and not (recipe.validation and recipe.validation.at_start):
+        refuse("validation.interpolate needs validation.at_start")
+    if shares and (model.lora.rank or not all(0 < share < 1 for share in shares)):
+        refuse("validation.interpolate: shares lie between 0 and 1, and not with model.lora")
+    if model.dropout is not None and not 0 <= model.dropout < 1:
+        refuse("model.dropout must be 0 or more, and below 1")
     for side in ("query", "document"):
         sparse: SideRegularizer = getattr(recipe.regularizer, side)
         if sparse.penalty != "none" and sparse.weight < 0:
@@ -327,7 +341,7 @@ def _check_reranker(recipe: Recipe, refuse: Callable[[str], None]) -> None:
         "model.calibrate": model.calibrate > 0,
     } | {
         f"model.{key}": getattr(model, key) != getattr(usual, key)
-        for key in ("query", "idf", "pooling", "activation", "query_length", "document_length")
+        for key in ("query", "idf", "pooling", "activation", "dropout", "query_length", "document_length")
     }
     for key, given in other.items():
         if given:

@@ -129,6 +129,12 @@ class RetrievalEvaluator(BaseEvaluator):  # type: ignore[misc]
         steps: int = -1,
     ) -> dict[str, float]:
         """Names and values of the measures."""
+        return self.measure(model, steps)[0]
+
+    def measure(
+        self, model: SparseEncoder, steps: int = -1
+    ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+        """Names and values of the measures, and query id -> measure -> value."""
         tokenizer = transformers_of(model)[-1].tokenizer
         width = model.get_embedding_dimension() or len(tokenizer)
         vocabulary, columns = terms_of(tokenizer, width, "the tokenizer")
@@ -138,7 +144,8 @@ class RetrievalEvaluator(BaseEvaluator):  # type: ignore[misc]
         figures = _sizes(documents, queries, len(vocabulary))
         if not figures["document_terms"] or not figures["query_terms"]:
             log.warning("at step %d no text has a term any more", steps)
-            return dict.fromkeys(MEASURES, 0.0) | figures
+            nothing = dict.fromkeys(MEASURES, 0.0)
+            return nothing | figures, {query_id: nothing for query_id in self._set.qrels}
         with scratch_folder() as folder:
             index = folder / "index"
             engine = ExactEngine()
@@ -151,7 +158,8 @@ class RetrievalEvaluator(BaseEvaluator):  # type: ignore[misc]
         if self._set.remove_query:
             for query_id, found in run.items():
                 found.pop(query_id, None)  # measures look at the first DEPTH alone
-        return {**evaluate(self._set.qrels, run, MEASURES).means, **figures}
+        measured = evaluate(self._set.qrels, run, MEASURES)
+        return {**measured.means, **figures}, measured.per_query
 
 
 class _Impacts:
