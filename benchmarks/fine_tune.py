@@ -18,7 +18,9 @@ import argparse
 import json
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -28,6 +30,7 @@ from transformers import TrainerCallback
 from machine import describe
 from splade_bridge.evaluation.significance import compare_pair
 from splade_bridge.training.data import load_training_data
+from splade_bridge.training.max_first import take_maximum_first
 from splade_bridge.training.model import build_model
 from splade_bridge.training.options import ModelOptions, ValidationOptions
 from splade_bridge.training.recipe import Recipe, in_work_folder, read_recipe
@@ -35,6 +38,8 @@ from splade_bridge.training.train import train
 from splade_bridge.training.validation import RetrievalEvaluator, load_validation
 
 HELD_OUT = 0.2
+COUNTED = 500
+"""Documents whose terms are counted."""
 COLUMNS = (
     "collection", "model", "step", "processor minutes", "dev nDCG@10", "test nDCG@10", "p",
     "terms a document", "a query",
@@ -88,7 +93,7 @@ def train_theirs(recipe: Recipe, work: Path, out: Path, seconds: float) -> int:
     rows = load_training_data(in_work_folder(recipe, work).data)
     texts = [c for c in rows.column_names if c not in ("label", "known")]
     model = SparseEncoder(recipe.model.base)
-    model.max_seq_length = recipe.model.document_length
+    model.max_seq_length = recipe.train.document_length or recipe.model.document_length
     trainer = SparseEncoderTrainer(
         model=model,
         args=Arguments(
@@ -116,16 +121,29 @@ def train_theirs(recipe: Recipe, work: Path, out: Path, seconds: float) -> int:
         callbacks=[Clock(seconds)],
     )
     trainer.train()
+    model.max_seq_length = recipe.model.document_length
     model.save_pretrained(str(out), create_model_card=False)
     return int(trainer.state.global_step)
 
 
-def measured(model: Any, folder: Path, qrels: Path) -> tuple[dict[str, float], dict[str, float]]:
-    """Means and sizes over the whole collection, and nDCG@10 of each query."""
-    options = ValidationOptions(str(folder), str(folder), qrels, max_documents=0, max_queries=0)
-    evaluator = RetrievalEvaluator(load_validation(options, 0), options.batch_size, None)
-    means, queries = evaluator.measure(model.eval())
-    return means, {query_id: values["nDCG@10"] for query_id, values in queries.items()}
+def measured(model: Any, folder: Path, test: Path, held_out: Path) -> Found:
+    """nDCG@10 of each query of both sets over the whole collection, and the mean sizes."""
+    take_maximum_first(model)
+    whole = {"max_documents": 0, "max_queries": 0}
+    sets = [
+        load_validation(ValidationOptions(str(folder), str(folder), qrels, **whole), 0)
+        for qrels in (test, held_out)
+    ]
+    both = replace(
+        sets[0],
+        queries=sets[0].queries | sets[1].queries,
+        qrels={**sets[0].qrels, **sets[1].qrels},
+    )
+    sizes, queries = RetrievalEvaluator(both, 64, None, COUNTED).measure(model.eval())
+    found: Found = {"document_terms": sizes["document_terms"], "query_terms": sizes["query_terms"]}
+    for name, of in zip(("test", "dev"), sets, strict=True):
+        found[name] = {query_id: queries[query_id]["nDCG@10"] for query_id in of.queries}
+    return found
 
 
 def kept(file: Path, make: Any) -> Found:
@@ -147,12 +165,8 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Found]:
     found: dict[str, Found] = {}
 
     def told(model: Any, step: int, seconds: float) -> Found:
-        means, queries = measured(model, folder, folder / "qrels" / "test.tsv")
-        dev, _ = measured(model, folder, held_out)
-        return {
-            "step": step, "minutes": seconds / 60, "means": means, "dev": dev["nDCG@10"],
-            "queries": queries,
-        }  # fmt: skip
+        found = measured(model, folder, folder / "qrels" / "test.tsv", held_out)
+        return {"step": step, "minutes": seconds / 60, **found}
 
     def base() -> Found:
         return told(build_model(ModelOptions(recipe.model.base, **lengths), [], work), 0, 0.0)
@@ -203,14 +217,14 @@ def main() -> None:
     for folder in arguments.folders:
         found = run(arguments, folder.resolve())
         for name, row in found.items():
-            means, chance = row["means"], ""
+            chance = ""
             if name != "base" and "base" in found:
-                tested = compare_pair(found["base"]["queries"], row["queries"])
+                tested = compare_pair(found["base"]["test"], row["test"])
                 chance = f"{tested.randomisation:.4f}"
             cells = (
                 folder.name, name, f"{row['step']:,}", f"{row['minutes']:.1f}",
-                f"{row['dev']:.4f}", f"{means['nDCG@10']:.4f}", chance,
-                f"{means['document_terms']:.1f}", f"{means['query_terms']:.1f}",
+                f"{fmean(row['dev'].values()):.4f}", f"{fmean(row['test'].values()):.4f}", chance,
+                f"{row['document_terms']:.1f}", f"{row['query_terms']:.1f}",
             )  # fmt: skip
             print(f"| {' | '.join(cells)} |", flush=True)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ pytest.importorskip("accelerate")
 from checkpoints import one_thread, save_checkpoint  # noqa: F401
 from sentence_transformers import SparseEncoder
 from splade_bridge.errors import BadInputError
+from splade_bridge.training.max_first import take_maximum_first
 from splade_bridge.training.model import build_model, set_dropout
 from splade_bridge.training.options import ModelOptions
 from splade_bridge.training.recipe import read_recipe
@@ -64,7 +67,7 @@ def test_at_the_fitted_temperature_no_factor_of_the_scores_helps(
     said: list[str] = []
     settings = [
         "loss.margin_mse=0", "loss.contrastive_temperature=0", "model.dropout=0",
-        "train.batch_size=40", "train.steps=1", "train.log_every=1",
+        "train.batch_size=40", "train.steps=1", "train.log_every=1", "train.no_duplicates=false",
         "regularizer.query.penalty=none", "regularizer.document.penalty=none",
     ]  # fmt: skip
     out = train(read_recipe(world.recipe(), settings), tmp_path / "out", say=said.append).out
@@ -125,7 +128,7 @@ def test_the_best_share_of_the_way_is_taken(world: World, tmp_path: Path) -> Non
     assert recipe.validation
     evaluator = RetrievalEvaluator(load_validation(recipe.validation, 42), 64, None)
     found = {0.0: logged[0], 1.0: logged[10]}
-    mixed = SparseEncoder(str(world.checkpoint))
+    mixed = build_model(recipe.model, [], tmp_path)
     for share in shares:
         mixed.load_state_dict({k: v + share * (tuned[k] - v) for k, v in base.items()})
         found[share] = evaluator(mixed)["RR@10"]
@@ -136,3 +139,30 @@ def test_the_best_share_of_the_way_is_taken(world: World, tmp_path: Path) -> Non
     kept = SparseEncoder(str(done.out)).state_dict()
     for name, value in base.items():
         assert torch.allclose(kept[name], value + best * (tuned[name] - value), atol=1e-6)
+
+
+# ---------------------------------------------------------------- validation by the terms of queries
+
+
+@pytest.mark.parametrize("activation", ["relu", "log1p_relu"])
+def test_a_ranking_needs_the_terms_of_the_queries_alone(
+    world: World, tmp_path: Path, activation: str
+) -> None:
+    """The same figures, where the terms of all documents are not counted but of a sample."""
+    recipe = read_recipe(world.recipe(), world.validation())
+    assert recipe.validation
+    found = load_validation(recipe.validation, 0)
+    found = replace(found, queries={q: found.queries[q] for q in ("q0", "q1")})
+    found = replace(found, qrels={q: found.qrels[q] for q in found.queries})
+    model = build_model(ModelOptions(str(world.checkpoint), activation=activation), [], tmp_path)
+    plain = RetrievalEvaluator(found, 8, None)(model.eval())
+    assert RetrievalEvaluator(found, 8, None, 10)(model) == plain, "no maximum is taken first"
+    take_maximum_first(model)
+    fewer = RetrievalEvaluator(found, 8, None, 10)(model)
+    sample = random.Random(0).sample(sorted(found.documents), 10)
+    texts = [found.documents[i] for i in sample]
+    vectors = model.encode_document(texts, convert_to_sparse_tensor=False).numpy()
+    assert fewer.pop("document_terms") == pytest.approx((np.rint(vectors * 100) > 0).sum(1).mean())
+    plain.pop("document_terms")
+    assert fewer == pytest.approx(plain)
+    assert RetrievalEvaluator(found, 8, None)(model) == RetrievalEvaluator(found, 8, None, 60)(model)

@@ -172,6 +172,8 @@ class TrainOptions:
         gradient_accumulation: batches of one update.
         mini_batch: texts encoded at once, with their gradients cached (arXiv:2101.06983): batches
             far beyond the memory of a GPU. 0 encodes the whole batch.
+        document_length: tokens of a document that are read in training, where fewer than
+            ``model.document_length`` do, and cost less; 0 reads as many.
         learning_rate: highest; linear from 0 and to 0.
         warmup_steps: until the highest.
         weight_decay: of AdamW.
@@ -190,6 +192,7 @@ class TrainOptions:
     batch_size: int = 32
     gradient_accumulation: int = 1
     mini_batch: int = 0
+    document_length: int = 0
     learning_rate: float = 2e-5
     warmup_steps: int = 0
     weight_decay: float = 0.01
@@ -217,6 +220,9 @@ class ValidationOptions:
         metric: that the best checkpoint has most of: nDCG@10 or RR@10.
         patience: stop after so many measurements without a better one; 0 never.
         batch_size: texts encoded at once.
+        count_documents: of so many, drawn, all terms are counted; others are encoded for the terms
+            that queries have alone, which are all that a ranking looks at: with a small network a
+            fraction of the time. 0 counts those of all documents.
         remove_query: leave out the document with the query's id, as BEIR does for ArguAna.
         at_start: measure before the first step, too; where nothing that follows is better, the
             model as it was is the best one.
@@ -234,6 +240,7 @@ class ValidationOptions:
     metric: Literal["nDCG@10", "RR@10"] = "RR@10"
     patience: int = 0
     batch_size: int = 64
+    count_documents: int = 0
     remove_query: bool = False
     at_start: bool = False
     interpolate: tuple[float, ...] = ()

@@ -53,7 +53,7 @@ LEAST = {
     "train.save_every": 1, "train.mini_batch": 0, "train.workers": 0, "train.warmup_steps": 0,
     "regularizer.ramp_steps": 0, "model.query_length": 3, "model.document_length": 3,
     "model.calibrate": 0, "data.negatives": 0, "validation.every": 1, "validation.batch_size": 1,
-    "validation.patience": 0,
+    "validation.patience": 0, "validation.count_documents": 0,
 }  # fmt: skip
 """The least that a number can be meant as; two tokens of a text are its marks."""
 
@@ -306,6 +306,8 @@ def _check(recipe: Recipe, place: str) -> None:
         refuse("validation.interpolate needs validation.at_start")
     if shares and (model.lora.rank or not all(0 < share < 1 for share in shares)):
         refuse("validation.interpolate: shares lie between 0 and 1, and not with model.lora")
+    if train.document_length and train.document_length < LEAST["model.document_length"]:
+        refuse("train.document_length must be 0, or 3 or more")
     if model.dropout is not None and not 0 <= model.dropout < 1:
         refuse("model.dropout must be 0 or more, and below 1")
     for side in ("query", "document"):
@@ -339,9 +341,12 @@ def _check_reranker(recipe: Recipe, refuse: Callable[[str], None]) -> None:
         "model.config": bool(model.config),
         "model.lora": model.lora.rank > 0,
         "model.calibrate": model.calibrate > 0,
+        "train.document_length": recipe.train.document_length > 0,
     } | {
         f"model.{key}": getattr(model, key) != getattr(usual, key)
-        for key in ("query", "idf", "pooling", "activation", "dropout", "query_length", "document_length")
+        for key in (
+            "query", "idf", "pooling", "activation", "dropout", "query_length", "document_length",
+        )
     }
     for key, given in other.items():
         if given:

@@ -189,7 +189,7 @@ def _train(
     from splade_bridge.training.max_first import take_maximum_first
     from splade_bridge.training.model import add_lora, build_model, prompts_of, set_dropout
     from splade_bridge.training.schedule import RegularizerSchedule
-    from splade_bridge.training.start import MeasureAtTheStart, base_terms
+    from splade_bridge.training.start import MeasureAtTheStart, base_terms, training_length
     from splade_bridge.training.stopping import StopWhenAsked
     from splade_bridge.training.temperature import fit_temperature
     from splade_bridge.training.trainer import REGULARIZER_STATE, BridgeTrainer
@@ -233,6 +233,7 @@ def _train(
     )
     trainer.schedule, trainer.adapters = schedule, recipe.model.lora.rank > 0
     trainer.say = say
+    trainer.data_collator.max_length = {"document": training_length(model, recipe.train)}
     if base is not None:
         take_maximum_first(base)
         trainer.keep_base(base)
@@ -449,7 +450,9 @@ def _evaluator(recipe: Recipe) -> Any:
 
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": None}[precision_of(recipe)]
     found = load_validation(recipe.validation, recipe.train.seed)
-    return RetrievalEvaluator(found, recipe.validation.batch_size, dtype)
+    return RetrievalEvaluator(
+        found, recipe.validation.batch_size, dtype, recipe.validation.count_documents
+    )
 
 
 def _callbacks(recipe: Recipe, work: Path, main: bool, say: Callable[[str], None]) -> list[Any]:
