@@ -1,4 +1,4 @@
-"""How a fine-tuning begins: without dropout, and with a temperature that fits its base."""
+"""A fine-tuning: no dropout, a temperature that fits the base, what is cheaper, what lies between."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 import torch
 
 pytest.importorskip("sentence_transformers")
 pytest.importorskip("accelerate")
 
-from checkpoints import one_thread, save_checkpoint  # noqa: F401
 from sentence_transformers import SparseEncoder
+
+from checkpoints import one_thread, save_checkpoint  # noqa: F401
 from splade_bridge.errors import BadInputError
 from splade_bridge.training.max_first import take_maximum_first
 from splade_bridge.training.model import build_model, set_dropout
 from splade_bridge.training.options import ModelOptions
 from splade_bridge.training.recipe import read_recipe
+from splade_bridge.training.start import base_terms
 from splade_bridge.training.temperature import best_temperature
 from splade_bridge.training.train import train
 from splade_bridge.training.validation import RetrievalEvaluator, load_validation
@@ -74,8 +77,6 @@ def test_at_the_fitted_temperature_no_factor_of_the_scores_helps(
     (told,) = [line for line in said if line.startswith("scores are divided by")]
     temperature = float(told.split()[4].strip(","))
     rows = [(world.queries[f"q{i}"], world.documents[f"d{i}"]) for i in range(40)]
-    import orjson
-
     lines = [orjson.loads(x) for x in (world.folder / "train.jsonl").read_text().splitlines()]
     negatives = [[line["negatives"][n] for line in lines] for n in range(2)]
     documents = [d for _, d in rows] + negatives[0] + negatives[1]
@@ -93,6 +94,7 @@ def test_at_the_fitted_temperature_no_factor_of_the_scores_helps(
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
+        (["train.document_length=2"], "must be 0, or 3 or more"),
         (["loss.contrastive_temperature=-1"], "contrastive_temperature must not be below 0"),
         (["loss.contrastive_temperature=0", "loss.contrastive=0"], "is for loss.contrastive"),
         (["model.dropout=1"], "model.dropout must be 0 or more, and below 1"),
@@ -165,4 +167,34 @@ def test_a_ranking_needs_the_terms_of_the_queries_alone(
     assert fewer.pop("document_terms") == pytest.approx((np.rint(vectors * 100) > 0).sum(1).mean())
     plain.pop("document_terms")
     assert fewer == pytest.approx(plain)
-    assert RetrievalEvaluator(found, 8, None)(model) == RetrievalEvaluator(found, 8, None, 60)(model)
+    assert RetrievalEvaluator(found, 8, None)(model) == RetrievalEvaluator(found, 8, None, 60)(
+        model
+    )
+
+
+# ---------------------------------------------------------------- shorter documents in training
+
+
+def test_training_reads_the_beginnings_of_documents(world: World, tmp_path: Path) -> None:
+    """It sees, and holds, the terms of documents that are cut; the model reads whole ones."""
+    settings = [
+        "train.document_length=6", "regularizer.document.base_terms=1", "model.dropout=0",
+        "train.batch_size=40", "train.steps=1", "train.log_every=1", "train.no_duplicates=false",
+    ]  # fmt: skip
+    recipe = read_recipe(world.recipe(), settings)
+    cut = build_model(ModelOptions(str(world.checkpoint), document_length=6), [], tmp_path)
+
+    def terms(texts: list[str]) -> float:
+        vectors = cut.encode_document(texts, convert_to_sparse_tensor=False)
+        return float((vectors > 0).sum(1).float().mean())
+
+    documents = list(world.documents.values())
+    whole = build_model(recipe.model, [], tmp_path)
+    found = base_terms(whole, recipe, documents, [])
+    assert found == {"document": pytest.approx(terms(documents))}
+    out = train(recipe, tmp_path / "out").out
+    rows = [orjson.loads(line) for line in (world.folder / "train.jsonl").read_text().splitlines()]
+    seen = [text for row in rows for text in (row["positive"], *row["negatives"])]
+    (logged,) = [e["document_terms"] for e in _log(out) if "document_terms" in e]
+    assert logged == pytest.approx(terms(seen))
+    assert SparseEncoder(str(out))[0].document_length == whole[0].document_length > 6

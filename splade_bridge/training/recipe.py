@@ -345,7 +345,13 @@ def _check_reranker(recipe: Recipe, refuse: Callable[[str], None]) -> None:
     } | {
         f"model.{key}": getattr(model, key) != getattr(usual, key)
         for key in (
-            "query", "idf", "pooling", "activation", "dropout", "query_length", "document_length",
+            "query",
+            "idf",
+            "pooling",
+            "activation",
+            "dropout",
+            "query_length",
+            "document_length",
         )
     }
     for key, given in other.items():

@@ -153,7 +153,7 @@ class RetrievalEvaluator(BaseEvaluator):  # type: ignore[misc]
         if not figures["document_terms"] or not figures["query_terms"]:
             log.warning("at step %d no text has a term any more", steps)
             nothing = dict.fromkeys(MEASURES, 0.0)
-            return nothing | figures, {query_id: nothing for query_id in self._set.qrels}
+            return nothing | figures, dict.fromkeys(self._set.qrels, nothing)
         with scratch_folder() as folder:
             index = folder / "index"
             engine = ExactEngine()
