@@ -1,4 +1,4 @@
-"""A fine-tuning: no dropout, a temperature that fits the base, what is cheaper, what lies between."""
+"""What a fine-tuning begins with, what makes it cheaper, and models between base and result."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_the_best_share_of_the_way_is_taken(world: World, tmp_path: Path) -> Non
     said: list[str] = []
     shares = (0.25, 0.5, 0.75)
     settings = [
-        *world.validation(at_start="true", every=10, interpolate=f"[{', '.join(map(str, shares))}]"),
+        *world.validation(at_start="true", every=10, interpolate=list(shares)),
         "loss.margin_mse=0", "train.steps=10", "train.learning_rate=2e-2", "model.dropout=0",
         "regularizer.query.penalty=none", "regularizer.document.penalty=none",
     ]  # fmt: skip
@@ -143,7 +143,7 @@ def test_the_best_share_of_the_way_is_taken(world: World, tmp_path: Path) -> Non
         assert torch.allclose(kept[name], value + best * (tuned[name] - value), atol=1e-6)
 
 
-# ---------------------------------------------------------------- validation by the terms of queries
+# ---------------------------------------------------------------- the terms of queries alone
 
 
 @pytest.mark.parametrize("activation", ["relu", "log1p_relu"])

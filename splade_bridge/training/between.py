@@ -1,9 +1,9 @@
 """Models on the way from the base to what was trained.
 
-The mean of a base's weights and those that were fine-tuned from it is often better than both, most of
-all where the data are few: what was learnt is added to what was known (Wortsman et al., Robust
-fine-tuning of zero-shot models, arXiv:2109.01903). How far to go is chosen on the validation set, and
-costs nothing but a validation for each share.
+The mean of a base's weights and those that were fine-tuned from it is often better than both, most
+of all where the data are few: what was learnt is added to what was known (Wortsman et al., Robust
+fine-tuning of zero-shot models, arXiv:2109.01903). How far to go is chosen on the validation set,
+and costs nothing but a validation for each share.
 """
 
 from __future__ import annotations

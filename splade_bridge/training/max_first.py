@@ -86,8 +86,8 @@ def encoders_with_decoder(model: nn.Module) -> list[tuple[Any, nn.Linear]]:
 def only_terms(model: nn.Module, columns: Tensor) -> Iterator[bool]:
     """In here vectors hold the terms ``columns`` (int64[n]) alone, and cost accordingly less.
 
-    Yields whether that is so: of every encoder that :func:`take_maximum_first` has changed, and only
-    where it has changed them all.
+    Yields whether that is so: where :func:`take_maximum_first` has changed all encoders, or none of
+    them computes less.
     """
     poolings = [pooling for _, pooling in _encoders(model)]
     changed = bool(poolings) and all(DECODER in p.__dict__ for p in poolings)

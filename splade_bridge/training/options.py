@@ -226,8 +226,8 @@ class ValidationOptions:
         remove_query: leave out the document with the query's id, as BEIR does for ArguAna.
         at_start: measure before the first step, too; where nothing that follows is better, the
             model as it was is the best one.
-        interpolate: shares of the way from the model as it was to the best that was trained, as 0.5:
-            models there are measured at the end, and the best of all is the result; see
+        interpolate: shares of the way from the model as it was to the best that was trained, as
+            0.5: models there are measured at the end, and the best of all is the result; see
             :mod:`.between`. Needs ``at_start``.
     """
 

@@ -4,8 +4,8 @@ Scores of a published model fit the data that it was trained on. Of others, whos
 noisier, its softmax is too sure, and the shortest way to a smaller loss is smaller scores: all
 weights shrink and terms are lost before anything is learnt. Divided by the temperature at which a
 factor of all scores can no longer lower the loss, they ask for another order of the documents and
-for nothing else. It is the temperature scaling of Guo et al. (arXiv:1706.04599), before the training
-instead of after it.
+for nothing else. It is the temperature scaling of Guo et al. (arXiv:1706.04599), before the
+training instead of after it.
 """
 
 from __future__ import annotations
