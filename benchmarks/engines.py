@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from machine import describe
+from splade_bridge.conversion.detect import open_source
 from splade_bridge.data.invert import Transposer
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.engines.base import BuildOptions
@@ -196,6 +197,17 @@ def search(index: Path, queries: Queries, threads: int) -> None:
             pass
 
 
+def from_ciff(scratch: Path) -> Callable[[], object]:
+    """A Lucene index from ``ours.ciff``, whose lists are inverted already."""
+
+    def build() -> None:
+        source = open_source(scratch / "ours.ciff")
+        assert isinstance(source, ImpactSource)
+        engine("lucene").build(source, scratch / "from-ciff", BuildOptions(1), overwrite=True)
+
+    return build
+
+
 def pisa_rival(index: Path, queries: Queries) -> Step:
     """The wheel's retrieve call on the same index, all queries in one call, documents by name."""
     with open_index(index) as searcher:
@@ -275,13 +287,16 @@ def main() -> None:
             options, path = BuildOptions(threads), scratch / out
             return lambda: engine(name, own).build(source.again(), path, options, overwrite=True)
 
-        for threads in (1, 2):
-            compare(
-                f"Lucene index, {threads} threads, against IndexCollection", "docs", documents,
-                timed(build("lucene", "lucene", threads)),
-                timed(build("lucene", "anserini", threads, LuceneOptions(route="anserini"))),
-                rounds,
-            )  # fmt: skip
+        compare(
+            "Lucene index from vectors, against IndexCollection of 2 threads", "postings", postings,
+            timed(build("lucene", "lucene", 1)),
+            timed(build("lucene", "anserini", 2, LuceneOptions(route="anserini"))),
+            rounds,
+        )  # fmt: skip
+        compare(
+            "Lucene index from CIFF, against that from vectors", "postings", postings,
+            timed(from_ciff(scratch)), timed(build("lucene", "lucene", 1)), rounds,
+        )  # fmt: skip
         topics = scratch / "topics.tsv"
         topics.write_bytes(b"".join(write_repeated_tokens([queries.batch], queries.vocabulary)))
         index = scratch / "lucene"

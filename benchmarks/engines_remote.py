@@ -3,9 +3,10 @@
     .venv/bin/python benchmarks/engines_remote.py DOCS QUERIES ADDRESS...
 
 DOCS is any source of impacts, QUERIES pre-encoded. Each ADDRESS is of an index that does not exist.
-It is made in turn by `index --check count` and by the client's own calls (`helpers.bulk`, Milvus'
-`insert`, Qdrant Edge's `upsert_points`, `COPY` of text) in blocks of 1,000 with the same settings:
-once each to warm up, then five times in changing order; and thrown away in the end. Then each
+It is made and filled in turn by `index --check count` and by the client's own calls
+(`helpers.bulk`, Milvus' `insert`, Qdrant Edge's `upsert_points`, `COPY` of text) in blocks of 1,000
+with the same settings: once each to warm up, then five times in changing order; and thrown away in
+the end. Then each
 query is asked for 10 hits through the address and by a bare request of the client, of the same
 index and in changing order. All figures are medians. The documents are in memory before any load.
 """
@@ -137,7 +138,7 @@ class BareEdge(Bare):
 
     @property
     def _shard(self) -> Any:
-        return getattr(self.index, "_store")._shard  # noqa: B009
+        return getattr(self.index, "_points")._shard  # noqa: B009
 
     def load(self) -> None:
         edge, field = self.edge, self.index.field
@@ -262,11 +263,15 @@ def measured(address: Address, docs: Path, queries: Queries) -> str:
                 if number:
                     other.drop()
                     index.drop()
-                other.create(made, State({}))
-                bare = BARE[address.scheme](other, batches, source.vocabulary)
+
+                def by_hand() -> None:
+                    other.create(made, State({}))
+                    BARE[address.scheme](other, batches, source.vocabulary).load()
+                    other.finish(merge=False)
+
                 both: list[tuple[list[float], Callable[[], object]]] = [
                     (loads, lambda: load(index, opened, LoadOptions(check="count"))),
-                    (bulks, lambda bare=bare: (bare.load(), other.finish(merge=False))),
+                    (bulks, by_hand),
                 ]
                 for times, fill in both if number % 2 else reversed(both):
                     seconds = timed(fill)

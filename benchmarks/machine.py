@@ -8,6 +8,8 @@ import platform
 from datetime import date
 from pathlib import Path
 
+from splade_bridge.files.cores import usable_cores
+
 
 def describe(*distributions: str) -> str:
     """One line: date, processor, cores, memory, Python and the versions asked for."""
@@ -22,6 +24,6 @@ def describe(*distributions: str) -> str:
     gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     versions = [f"{d} {importlib.metadata.version(d)}" for d in ("splade-bridge", *distributions)]
     return (
-        f"{date.today()}, {processor}, {os.cpu_count()} cores, {gigabytes:.0f} GiB, "
+        f"{date.today()}, {processor}, {usable_cores()} cores, {gigabytes:.0f} GiB, "
         f"Python {platform.python_version()}, {', '.join(versions)}"
     )

@@ -142,3 +142,8 @@ class ReaderGone(SpladeBridgeError):
     """Whoever read our stdout has gone, as ``| head`` does; nothing is told."""
 
     exit_code = 141
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether code in Rust has failed: pyo3 raises its panics beside all other exceptions."""
+    return type(error).__name__ == "PanicException"

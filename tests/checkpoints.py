@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -139,13 +140,13 @@ def save_checkpoint(
     return folder
 
 
-def save_bert(folder: Path, kind: str, labels: int = 1) -> Path:
+def save_bert(folder: Path, kind: str, labels: int = 1, seed: int = 0) -> Path:
     """A tiny random cross-encoder, or the network of a bi-encoder, as transformers saves it."""
     torch = pytest.importorskip("torch")
     from tokenizers import processors
     from transformers import BertForSequenceClassification, BertModel
 
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     made = BertForSequenceClassification if kind == "cross-encoder" else BertModel
     small = config("bert", len(VOCABULARY), num_labels=labels, initializer_range=0.3)
     made(small).save_pretrained(folder)
@@ -202,3 +203,51 @@ def write_corpus(path: Path, texts: int) -> Path:
             text = " ".join(rng.choice(words, rng.integers(0, 60)))
             out.write(json.dumps({"id": f"d{i}", "text": text}) + "\n")
     return path
+
+
+def cached(cache: Path, name: str, folders: dict[str, Path]) -> None:
+    """A model of the hub as its cache on a disk has it.
+
+    Args:
+        name: ``owner/name``.
+        folders: of files, by branch or tag; the first one's is the main branch, too.
+    """
+    place = cache / f"models--{name.replace('/', '--')}"
+    (place / "refs").mkdir(parents=True)
+    for number, (ref, folder) in enumerate(folders.items()):
+        commit = f"{number + 1:040x}"
+        shutil.copytree(folder, place / "snapshots" / commit)
+        for called in (ref, *(["main"] if not number else [])):
+            (place / "refs" / called).write_text(commit)
+
+
+OWN_NETWORK = """
+open({mark!r}, "w").close()
+from transformers import BertConfig, {base}
+
+
+class OwnConfig(BertConfig):
+    model_type = "own-kind"
+
+
+class OwnModel({base}):
+    config_class = OwnConfig
+"""
+
+
+def with_own_code(folder: Path, mark: Path, auto: str, base: str) -> Path:
+    """Make a checkpoint work by code of its own only, which makes the file ``mark``.
+
+    Args:
+        auto: the class of transformers that loads it.
+        base: the class that its own one is made from.
+    """
+    (folder / "own.py").write_text(OWN_NETWORK.format(mark=str(mark), base=base))
+    tree = json.loads((folder / "config.json").read_text())
+    tree |= {
+        "model_type": "own-kind",
+        "architectures": ["OwnModel"],
+        "auto_map": {"AutoConfig": "own.OwnConfig", auto: "own.OwnModel"},
+    }
+    (folder / "config.json").write_text(json.dumps(tree))
+    return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from tiny_training import World
 
 pytest_plugins = ["servers.fixtures"]
+
+# What a search would leave to a process in the background; those that test it switch it on.
+os.environ["SPLADE_BRIDGE_JAVA_CACHE"] = "off"
 
 # No test asserts a time, neither its examples'.
 settings.register_profile("suite", deadline=None)

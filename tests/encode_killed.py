@@ -16,8 +16,12 @@ from splade_bridge.text.corpora import read_texts
 MOMENTS = ("_plan.json", "part-00000.parquet", "part-00003.parquet", "part-00006.parquet", None)
 
 
-def encode(model: str, corpus: str, out: str) -> None:
-    encoder = load_encoder(model, "document", EncodeOptions(max_length=32, threads=1))
+def encode(
+    model: str, corpus: str, out: str, threads: str = "1", batch_tokens: str | None = None
+) -> None:
+    tokens = None if batch_tokens is None else int(batch_tokens)
+    options = EncodeOptions(max_length=32, threads=int(threads), batch_tokens=tokens)
+    encoder = load_encoder(model, "document", options)
     encode_to_store(read_texts(corpus), encoder, Path(out), corpus="corpus", part_rows=16)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from checkpoints import one_thread, save_checkpoint, wordpiece_tokenizer  # noqa: F401
+from checkpoints import cached, one_thread, save_checkpoint, wordpiece_tokenizer  # noqa: F401
 from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
 from splade_bridge.encoding.network import load_network
 from splade_bridge.errors import BadInputError, MissingToolError
@@ -74,6 +74,26 @@ def test_an_adapter_beside_its_network(tmp_path: Path, base: Path) -> None:
     shutil.copytree(adapter, together, dirs_exist_ok=True)
     changed_json(base_model_name_or_path="not/there")(together / "adapter_config.json")
     np.testing.assert_allclose(found(together), wanted, rtol=0, atol=1e-5)
+
+
+def test_a_base_of_the_hub_at_its_revision(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PEFT notes which revision of a hub model was adapted; a folder's is of where it came from."""
+    adapter = save_adapter(base, tmp_path / "adapter")
+    wanted = by_peft(base, adapter)
+    other = save_checkpoint(tmp_path / "other", seed=3)
+    cached(tmp_path / "cache", "someone/base", {"v1": other, "v2": base})
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    told = changed_json(base_model_name_or_path="someone/base", revision="v2")
+    told(adapter / "adapter_config.json")
+    np.testing.assert_allclose(found(adapter), wanted, rtol=0, atol=1e-5)
+    changed_json(revision="v9")(adapter / "adapter_config.json")
+    with pytest.raises(BadInputError, match=r"this adapter.s base is not there .* at revision v9"):
+        found(adapter)
+    changed_json(base_model_name_or_path=str(base))(adapter / "adapter_config.json")
+    np.testing.assert_allclose(found(adapter), wanted, rtol=0, atol=1e-5)
 
 
 def test_an_adapter_of_an_adapter(tmp_path: Path, base: Path) -> None:

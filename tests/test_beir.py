@@ -210,3 +210,88 @@ def test_real_data_sets(shared: Path, tmp_path: Path, capfd: pytest.CaptureFixtu
         single = by_single_commands(shared / name, model, work, "test", capfd, measures)
         assert found[name]["means"] == single
         assert found[name]["queries"] == queries
+
+
+SPEC = """
+folders = ["toy"]
+measure = ["nDCG@10", "R@2"]
+max_length = 32
+[[model]]
+model = "{model}"
+[[model]]
+name = "own"
+model = "{model}"
+pooling = "sum"
+query_prompt = "his "
+document_max_length = 6
+normalize = true
+[[model]]
+name = "tokens"
+document_model = "{model}"
+query_model = "{model}"
+query_mode = "bow"
+"""
+
+
+def test_a_toml_gives_each_model_settings_of_its_own(
+    sets: Path, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Each column is what encode, index, search and evaluate give by the same flags."""
+    (tmp_path / "b.toml").write_text('root = "sets"\n' + SPEC.format(model=model))
+    (tmp_path / "sets").symlink_to(sets)
+    out = tmp_path / "out"
+    status, printed, err = command_line.run(capfd, "beir", tmp_path / "b.toml", "-o", out, "--json")
+    assert status == 0, err
+    found = {r["model"]: r["means"] for r in json.loads(printed)["evaluations"]}
+    assert list(found) == [model.name, "own", "tokens"]
+    flags = {
+        model.name: ("--max-length 32", "--max-length 32"),
+        "own": (
+            "--pooling sum --max-length 6 --normalize",
+            "--pooling sum --max-length 32 --normalize --prompt his_",
+        ),
+        "tokens": ("--max-length 32", "--max-length 32 --query-mode bow"),
+    }
+    for name, (documents, queries) in flags.items():
+        work = tmp_path / name
+        work.mkdir()
+        for line in (
+            f"encode {sets}/toy -m {model} -o {work}/v {documents}",
+            f"encode {sets}/toy --side query --split test -m {model} -o {work}/q {queries}",
+            f"index {work}/v -e exact -o {work}/i",
+            f"search {work}/i -q {work}/q --remove-query -o {work}/run",
+        ):
+            words = [word.replace("_", " ") if word == "his_" else word for word in line.split()]
+            status, _, err = command_line.run(capfd, *words)
+            assert status == 0, err
+        asked = ["evaluate", sets / "toy", work / "run", "--json", "-M", "nDCG@10 R@2"]
+        status, printed, err = command_line.run(capfd, *asked)
+        assert status == 0, err
+        assert found[name] == json.loads(printed)["measures"], name
+    assert len({means["nDCG@10"] for means in found.values()}) > 1
+    page = (out / "table.md").read_text()
+    assert f"own: documents by {model.name} (sum pooling, normalized), queries by" in page
+    assert "texts read to 6 or 32 tokens" in page
+    again = sb.beir(tmp_path / "b.toml", output=out)
+    assert again.done == {}
+    with pytest.raises(UsageError, match="a TOML says how models are read and searched"):
+        sb.beir(tmp_path / "b.toml", output=out, max_length=9)
+    with pytest.raises(UsageError, match="a TOML names all folders and models"):
+        sb.beir(tmp_path / "b.toml", model=model, output=out)
+
+
+def test_flags_are_of_every_model(sets: Path, model: Path, tmp_path: Path) -> None:
+    """By name, as a TOML says them by key."""
+    (tmp_path / "b.toml").write_text(
+        f'folders = ["{sets}/toy"]\n[[model]]\nmodel = "{model}"\npooling = "sum"\n'
+        'query_prompt = "his "\nnormalize = true\n'
+    )
+    by_key = sb.beir(tmp_path / "b.toml", output=tmp_path / "a")
+    by_name = sb.beir(
+        sets / "toy", model=model, output=tmp_path / "b", pooling="sum", query_prompt="his ",
+        normalize=True,
+    )  # fmt: skip
+    assert by_key.results[0].means == by_name.results[0].means
+    assert by_key.results[0].means != sb.beir(
+        sets / "toy", model=model, output=tmp_path / "c"
+    ).results[0].means  # fmt: skip

@@ -520,7 +520,7 @@ def test_the_command_shows_a_table_and_writes_all_files(data: Path, tmp_path: Pa
     for name in ("full", "top-k 2", "top-k 4", "short queries"):
         assert name in done.stdout
     assert "steps done" in done.stderr and "steps done" not in done.stdout
-    for name in ("results.json", "results.csv", "report.html", "charts/postings.svg"):
+    for name in ("results.json", "results.csv", "report.html", "table.tex", "charts/postings.svg"):
         assert (out / name).stat().st_size > 500
     told = CliRunner().invoke(app, [*command, "--json"], catch_exceptions=False)
     assert json.loads(told.stdout)["steps_done"] == {}

@@ -239,7 +239,8 @@ def test_a_model_of_another_kind_is_refused(
     mark = tmp_path / "ran"
     (own / "custom.py").write_text(f"open({str(mark)!r}, 'w').close()\n")
     status, _, said = command_line.run(capfd, "dense", corpus, "-m", own, "-o", tmp_path / "i")
-    assert status == 4 and "cannot be loaded by sentence-transformers" in said
+    assert status == 4 and "needs code of its own" in said
+    assert "runs only with --trust-remote-code" in said
     assert not mark.exists() and not (tmp_path / "i").exists()
 
 

@@ -22,10 +22,11 @@ from splade_bridge.data.store import VectorStore
 from splade_bridge.encoding.encoder import EncodeOptions, Encoder, load_encoder
 from splade_bridge.encoding.parts import CorpusChangedError, files_content
 from splade_bridge.encoding.passages import LongOptions
-from splade_bridge.encoding.runner import ReadAhead, encode_to_store
+from splade_bridge.encoding.runner import encode_to_store
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
 from splade_bridge.files import writing as files
 from splade_bridge.files.outputs import STORE_MANIFEST
+from splade_bridge.files.read_ahead import ReadAhead
 from splade_bridge.text.corpora import corpus_files, read_texts
 
 PART_ROWS, TEXTS = 16, 150

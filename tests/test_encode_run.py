@@ -13,7 +13,7 @@ import pytest
 
 from checkpoints import one_thread, save_checkpoint, write_corpus  # noqa: F401
 from splade_bridge.cli.encode import command
-from splade_bridge.cli.groups import EncodeFlags, SideFlags
+from splade_bridge.cli.groups import EncodeFlags, ModelFlags
 from splade_bridge.data.store import VectorStore
 from splade_bridge.encoding.encoder import EncodeOptions, Encoder, load_encoder
 from splade_bridge.encoding.runner import encode_to_store
@@ -235,7 +235,7 @@ def test_the_command(
         str(corpus), out, query_model=str(model), side="query", texts=EncodeFlags(overwrite=True)
     )
     assert capfd.readouterr().out == ""
-    unknown = SideFlags(query_mode="x")  # type: ignore[arg-type]
+    unknown = ModelFlags(query_mode="x")  # type: ignore[arg-type]
     for option in (
         {"side": "both"},
         {"pooling": "mean"},

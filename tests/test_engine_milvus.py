@@ -32,7 +32,14 @@ from splade_bridge.engines.registry import connect, open_index, read_remote
 from splade_bridge.engines.remote.base import RemoteOptions
 from splade_bridge.engines.remote.faults import ServerError
 from splade_bridge.engines.remote.load import LoadOptions, load
-from splade_bridge.engines.remote.milvus import EXACT, escaped_id, inexact, unescaped_id
+from splade_bridge.engines.remote.milvus import (
+    EXACT,
+    Milvus,
+    escaped_id,
+    inexact,
+    unescaped_id,
+)
+from splade_bridge.engines.remote.states import State
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
 
 
@@ -81,6 +88,22 @@ def test_settings_are_set_and_told(tmp_path: Path) -> None:
     assert told["index"]["index_type"] == made["params"]["index_type"] == "SPARSE_INVERTED_INDEX"
     assert told["index"]["inverted_index_algo"] == "DAAT_MAXSCORE" == EXACT["inverted_index_algo"]
     assert told["index"]["metric_type"] == made["metricType"] == "IP"
+
+
+def test_a_process_that_ended_before_the_index_was_made_has_made_nothing(tmp_path: Path) -> None:
+    """A collection comes first, then its index: a load that was killed between begins anew."""
+    address = at(f"milvus:{tmp_path / 'm.db'}")
+    with connect(address) as index:
+        assert isinstance(index, Milvus)
+        index.create(RemoteOptions(), State({}))
+        assert index.exists()
+        for method, *more in (("release_collection",), ("drop_index", index.field)):
+            index._ask(method, "passages", *more)
+        assert not index.exists()
+    loaded(address, *world(1, 30, 9)[:2])
+    there = read_remote(address)
+    there.read_all()
+    assert there.counts.documents == 30
 
 
 @pytest.mark.parametrize(

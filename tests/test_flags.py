@@ -108,6 +108,7 @@ def test_what_is_read_and_what_is_written_is_marked() -> None:
     texts = {
         "convert": {"output"},
         "explain": {"query_id", "doc_id"},
+        "help": {"page"},
         "terms": {"text"},
         "train recipe": {"recipe"},
     }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import json
+import resource
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import command_line
 from small import MemorySource, random_matrix
 from splade_bridge.conversion.export import FORMATS, ExportOptions, export
 from splade_bridge.data.invert import Transposer
@@ -94,3 +97,30 @@ def test_an_older_index_survives(small_disk: Path) -> None:
         engine("exact").build(source(), small_disk / "i", BuildOptions(), overwrite=True)
     with open_index(small_disk / "i") as searcher:
         assert searcher.manifest is not None and searcher.manifest.counts.documents == 3
+
+
+@pytest.mark.sample(1)
+@pytest.mark.parametrize("to", ["opensearch", "elasticsearch", "onnx"])
+def test_a_model_that_does_not_fit_is_an_error_wherever_the_disk_is_full(
+    to: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Torch's own writer of TorchScript ends the process near the end of the file."""
+    checkpoints = pytest.importorskip("checkpoints")
+    with checkpoints.single_thread():
+        checkpoints.save_checkpoint(tmp_path / "model")
+        file = tmp_path / "model" / "tokenizer.json"  # as Elasticsearch takes it
+        parts = json.loads(file.read_text())
+        parts["normalizer"]["strip_accents"] = None
+        file.write_text(json.dumps(parts))
+        line = ("export-model", tmp_path / "model", "--to", to, "-o")
+        assert command_line.run(capfd, *line, tmp_path / "whole")[0] == 0
+        files = [p for p in (tmp_path / "whole").rglob("*") if p.is_file()]
+        largest = max(p.stat().st_size for p in files)
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        for room in (largest // 2, largest - 4000, largest - 200, largest - 1):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+            try:
+                status, _, err = command_line.run(capfd, *line, tmp_path / "out")
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            assert (status, (tmp_path / "out").exists()) == (6, False), err

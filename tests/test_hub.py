@@ -21,12 +21,12 @@ from checkpoints import save_checkpoint
 from splade_bridge.encoding.snapshot import find_snapshot
 from splade_bridge.errors import UsageError
 
-MAIN, OTHER = "a" * 40, "b" * 40
+MAIN, OTHER, GRAPH = "a" * 40, "b" * 40, "c" * 40
 GATED = "someone/gated"
 
 
 class Hub(BaseHTTPRequestHandler):
-    """``someone/model`` at two revisions, one that is gated, and nothing else."""
+    """``someone/model`` at some revisions, one that is gated, and nothing else."""
 
     folders: dict[str, Path]
 
@@ -47,7 +47,8 @@ class Hub(BaseHTTPRequestHandler):
 
     def listed(self, path: str) -> None:
         what, _, revision = path.partition("/")
-        commit = {"main": MAIN, "v2": OTHER, MAIN: MAIN, OTHER: OTHER}.get(revision)
+        known = {"main": MAIN, "v2": OTHER, "graph": GRAPH}
+        commit = known.get(revision, revision if revision in known.values() else None)
         if commit is None:
             self.answer(404, {"error": "no"}, {"X-Error-Code": "RevisionNotFound"})
         elif what == "revision":
@@ -93,7 +94,16 @@ def digest(file: Path) -> str:
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     place = tmp_path_factory.mktemp("hub")
-    folders = {MAIN: save_checkpoint(place / "a"), OTHER: save_checkpoint(place / "b", seed=1)}
+    folders = {
+        MAIN: save_checkpoint(place / "a"),
+        OTHER: save_checkpoint(place / "b", seed=1),
+        GRAPH: save_checkpoint(place / "c"),
+    }
+    (place / "c" / "model.safetensors").unlink()
+    for commit in (MAIN, GRAPH):
+        (folders[commit] / "onnx").mkdir()
+        for name in ("model.onnx", "model.onnx_data", "model_quantized.onnx"):
+            (folders[commit] / "onnx" / name).write_bytes(b"none")
     handler = type("TheirHub", (Hub,), {"folders": folders})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
@@ -144,6 +154,18 @@ def test_revisions(cache: Path, endpoint: str) -> None:
     assert encoded(offline=True) == main
 
 
+def test_a_graph_is_fetched_where_there_are_no_other_weights(cache: Path, endpoint: str) -> None:
+    pytest.importorskip("onnx")
+    asked = ("encode", "c.jsonl", "-m", "someone/model", "-o", "v", "--revision")
+    for revision, fetched in ((MAIN, []), ("graph", ["model.onnx", "model.onnx_data"])):
+        status, err = run(cache, endpoint, *asked, revision)
+        assert status == (4 if fetched else 0), err
+        if fetched:  # it holds nothing
+            assert "model.onnx: not a graph of ONNX" in err
+        [snapshot] = cache.glob(f"hub/*/snapshots/{GRAPH if fetched else MAIN}")
+        assert sorted(p.name for p in snapshot.glob("onnx/*")) == fetched
+
+
 NETWORK = "http://127.0.0.1:9"  # nothing listens there
 WHY: list[tuple[str, list[str], bool, str | None, str]] = [
     (
@@ -178,6 +200,7 @@ WHY: list[tuple[str, list[str], bool, str | None, str]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(("words", "offline", "other", "message"), [w[1:] for w in WHY],
                          ids=[w[0] for w in WHY])  # fmt: skip
 def test_why_a_model_is_not_here(

@@ -20,6 +20,7 @@ from splade_bridge.engines.lucene_index import Statistics
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     shutil.which("javac") is None or java_version(Path(shutil.which("java") or "")) != 17,
     reason="the jar was built with JDK 17, which is not here; others may write other bytes",

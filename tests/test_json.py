@@ -112,6 +112,8 @@ COMMANDS: list[tuple[str, str]] = [
     ("inspect", "compared"),
     ("beir", "toy -m model -o measured"),
     ("train --list", "--list"),
+    ("help", ""),
+    ("help PAGE", "errors"),
 ]
 
 
@@ -170,7 +172,12 @@ def test_the_bm25_baseline(
 
 
 def test_all_commands_are_documented_and_their_keys_mean_one_thing() -> None:
-    assert set(RESULTS) == {*dict(TABLES["commands"]()), "train --list", "verify --probe"}
+    assert set(RESULTS) == {
+        *dict(TABLES["commands"]()),
+        "train --list",
+        "verify --probe",
+        "help PAGE",
+    }
     kinds: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for command, result in RESULTS.items():
         for key, hint, meaning, _ in TABLES["keys"](result):

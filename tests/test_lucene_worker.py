@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from splade_bridge.engines.jars import lucene_for_writing
 from splade_bridge.engines.java import JavaProcess
 from splade_bridge.engines.java_worker import Call, JavaWorker
 from splade_bridge.engines.lucene import LuceneSearcher
+from splade_bridge.engines.lucene_version import Version
 from splade_bridge.engines.process import LentPaths
 from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
@@ -72,6 +74,22 @@ def alive(pid: int) -> bool:
     except OSError:
         return False
     return state != "Z"
+
+
+def test_the_default_is_the_algorithm_that_is_faster(searcher: LuceneSearcher) -> None:
+    """And gives what scoring every document gives."""
+    ks = (1, 100, 101, 1000)
+    for k in ks:
+        default, *every = (
+            [(h.query_id, as_pairs(h)) for h in searcher.search(BATCH, k, algorithm=name)]
+            for name in (None, *searcher.algorithms)
+        )
+        assert every == [default] * len(searcher.algorithms)
+    for major, wanted in ((9, [True, True, False, False]), (10, [True] * 4)):
+        lucene = searcher.index.lucene
+        searcher.index.lucene = replace(lucene, version=Version(major, 9))
+        found = [searcher.default_algorithm(k) == "block_max_maxscore" for k in ks]
+        assert found == wanted
 
 
 def test_calls_of_many_threads_do_not_mix(shared_searcher: LuceneSearcher) -> None:

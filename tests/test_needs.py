@@ -15,7 +15,8 @@ ACTS = {
     "encode": "--output --side --max-length --batch-tokens --long --devices --threads --shard "
     "--cluster --part-rows --id-field --text-field --title-field --overwrite",
     "export": "--output --format --model --scale --rounding --clip --memory --overwrite",
-    "export-model": "--output --to --side --max-length --pooling --overwrite",
+    "export-model": "--output --to --side --max-length --pooling --overwrite --revision "
+    "--trust-remote-code",
     "index": "--field --opensearch-query --qdrant-datatype --postgresql-hnsw --postgresql-hnsw-m "
     "--postgresql-hnsw-ef-construction "
     "--output --engine --from --vocabulary --scale --rounding --clip --memory "
@@ -28,15 +29,15 @@ ACTS = {
     "fuse": "--output --fusion --weight --depth --hits --as-query --overwrite",
     "rerank": "--output --model --corpus --queries --depth --hits --scorer --max-length --dtype "
     "--device --threads --part-queries --output-format --id-field --text-field --title-field "
-    "--split --overwrite",
+    "--split --overwrite --revision --trust-remote-code",
     "evaluate": "--measure --per-query -m --missing --split",
     "verify": "--queries --model --hits --scale --rounding --clip --allow-mismatch",
     "convert": "--field --to --from --ciff-docids --vocabulary --scale --rounding --clip "
     "--overwrite",
     "bench": "--queries --model --hits --algorithm --repeat --threads --check-against --output "
     "--scale --rounding --clip --allow-mismatch",
-    "compare": "--output --data --rebench --drop-indexes --allow-mismatch",
-    "beir": "--output --model --measure --split --engine --max-length --hits --drop-indexes",
+    "compare": "--output --data --rebench --drop-indexes --allow-mismatch --trust-remote-code",
+    "beir": "--output --model --drop-indexes --trust-remote-code",
     "explain": "--queries --model --scale --rounding --clip --allow-mismatch",
     "terms": "--id --top",
     "inspect": "--from --ciff-docids --quick --memory --field",
@@ -48,10 +49,12 @@ ACTS = {
     "--output --allow-mismatch",
     "bm25": "--output --queries --k1 --b --id-field --text-field --title-field --threads --memory "
     "--overwrite",
-    "dense": "--model --revision --output --index-kind --side --similarity --max-length "
+    "dense": "--model --revision --prompt --trust-remote-code --output --index-kind --side "
+    "--similarity --max-length "
     "--batch-size --device --threads --memory --part-rows --id-field --text-field --title-field "
     "--overwrite",
     "doctor": "--fetch",
+    "help": "",
     "demo": "--output --model --overwrite",
     "train recipe": "--list",
     "train mine": "--queries --qrels --output --run --index --documents --corpus --negatives "
@@ -90,6 +93,13 @@ ASKING = (SEARCH, "verify i j -q q.tsv", "bench i -q q.tsv", "explain i q d -q q
 OF_A_MODEL = (
     "--revision r", "--prompt p", "--prompt-name p", "--query-mode bow", "--normalize",
     "--trust-remote-code",
+)  # fmt: skip
+OF_A_PAIR = (
+    "--query-prompt p", "--query-prompt-name p", "--document-prompt p", "--document-prompt-name p",
+)  # fmt: skip
+PAIRED = (
+    f"{RERANK} --scorer sparse", "beir d -m m -o o", f"{MINE} --corpus c --model m",
+    f"{SCORE} --teacher sparse --model m",
 )  # fmt: skip
 NOTHING = [
     ("index v -o i -e exact", "--with-contents c.jsonl", "where --output is no address"),
@@ -206,6 +216,62 @@ NOTHING = [
     (f"{EXPORT} -m m --side query --query-mode bow", "--prompt-name p", "with --query-mode bow"),
     (f"{EXPORT} -m m --prompt p", "--prompt-name q", "with --prompt"),
     ("demo -o d", "--revision r", "without --model"),
+    ("demo -o d", "--trust-remote-code", "without --model"),
+    (f"{DENSE} --prompt p", "--prompt-name q", "with --prompt"),
+    *(
+        (RERANK, flag, "without --scorer dense or --scorer sparse")
+        for flag in (*OF_A_PAIR, "--normalize")
+    ),
+    (RERANK, "--query-mode bow", "without --scorer sparse"),
+    *(
+        ("beir b.toml -o o", flag, "without --model")
+        for flag in (
+            *OF_A_PAIR,
+            "--normalize",
+            "--query-mode bow",
+            "--revision r",
+            "--measure AP",
+            "--split dev",
+            "--engine pisa",
+            "--max-length 9",
+            "--pooling sum",
+            "--hits 9",
+        )
+    ),
+    *(
+        (f"{MINE} --index i --query-vectors v", flag, "without --model")
+        for flag in (
+            *OF_A_PAIR,
+            "--normalize",
+            "--query-mode bow",
+            "--revision r",
+            "--trust-remote-code",
+        )
+    ),
+    *(
+        (f"{MINE} --index i --model m", flag, "without --corpus")
+        for flag in ("--document-prompt p", "--document-prompt-name p")
+    ),
+    *(
+        (f"{SCORE} --model m", flag, "without --teacher dense or --teacher sparse")
+        for flag in (*OF_A_PAIR, "--normalize")
+    ),
+    (f"{SCORE} --model m", "--query-mode bow", "without --teacher sparse"),
+    *((BY_RUN, flag, "with --teacher run") for flag in ("--revision r", "--trust-remote-code")),
+    *(
+        (MLM, flag, "without --base or --tokenizer")
+        for flag in ("--revision r", "--trust-remote-code")
+    ),
+    *(
+        (f"{command} --query-mode bow", flag, "with --query-mode bow")
+        for command in PAIRED
+        for flag in ("--query-prompt p", "--query-prompt-name p")
+    ),
+    *(
+        (f"{command} --{side}-prompt p", f"--{side}-prompt-name q", f"with --{side}-prompt")
+        for command in PAIRED
+        for side in ("query", "document")
+    ),
     ("terms m x", "--query-mode bow", "without --side query"),
     ("terms m x --side query --query-mode bow", "--prompt p", "with --query-mode bow"),
     ("terms m x --side query --query-mode bow", "--prompt-name p", "with --query-mode bow"),

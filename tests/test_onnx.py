@@ -15,6 +15,7 @@ import torch
 import command_line
 from checkpoints import (  # noqa: F401
     VOCABULARY,
+    cached,
     one_thread,
     save_checkpoint,
     single_thread,
@@ -456,3 +457,87 @@ def test_what_is_no_graph_is_refused(tmp_path: Path, bert: Path, exported: Path)
     file.write_bytes(model.SerializeToString())
     with pytest.raises(BadInputError, match=r"'\.\./weights.bin' is not a path below the folder"):
         weights(file)
+
+
+def test_queries_by_a_table_beside_a_graph(tmp_path: Path, bert: Path, exported: Path) -> None:
+    """As beside a network of PyTorch's: what encodes queries is the table, and both sides fit."""
+    folder = Path(shutil.copytree(exported, tmp_path / "m"))
+    (folder / "manifest.json").unlink()
+    whole = Path(shutil.copytree(bert, tmp_path / "whole"))
+    for place in (folder, whole):
+        (place / "idf.json").write_text('{"the": 2.5, "of": 1.5}')
+    np.testing.assert_array_equal(weights(folder, "query"), weights(whole, "query"))
+    equal(folder, whole)
+    infos = {side: load_encoder(str(folder), side).info(0) for side in ("document", "query")}
+    assert (infos["query"].pooling, infos["query"].encoder) == ("static", "idf.json")
+    assert infos["document"].partner == infos["query"].sha256
+    mode = ModelChoices(query_mode="idf")
+    np.testing.assert_array_equal(
+        weights(folder, "query", checkpoint=mode), weights(whole, "query", checkpoint=mode)
+    )
+
+
+# From the hub
+
+
+@pytest.mark.parametrize("layout", ["model.onnx", "onnx/model.onnx"])
+def test_a_repository_that_holds_a_graph_alone(
+    tmp_path: Path, bert: Path, exported: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    """By its name with -m, as the hub's cache has it; its revision is told, another one refused."""
+    shutil.copytree(exported, repository := tmp_path / "repository")
+    (repository / layout).parent.mkdir(exist_ok=True)
+    (repository / "model.onnx").rename(repository / layout)
+    (repository / "manifest.json").unlink()
+    cached(tmp_path / "cache", "someone/graph", {"v1": repository})
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for side in SIDES:
+        wanted = weights(bert, side)
+        for revision in (None, "v1"):
+            found = weights(Path("someone/graph"), side, checkpoint=ModelChoices(revision=revision))
+            np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
+    encoder = load_encoder("someone/graph", "document")
+    assert encoder.info(0).revision == f"{1:040x}"
+    assert encoder.info(0).pooling == "max (onnx)"
+    with pytest.raises(BadInputError, match="not at revision v2 in the cache"):
+        weights(Path("someone/graph"), checkpoint=ModelChoices(revision="v2"))
+    with pytest.raises(BadInputError, match="is a graph of ONNX: name the checkpoint"):
+        export_model("someone/graph", tmp_path / "out", "onnx")
+
+
+def test_a_file_has_no_revisions(exported: Path) -> None:
+    with pytest.raises(UsageError, match=r"--revision v2: .*model.onnx is a file, and revisions"):
+        weights(exported / "model.onnx", checkpoint=ModelChoices(revision="v2"))
+
+
+@pytest.mark.parametrize("named", ["folder", "file"])
+def test_a_graph_stands_wherever_a_model_does(
+    tmp_path: Path,
+    exported: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    named: str,
+) -> None:
+    """Where files of a checkpoint are looked at before it is loaded, too."""
+    model = exported if named == "folder" else exported / "model.onnx"
+    (tmp_path / "c.tsv").write_text("d1\tthe cat of his\nd2\tit was not\n")
+    (tmp_path / "q.tsv").write_text("q1\tthe cat\n")
+    (tmp_path / "r").write_text("q1 Q0 d2 1 2 t\nq1 Q0 d1 2 1 t\n")
+    (tmp_path / "qrels").write_text("q1 0 d1 1\n")
+    pair = {"query": "the cat", "positive": "the cat of his", "negatives": ["it was not"]}
+    (tmp_path / "p.jsonl").write_text(json.dumps(pair) + "\n")
+    (tmp_path / "s.toml").write_text(
+        '[data]\ncorpus = "c.tsv"\ntopics = "q.tsv"\nqrels = "qrels"\n[engines]\nexact = []\n'
+        f'[bench]\nrepeat = 1\nks = [1]\n[[variant]]\nname = "one"\nmodel = "{model}"\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    asked = (
+        f"rerank r -m {model} --scorer sparse --corpus c.tsv -q q.tsv",
+        f"train score --pairs p.jsonl --teacher sparse -m {model}",
+        f"train mine --queries q.tsv --qrels qrels --corpus c.tsv --negatives 1 -m {model}",
+        "compare s.toml",
+    )
+    for number, words in enumerate(asked):
+        status, _, err = command_line.run(capfd, *words.split(), "-o", f"out{number}")
+        assert status == 0, err

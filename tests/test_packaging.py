@@ -19,7 +19,10 @@ def test_the_wheel_brings_its_assets_and_only_our_package(tmp_path: Path) -> Non
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         archive.extractall(tmp_path / "site")
-    assert {n.split("/")[0] for n in names if ".dist-info/" not in n} == {"splade_bridge"}
+    beside = {n.partition(".data/")[2] for n in names if ".data/" in n}
+    assert beside == {"data/share/man/man1/splade-bridge.1"}
+    own = {n.split("/")[0] for n in names if ".dist-info/" not in n and ".data/" not in n}
+    assert own == {"splade_bridge"}
     templates = {str(p.relative_to(ROOT)) for p in (ROOT / "splade_bridge").rglob("*.jinja")}
     assert templates and templates <= set(names)
     code = (
@@ -29,7 +32,8 @@ def test_the_wheel_brings_its_assets_and_only_our_package(tmp_path: Path) -> Non
         "from splade_bridge.demo import collection\n"
         "for name in ('java_conf/jvm.options', 'java_conf/log4j2.xml', 'pisa/README.md',\n"
         "             'java_conf/lucene.sha256',\n"
-        "             'java_conf/splade-bridge-lucene.jar', 'training/README.md'):\n"
+        "             'java_conf/splade-bridge-lucene.jar', 'training/README.md',\n"
+        "             'docs/errors.md'):\n"
         "    assert str(asset(name)).startswith(sys.argv[1]), name\n"
         "assert collection.queries_path().exists() and collection.qrels_path().exists()\n"
         "assert (collection.model_path() / 'config.json').exists()\n"

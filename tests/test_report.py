@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 from splade_bridge.evaluation.significance import compare_all
 from splade_bridge.report import style, svg, text
 from splade_bridge.report.charts import difference_charts, latency_charts, size_charts
+from splade_bridge.report.latex import compared
 from splade_bridge.report.page import page
 from splade_bridge.report.pareto import pareto_front
 from splade_bridge.report.published import FIGURES, published
@@ -299,3 +303,65 @@ def test_differences_have_a_sign_unless_they_vanish() -> None:
 
 def test_a_p_value_below_the_level_never_looks_like_it() -> None:
     assert [text.p_value(p) for p in (0.0004, 0.0499, 0.05, 1.0)] == ["<.001", ".0499", ".050", "1"]
+
+
+# ---------------------------------------------------------------- LaTeX
+
+
+def test_the_table_for_a_paper_has_a_cell_for_each_column_and_marks_what_is_shown() -> None:
+    found = results(("base", "50%_of & all", "same"))
+    lines = compared(found).splitlines()
+    head = next(line for line in lines if line.startswith("variant & "))
+    rows = [line for line in lines if line.endswith(" \\\\") and line != head]
+    assert [line.count(" & ") for line in rows] == [head.count(" & ")] * 3
+    assert lines[3] == f"\\begin{{tabular}}{{l{'r' * head.count(' & ')}}}"
+    assert rows[1].startswith("50\\%\\_of \\& all & ")
+    best = max(v.means["nDCG@10"] for v in found.variants)
+    for variant, row in zip(found.variants, rows, strict=True):
+        assert ("\\textbf" in row) == (variant.means["nDCG@10"] == best)
+        shown = [t.significant for t in variant.tests.values()]
+        assert ("\\dagger" in row) == any(shown)
+        assert row.split(" & ")[-1] == f"{1000 / (found.variants.index(variant) + 5):.3g} \\\\"
+    sure = replace(found.variants[1].tests["nDCG@10"], corrected=0.001)
+    marked = replace(found.variants[1], tests={"nDCG@10": sure})
+    again = compared(replace(found, variants=[found.variants[0], marked]))
+    assert again.count("dagger}$") == sure.significant
+
+
+# ---------------------------------------------------------------- in a browser
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium")
+def test_the_main_table_fits_1280_pixels(tmp_path: Path) -> None:
+    """Three measures, two engines, names as long as those of prunings."""
+    found = results(("all terms", "threshold 100 (queries)", "term-quantile 0.85"))
+    measures = ["nDCG@10", "R@1000", "RR@10"]
+    variants = [
+        replace(
+            v,
+            means=dict.fromkeys(measures, 0.36),
+            postings=123_456_789,
+            encoding_ms=12.3,
+            steps=["documents term-quantile 0.85 of the largest weights"],
+            tests={m: t for t in v.tests.values() for m in measures},
+            per_query=dict.fromkeys(measures, v.per_query["nDCG@10"]),
+            indexes=[IndexResult(e, 123_000_000, {}) for e in ("lucene", "pisa")],
+        )
+        for v in found.variants
+    ]
+    wide = replace(
+        found, measures=measures, variants=variants,
+        algorithms={"lucene": ["wand"], "pisa": ["wand"]},
+    )  # fmt: skip
+    boxes = "[...document.querySelectorAll('.scroll')]"
+    asked = f"document.title={boxes}.map(e=>e.scrollWidth-e.clientWidth)"
+    html = page(wide).replace("</body>", f"<script>{asked}</script></body>")
+    (tmp_path / "page.html").write_text(html)
+    done = subprocess.run(
+        ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1280,900",
+         f"--user-data-dir={tmp_path}/profile", "--dump-dom", f"file://{tmp_path}/page.html"],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    beyond = re.search(r"<title>([\d,]+)</title>", done.stdout)
+    assert beyond and set(beyond[1].split(",")) == {"0"}, done.stdout[:300]

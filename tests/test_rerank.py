@@ -145,6 +145,7 @@ def test_it_scores_as_a_teacher_does(work: Path, tmp_path: Path, kind: Any) -> N
         assert after[line["query_id"]] == pytest.approx(line["scores"], abs=2e-5)
 
 
+@pytest.mark.long
 def test_killed_again_and_again_it_ends_with_the_same_bytes(work: Path, tmp_path: Path) -> None:
     import rerank_killed
 

@@ -61,6 +61,27 @@ class Absent(Subject):
         raise Skip("no such thing on this machine")
 
 
+class Once(Subject):
+    """Takes longer than the campaign has."""
+
+    name: ClassVar[str] = "once"
+    once: ClassVar[bool] = True
+
+    def attempt(self, rng: random.Random, folder: Path) -> Mapping[str, int]:
+        time.sleep(0.5)
+        return {"tries": 1}
+
+
+def test_what_is_tried_once_runs_beside_the_others_to_its_end() -> None:
+    campaign = Campaign([Once, Even], lambda line: None)
+    campaign.run(5, 0.005)
+    campaign.close()
+    assert campaign.tallies["once"].tries == {"tries": 1}
+    assert sum(campaign.tallies["even"].tries.values()) > 1
+    seconds = [campaign.tallies[name].seconds for name in ("once", "even")]
+    assert sum(seconds) > campaign.minutes * 60
+
+
 def test_a_finding_is_told_with_the_seed_that_repeats_it(tmp_path: Path) -> None:
     told: list[str] = []
     campaign = Campaign([Even, Absent], told.append)
@@ -217,6 +238,7 @@ def test_a_sample_of_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert subject.attempt(random.Random(1), tmp_path / "one")["loads of qdrant"] == 1
 
 
+@pytest.mark.long
 def test_a_load_that_holds_something_else_is_a_finding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,10 +20,12 @@ from splade_bridge.cli import (
     doctor,
     encode,
     evaluate,
+    examples,
     explain,
     export,
     export_model,
     fuse,
+    help,
     index,
     inspect,
     merge,
@@ -47,7 +49,6 @@ app = typer.Typer(
     help="Bring SPLADE vectors to Lucene and PISA: encode, export, index, search, evaluate, "
     "and prove that all engines agree.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -81,9 +82,10 @@ COMMANDS = (
     dense,
     doctor,
     demo,
+    help,
 )
 for module in COMMANDS:
-    app.command(module.NAME)(complete(module.command))
+    app.command(module.NAME, epilog=examples.shown(module.NAME))(complete(module.command))
 app.add_typer(train.app)
 
 

@@ -70,7 +70,7 @@ def command(
     overwrite: Annotated[Overwrite, needs("--output")] = False,
     json: Json = False,
 ) -> None:
-    """Measure latency and throughput of indexes: one thread, warm, repeated in turns.
+    """Measure latency and throughput of indexes. In one thread, warm, repeated in turns.
 
     Milliseconds a query. Encoding text with --model is timed apart, one query a time. If medians of
     the repeats differ by more than 10 %, the machine is too noisy to tell.

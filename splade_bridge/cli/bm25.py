@@ -54,7 +54,8 @@ def command(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Make the BM25 baseline: Anserini's index and run, and the same weights as vectors.
+    """Make the BM25 baseline of a corpus. Anserini's index and run, and the same weights as
+    vectors.
 
     OUT/documents and OUT/queries are vector stores for every engine; queries count terms, so
     search them with --scale 1.

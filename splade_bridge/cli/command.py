@@ -6,7 +6,7 @@ import functools
 import inspect
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields
 from enum import Enum
 from pathlib import Path
@@ -39,6 +39,8 @@ def complete(command: Callable[..., None]) -> Callable[..., None]:
     own = inspect.signature(command, eval_str=True).parameters
     groups = {n: p.annotation for n, p in own.items() if group_of(p.annotation)}
     parameters = {p.name: p for p in flags_of(own.values())}
+    for name, p in parameters.items():
+        parameters[name] = p.replace(annotation=_asked(p.annotation, parameters))
     uses = {name: use_of(p.annotation) for name, p in parameters.items()}
     choices = {n for n, p in parameters.items() if choice_of(p.annotation) is not None}
     for name in choices:
@@ -167,6 +169,20 @@ def needs_of(annotation: Any) -> list[Needs]:
     if get_origin(annotation) is not Annotated:
         return []
     return [m for m in annotation.__metadata__ if isinstance(m, Needs)]
+
+
+def _asked(annotation: Any, parameters: Mapping[str, inspect.Parameter]) -> Any:
+    """``annotation`` without the needs that are not asked in a command of these parameters."""
+    if get_origin(annotation) is not Annotated:
+        return annotation
+    kept = []
+    for mark in annotation.__metadata__:
+        if isinstance(mark, Needs) and mark.of:
+            there = [parameters[name] for name in mark.of if name in parameters]
+            if not there or any(p.default is inspect.Parameter.empty for p in there):
+                continue
+        kept.append(mark)
+    return Annotated[(annotation.__origin__, *kept)]
 
 
 def flag_of(annotation: Any) -> str:

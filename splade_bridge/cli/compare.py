@@ -9,7 +9,7 @@ import typer
 
 from splade_bridge.cli.interrupted import keeping_steps
 from splade_bridge.cli.marks import ADDS_TO
-from splade_bridge.cli.options import AllowMismatch, Json, NoCheck, output_flag
+from splade_bridge.cli.options import AllowMismatch, Json, NoCheck, TrustRemoteCode, output_flag
 from splade_bridge.cli.telling import note, print_json
 from splade_bridge.files.shown import shown
 
@@ -37,19 +37,20 @@ def command(
         bool, typer.Option("--drop-indexes", help="Delete the indexes at the end.")
     ] = False,
     allow_mismatch: AllowMismatch = False,
+    trust_remote_code: TrustRemoteCode = False,
     no_check: NoCheck = False,
     json: Json = False,
 ) -> None:
-    """Compare variants: quality, latency and size, measured the same way for each.
+    """Compare variants by quality, latency and size. All are measured in the same way.
 
     Variants (models, scales, prunings) x engines x algorithms x k. Writes results.json,
-    results.csv, charts and report.html, one page that needs nothing else. What is finished is not
-    done again: change the SPEC, or stop it, and give the same command.
+    results.csv, charts, table.tex for a paper and report.html, one page that needs nothing else.
+    What is finished is not done again: change the SPEC, or stop it, and give the same command.
     """
     from splade_bridge.comparison.compare import REPORT, compare
     from splade_bridge.comparison.read_spec import load_spec
 
-    loaded = load_spec(spec, data)
+    loaded = load_spec(spec, data, trust_remote_code=trust_remote_code)
     with keeping_steps(output):
         outcome = compare(
             loaded,

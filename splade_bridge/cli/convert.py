@@ -62,7 +62,8 @@ def command(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Turn vectors of any kind into files of another kind, and check that nothing was lost.
+    """Turn vectors of any kind into files of another. What was written is read back: nothing is
+    lost.
 
     Weights stay weights, and impacts impacts, unless --scale makes impacts of weights. What was
     written is read again and has the content hash of what was read; see docs/formats.md.

@@ -34,7 +34,8 @@ def command(
     check: CheckStored = None,
     json: Json = False,
 ) -> None:
-    """Delete documents from an index that an engine holds, and check that it holds the others.
+    """Delete documents from an index that an engine holds. It must hold the others as they
+    were.
 
     An index of files is made anew: leave the documents out of its source, and index that with
     --overwrite.

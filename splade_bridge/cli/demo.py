@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from splade_bridge.cli.groups import CheckpointFlags
 from splade_bridge.cli.marks import WRITES
-from splade_bridge.cli.needs import needs
-from splade_bridge.cli.options import Json, Model, Overwrite, Revision, output_flag
+from splade_bridge.cli.options import Json, Model, Overwrite, output_flag
 from splade_bridge.cli.telling import note, print_json
 
 NAME = "demo"
@@ -21,13 +21,14 @@ def command(
         Path, output_flag("Folder for everything the demo makes.", default=True), WRITES
     ] = Path("splade-bridge-demo"),
     model: Model = None,
-    revision: Annotated[Revision, needs("--model")] = None,
+    checkpoint: CheckpointFlags = CheckpointFlags(),
     overwrite: Overwrite = False,
     json: Json = False,
     *,
     context: typer.Context,
 ) -> None:
-    """Run the whole chain on Python's own documentation: encode, export, index, search, evaluate.
+    """Run the whole chain on Python's own documentation. Encode, export, index, search,
+    evaluate.
 
     The collection is read from this interpreter. Nothing is downloaded, but for a --model that has
     a hub name; without one, the built-in model is used.
@@ -38,6 +39,7 @@ def command(
 
     from splade_bridge.cli.demo_chain import DemoResult, as_printed, check_model, run_demo
     from splade_bridge.demo.collection import model_path
+    from splade_bridge.encoding.choices import ModelChoices
     from splade_bridge.files.outputs import check_output
     from splade_bridge.files.writing import filled_folder
 
@@ -52,9 +54,10 @@ def command(
     chosen = str(model_path()) if model is None else model
     place = Path(chosen).expanduser()
     check_output(output, overwrite=overwrite, inputs=[place])
-    check_model(chosen, revision)
+    choices = ModelChoices(**vars(checkpoint))
+    check_model(chosen, choices)
     with filled_folder(output, overwrite=overwrite, inputs=[place]):
-        result: DemoResult = run_demo(output, chosen, run, note, revision)
+        result: DemoResult = run_demo(output, chosen, run, note, choices)
     if json:
         print_json({"output": str(output), **as_printed(result)})
     else:

@@ -83,7 +83,7 @@ def as_printed(result: DemoResult) -> dict[str, Any]:
     }
 
 
-def check_model(model: str, revision: str | None = None) -> None:
+def check_model(model: str, checkpoint: ModelChoices = ModelChoices()) -> None:
     """Load both sides of ``model``, so that a wrong one is refused before anything is made.
 
     Raises:
@@ -92,11 +92,11 @@ def check_model(model: str, revision: str | None = None) -> None:
         MissingToolError: the extra ``encode`` is not installed.
     """
     require("encode", "the demo")
-    from splade_bridge.encoding.side import load_side
+    from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
 
+    options = EncodeOptions(checkpoint=checkpoint)
     document, query = (
-        load_side(model, side, checkpoint=ModelChoices(revision=revision)).vocabulary
-        for side in get_args(Side)
+        load_encoder(model, side, options).loaded.vocabulary for side in get_args(Side)
     )
     if document.sha256() != query.sha256():
         raise MismatchError(
@@ -110,7 +110,7 @@ def run_demo(
     model: str,
     command: Callable[[Sequence[str]], None],
     say: Callable[[str], None],
-    revision: str | None = None,
+    checkpoint: ModelChoices = ModelChoices(),
 ) -> DemoResult:
     """Run all steps in ``folder``.
 
@@ -118,13 +118,17 @@ def run_demo(
         model: checkpoint of both sides, a folder or a hub name; see :func:`check_model`.
         command: runs one ``splade-bridge`` command line, given without the program's name.
         say: shows a line to the user.
-        revision: of a hub name.
+        checkpoint: its revision, and whether its code may run.
 
     Raises:
         SpladeBridgeError: from the step that failed.
     """
     seconds: dict[str, float] = {}
-    named = ["-m", model, *(("--revision", revision) if revision is not None else ())]
+    named = ["-m", model]
+    if checkpoint.revision is not None:
+        named += ["--revision", checkpoint.revision]
+    if checkpoint.trust_remote_code:
+        named.append("--trust-remote-code")
 
     def step(what: str, *arguments: str) -> None:
         say(f"\n# {what}\n$ splade-bridge {shlex.join(arguments)}")

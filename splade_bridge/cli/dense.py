@@ -7,14 +7,13 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.groups import EncodeFlags
+from splade_bridge.cli.groups import EncodeFlags, PromptFlags
 from splade_bridge.cli.marks import READS, WRITES
 from splade_bridge.cli.needs import needs
 from splade_bridge.cli.options import (
     Corpus,
     Json,
     OwnMaxLength,
-    Revision,
     Side,
     model_flag,
     output_flag,
@@ -88,7 +87,7 @@ def command(
             metavar="SIZE",
         ),
     ] = "2G",
-    revision: Revision = None,
+    checkpoint: PromptFlags = PromptFlags(),
     texts: EncodeFlags = EncodeFlags(),
     json: Json = False,
 ) -> None:
@@ -112,7 +111,7 @@ def command(
         threads=threads,
         memory=size_in_bytes(memory),
         part_rows=texts.part_rows,
-        revision=revision,
+        checkpoint=checkpoint.choices,
     )
     manifest, stats = dense_corpus(
         corpus,

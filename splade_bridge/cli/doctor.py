@@ -19,7 +19,7 @@ def command(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Show what is installed, and the command that brings what is not.
+    """Show what is installed, and how to get the rest.
 
     Exits with 3 if something is missing that is not optional. Without --fetch no network is asked;
     after it none is needed.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.groups import EncodeFlags, SideFlags
+from splade_bridge.cli.groups import EncodeFlags, ModelFlags
 from splade_bridge.cli.marks import READS, WRITES
 from splade_bridge.cli.needs import Needs, needs, unless
 from splade_bridge.cli.options import (
@@ -70,7 +70,7 @@ def command(
         typer.Option("--pooling", help="Over positions.", show_default="as saved, else max"),
         unless("--query-mode", "bow"),
     ] = None,
-    checkpoint: SideFlags = SideFlags(),
+    checkpoint: ModelFlags = ModelFlags(),
     dtype: Annotated[
         DType,
         typer.Option("--dtype", help="auto is bfloat16 on a GPU, float32 on a CPU."),

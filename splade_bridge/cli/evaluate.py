@@ -40,7 +40,7 @@ def command(
     ] = "zero",
     json: Json = False,
 ) -> None:
-    """Measure a run against judgements, with trec_eval's rules for ties."""
+    """Measure a run against judgements. Ties are broken as trec_eval does."""
     from splade_bridge.errors import BadInputError
     from splade_bridge.evaluation.evaluate import DEFAULT_MEASURES
     from splade_bridge.evaluation.evaluate import evaluate as evaluate_run

@@ -24,7 +24,7 @@ def command(
     no_check: NoCheck = False,
     json: Json = False,
 ) -> None:
-    """Show what each term of a query adds to a document's score, as the engine has it."""
+    """Show what each term adds to the score of a document. All is as the engine has it."""
     from dataclasses import asdict
 
     from splade_bridge.engines.base import limit_memory

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.groups import QuantizeFlags, SideFlags, SourceFlags
+from splade_bridge.cli.groups import ModelFlags, QuantizeFlags, SourceFlags
 from splade_bridge.cli.marks import READS, WRITES
 from splade_bridge.cli.needs import Given, Needs, unless
 from splade_bridge.cli.options import (
@@ -70,7 +70,7 @@ def command(
         ),
     ] = None,
     model: Model = None,
-    checkpoint: SideFlags = SideFlags(),
+    checkpoint: ModelFlags = ModelFlags(),
     side: Annotated[Side, SIDE_DECIDES] = "document",
     source_format: Annotated[From, unless("--model")] = None,
     quantize: QuantizeFlags = QuantizeFlags(),
@@ -99,7 +99,7 @@ def command(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Turn vectors into integer impacts and write them for other tools."""
+    """Write vectors as integer impacts, for other tools."""
     from splade_bridge.conversion.export import ExportOptions, default_formats, export_path
     from splade_bridge.files.outputs import check_output
     from splade_bridge.files.sizes import size_in_bytes

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from splade_bridge.cli.groups import CheckpointFlags
 from splade_bridge.cli.marks import READS, WRITES
 from splade_bridge.cli.options import Json, Overwrite, OwnMaxLength, output_flag
 from splade_bridge.cli.telling import note, print_json
@@ -38,10 +39,11 @@ def command(
         Pooling | None,
         typer.Option("--pooling", help="Over positions.", show_default="as saved, else max"),
     ] = None,
+    checkpoint: CheckpointFlags = CheckpointFlags(),
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Write a model for another runtime, with weights equal to those of encode.
+    """Write a model for another runtime. Its weights equal those of encode.
 
     The two sides are one export where they are one network that is read alike; else folders
     document and query of the output.
@@ -52,7 +54,14 @@ def command(
     from splade_bridge.encoding.exports.export_model import export_model
 
     manifest = export_model(
-        model, output, to, side=side, max_length=max_length, pooling=pooling, overwrite=overwrite
+        model,
+        output,
+        to,
+        side=side,
+        max_length=max_length,
+        pooling=pooling,
+        overwrite=overwrite,
+        **vars(checkpoint),
     )
     exports = manifest.options["exports"]
     if json:

@@ -132,7 +132,7 @@ def command(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Fuse runs into one: reciprocal ranks, or sums of normalized scores.
+    """Fuse runs into one. By reciprocal ranks, or sums of normalized scores.
 
     A list is ordered by its scores, equal ones by document id ascending; so is the run that is
     written, which has every query of any run. Scores are doubles; fused ones are rounded to 13

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from splade_bridge.cli.marks import READS
-from splade_bridge.cli.needs import Needs, needs, unless
+from splade_bridge.cli.needs import Needs, needs, unless, where_there
 from splade_bridge.cli.options import (
     AllowMismatch,
     Approximate,
@@ -45,7 +45,7 @@ from splade_bridge.files.address import Address
 if TYPE_CHECKING:
     from splade_bridge.conversion.detect import SourceOptions
     from splade_bridge.data.quantize import QuantizeOptions
-    from splade_bridge.encoding.choices import ModelChoices
+    from splade_bridge.encoding.choices import ModelChoices, PairChoices
     from splade_bridge.engines.remote.choices import Asking
     from splade_bridge.engines.remote.load import LoadOptions
     from splade_bridge.formats.queries import Queries as LoadedQueries
@@ -371,24 +371,39 @@ class QuantizeFlags(Group):
         return quantize_options(self.scale, self.rounding, self.clip)
 
 
+MODELS = ("model", "query_model", "document_model")
 MODEL = Needs(
     "without --model",
     "add that",
-    lambda given: any(given.get(name) for name in ("model", "query_model", "document_model")),
+    lambda given: any(given.get(name) for name in MODELS),
+    of=MODELS,
 )
 """Of what says how a checkpoint is read; where each side has one of its own, either will do."""
-PROMPT = typer.Option(
-    "--prompt",
-    metavar="TEXT",
-    help="Put in front of every text.",
-    show_default="as the checkpoint has it for the side",
-)
-PROMPT_NAME = typer.Option(
-    "--prompt-name",
-    metavar="NAME",
-    help="The one of the checkpoint's prompts that is put in front.",
-    show_default="query or document",
-)
+OF_TEXT = Needs("without a text", "give one", lambda given: given["text"] is not None, of=("text",))
+"""The same where a text says that what is named is a checkpoint."""
+READ = (MODEL, OF_TEXT)
+ASKS = where_there(needs("--side", "query"), "side")
+NO_BOW = where_there(unless("--query-mode", "bow"), "query_mode")
+ENCODES = where_there(needs("--scorer", "dense", "sparse"), "scorer")
+"""Not of a cross-encoder, which reads query and document as one text."""
+WEIGHS = where_there(needs("--scorer", "sparse"), "scorer")
+
+
+def prompt_flag(side: str = "") -> Any:
+    """The flag of a prompt; ``side`` is what its name begins with, as ``query-``."""
+    said = f"Put in front of every {side.replace('-', ' ')}text."
+    shown = "as the checkpoint has it for the side"
+    return typer.Option(f"--{side}prompt", metavar="TEXT", help=said, show_default=shown)
+
+
+def prompt_name_flag(side: str = "") -> Any:
+    """The flag of a prompt's name; see :func:`prompt_flag`."""
+    said = "The one of the checkpoint's prompts that is put in front"
+    said += f" of every {side[:-1]} text." if side else "."
+    shown = side[:-1] or "query or document"
+    return typer.Option(f"--{side}prompt-name", metavar="NAME", help=said, show_default=shown)
+
+
 NORMALIZE = typer.Option(
     "--normalize", help="Make every vector of length 1, as for a comparison by cosine."
 )
@@ -400,17 +415,19 @@ QUERY_MODE = typer.Option(
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelFlags(Group):
-    """How a checkpoint is read, wherever one encodes text."""
+class CheckpointFlags(Group):
+    """Which checkpoint is meant, whatever it does."""
 
-    revision: Annotated[Revision, MODEL] = None
-    prompt: Annotated[str | None, PROMPT, MODEL, unless("--query-mode", "bow")] = None
-    prompt_name: Annotated[
-        str | None, PROMPT_NAME, MODEL, unless("--query-mode", "bow"), unless("--prompt")
-    ] = None
-    query_mode: Annotated[QueryMode, QUERY_MODE, MODEL] = "model"
-    normalize: Annotated[bool, NORMALIZE, MODEL] = False
-    trust_remote_code: Annotated[TrustRemoteCode, MODEL] = False
+    revision: Annotated[Revision, *READ] = None
+    trust_remote_code: Annotated[TrustRemoteCode, *READ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptFlags(CheckpointFlags):
+    """The same, and what is put in front of the texts that it encodes."""
+
+    prompt: Annotated[str | None, prompt_flag(), *READ, NO_BOW] = None
+    prompt_name: Annotated[str | None, prompt_name_flag(), *READ, NO_BOW, unless("--prompt")] = None
 
     @property
     def choices(self) -> ModelChoices:
@@ -425,10 +442,38 @@ class ModelFlags(Group):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SideFlags(ModelFlags):
-    """The same where documents are encoded, too."""
+class ModelFlags(PromptFlags):
+    """How a checkpoint is read, wherever one gives texts weights of terms."""
 
-    query_mode: Annotated[QueryMode, QUERY_MODE, MODEL, needs("--side", "query")] = "model"
+    query_mode: Annotated[QueryMode, QUERY_MODE, *READ, ASKS] = "model"
+    normalize: Annotated[bool, NORMALIZE, *READ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairFlags(CheckpointFlags):
+    """How a checkpoint is read that encodes queries and documents in one command."""
+
+    query_prompt: Annotated[str | None, prompt_flag("query-"), *READ, ENCODES, NO_BOW] = None
+    query_prompt_name: Annotated[
+        str | None, prompt_name_flag("query-"), *READ, ENCODES, NO_BOW, unless("--query-prompt")
+    ] = None
+    document_prompt: Annotated[str | None, prompt_flag("document-"), *READ, ENCODES] = None
+    document_prompt_name: Annotated[
+        str | None, prompt_name_flag("document-"), *READ, ENCODES, unless("--document-prompt")
+    ] = None
+    query_mode: Annotated[QueryMode, QUERY_MODE, *READ, WEIGHS] = "model"
+    normalize: Annotated[bool, NORMALIZE, *READ, ENCODES] = False
+
+    @property
+    def choices(self) -> PairChoices:
+        """The same for the library.
+
+        Raises:
+            UsageError: they do not fit together.
+        """
+        from splade_bridge.encoding.choices import PairChoices
+
+        return PairChoices(**vars(self))
 
 
 @dataclass(frozen=True, kw_only=True)

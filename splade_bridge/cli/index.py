@@ -52,7 +52,7 @@ def command(
     *,
     engine_options: Any = None,
 ) -> None:
-    """Build an index from vectors, and check that it holds all of them.
+    """Build an index from vectors. What it holds is read back, and must be all of them.
 
     Documents, postings and the sum of impacts are read back from the engine; an index that lacks
     any is thrown away and exit code 6 returned. What is loaded by an address is read back whole;

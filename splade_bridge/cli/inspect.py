@@ -59,7 +59,7 @@ def command(
     no_check: NoCheck = False,
     json: Json = False,
 ) -> None:
-    """Say of any file, folder or address what it is, what it holds, and what is wrong with it.
+    """Say what a file, folder or address is, and holds. And what is wrong with it.
 
     All of it is read: counts, content hash, distributions, the longest lists and every fault with
     its first places. What cannot be known is said to be unknown.

@@ -21,7 +21,7 @@ def command(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Put the shards of one encoding together, none missing and none twice.
+    """Put the shards of one encoding together. None may be missing, and none there twice.
 
     The store is byte for byte the one that an encoding without --shard makes. Files are
     hard-linked where that is possible, and the shards stay.

@@ -9,7 +9,7 @@ every flag of every command either says what it needs, or is listed there as one
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 Given = Mapping[str, Any]
@@ -24,11 +24,20 @@ class Needs:
         lacking: what is wrong where it does nothing, as ``without --model``.
         remedy: what to do.
         met: whether it does something.
+        of: it is asked in commands that have one of these parameters, and none of them that must
+            be given anyway; of none, everywhere. So flags that several commands share say all
+            that they need in any of them.
     """
 
     lacking: str
     remedy: str
     met: Callable[[Given], bool]
+    of: tuple[str, ...] = ()
+
+
+def where_there(need: Needs, *others: str) -> Needs:
+    """``need``, asked only in commands that have one of ``others``, parameters by name."""
+    return replace(need, of=others)
 
 
 def needs(flag: str, *values: str, name: str | None = None) -> Needs:

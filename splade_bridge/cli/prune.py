@@ -74,7 +74,7 @@ def command(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Drop postings that matter little: static pruning (arXiv 2304.12702).
+    """Drop postings that matter little. This is static pruning (arXiv 2304.12702).
 
     Weights of a vector store are pruned before they are scaled, other sources as the impacts that
     they hold; --value is in the same unit. Ties are cut by the terms' strings, never by chance: see

@@ -80,7 +80,8 @@ def command(
     overwrite: Annotated[Overwrite, needs("--output")] = False,
     json: Json = False,
 ) -> None:
-    """Compare integer impacts with the float weights they come from, and recommend a scale.
+    """Find the scale that impacts need. They are compared with the float weights they come
+    from.
 
     Prints a line a setting: agreement with the ranking of the floats (overlap, RBO), change of
     nDCG@10, lost mass, dropped postings, and how far scores stay below 2^24.

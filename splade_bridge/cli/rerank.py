@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.groups import TextFlags
+from splade_bridge.cli.groups import PairFlags, TextFlags
 from splade_bridge.cli.marks import READS, WRITES
 from splade_bridge.cli.needs import needs, unless
 from splade_bridge.cli.options import (
@@ -112,12 +112,13 @@ def command(
         RunFormat, typer.Option("--output-format", help="Of the run.")
     ] = "trec",
     tag: Annotated[Tag, needs("--output-format", "trec")] = "splade-bridge",
+    checkpoint: PairFlags = PairFlags(),
     texts: TextFlags = TextFlags(),
     split: Split = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Order the best documents of a run anew, by a model that reads their texts.
+    """Order the best documents of a run anew. By a model that reads their texts.
 
     A run is ordered by its scores, equal ones by document id ascending; so are the new scores,
     float32 of the model. Documents below --depth stay below in their order: with s the lowest new
@@ -136,7 +137,7 @@ def command(
         depth,
         k,
         scorer,
-        ScorerOptions(batch_size, max_length, dtype, device, threads),
+        ScorerOptions(batch_size, max_length, dtype, device, threads, checkpoint.choices),
         part_queries,
         output_format,
         tag,

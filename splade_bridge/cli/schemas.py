@@ -377,6 +377,19 @@ class DoctorResult(TypedDict):
     findings: Annotated[list[Finding], "What was looked for."]
 
 
+class PagesResult(TypedDict):
+    """``help``."""
+
+    pages: Annotated[dict[str, str], "Title by name."]
+
+
+class PageResult(TypedDict):
+    """``help PAGE``."""
+
+    page: Annotated[str, "As it was asked for."]
+    text: Annotated[str, "Markdown."]
+
+
 class DemoEngine(TypedDict):
     """One engine of the demo."""
 
@@ -512,6 +525,8 @@ RESULTS: dict[str, Any] = {
     "dense": DenseResult,
     "doctor": DoctorResult,
     "demo": DemoResult,
+    "help": PagesResult,
+    "help PAGE": PageResult,
     "train recipe": TrainResult,
     "train --list": TrainListResult,
     "train mine": MineResult,

@@ -52,8 +52,8 @@ def command(
         typer.Option(
             "--algorithm",
             help="pisa: block_max_wand (default), block_max_maxscore, maxscore, wand, ranked_or. "
-            "lucene: exhaustive (default), block_max_maxscore. auto: the fastest, measured once "
-            "and remembered in the index. All are exact.",
+            "lucene: block_max_maxscore (default, in Lucene 9 up to -k 100), exhaustive. auto: the "
+            "fastest, measured once and remembered in the index. All are exact.",
             show_default=False,
         ),
     ] = None,
@@ -140,7 +140,7 @@ def command(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Search an index and write a run: integer scores, ties by document id ascending.
+    """Search an index and write a run. Scores are integers, ties by document id ascending.
 
     Every query is answered; those that find nothing are named in a warning. Scores of a dense index
     are similarities, rounded to float32.

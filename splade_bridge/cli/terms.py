@@ -2,48 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
-from splade_bridge.cli.groups import (
-    NORMALIZE,
-    PROMPT,
-    PROMPT_NAME,
-    QUERY_MODE,
-    ModelFlags,
-)
+from splade_bridge.cli.groups import OF_TEXT, ModelFlags
 from splade_bridge.cli.marks import READS
-from splade_bridge.cli.needs import Needs, needs, unless
 from splade_bridge.cli.options import (
     Json,
     MaxLength,
     NoCheck,
-    Revision,
     Side,
-    TrustRemoteCode,
 )
 from splade_bridge.cli.telling import note, print_json, say
-from splade_bridge.encoding.choices import QueryMode
 
 NAME = "terms"
-OF_TEXT = Needs("without a text", "give one", lambda given: given["text"] is not None)
 ORIGIN = {True: "text", False: "expansion", None: ""}
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextModelFlags(ModelFlags):
-    """The same where a text says that SOURCE is a model."""
-
-    revision: Annotated[Revision, OF_TEXT] = None
-    prompt: Annotated[str | None, PROMPT, OF_TEXT, unless("--query-mode", "bow")] = None
-    prompt_name: Annotated[
-        str | None, PROMPT_NAME, OF_TEXT, unless("--query-mode", "bow"), unless("--prompt")
-    ] = None
-    query_mode: Annotated[QueryMode, QUERY_MODE, OF_TEXT, needs("--side", "query")] = "model"
-    normalize: Annotated[bool, NORMALIZE, OF_TEXT] = False
-    trust_remote_code: Annotated[TrustRemoteCode, OF_TEXT] = False
 
 
 def command(
@@ -68,11 +42,12 @@ def command(
         int | None,
         typer.Option("--top", min=1, help="Show so many of the heaviest.", show_default="all"),
     ] = None,
-    checkpoint: TextModelFlags = TextModelFlags(),
+    checkpoint: ModelFlags = ModelFlags(),
     no_check: NoCheck = False,
     json: Json = False,
 ) -> None:
-    """Show the terms of a text with their weights: those it holds, and those a model has added.
+    """Show the terms of a text, and those that a model adds. With their weights, the heaviest
+    first.
 
     Pieces that go on with a word are shown with ## before them, whatever the vocabulary has.
     """

@@ -16,6 +16,8 @@ import typer
 from typer.core import TyperGroup
 
 from splade_bridge.cli.command import complete
+from splade_bridge.cli.examples import shown
+from splade_bridge.cli.groups import NORMALIZE, QUERY_MODE, prompt_flag, prompt_name_flag
 from splade_bridge.cli.marks import WRITES, Use
 from splade_bridge.cli.needs import Needs, needs, unless
 from splade_bridge.cli.options import (
@@ -27,11 +29,13 @@ from splade_bridge.cli.options import (
     Overwrite,
     Queries,
     RemoveQuery,
+    Revision,
     Threads,
     TrustRemoteCode,
     output_flag,
 )
 from splade_bridge.cli.telling import note, print_json
+from splade_bridge.encoding.choices import PairChoices, QueryMode
 from splade_bridge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,11 +49,20 @@ STAGES = {
     "mlm": ("mlm", "MlmOptions", "train_mlm"),
 }
 """Command: module of splade_bridge.training, its options, its function."""
+SAID = {
+    "mine": "Write hard negatives of all judged queries.",
+    "score": "Write a teacher's scores beside queries and documents.",
+    "mlm": "Train a masked language model on texts, from scratch or from a base.",
+}
+"""Of the stages, for their help."""
 TRAINS = (unless("--list", name="listed"), unless("--show"))
 SEARCHED = unless("--run")
 BY_MODEL = unless("--bm25")
 COMPUTED = unless("--teacher", "run")
 NEW = unless("--base")
+READ = needs("--model")
+ENCODES = needs("--teacher", "dense", "sparse")
+NO_BOW = unless("--query-mode", "bow")
 NEEDS: dict[str, dict[str, tuple[Needs, ...]]] = {
     "mine": {
         "engine": (Needs(
@@ -62,7 +75,13 @@ NEEDS: dict[str, dict[str, tuple[Needs, ...]]] = {
         "threads": (SEARCHED,),
         "model": (SEARCHED, BY_MODEL),
         "query_vectors": (SEARCHED, BY_MODEL),
-        "max_length": (needs("--model"),),
+        **dict.fromkeys(
+            ("max_length", "revision", "trust_remote_code", "query_mode", "normalize"), (READ,)
+        ),
+        "query_prompt": (READ, NO_BOW),
+        "query_prompt_name": (READ, NO_BOW, unless("--query-prompt")),
+        "document_prompt": (READ, needs("--corpus")),
+        "document_prompt_name": (READ, needs("--corpus"), unless("--document-prompt")),
         "seed": (unless("--choice", "hardest"),),
     },
     "score": {
@@ -72,13 +91,27 @@ NEEDS: dict[str, dict[str, tuple[Needs, ...]]] = {
         "max_length": (COMPUTED,),
         "dtype": (COMPUTED,),
         "device": (COMPUTED,),
-        "model": (COMPUTED,),
+        **dict.fromkeys(("model", "revision", "trust_remote_code"), (COMPUTED,)),
+        "query_prompt": (ENCODES, NO_BOW),
+        "query_prompt_name": (ENCODES, NO_BOW, unless("--query-prompt")),
+        "document_prompt": (ENCODES,),
+        "document_prompt_name": (ENCODES, unless("--document-prompt")),
+        "query_mode": (needs("--teacher", "sparse"),),
+        "normalize": (ENCODES,),
         "run": (needs("--teacher", "run"),),
         "allow_missing": (needs("--teacher", "run"),),
     },
     "mlm": {
         "packages": (needs("--docstrings"),),
         "tokenizer": (NEW,),
+        **dict.fromkeys(
+            ("revision", "trust_remote_code"),
+            (Needs(
+                "without --base or --tokenizer",
+                "add one of them",
+                lambda given: bool(given["base"] or given["tokenizer"]),
+            ),),
+        ),
         "vocab_size": (NEW, unless("--tokenizer")),
         "split_names": (NEW, unless("--tokenizer")),
         **dict.fromkeys(
@@ -111,15 +144,12 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     name=NAME,
     cls=_Commands,
-    help="""Train a SPLADE model by a recipe: `train RECIPE -o CHECKPOINT`.
+    help="""Train a SPLADE model by a recipe, and make its data.
 
-    \b
-    train --list                    names the recipes that come along
-    train tiny --show               prints all keys of one, as TOML to start from
-    train tiny -o out --set train.steps=500 --set data.path=beir/scifact
-                                    changes keys; `train recipe --help` has all flags
-
-    Data formats and keys are described in training/README.md.""",
+    --list names the recipes that come along, --show prints all keys of one as TOML to start from,
+    --set changes keys; `train recipe --help` has all flags. Data formats and keys are described in
+    training/README.md.""",
+    epilog=shown(NAME),
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -154,7 +184,7 @@ def command(
     overwrite: Annotated[Overwrite, *TRAINS] = False,
     json: Json = False,
 ) -> None:
-    """Train RECIPE, or go on with it where the same command was stopped.
+    """Train a recipe, or go on where the same command was stopped.
 
     While it trains, OUTPUT.training holds checkpoints, log.jsonl and a log for TensorBoard.
     """
@@ -190,14 +220,15 @@ def command(
     return None
 
 
-app.command(DEFAULT)(complete(command))
+app.command(DEFAULT, epilog=shown(f"{NAME} {DEFAULT}"))(complete(command))
 
 
 def _stage(name: str) -> Any:
     """The command of a stage."""
     stage = typer.Typer(rich_markup_mode=None, add_completion=False)
     settings = {"help_option_names": ["-h", "--help"]}
-    stage.command(name, context_settings=settings)(stage_function(name))
+    epilog = shown(f"{NAME} {name}")
+    stage.command(name, context_settings=settings, epilog=epilog)(stage_function(name))
     return typer.main.get_command(stage)
 
 
@@ -220,9 +251,14 @@ def stage_function(name: str) -> Callable[..., None]:
             note(f"{key}: {value}")
         return None
 
-    run.__doc__ = (inspect.getdoc(function) or "").partition("\n\nRaises:")[0]
+    run.__doc__ = f"{SAID[name]}\n\nWhat the same options have made already is left as it is."
     _give_flags(run, options, NEEDS[name])
     return complete(run)
+
+
+def plain(docstring: str) -> str:
+    """A docstring without its marks for code: as ``--help`` shows it."""
+    return re.sub(r"(?::\w+:)?`+~?\.*([^`]*)`+", r"\1", docstring)
 
 
 SHARED = {
@@ -234,9 +270,20 @@ SHARED = {
     "max_length": MaxLength,
     "remove_query": RemoveQuery,
     "allow_mismatch": AllowMismatch,
+    "revision": Revision,
+    "trust_remote_code": TrustRemoteCode,
+    "query_prompt": Annotated[str | None, prompt_flag("query-")],
+    "query_prompt_name": Annotated[str | None, prompt_name_flag("query-")],
+    "document_prompt": Annotated[str | None, prompt_flag("document-")],
+    "document_prompt_name": Annotated[str | None, prompt_name_flag("document-")],
+    "query_mode": Annotated[QueryMode, QUERY_MODE],
+    "normalize": Annotated[bool, NORMALIZE],
 }
 """Options that are flags of other commands, too, and are given as there."""
-SAME = ("overwrite", "threads", "max_length", "remove_query", "allow_mismatch")
+SAME = (
+    "overwrite", "threads", "max_length", "remove_query", "allow_mismatch",
+    *(field.name for field in fields(PairChoices)),
+)  # fmt: skip
 """Those of them that are described as there."""
 
 
@@ -246,7 +293,7 @@ def _give_flags(
     told = attributes(options.__doc__)
     hints = get_type_hints(options)
     parameters = []
-    for field in fields(options):
+    for field in sorted(fields(options), key=lambda field: field.kw_only is True):
         default = field.default
         if default is MISSING and field.default_factory is not MISSING:
             default = field.default_factory()
@@ -275,7 +322,7 @@ def _give_flags(
 
 def _flag(name: str, kind: Any, default: Any, told: dict[str, str]) -> Any:
     """How an option of a stage is given."""
-    help = told.get(name, "")
+    help = plain(told.get(name, ""))
     if name == "out":
         return output_flag(help)
     if shared := next((m for m in get_args(SHARED.get(name)) if hasattr(m, "param_decls")), None):

@@ -19,7 +19,10 @@ from splade_bridge.errors import CheckFailedError, UsageError
 from splade_bridge.files.address import Address, Place
 
 NAME = "verify"
-OF_PROBE = ("indexes", "model", "max_length", "probe", "probe_query", "json", "verbose")
+OF_PROBE = (
+    "indexes", "model", "max_length", "probe", "probe_query", "revision", "trust_remote_code",
+    "json", "verbose",
+)  # fmt: skip
 """What --probe heeds."""
 
 
@@ -74,13 +77,15 @@ def command(
     no_check: NoCheck = False,
     json: Json = False,
 ) -> None:
-    """Search several indexes with the same queries and compare each with the first.
+    """Compare what several indexes find. All are asked the same queries; the first is what
+    others must equal.
 
     On a difference it names query, rank, document and the terms that differ, and exits with 7.
     """
     if probe is not None:
         _only_for_probe(context)
-        _probe(indexes, asked, {"document": probe, "query": probe_query or probe}, json=json)
+        models: dict[Side, str] = {"document": probe, "query": probe_query or probe}
+        _probe(indexes, asked, models, checkpoint, json=json)
         return
     from splade_bridge.engines.base import limit_memory
     from splade_bridge.engines.registry import open_indexes
@@ -126,7 +131,12 @@ def _only_for_probe(context: typer.Context) -> None:
 
 
 def _probe(
-    indexes: Sequence[Place], asked: QueryFlags, engine_models: dict[Side, str], *, json: bool
+    indexes: Sequence[Place],
+    asked: QueryFlags,
+    engine_models: dict[Side, str],
+    checkpoint: ModelFlags,
+    *,
+    json: bool,
 ) -> None:
     from splade_bridge.evaluation.probe import probe
 
@@ -136,7 +146,7 @@ def _probe(
             "--probe asks one engine: give one address, as opensearch://localhost:9200/passages"
         )
     assert asked.model is not None
-    found = probe(place, asked.model, engine_models, asked.max_length)
+    found = probe(place, asked.model, engine_models, asked.max_length, checkpoint.choices)
     if json:
         print_json({"agree": all(p.equal for p in found), "probes": found})
     for p in found if not json else []:

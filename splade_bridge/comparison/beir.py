@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,11 @@ import orjson
 from splade_bridge.comparison.check import check
 from splade_bridge.comparison.compare import WORK, WRITTEN, open_work
 from splade_bridge.comparison.make import Maker
+from splade_bridge.comparison.read_checkpoint import SIDES
 from splade_bridge.comparison.spec import MAX_LENGTH, Encoded, Spec, Variant
 from splade_bridge.comparison.steps import Steps
+from splade_bridge.data.choices import check_choice
+from splade_bridge.encoding.choices import PairChoices, Pooling
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.registry import NAMES
 from splade_bridge.errors import BadInputError, UsageError
@@ -56,12 +59,34 @@ class DataSet:
 
 
 @dataclass(frozen=True)
+class BeirModel:
+    """One column of the tables.
+
+    Attributes:
+        name: of the column.
+        documents, queries: the checkpoint of each side and how it is read; of no corpus yet.
+    """
+
+    name: str
+    documents: Encoded
+    queries: Encoded
+
+    def of(self, data_set: DataSet) -> Variant:
+        """The model over a data set."""
+        documents, queries = (
+            replace(side, corpus=str(data_set.folder)) for side in (self.documents, self.queries)
+        )
+        return Variant(self.name, documents, queries, group=self.name, label=self.name)
+
+
+@dataclass(frozen=True)
 class BeirOptions:
     """One to one with the flags of ``splade-bridge beir``.
 
     Attributes:
         measures: in any notation that ``evaluate`` takes.
         split: of all data sets; None for BEIR's own.
+        max_length, pooling, checkpoint: of every model that says nothing itself.
         k: documents a query that are searched.
     """
 
@@ -70,6 +95,8 @@ class BeirOptions:
     engine: str = "exact"
     max_length: int = MAX_LENGTH
     k: int = 1000
+    pooling: Pooling | None = None
+    checkpoint: PairChoices = PairChoices()
 
     def __post_init__(self) -> None:
         if self.engine not in NAMES:
@@ -77,6 +104,15 @@ class BeirOptions:
         for flag, value in (("max-length", self.max_length), ("hits", self.k)):
             if value < 1:
                 raise UsageError(f"--{flag} must be 1 or more, not {value}")
+        check_choice("pooling", self.pooling or "max", Pooling)
+
+    def model(self, named: str) -> BeirModel:
+        """The model called by its last name."""
+        document, query = (
+            Encoded("", named, self.max_length, self.pooling, self.checkpoint.of(side))
+            for side in SIDES
+        )
+        return BeirModel(Path(named).name or named, document, query)
 
 
 @dataclass(frozen=True)
@@ -171,7 +207,7 @@ def _usual(name: str) -> str:
 
 def beir(
     folders: Sequence[Path],
-    models: Sequence[str],
+    models: Sequence[str | BeirModel],
     out: Path,
     options: BeirOptions = BeirOptions(),
     *,
@@ -181,6 +217,7 @@ def beir(
     """Do what is not done yet below ``out/work``, and write all results into ``out``.
 
     Args:
+        models: with settings of their own, or folders and hub names.
         say: told what begins.
         drop_indexes: delete the indexes of a data set when it is done.
 
@@ -189,14 +226,20 @@ def beir(
             not ours.
         SpladeBridgeError: of the step that failed; finished steps are kept.
     """
-    named = {Path(model).name or model: model for model in models}
-    if not models or len(named) < len(models):
+    chosen = [options.model(model) if isinstance(model, str) else model for model in models]
+    named = [model.name for model in chosen]
+    if not models or len(set(named)) < len(models):
         raise UsageError(
-            "--model: name one or more, no two of which are called the same: " + ", ".join(models)
+            "--model: name one or more, no two of which are called the same: " + ", ".join(named)
+        )
+    if options.checkpoint.revision is not None and len(models) > 1:
+        raise UsageError(
+            f"--revision {options.checkpoint.revision}: is of one model, and there are "
+            f"{len(models)}: say it of each in a TOML"
         )
     measures = tuple(parse_measures(options.measures))
     sets = data_sets(folders, options.split)
-    specs = [_spec(each, named, measures, options) for each in sets]
+    specs = [_spec(each, chosen, measures, options) for each in sets]
     checked = [check(spec) for spec in specs]  # before the first of many hours
     steps = Steps(out / WORK, say)
     written = WrittenFiles(out, steps.folder / WRITTEN)
@@ -211,21 +254,17 @@ def beir(
             maker = Maker(spec, opened, steps)
             single += [_result(maker, v, each, options.engine) for v in spec.variants]
             freed += maker.drop_indexes() if drop_indexes else 0
-        results = _grouped(single, sets, list(named))
-        tables = [beir_table(m, list(named), _values(results, m)) for m in measures]
+        results = _grouped(single, sets, named)
+        tables = [beir_table(m, named, _values(results, m)) for m in measures]
         outcome = BeirOutcome(results, tables, steps.done, steps.kept, freed)
-        written.write(_files(outcome, options))
+        written.write(_files(outcome, chosen, options))
     return outcome
 
 
 def _spec(
-    each: DataSet, models: dict[str, str], measures: tuple[str, ...], options: BeirOptions
+    each: DataSet, models: Sequence[BeirModel], measures: tuple[str, ...], options: BeirOptions
 ) -> Spec:
-    corpus = str(each.folder)
-    variants = []
-    for name, model in models.items():
-        source = Encoded(corpus, model, options.max_length)
-        variants.append(Variant(name, source, source, group=name, label=name))
+    variants = [model.of(each) for model in models]
     return Spec(
         file=each.folder,
         title=each.name,
@@ -294,13 +333,20 @@ def _values(results: Sequence[BeirResult], measure: str) -> dict[str, dict[str, 
     return found
 
 
-def _files(outcome: BeirOutcome, options: BeirOptions) -> dict[str, bytes]:
+def _files(
+    outcome: BeirOutcome, models: Sequence[BeirModel], options: BeirOptions
+) -> dict[str, bytes]:
     content: dict[str, Any] = {"evaluations": outcome.results, "tables": outcome.tables}
+    lengths = {side.max_length for model in models for side in (model.documents, model.queries)}
     told = [
         f"Searched to {options.k:,} documents a query with the engine {options.engine}, texts read "
-        f"to {options.max_length} tokens, weights x 100; the document whose id is the query's is "
-        "left out, a judged query without results counts as 0."
+        f"to {' or '.join(map(str, sorted(lengths)))} tokens, weights x 100; the document whose id "
+        "is the query's is left out, a judged query without results counts as 0."
     ]
+    for model in models:
+        by, asked = model.documents.encoder, model.queries.encoder
+        if (by, asked) != (model.name, model.name):
+            told.append(f"{model.name}: documents by {by}, queries by {asked}.")
     splits = {r.data_set: r.split for r in outcome.results if r.split != TEST}
     if splits:
         said = ", ".join(f"{split} of {name}" for name, split in splits.items())

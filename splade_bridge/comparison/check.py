@@ -78,7 +78,8 @@ def check(spec: Spec) -> Checked:
             if variant.rerank:
                 _check_text(variant.rerank.corpus, "documents")
                 _check_text(variant.rerank.topics, "queries")
-                _check_model(variant.rerank.model)
+                last = variant.rerank.options.computing.checkpoint
+                _check_model(variant.rerank.model, last.revision)
         except SpladeBridgeError as error:
             _name(error, spec, variant)
     return Checked(read_qrels(spec.qrels, pipe=False), algorithms)
@@ -90,7 +91,7 @@ def _check_documents(variant: Variant, spec: Spec) -> None:
         open_source(source.path, quantize=variant.quantize, memory=spec.index.memory)
     elif isinstance(source, Encoded):
         _check_text(source.corpus, "documents")
-        _check_model(source.model)
+        _check_model(source.model, source.checkpoint.revision)
     else:
         _check_bm25(source)
 
@@ -103,7 +104,7 @@ def _check_queries(variant: Variant) -> None:
         read_queries(source.path, variant.query_quantize)  # integers take no scale
     if isinstance(source, Encoded):
         _check_text(source.corpus, "queries")
-        _check_model(source.model)
+        _check_model(source.model, source.checkpoint.revision)
 
 
 def _check_bm25(source: Bm25) -> None:
@@ -117,17 +118,17 @@ def _check_text(corpus: str, role: Role) -> None:
         raise BadInputError(f"holds no {role}", corpus)
 
 
-def _check_model(model: str | ToTrain) -> None:
+def _check_model(model: str | ToTrain, revision: str | None) -> None:
     if isinstance(model, ToTrain):
         from splade_bridge.training.ready import check_ready
         from splade_bridge.training.recipe import read_recipe
 
         check_ready(read_recipe(model.recipe, model.overrides), Path("{work}"))
         return
-    from splade_bridge.encoding.snapshot import find_snapshot
+    from splade_bridge.encoding.snapshot import model_place
 
     require("encode", "encoding")
-    find_snapshot(model)
+    model_place(model, revision)
 
 
 def _name(error: SpladeBridgeError, spec: Spec, variant: Variant) -> NoReturn:

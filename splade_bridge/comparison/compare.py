@@ -28,16 +28,19 @@ from splade_bridge.engines.registry import engine
 from splade_bridge.errors import UsageError
 from splade_bridge.evaluation.agreement import DEFAULT_PERSISTENCE
 from splade_bridge.evaluation.significance import Comparison, compare_all
+from splade_bridge.files.cores import usable_cores
 from splade_bridge.files.locks import folder_lock
 from splade_bridge.files.outputs import MARK, check_place, mark
 from splade_bridge.files.written import WrittenFiles
 from splade_bridge.report.charts import Chart, difference_charts, latency_charts, size_charts
+from splade_bridge.report.latex import compared
 from splade_bridge.report.page import page
 from splade_bridge.report.published import published
 from splade_bridge.report.results import IndexResult, Results, VariantResult
 from splade_bridge.report.svg import standalone
 
-JSON, CSV, REPORT, CHARTS, WORK = "results.json", "results.csv", "report.html", "charts", "work"
+JSON, CSV, REPORT, LATEX = "results.json", "results.csv", "report.html", "table.tex"
+CHARTS, WORK = "charts", "work"
 WRITTEN = "written.json"
 
 
@@ -81,7 +84,7 @@ def compare(
     check_place(out / WORK)
     open_work(steps.folder)
     with folder_lock(steps.folder / ".lock", out):
-        written.check([JSON, CSV, REPORT], [CHARTS])
+        written.check([JSON, CSV, REPORT, LATEX], [CHARTS])
         maker = Maker(spec, checked, steps, allow_mismatch=allow_mismatch)
         engines = list(checked.algorithms)
         for v in spec.variants:
@@ -229,6 +232,7 @@ def _files(results: Results) -> dict[str, bytes]:
         JSON: orjson.dumps(results, option=options),
         CSV: as_csv(results).encode(),
         REPORT: page(results).encode(),
+        LATEX: compared(results).encode(),
     }
     drawn = {f"{CHARTS}/{c.name}.svg": standalone(c.drawing).encode() for c in charts(results)}
     return found | drawn
@@ -266,7 +270,7 @@ def _machine() -> dict[str, str]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "processor": (named or [platform.processor() or platform.machine()])[0],
-        "cores": str(os.cpu_count()),
+        "cores": str(usable_cores()),
         "memory": f"{memory / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.release()}",
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

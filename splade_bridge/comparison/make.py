@@ -33,6 +33,7 @@ from splade_bridge.conversion.detect import open_source
 from splade_bridge.data.manifest import Manifest, Side
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.data.store import OtherPlanError
+from splade_bridge.encoding.choices import ModelChoices
 from splade_bridge.engines.base import AUTO
 from splade_bridge.engines.registry import engine
 from splade_bridge.errors import MismatchError
@@ -288,15 +289,15 @@ class Maker:
         return self.steps.run("run", f"{variant.name}: search with {name}", inputs, make)
 
     def _reranked(self, variant: Variant, last: Rerank, name: str) -> Step:
-        from splade_bridge.encoding.snapshot import files_sha256, find_snapshot
+        from splade_bridge.encoding.snapshot import model_place
         from splade_bridge.retrieval.rerank import rerank_to_run
 
         first = self.run(replace(variant, rerank=None), name)
-        model = find_snapshot(last.model).folder
+        place = model_place(last.model, last.options.computing.checkpoint.revision)
         options = replace(last.options, k=self.spec.depth)
         inputs = {
             "run": first.outcome["sha256"],
-            "model": files_sha256([p for p in model.rglob("*") if p.is_file()], model),
+            "model": _model_digest([place]),
             "corpus": self._texts(last.corpus, "documents"),
             "topics": self._texts(last.topics, "queries"),
             "options": options,
@@ -337,7 +338,12 @@ class Maker:
             return None
 
         def make(folder: Path) -> dict[str, Any]:
-            _, latency = time_encoding(source.corpus, self._model(source), None, source.max_length)
+            _, latency = time_encoding(
+                source.corpus,
+                self._model(source),
+                max_length=source.max_length,
+                checkpoint=source.checkpoint,
+            )
             return asdict(latency)
 
         inputs = {"encoded": self._encoded(source, "query").key}
@@ -407,19 +413,22 @@ class Maker:
 
     def _encoded(self, source: Encoded, side: Side) -> Step:
         from splade_bridge.encoding.adapters import adapter_chain
-        from splade_bridge.encoding.snapshot import files_sha256, find_snapshot
+        from splade_bridge.encoding.snapshot import model_place
 
         name = self._model(source)
-        model = find_snapshot(name).folder
-        files = [p for part in adapter_chain(model) for p in part.rglob("*") if p.is_file()]
+        place = model_place(name, source.checkpoint.revision)
         role: Role = "documents" if side == "document" else "queries"
         inputs = {
-            "model": files_sha256(files, model),
+            "model": _model_digest(adapter_chain(place)),
             "side": side,
             "max_length": source.max_length,
             **self._texts(source.corpus, role),
             VERSIONS: decisive("encode"),
         }
+        if source.pooling is not None:
+            inputs["pooling"] = source.pooling
+        if source.checkpoint != ModelChoices():
+            inputs["checkpoint"] = source.checkpoint
         if role == "queries":
             inputs["judged"] = sorted(self.checked.qrels)
         what = f"{role} encoded by {source.encoder}"
@@ -428,7 +437,11 @@ class Maker:
             from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
             from splade_bridge.encoding.runner import encode_to_store
 
-            options = EncodeOptions(max_length=source.max_length)
+            options = EncodeOptions(
+                max_length=source.max_length,
+                pooling=source.pooling,
+                checkpoint=source.checkpoint,
+            )
             encoder = load_encoder(name, "query" if side == "query" else "document", options)
             out = folder / VECTORS
 
@@ -470,7 +483,8 @@ class Maker:
 
             out = folder / CHECKPOINT
             if not out.exists():  # a training that was interrupted goes on from its checkpoint
-                train(recipe, out, say=self.steps.say)
+                trusted = self.spec.trust_remote_code
+                train(recipe, out, trust_remote_code=trusted, say=self.steps.say)
             return {"bytes": size_on_disk(out)}
 
         versions = decisive("train") | {"dtype": precision_of(recipe)}
@@ -513,6 +527,17 @@ class Maker:
     def _texts(self, corpus: str, role: Role) -> dict[str, Any]:
         files = corpus_files(corpus, role)
         return {"text": [self.hashes.of(f) for f in files] or corpus}
+
+
+def _model_digest(places: Sequence[Path]) -> str:
+    """One hash over a model, and what it adapts; the first of ``places`` is what was named."""
+    from splade_bridge.encoding.naver import model_inputs
+    from splade_bridge.encoding.snapshot import files_sha256, model_files
+
+    root = places[0] if places[0].is_dir() else places[0].parent
+    files = [file for place in places for file in model_files(place)]
+    beside = [file for place in places for file in model_inputs(place)[1:]]
+    return files_sha256([*files, *beside], root)
 
 
 def plain(policies: Sequence[Policy]) -> list[dict[str, Any]]:

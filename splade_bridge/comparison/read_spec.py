@@ -8,8 +8,16 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from splade_bridge.comparison.addressed import engine_address
+from splade_bridge.comparison.read_checkpoint import (
+    CODE,
+    MODE,
+    SIDES,
+    Reading,
+    read_checkpoint,
+    read_pair,
+)
+from splade_bridge.comparison.read_checkpoint import KEYS as CHECKPOINT_KEYS
 from splade_bridge.comparison.spec import (
-    MAX_LENGTH,
     Bm25,
     Encoded,
     FusedVariants,
@@ -25,7 +33,8 @@ from splade_bridge.comparison.spec import (
 from splade_bridge.comparison.table import Table
 from splade_bridge.data.choices import Rounding
 from splade_bridge.data.quantize import QuantizeOptions, Quantizer
-from splade_bridge.encoding.choices import ScorerKind, ScorerOptions
+from splade_bridge.encoding.choices import PairChoices, ScorerKind, ScorerOptions
+from splade_bridge.encoding.snapshot import is_graph
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.registry import ENGINES, NAMES, REMOTE_OPTIONS
 from splade_bridge.errors import SpladeBridgeError, UsageError
@@ -55,17 +64,20 @@ class _Defaults:
 
     folder: Path
     root: Path
+    trust_remote_code: bool
     documents: str | None = None
     queries: str | None = None
     corpus: str | None = None
     topics: str | None = None
 
 
-def load_spec(file: Path, data: Path | None = None) -> Spec:
+def load_spec(file: Path, data: Path | None = None, *, trust_remote_code: bool = False) -> Spec:
     """Read a specification; nothing that it names is opened but files of terms to drop.
 
     Args:
         data: replaces ``data.root``, the folder that paths in ``[data]`` and variants start from.
+        trust_remote_code: run code that comes with a checkpoint. No specification says so: it may
+            be a stranger's.
 
     Raises:
         BadInputError: not TOML, an unknown key, a wrong type or a value that cannot be meant; the
@@ -79,6 +91,7 @@ def load_spec(file: Path, data: Path | None = None) -> Spec:
     defaults = _Defaults(
         file.parent,
         root,
+        trust_remote_code,
         *(given.take(key, str, None) for key in ("documents", "queries", "corpus", "topics")),
     )
     qrels = _qrels(root, given.take("qrels", str), given.take("split", str, None))
@@ -126,6 +139,7 @@ def load_spec(file: Path, data: Path | None = None) -> Spec:
         engine_options=engine_options,
         significance=_significance(top.table("significance", "[significance]")),
         fusions=tuple(fusions),
+        trust_remote_code=trust_remote_code,
     )
     top.finish()
     return spec
@@ -162,10 +176,9 @@ def _variant(table: Table, defaults: _Defaults) -> Variant:
 
 def _sources(table: Table, defaults: _Defaults) -> tuple[Source, Source]:
     model = _given_model(table, defaults)
-    limits = _positive(table, "max_length", MAX_LENGTH)
     if table.has("bm25"):
         others = ("documents", "queries", "model", "recipe", "document_model", "query_model")
-        for other in (*others, "max_length"):
+        for other in (*others, *CHECKPOINT_KEYS):
             if table.has(other):
                 table.fail("cannot be together with bm25", other)
         options = table.table("bm25")
@@ -186,13 +199,13 @@ def _sources(table: Table, defaults: _Defaults) -> tuple[Source, Source]:
         path = table.take(key, str, None)
         if path is not None and named_model is not None:
             table.fail(f"cannot be together with {key}", f"{side}_model")
-        own = None if named_model is None else _model(named_model, defaults)
+        own = None if named_model is None else model_name(named_model, defaults.folder)
         wanted = own or (model if path is None else None)
         default: str | None = getattr(defaults, key)
         if wanted is not None:
             known: str | None = getattr(defaults, text)
             corpus = _text(table, text, known, defaults)
-            sources.append(Encoded(corpus, wanted, limits))
+            sources.append(Encoded(corpus, wanted))
         elif path is not None or default is not None:
             sources.append(Vectors(defaults.root / (path or default or "")))
         else:
@@ -201,9 +214,22 @@ def _sources(table: Table, defaults: _Defaults) -> tuple[Source, Source]:
     if model is not None and model not in encoded:
         key = "recipe" if isinstance(model, ToTrain) else "model"
         table.fail("encodes neither side: both have vectors or a model of their own", key)
-    if table.has("max_length") and not encoded:
-        table.fail("is for text that a model encodes, and both sides are vectors", "max_length")
-    return sources[0], sources[1]
+    texts = [s for s, source in zip(SIDES, sources, strict=True) if isinstance(source, Encoded)]
+    readings = read_checkpoint(table, texts, trust_remote_code=defaults.trust_remote_code)
+    documents, queries = (
+        _as_read(table, source, readings.get(side))
+        for side, source in zip(SIDES, sources, strict=True)
+    )
+    return documents, queries
+
+
+def _as_read(table: Table, source: Source, reading: Reading | None) -> Source:
+    """The source with what was said of its checkpoint."""
+    if reading is None or not isinstance(source, Encoded):
+        return source
+    if isinstance(source.model, ToTrain) and reading.checkpoint.revision is not None:
+        table.fail("is of a hub name; a recipe's base has its key model.revision", "revision")
+    return replace(source, **vars(reading))
 
 
 def _qrels(root: Path, name: str, split: str | None) -> Path:
@@ -234,7 +260,7 @@ def _given_model(table: Table, defaults: _Defaults) -> str | ToTrain | None:
     if recipe is None:
         if overrides:
             table.fail("needs a recipe, whose keys it sets", "set")
-        return None if name is None else _model(name, defaults)
+        return None if name is None else model_name(name, defaults.folder)
     if name is not None:
         table.fail("cannot be together with recipe", "model")
     file = defaults.folder / recipe
@@ -246,9 +272,10 @@ def _placed(override: str, defaults: _Defaults) -> str:
     return override.replace(DATA, str(defaults.root))
 
 
-def _model(name: str, defaults: _Defaults) -> str:
-    folder = defaults.folder / name
-    return str(folder) if is_there(folder) and folder.is_dir() else name
+def model_name(name: str, folder: Path) -> str:
+    """The model's path where it lies below ``folder``, else the name as it is."""
+    place = folder / name
+    return str(place) if is_there(place) and (place.is_dir() or is_graph(place)) else name
 
 
 def _model_of(source: Source) -> str | None:
@@ -318,17 +345,29 @@ def _rerank(table: Table, defaults: _Defaults) -> Rerank | None:
     if scorer not in get_args(ScorerKind):
         inside.fail(f"is one of {', '.join(get_args(ScorerKind))}, not {scorer!r}", "scorer")
     longest = _positive(inside, "max_length", 0, least=0) or None
+    checkpoint = _of_scorer(inside, scorer, trust_remote_code=defaults.trust_remote_code)
     found = Rerank(
-        _model(inside.take("model", str), defaults),
+        model_name(inside.take("model", str), defaults.folder),
         _text(table, "corpus", defaults.corpus, defaults),
         _text(table, "topics", defaults.topics, defaults),
         RerankOptions(
             depth=_positive(inside, "depth", usual.depth),
             scorer=cast("ScorerKind", scorer),
-            computing=ScorerOptions(max_length=longest),
+            computing=ScorerOptions(max_length=longest, checkpoint=checkpoint),
         ),
     )
     inside.finish()
+    return found
+
+
+def _of_scorer(inside: Table, scorer: str, *, trust_remote_code: bool) -> PairChoices:
+    found = read_pair(inside, trust_remote_code=trust_remote_code)
+    for field in fields(found):
+        if field.name in ("revision", CODE) or not inside.has(field.name):
+            continue
+        takes = ("sparse",) if field.name == MODE else ("dense", "sparse")
+        if scorer not in takes:
+            inside.fail(f"has no effect without scorer = {' or '.join(takes)}", field.name)
     return found
 
 

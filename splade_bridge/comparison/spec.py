@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from splade_bridge.data.ids import quoted
 from splade_bridge.data.quantize import QuantizeOptions
+from splade_bridge.encoding.choices import ModelChoices, Pooling
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.evaluation.significance import SignificanceOptions
 from splade_bridge.pruning.policy import Policy
@@ -38,16 +40,33 @@ class ToTrain:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Text that a model encodes; ``model`` is a folder, a name of the hub, or to be trained."""
+    """Text that a model encodes.
+
+    Attributes:
+        model: a folder, a graph of ONNX, a name of the hub, or one to be trained.
+        max_length: tokens of a text that are read.
+        pooling: over positions; None for what was saved with the model.
+        checkpoint: how it is read.
+    """
 
     corpus: str
     model: str | ToTrain
     max_length: int = MAX_LENGTH
+    pooling: Pooling | None = None
+    checkpoint: ModelChoices = ModelChoices()
 
     @property
     def encoder(self) -> str:
         """The model in words."""
-        return str(self.model) if isinstance(self.model, ToTrain) else Path(self.model).name
+        named = str(self.model) if isinstance(self.model, ToTrain) else Path(self.model).name
+        said = self.checkpoint
+        how = [f"revision {said.revision}"] * (said.revision is not None)
+        how += [f"prompt {quoted(said.prompt)}"] * (said.prompt is not None)
+        how += [f"prompt {said.prompt_name}"] * (said.prompt_name is not None)
+        how += [said.query_mode] * (said.query_mode != "model")
+        how += [f"{self.pooling} pooling"] * (self.pooling is not None)
+        how += ["normalized"] * said.normalize
+        return f"{named} ({', '.join(how)})" if how else named
 
 
 @dataclass(frozen=True)
@@ -174,6 +193,7 @@ class Spec:
         depth: of the runs that are evaluated.
         fusions: of variants; none is the baseline.
         engine_options: engine -> its own options, for those that have any.
+        trust_remote_code: run code that comes with a checkpoint, which may do anything.
     """
 
     file: Path
@@ -191,6 +211,7 @@ class Spec:
     engine_options: dict[str, Any] = field(default_factory=dict)
     significance: SignificanceOptions = SignificanceOptions()
     fusions: tuple[FusedVariants, ...] = ()
+    trust_remote_code: bool = False
 
     def parts(self, fusion: FusedVariants) -> list[Variant]:
         """The variants of a fusion, in its order."""

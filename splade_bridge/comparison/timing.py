@@ -107,6 +107,7 @@ def _measured(
     asked = [*missing, *again]
     maker.steps.say(f"latencies of {len(asked)} cases, {maker.spec.bench.repeat} repeats")
     # Before we start: our own work is what follows.
+    # The load is the whole machine's, so it is compared with all its cores.
     load = os.getloadavg()[0] / (os.cpu_count() or 1)
     started = datetime.now(UTC).isoformat(" ", "microseconds")  # tells sessions apart
     began = time.perf_counter()

@@ -2,7 +2,7 @@
 
 An adapter is a small file beside ``adapter_config.json``. It adapts the whole network that lies in
 the same folder; where none does, the one that ``base_model_name_or_path`` names, a folder or a name
-on the model hub, which may be an adapter itself.
+on the model hub at its ``revision``, which may be an adapter itself.
 """
 
 from __future__ import annotations
@@ -93,14 +93,18 @@ def merged(model: Any, folder: Path) -> Any:
 
 def _base(folder: Path) -> Path:
     where = Where(str(folder / SETTINGS))
-    name = value_of(as_table(json_file(where), where), BASE, str | None, where, None)
+    saved = as_table(json_file(where), where)
+    name = value_of(saved, BASE, str | None, where, None)
+    revision = value_of(saved, "revision", str | None, where, None)
     if not name:
         where.inside(BASE).fail(
             "names no base, and no config.json lies beside the adapter: put the name or folder of "
             "the network there that was adapted"
         )
+    if Path(name).expanduser().is_dir():
+        revision = None  # of the hub's model that lies here now
     try:
-        return find_snapshot(name).folder
+        return find_snapshot(name, revision or None).folder
     except BadInputError as error:
         raise BadInputError(
             f"this adapter's base is not there ({error}): put its folder into {BASE}",

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CPU_TOKENS = 2048
-"""Measured on two cores with 1 MiB of cache each: 512 costs 5 % more time, 4,096 nothing less."""
+"""Measured on two cores with 1 MiB of cache each: 512 costs 5 % more time, 4,096 nothing less. What
+a core computes alone is less, see :mod:`.batches`."""
 CUDA_TOKENS = 65536
 """More would not be faster: 65,536 tokens keep an H100 busy for some 30 ms."""
 CUDA_PROBE_TOKENS = 4096

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from splade_bridge.data.choices import Side, check_choice, check_threads
@@ -44,33 +44,6 @@ DEFAULT_PART_ROWS = 8192
 
 
 @dataclass(frozen=True)
-class ScorerOptions:
-    """How a model computes the scores of pairs.
-
-    Attributes:
-        batch_size: pairs or texts at once; without effect on ``sparse``, which finds its own.
-        max_length: of a text, or of query and document of a cross-encoder together, in tokens;
-            None for the model's own limit, which is never exceeded (256 of ``sparse``).
-        dtype: of the model's weights.
-        device: ``cpu``, ``cuda``, ``cuda:1``; None takes a GPU if there is one.
-        threads: None leaves torch its own choice.
-    """
-
-    batch_size: int = 64
-    max_length: int | None = None
-    dtype: FloatType = "float32"
-    device: str | None = None
-    threads: int | None = None
-
-    def __post_init__(self) -> None:
-        check_choice("dtype", self.dtype, FloatType)
-        check_threads(self.threads)
-        for name, value in (("batch-size", self.batch_size), ("max-length", self.max_length)):
-            if value is not None and value < 1:
-                raise UsageError(f"--{name} must be 1 or more, not {value}")
-
-
-@dataclass(frozen=True)
 class ModelChoices:
     """How a checkpoint is read, wherever one encodes text; one to one with the flags.
 
@@ -95,12 +68,102 @@ class ModelChoices:
 
     def __post_init__(self) -> None:
         check_choice("query-mode", self.query_mode, QueryMode)
-        if self.prompt is not None and self.prompt_name is not None:
-            raise UsageError("--prompt and --prompt-name both say what is put in front: leave one")
-        if self.prompt is not None and self.query_mode == "bow":
-            raise UsageError("--prompt has no effect with --query-mode bow: leave one out")
-        if self.prompt_name is not None and self.query_mode == "bow":
-            raise UsageError("--prompt-name has no effect with --query-mode bow: leave one out")
+        _check_prompts(self.prompt, self.prompt_name, self.query_mode)
+
+
+def _check_prompts(
+    prompt: str | None, prompt_name: str | None, query_mode: QueryMode, side: str = ""
+) -> None:
+    """Raise UsageError for two prompts, or one that is put in front of nothing.
+
+    Args:
+        side: what the flags' names begin with, as ``query-``.
+    """
+    if prompt is not None and prompt_name is not None:
+        raise UsageError(
+            f"--{side}prompt and --{side}prompt-name both say what is put in front: leave one"
+        )
+    for name, value in (("prompt", prompt), ("prompt-name", prompt_name)):
+        if value is not None and query_mode == "bow":
+            raise UsageError(f"--{side}{name} has no effect with --query-mode bow: leave one out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairChoices:
+    """How a checkpoint is read that encodes queries and documents; one to one with the flags.
+
+    Attributes:
+        revision: branch, tag or commit of a hub name; None for its main branch.
+        query_prompt, document_prompt: put in front of every text of the side; None for what the
+            checkpoint says of it.
+        query_prompt_name, document_prompt_name: the one of its prompts that is put there.
+        query_mode: what encodes queries.
+        normalize: make every vector of length 1, as for a comparison by cosine.
+        trust_remote_code: run code that lies in the checkpoint, where its settings name some.
+
+    Raises:
+        UsageError: a choice that there is not, or two prompts of a side.
+    """
+
+    revision: str | None = None
+    query_prompt: str | None = None
+    query_prompt_name: str | None = None
+    document_prompt: str | None = None
+    document_prompt_name: str | None = None
+    query_mode: QueryMode = "model"
+    normalize: bool = False
+    trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice("query-mode", self.query_mode, QueryMode)
+        _check_prompts(self.query_prompt, self.query_prompt_name, self.query_mode, "query-")
+        _check_prompts(self.document_prompt, self.document_prompt_name, "model", "document-")
+
+    @classmethod
+    def part_of(cls, options: PairChoices) -> PairChoices:
+        """Of options that say more, what they say of the checkpoint."""
+        return cls(**{field.name: getattr(options, field.name) for field in fields(cls)})
+
+    def of(self, side: Side) -> ModelChoices:
+        """How one side is read."""
+        asks = side == "query"
+        return ModelChoices(
+            revision=self.revision,
+            prompt=self.query_prompt if asks else self.document_prompt,
+            prompt_name=self.query_prompt_name if asks else self.document_prompt_name,
+            query_mode=self.query_mode if asks else "model",
+            normalize=self.normalize,
+            trust_remote_code=self.trust_remote_code,
+        )
+
+
+@dataclass(frozen=True)
+class ScorerOptions:
+    """How a model computes the scores of pairs.
+
+    Attributes:
+        batch_size: pairs or texts at once; without effect on ``sparse``, which finds its own.
+        max_length: of a text, or of query and document of a cross-encoder together, in tokens;
+            None for the model's own limit, which is never exceeded (256 of ``sparse``).
+        dtype: of the model's weights.
+        device: ``cpu``, ``cuda``, ``cuda:1``; None takes a GPU if there is one.
+        threads: None leaves torch its own choice.
+        checkpoint: how it is read. A cross-encoder has no sides and no prompts.
+    """
+
+    batch_size: int = 64
+    max_length: int | None = None
+    dtype: FloatType = "float32"
+    device: str | None = None
+    threads: int | None = None
+    checkpoint: PairChoices = PairChoices()
+
+    def __post_init__(self) -> None:
+        check_choice("dtype", self.dtype, FloatType)
+        check_threads(self.threads)
+        for name, value in (("batch-size", self.batch_size), ("max-length", self.max_length)):
+            if value is not None and value < 1:
+                raise UsageError(f"--{name} must be 1 or more, not {value}")
 
 
 @dataclass(frozen=True)
@@ -157,7 +220,7 @@ class DenseChoices:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         threads: None leaves torch its own choice, and is one for a graph.
         part_rows: texts of a part.
-        revision: of a hub name; see :class:`ModelChoices`.
+        checkpoint: how it is read; its prompt, revision and code.
 
     Raises:
         UsageError: a choice that there is not, or a number that cannot be meant.
@@ -174,7 +237,7 @@ class DenseChoices:
     threads: int | None = None
     memory: int = 2_000_000_000
     part_rows: int = DEFAULT_PART_ROWS
-    revision: str | None = None
+    checkpoint: ModelChoices = ModelChoices()
 
     def __post_init__(self) -> None:
         check_choice("side", self.side, Side)

@@ -18,7 +18,7 @@ from splade_bridge.data.vector_set import MEMORY
 from splade_bridge.embeddings.build import Recipe, finish_index
 from splade_bridge.embeddings.choices import KIND
 from splade_bridge.embeddings.vectors import DenseBatch, read_dense_part, write_dense_part
-from splade_bridge.encoding.choices import DenseChoices, ModelChoices
+from splade_bridge.encoding.choices import DenseChoices
 from splade_bridge.encoding.encode_corpus import may_be_ours, role_of
 from splade_bridge.errors import BadInputError, UsageError, require
 from splade_bridge.files.outputs import check_output
@@ -108,7 +108,7 @@ def dense_corpus(
         batch_size=choices.batch_size,
         device=choices.device,
         threads=choices.threads,
-        checkpoint=ModelChoices(revision=choices.revision),
+        checkpoint=choices.checkpoint,
     )
     _check_memory(encoder.dimension, choices)
     stats = DenseStats()
@@ -208,7 +208,7 @@ def _encode(
     encoder: DenseEncoder, walk: CorpusWalk, parts: DenseParts, stats: DenseStats, bar: Progress
 ) -> CorpusEnd:
     """Encode all parts of ``walk``; the next ones are read meanwhile."""
-    from splade_bridge.encoding.runner import ReadAhead
+    from splade_bridge.files.read_ahead import ReadAhead
 
     with contextlib.closing(ReadAhead(walk)) as read:
         for part in read:
@@ -253,6 +253,7 @@ def _plan(encoder: DenseEncoder) -> dict[str, Any]:
 
     from splade_bridge import __version__
 
+    asked = encoder.checkpoint
     return {
         "model": encoder.model,
         "revision": encoder.revision,
@@ -263,6 +264,7 @@ def _plan(encoder: DenseEncoder) -> dict[str, Any]:
         "max_length": encoder.max_length,
         "batch_size": encoder.batch_size,
         "device": encoder.device.type,
+        **({"prompt": encoder.prompt} if asked.prompt or asked.prompt_name else {}),
         "tools": {
             "splade-bridge": __version__,
             "faiss": faiss.__version__,

@@ -22,7 +22,9 @@ from splade_bridge.data.vectors import Float32Array
 from splade_bridge.embeddings.choices import Similarity
 from splade_bridge.encoding.choices import ModelChoices
 from splade_bridge.encoding.encoder import pick_device
-from splade_bridge.encoding.network import first_line, quiet, refuse_endless
+from splade_bridge.encoding.identity import code_files
+from splade_bridge.encoding.in_threads import use_cores
+from splade_bridge.encoding.network import quiet, refusal, refuse_endless
 from splade_bridge.encoding.prompts import named_prompt
 from splade_bridge.encoding.snapshot import (
     files_sha256,
@@ -72,18 +74,20 @@ class DenseEncoder:
         batch_size: texts that are computed at once.
         device: see :func:`.encoder.pick_device`.
         threads: of torch on a CPU; None leaves it its own choice.
-        checkpoint: its revision and its prompt; the rest is for weights of terms.
+        checkpoint: its revision, its prompt and its code; the rest is for weights of terms.
 
     Attributes:
         revision: commit of a hub model.
         sha256: hash over its weight files.
-        settings_sha256: hash over its configuration and tokenizer files.
+        settings_sha256: hash over its configuration and tokenizer files, and code that is run.
+        prompt: put in front of every text, as ``encode_query`` and ``encode_document`` do.
         dimension: numbers of a vector.
         max_length: the limit in force; None where the model has none.
 
     Raises:
         BadInputError: no such model, or not one of dense vectors.
-        UsageError: it compares vectors by neither cosine nor dot, and ``similarity`` does not say.
+        UsageError: it compares vectors by neither cosine nor dot, and ``similarity`` does not say;
+            or the name of a prompt that it does not have.
         MissingToolError: the device is not there.
     """
 
@@ -99,13 +103,12 @@ class DenseEncoder:
         threads: int | None = None,
         checkpoint: ModelChoices = ModelChoices(),
     ) -> None:
-        self._asked = checkpoint
+        self.checkpoint = checkpoint
         self.model = model
         self.side: Side = side
         self.batch_size = batch_size
         self.device = pick_device(device)
-        if threads is not None:
-            torch.set_num_threads(threads)
+        use_cores(threads)
         snapshot = find_snapshot(model, checkpoint.revision)
         places = _module_folders(snapshot.folder)
         weights = list(_weights(places))
@@ -113,13 +116,16 @@ class DenseEncoder:
             raise BadInputError("no weights in it: not a checkpoint", model)
         self.revision = snapshot.revision
         self.sha256 = files_sha256(weights, snapshot.folder)
-        settings = sorted({file for place in places for file in settings_files(place)})
-        self.settings_sha256 = files_sha256(settings, snapshot.folder)
+        settings = {file for place in places for file in settings_files(place)}
+        if checkpoint.trust_remote_code:
+            settings.update(code_files(snapshot.folder))
+        self.settings_sha256 = files_sha256(sorted(settings), snapshot.folder)
         self._network = _loaded(
             snapshot.folder, self.device, trust_remote_code=checkpoint.trust_remote_code
         )
         self.similarity: Similarity = similarity or _similarity(self._network, model)
         self.max_length = _limited(self._network, max_length)
+        self.prompt = self._prompt()
         self.dimension = int(self._vectors(["dimension"]).shape[1])
 
     def encode(self, texts: Sequence[str]) -> Vectors:
@@ -149,6 +155,7 @@ class DenseEncoder:
             max_length=self.max_length or 0,
             dtype="float32",
             truncated=truncated,
+            prompt=self.prompt,
         )
 
     def _vectors(self, texts: Sequence[str]) -> Float32Array:
@@ -158,7 +165,7 @@ class DenseEncoder:
         try:
             found = encode(
                 list(texts),
-                prompt=self._prompt(),
+                prompt=self.prompt,
                 batch_size=self.batch_size,
                 show_progress_bar=False,
                 convert_to_numpy=True,
@@ -178,22 +185,16 @@ class DenseEncoder:
         tokenizer = self._network.tokenizer
         if self.max_length is None or not isinstance(tokenizer, PreTrainedTokenizerBase):
             return []
-        prompt = self._prompt()
-        given = [prompt + text for text in texts]
+        given = [self.prompt + text for text in texts]
         found = tokenizer(given, truncation=False, padding=False, verbose=False)
         return [len(row) for row in found["input_ids"]]
 
     def _prompt(self) -> str:
-        """What is put in front of every text, as ``encode_query`` and ``encode_document`` do.
-
-        Raises:
-            UsageError: the name of a prompt that the checkpoint does not have.
-        """
         known = self._network.prompts or {}
-        if self._asked.prompt is not None:
-            return self._asked.prompt
-        if self._asked.prompt_name is not None:
-            return named_prompt(known, self._asked.prompt_name, self.model)
+        if self.checkpoint.prompt is not None:
+            return self.checkpoint.prompt
+        if self.checkpoint.prompt_name is not None:
+            return named_prompt(known, self.checkpoint.prompt_name, self.model)
         names = ("query",) if self.side == "query" else ("document", "passage", "corpus")
         named = next((name for name in names if name in known), self._network.default_prompt_name)
         return str(known.get(named) or "")
@@ -247,10 +248,9 @@ def _loaded(folder: Path, device: torch.device, *, trust_remote_code: bool) -> A
                 local_files_only=True,
                 trust_remote_code=trust_remote_code,
             )
+            network.tokenize(["", "a"])  # some damage is met by the first text
     except Exception as error:  # a damaged file raises whatever its reader raises
-        raise BadInputError(
-            f"cannot be loaded by sentence-transformers ({first_line(error)})", str(folder)
-        ) from error
+        raise refusal(error, folder, "cannot be loaded by sentence-transformers") from error
     return network.eval()
 
 

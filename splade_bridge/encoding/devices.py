@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import re
 import signal
 import subprocess
@@ -22,7 +21,7 @@ from splade_bridge import errors
 from splade_bridge.data.closing import Closing
 from splade_bridge.encoding.encoder import EncodeStats, Progress
 from splade_bridge.encoding.parts import CorpusEnd, CorpusWalk, PartStore
-from splade_bridge.encoding.runner import Provenance, ReadAhead
+from splade_bridge.encoding.runner import Provenance
 from splade_bridge.encoding.worker import (
     Done,
     EncoderSpec,
@@ -33,6 +32,8 @@ from splade_bridge.encoding.worker import (
     Written,
 )
 from splade_bridge.errors import ExternalProgramError, MismatchError, MissingToolError, UsageError
+from splade_bridge.files.cores import usable_cores
+from splade_bridge.files.read_ahead import ReadAhead
 
 START = (
     "import sys; sys.path.insert(0, sys.argv[2]); import splade_bridge; del sys.path[0]\n"
@@ -103,7 +104,7 @@ class DeviceRunner(Closing):
     def __init__(self, spec: EncoderSpec, devices: Sequence[str]) -> None:
         if len({name.partition(":")[0] for name in devices}) != 1:
             raise UsageError("--devices: CPU and CUDA round differently; name one kind")
-        threads = spec.options.threads or max(1, (os.cpu_count() or 1) // len(devices))
+        threads = spec.options.threads or max(1, usable_cores() // len(devices))
         self._workers: list[_Worker] = []
         self._began: float | None = None
         self._ended = 0.0

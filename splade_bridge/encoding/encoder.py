@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -15,9 +16,11 @@ from splade_bridge.data.choices import check_threads
 from splade_bridge.data.manifest import EncodingInfo, Side
 from splade_bridge.data.store import PART_ROWS
 from splade_bridge.data.vectors import Int64Array, SparseBatch
+from splade_bridge.encoding.batches import Batches
 from splade_bridge.encoding.budget import TokenBudget, fitting_tokens, is_out_of_memory
 from splade_bridge.encoding.choices import DType, ModelChoices, Pooling
-from splade_bridge.encoding.onnx_side import find_exported, load_exported
+from splade_bridge.encoding.in_threads import in_threads, shares_of_cores, use_cores
+from splade_bridge.encoding.onnx_side import Exported, find_exported, load_exported
 from splade_bridge.encoding.side import LoadedSide, load_side
 from splade_bridge.encoding.sparse_rows import NotFiniteError, Row, SparseRows
 from splade_bridge.encoding.tokens import TextTooLongError, Tokenized
@@ -31,6 +34,9 @@ MOST_TOKENS = 1 << 31
 
 MAX_POOLED = 1 << 25
 """Pooled weights of one batch (128 MiB): bounds the rows where texts are short."""
+
+FEWEST_BATCHES = 2
+"""For each thread, or one of them would often wait for the others."""
 
 Progress = Callable[[int, int], None]
 """Told the texts and the tokens that were encoded since the last call."""
@@ -117,6 +123,8 @@ class Encoder:
         self.batch_tokens = batch_tokens
         self.budget = TokenBudget(fitting_tokens(loaded) if batch_tokens is None else batch_tokens)
         self.stats = EncodeStats()
+        self._sides: list[LoadedSide] = [loaded]
+        self._lonely = loaded.network is None or loaded.columns.is_cuda
 
     def encode(
         self,
@@ -160,15 +168,16 @@ class Encoder:
         # Longest first: what does not fit into memory is found out at once.
         order = np.argsort(-lengths, kind="stable")
         order = order[: np.count_nonzero(lengths)]
-        for batch, computed in self._run(order, tokenized, texts):
-            for i, row in zip(batch, computed, strict=True):
-                rows[i] = row
-            sizes = lengths[batch].tolist()
-            tokens = sum(sizes)
-            self.stats.tokens += tokens
-            self.stats.computed_tokens += self.loaded.computed_tokens(sizes)
-            if progress:
-                progress(len(batch), tokens)
+        with contextlib.closing(self._run(order, tokenized, texts)) as batches:
+            for batch, computed in batches:
+                for i, row in zip(batch, computed, strict=True):
+                    rows[i] = row
+                sizes = lengths[batch].tolist()
+                tokens = sum(sizes)
+                self.stats.tokens += tokens
+                self.stats.computed_tokens += self.loaded.computed_tokens(sizes)
+                if progress:
+                    progress(len(batch), tokens)
         if progress and len(order) < len(texts):
             progress(len(texts) - len(order), 0)
         self.stats.texts += len(texts)
@@ -204,44 +213,70 @@ class Encoder:
 
     def _run(
         self, order: Int64Array, tokenized: Tokenized, texts: Sequence[Text]
-    ) -> Iterator[tuple[Int64Array, list[Row]]]:
-        """Runs of ``order`` (longest first) and their rows, fetched while the next run computes."""
-        before: tuple[Int64Array, SparseRows] | None = None
+    ) -> Generator[tuple[Int64Array, list[Row]]]:
+        """Runs of ``order`` (longest first) and their rows, in any order."""
         lengths = np.array([len(tokenized.ids[i]) for i in order], dtype=np.int64)
-        start = 0
-        while start < len(order):
-            size = self._fitting(lengths[start:])
-            batch = order[start : start + size]
-            rows = self._compute(batch, tokenized, texts)
-            if before is not None:
-                yield self._fetched(*before, texts)
-                before = None
-            if rows is None:
-                self.budget.halve(int(lengths[start : start + size].sum()), size)
-                continue
-            start += size
-            before = batch, rows
-        if before is not None:
-            yield self._fetched(*before, texts)
+        batches = self._batches(lengths)
+        given = _Given(order, tokenized, texts, batches)
+        cores = self._cores(batches)
+        if len(cores) == 1:
+            yield from self._one_after_the_other(given)
+            return
+        sides = self._sides[: len(cores)]
+        computes = [partial(self._computed, side, given) for side in sides]
+        with contextlib.closing(in_threads(batches, computes, cores)) as done:
+            for found in done:
+                if found is not None:
+                    yield found
 
-    def _fitting(self, lengths: Int64Array) -> int:
-        """How many of the next texts are a batch."""
+    def _batches(self, lengths: Int64Array) -> Batches:
         most = max(1, MAX_POOLED // len(self.loaded.vocabulary))
-        ends = np.cumsum(lengths[:most])
-        return max(1, int(np.searchsorted(ends, self.budget.tokens, side="right")))
+        network = self.loaded.network
+        together = None if network is None else network.together
+        return Batches(lengths, self.budget, most, together, max(shares_of_cores()))
 
-    def _compute(
-        self, batch: Int64Array, tokenized: Tokenized, texts: Sequence[Text]
-    ) -> SparseRows | None:
-        """Queue one batch; None where memory does not suffice."""
-        rows = [tokenized.ids[i] for i in batch]
+    def _cores(self, batches: Batches) -> list[int]:
+        """How many cores each thread has that computes a batch at a time."""
+        if self._lonely:
+            return [torch.get_num_threads()]
+        cores = shares_of_cores(batches.count() // FEWEST_BATCHES)
+        while len(self._sides) < len(cores) and self.loaded.network is not None:
+            twin = self.loaded.network.twin()
+            if twin is None:
+                self._lonely = True
+                return [torch.get_num_threads()]
+            self._sides.append(replace(self.loaded, network=twin))
+        return cores
+
+    def _one_after_the_other(self, given: _Given) -> Generator[tuple[Int64Array, list[Row]]]:
+        """See :meth:`_run`; rows are fetched while the next batch computes."""
+        before: tuple[Int64Array, SparseRows] | None = None
+        for batch in given.batches:
+            rows = self._compute(self.loaded, batch, given)
+            if before is not None:
+                yield self._fetched(*before, given.texts)
+            before = None if rows is None else (given.order[batch], rows)
+        if before is not None:
+            yield self._fetched(*before, given.texts)
+
+    def _computed(
+        self, side: LoadedSide, given: _Given, batch: slice
+    ) -> tuple[Int64Array, list[Row]] | None:
+        """One batch, by any thread; None where memory does not suffice."""
+        rows = self._compute(side, batch, given)
+        return None if rows is None else self._fetched(given.order[batch], rows, given.texts)
+
+    def _compute(self, side: LoadedSide, batch: slice, given: _Given) -> SparseRows | None:
+        """Queue one batch; None where memory does not suffice, and it is to be cut."""
+        texts = given.order[batch]
+        rows = [given.tokenized.ids[i] for i in texts]
         ids = torch.from_numpy(np.concatenate(rows).astype(np.int64))
         try:
             with torch.inference_mode():
-                weights = self.loaded.weights(ids, [len(row) for row in rows])
-                found = SparseRows(weights, self.loaded.max_active)
+                weights = side.weights(ids, [len(row) for row in rows])
+                found = SparseRows(weights, side.max_active)
         except NotFiniteError as error:
-            raise self._refusal(texts[batch[error.row]]) from None
+            raise self._refusal(given.texts[texts[error.row]]) from None
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -249,8 +284,10 @@ class Encoder:
             self.budget.fits(len(ids))
             return found
         # Here the error is gone, and with its frames the tensors of the batch that failed.
-        if self.loaded.columns.is_cuda:
+        if side.columns.is_cuda:
             torch.cuda.empty_cache()
+        self.budget.halve(len(ids), len(rows))
+        given.batches.again(batch)
         return None
 
     def _fetched(
@@ -269,6 +306,22 @@ class Encoder:
         )
 
 
+@dataclass(frozen=True)
+class _Given:
+    """A window that is being computed.
+
+    Attributes:
+        order: int64[n], which of ``texts`` have tokens, longest first.
+        tokenized: token ids of all ``texts``.
+        batches: of ``order``.
+    """
+
+    order: Int64Array
+    tokenized: Tokenized
+    texts: Sequence[Text]
+    batches: Batches
+
+
 @contextlib.contextmanager
 def naming(texts: Sequence[Text]) -> Iterator[None]:
     """Where one of ``texts`` is too long for the tokenizer, the error names its place."""
@@ -279,6 +332,13 @@ def naming(texts: Sequence[Text]) -> Iterator[None]:
 
 
 _EMPTY: Row = (np.empty(0, np.int32), np.empty(0, np.float32))
+
+
+def _as_exported(flag: str, found: Exported) -> UsageError:
+    return UsageError(
+        f"{flag}: {found.file} computes as it was exported; leave it out, or name the checkpoint "
+        "that it was made from"
+    )
 
 
 def load_encoder(model: str, side: Side, options: EncodeOptions = EncodeOptions()) -> Encoder:
@@ -301,17 +361,11 @@ def load_encoder(model: str, side: Side, options: EncodeOptions = EncodeOptions(
     check_threads(options.threads)
     if options.batch_tokens is not None and options.batch_tokens > MOST_TOKENS:
         raise UsageError(f"--batch-tokens {options.batch_tokens}: {MOST_TOKENS:,} at most")
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-    if (exported := find_exported(model, side)) is not None:
-        mode, revision = options.checkpoint.query_mode, options.checkpoint.revision
-        told = f"--dtype {dtype}" if options.dtype != "auto" else ""
-        told = told or (f"--query-mode {mode}" if mode != "model" else "")
-        if told := told or (f"--revision {revision}" if revision else ""):
-            raise UsageError(
-                f"{told}: {exported.file} computes as it was exported; leave it out, or name the "
-                "checkpoint that it was made from"
-            )
+    use_cores(options.threads)
+    if (exported := find_exported(model, side, options.checkpoint.revision)) is not None:
+        mode = options.checkpoint.query_mode
+        if mode != "model":
+            raise _as_exported(f"--query-mode {mode}", exported)
         loaded, computed = load_exported(
             exported,
             side,
@@ -320,6 +374,8 @@ def load_encoder(model: str, side: Side, options: EncodeOptions = EncodeOptions(
             checkpoint=options.checkpoint,
             device=device,
         )
+        if options.dtype not in ("auto", computed):
+            raise _as_exported(f"--dtype {dtype}", exported)
         return Encoder(loaded, side, computed, options.batch_tokens)
     loaded = load_side(
         model,

@@ -106,13 +106,15 @@ class LinearHead:
 class ChunkedHead:
     """Any head at all, run on some positions of one sequence at a time.
 
-    Args:
+    Attributes:
         run: logits [1, n, W] of hidden states [1, n, H].
+
+    Args:
         columns: int64[V], the columns among W that have a term.
     """
 
     def __init__(self, run: torch.nn.Module, columns: Tensor) -> None:
-        self._run = run
+        self.run = run
         self._columns = columns
 
     def __call__(
@@ -130,7 +132,7 @@ class ChunkedHead:
     def _one(self, chunks: Sequence[Tensor], pooling: Pooling, activation: Activation) -> Tensor:
         parts = []
         for chunk in chunks:
-            logits = self._run(chunk)[0, :, self._columns].float()
+            logits = self.run(chunk)[0, :, self._columns].float()
             weights = activate_(logits, activation)
             parts.append(weights.amax(0) if pooling == "max" else weights.sum(0))
         together = torch.stack(parts)

@@ -68,7 +68,7 @@ def network_settings(folder: Path, *, code: bool) -> set[Path]:
     for part in adapter_chain(folder):
         found.update(settings_files(part))
         if code:
-            found.update(_code(part))
+            found.update(code_files(part))
     return found
 
 
@@ -87,7 +87,8 @@ def _listed(folder: Path) -> Iterator[Path]:
         return
 
 
-def _code(folder: Path) -> Iterator[Path]:
+def code_files(folder: Path) -> Iterator[Path]:
+    """Code that lies in a checkpoint, and is run where that is allowed."""
     for file in folder.rglob("*.py"):
         if not any(part.startswith(".") for part in file.relative_to(folder).parts):
             yield file

@@ -10,9 +10,11 @@ own head on chunks of positions.
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +23,14 @@ from torch import Tensor, nn
 from splade_bridge.encoding.fastest_head import linear_head
 from splade_bridge.encoding.head import ChunkedHead, Head
 from splade_bridge.encoding.network import cast, first_line, quiet
-from splade_bridge.encoding.packed import Body, packed_attention, packed_body, padded_body
+from splade_bridge.encoding.packed import (
+    Body,
+    PackedBody,
+    PaddedBody,
+    Together,
+    packed_attention,
+    texts_of_a_step,
+)
 from splade_bridge.encoding.prepacked import prepack
 from splade_bridge.encoding.token_head import TokenHead
 from splade_bridge.errors import BadInputError
@@ -41,11 +50,34 @@ class SplitModel:
 
     Attributes:
         packed: whether the body computes no padding.
+        together: how many texts of a length attention computes in one step, where that alone
+            decides the last digits of what becomes of a text; None where all that stands beside it
+            may.
     """
 
     body: Body
     head: Head | TokenHead
     packed: bool
+    together: Together | None = None
+
+    def twin(self) -> SplitModel | None:
+        """The same for another thread, over the same parameters and prepacked weights.
+
+        Its modules are its own, because some keep what they computed for the last call (rotations,
+        a hidden state that is handed on). None for a network that cannot be copied.
+        """
+        if not isinstance(self.body, PackedBody | PaddedBody):
+            return None
+        shared: dict[int, Any] = {id(p): p for p in self.body.model.parameters()}
+        if isinstance(self.head, ChunkedHead):
+            shared |= {id(p): p for p in self.head.run.parameters()}
+        else:  # it keeps nothing
+            shared[id(self.head)] = self.head
+        try:
+            return copy.deepcopy(self, shared)
+        except Exception as error:  # whatever a model raises that was not made for this
+            log.info("%s: cannot be copied (%s)", type(self.body.model).__name__, first_line(error))
+            return None
 
 
 def head_width(model: Any) -> int:
@@ -126,13 +158,15 @@ def split_model(
             body, packed = found
             cast(model, dtype).to(device)
             cast(decoder, dtype).to(device)
-            if device.type == "cpu":
-                prepack(model, lambda: body(probe.ids, probe.lengths))
+            prepacked = device.type == "cpu" and prepack(
+                model, lambda: body(probe.ids, probe.lengths)
+            )
             weight, bias = _rows_of(decoder, columns)
             head = linear_head(weight, bias)
             if device.type == "cpu":
                 _leave_file(model)
-            return SplitModel(body, head, packed)
+            together = _together(model) if packed and prepacked else None
+            return SplitModel(body, head, packed, together)
         _replace(model, stand_in, decoder)
     base = getattr(model, model.base_model_prefix, None)
     if base is not None:
@@ -235,13 +269,13 @@ def _body(
 
     try:
         with quiet(), packed_attention(model):
-            return tried(packed_body(model, hidden, first_position(model))), True
+            return tried(PackedBody(model, hidden, first_position(model))), True
     except Exception as error:  # whatever a model raises that was not made for this
         log.info("%s cannot be packed (%s)", type(model).__name__, first_line(error))
     pad = getattr(_text_settings(model), "pad_token_id", None) or 0
     for padding in (True, False):
         with contextlib.suppress(Exception):  # the layer stands elsewhere, or padding matters
-            return tried(padded_body(model, hidden, pad, padding=padding)), not padding
+            return tried(PaddedBody(model, hidden, pad, padding)), not padding
     return None
 
 
@@ -304,6 +338,12 @@ def _logits(output: Any) -> Tensor:
 def _last_hidden(output: Any) -> Tensor:
     found: Tensor = output[0]
     return found
+
+
+def _together(model: Any) -> Together | None:
+    """See :class:`SplitModel`; None for a model whose settings do not say how it attends."""
+    heads = getattr(_text_settings(model), "num_attention_heads", None)
+    return partial(texts_of_a_step, heads=heads) if isinstance(heads, int) else None
 
 
 def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:

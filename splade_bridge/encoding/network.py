@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from splade_bridge.encoding.adapters import adapter_chain, is_adapter, merged
-from splade_bridge.errors import BadInputError
+from splade_bridge.errors import BadInputError, is_panic
 from splade_bridge.files.typed import Where, json_file
 
 log = logging.getLogger(__name__)
@@ -202,7 +202,8 @@ def first_line(error: BaseException) -> str:
 def quiet() -> Iterator[None]:
     """No progress bars and load reports from transformers, which say nothing we do not check.
 
-    Nor does it ask on stdin whether a checkpoint's code may run: it raises.
+    Nor does it ask on stdin whether a checkpoint's code may run: it raises. And what fails in Rust
+    raises as all else does: pyo3's panics are no ``Exception``.
     """
     from transformers import dynamic_module_utils as code
     from transformers.utils import logging as hf
@@ -213,6 +214,10 @@ def quiet() -> Iterator[None]:
     hf.disable_progress_bar()
     try:
         yield
+    except BaseException as error:
+        if is_panic(error):
+            raise RuntimeError(str(error)) from error
+        raise
     finally:
         code.TIME_OUT_REMOTE_CODE = seconds
         hf.set_verbosity(verbosity)

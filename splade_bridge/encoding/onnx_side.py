@@ -3,7 +3,8 @@
 A graph is a file of its own beside a tokenizer (``tokenizer.json``, ``vocab.txt`` or, as those that
 Anserini fetches, ``NAME-vocab.txt``), or a folder that has ``model.onnx`` or ``onnx/model.onnx``
 and no weights of PyTorch's, as optimum and sentence-transformers save it. Of the latter's folders
-the modules say which pooling, limit and prompt are meant.
+the modules say which pooling, limit and prompt are meant. Where ``idf.json`` lies beside a graph,
+that encodes the queries.
 """
 
 from __future__ import annotations
@@ -20,11 +21,18 @@ from splade_bridge.data.manifest import Side
 from splade_bridge.encoding.choices import ModelChoices, Pooling
 from splade_bridge.encoding.head import Activation
 from splade_bridge.encoding.masked_lm import SplitModel
+from splade_bridge.encoding.naver import noted_by_naver
+from splade_bridge.encoding.network import quiet
 from splade_bridge.encoding.onnx_graph import NOTE, Graph, Output, graph_files
 from splade_bridge.encoding.prompts import prompt_of
-from splade_bridge.encoding.settings import SideSettings, read_settings
+from splade_bridge.encoding.settings import TABLE, SideSettings, read_settings
 from splade_bridge.encoding.side import LoadedSide
-from splade_bridge.encoding.snapshot import files_sha256, settings_files
+from splade_bridge.encoding.snapshot import (
+    files_sha256,
+    find_snapshot,
+    is_graph,
+    settings_files,
+)
 from splade_bridge.encoding.tokens import TextTokenizer, load_tokenizer, terms_of
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.typed import Where, as_table, json_file, typed, value_of
@@ -47,6 +55,7 @@ class Exported:
         folder: what the user named, or the folder of the file.
         tokenizer: folder of the tokenizer, or a vocabulary of WordPiece.
         settings: what sentence-transformers saved with it.
+        revision: commit of a hub model.
     """
 
     model: str
@@ -54,22 +63,37 @@ class Exported:
     folder: Path
     tokenizer: Path
     settings: SideSettings
+    revision: str | None = None
 
 
-def find_exported(model: str, side: Side) -> Exported | None:
+def find_exported(model: str, side: Side, revision: str | None = None) -> Exported | None:
     """The graph that ``model`` names; None if that is something else.
 
+    Args:
+        revision: branch, tag or commit of a hub name; None for its main branch.
+
     Raises:
-        BadInputError: there is a graph, and no tokenizer beside it.
+        BadInputError: no such model, or a graph without a tokenizer beside it.
+        UsageError: a revision of a file or folder.
     """
-    place = Path(model).expanduser()
-    if place.suffix == ".onnx" and place.is_file():
-        return _named(model, place)
-    if not place.is_dir():
-        return None
+    file = Path(model).expanduser()
+    if is_graph(file):
+        if revision is not None:
+            raise UsageError(
+                f"--revision {revision}: {model} is a file, and revisions are of models that have "
+                "a hub name: leave it out"
+            )
+        return _named(model, file)
+    snapshot = find_snapshot(model, revision)
+    place = snapshot.folder
     settings = SideSettings(network=place)
     if (place / "modules.json").is_file():
         settings = read_settings(place, side)
+    elif side == "query" and (place / TABLE).is_file():
+        return None  # tokens are looked up there
+    elif noted := noted_by_naver(place):
+        file = Path(noted.where.file)
+        settings = replace(settings, pooling=noted.pooling, said_in=file)
     network = settings.network
     if network is None or any(any(network.glob(p)) for p in TORCH_WEIGHTS):
         return None
@@ -87,7 +111,7 @@ def find_exported(model: str, side: Side) -> Exported | None:
     tokenizer = _tokenizer(network)
     if tokenizer is None:
         raise _no_tokenizer(network / name, network)
-    return Exported(model, network / name, place, tokenizer, settings)
+    return Exported(model, network / name, place, tokenizer, settings, snapshot.revision)
 
 
 def _named(model: str, file: Path) -> Exported:
@@ -131,7 +155,7 @@ def load_exported(
     Args:
         max_length: in tokens; None for the model's own limit, which is never exceeded.
         pooling: of logits; a graph that pools is not to be told.
-        checkpoint: its prompt, and whether vectors are made of length 1.
+        checkpoint: its prompt, its tokenizer's code, and whether vectors are made of length 1.
         device: None for the CPU.
 
     Returns:
@@ -152,7 +176,7 @@ def load_exported(
             str(found.file),
         )
     settings = found.settings
-    tokenizer = _loaded_tokenizer(found)
+    tokenizer = _loaded_tokenizer(found, trust_remote_code=checkpoint.trust_remote_code)
     output = graph.output(sorted(tokenizer.get_vocab().values()))
     if output.kind != "logits" and pooling is not None:
         raise UsageError(
@@ -168,6 +192,10 @@ def load_exported(
     wanted = max_length or limit or 512
     max_length = wanted if limit is None else min(wanted, limit)
     weights = files_sha256(files, found.folder)
+    other: Side = "document" if side == "query" else "query"
+    partner = noted.partners.get(other, weights)
+    if side == "document" and (found.folder / TABLE).is_file():
+        partner = files_sha256([found.folder / TABLE], found.folder)
     method = (
         noted.method
         or {"logits": settings.pooling, "weights": "pooled", "listed": "pooled"}[output.kind]
@@ -177,9 +205,9 @@ def load_exported(
     prompt = prompt_of(prompts, settings.default_prompt, side, checkpoint, found.model)
     loaded = LoadedSide(
         model=found.model,
-        revision=None,
+        revision=found.revision,
         weights_sha256=weights,
-        partner_sha256=noted.partners.get("document" if side == "query" else "query", weights),
+        partner_sha256=partner,
         settings_sha256=files_sha256(_configuration(found), found.folder),
         vocabulary=vocabulary,
         tokenizer=TextTokenizer(tokenizer, max_length, prompt=prompt, special=noted.special),
@@ -263,11 +291,15 @@ def _as_they_are(
     return hidden
 
 
-def _loaded_tokenizer(found: Exported) -> Any:
+def _loaded_tokenizer(found: Exported, *, trust_remote_code: bool) -> Any:
     place = found.tokenizer
     if place.is_dir():
         if (place / "tokenizer_config.json").is_file() or (place / "config.json").is_file():
-            return load_tokenizer(place, lower_case=found.settings.tokens.lower_case)
+            return load_tokenizer(
+                place,
+                lower_case=found.settings.tokens.lower_case,
+                trust_remote_code=trust_remote_code,
+            )
         return _bare(place / "tokenizer.json")
     return _wordpiece(place)
 
@@ -277,7 +309,10 @@ def _bare(file: Path) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     try:
-        return PreTrainedTokenizerFast(tokenizer_file=str(file))
+        with quiet():
+            tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(file))
+            tokenizer(["", "a"])  # some damage is met by the first text
+            return tokenizer
     except Exception as error:  # the library in Rust raises Exception itself
         raise BadInputError(f"its tokenizer cannot be loaded ({error})", str(file)) from error
 
@@ -302,6 +337,8 @@ def _wordpiece(file: Path) -> Any:
 def _configuration(found: Exported) -> list[Path]:
     folder = found.tokenizer if found.tokenizer.is_dir() else found.tokenizer.parent
     files = {path for place in (found.folder, folder) for path in settings_files(place)}
+    if found.settings.said_in is not None:
+        files.add(found.settings.said_in)
     return [path for path in files if path.name != "manifest.json"]  # names the graph's own hash
 
 

@@ -16,6 +16,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import accumulate, groupby, pairwise
 from typing import Any
@@ -24,12 +25,14 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.utils.rnn import pad_sequence
 
 log = logging.getLogger(__name__)
 
 NAME = "splade_bridge_packed"
 SCORES_BYTES = 1 << 20
-"""Attention scores of one step on a CPU, for each thread: they stay in its cache."""
+"""Attention scores of one step on a CPU: they stay in the cache of a core. However many
+cores there are, because a text that is alone in its step has other last digits."""
 SHORT = 256
 """Up to so many tokens plain products beat torch's own attention on a CPU (1.2x in float32, 1.6x
 in bfloat16 at 85 tokens); from 512 on they lose."""
@@ -39,6 +42,9 @@ SHARED = 0.9
 
 Body = Callable[[Tensor, Sequence[int]], Tensor]
 """Hidden states [T, H] of texts laid end to end: their ids, int64[T], and their lengths."""
+
+Together = Callable[[int], int]
+"""How many texts of a length are computed in one step, where that decides their last digits."""
 
 WITHOUT_PLANS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 """torch would rather take cuDNN's attention on Hopper, which plans for each new shape anew: a
@@ -50,24 +56,29 @@ TRIED_WINDOW = 7
 TRIED_TOLERANCE = 2e-2
 
 
-def packed_body(model: Any, hidden: Callable[[Any], Tensor], first_position: int) -> Body:
-    """``model`` as a body that computes no padding; its attention is replaced.
+@dataclass(frozen=True)
+class PackedBody:
+    """A model as a body that computes no padding; its attention is to be replaced.
 
-    Args:
+    Attributes:
+        model: of transformers.
         hidden: takes the hidden states [1, T, H] out of what the model returns.
         first_position: what the model calls the first position of a text.
     """
 
-    def body(ids: Tensor, lengths: Sequence[int]) -> Tensor:
+    model: Any
+    hidden: Callable[[Any], Tensor]
+    first_position: int
+
+    def __call__(self, ids: Tensor, lengths: Sequence[int]) -> Tensor:
+        """See :data:`Body`."""
         sizes = torch.tensor(lengths)
         sizes, starts = sent(torch.stack([sizes, sizes.cumsum(0) - sizes]), ids.device)
         starts = starts.repeat_interleave(sizes, output_size=len(ids))
-        positions = torch.arange(len(ids), device=ids.device) - starts + first_position
+        positions = torch.arange(len(ids), device=ids.device) - starts + self.first_position
         with _packed(_Texts(lengths, ids.device)):
-            found = hidden(model(input_ids=ids[None], position_ids=positions[None]))
+            found = self.hidden(self.model(input_ids=ids[None], position_ids=positions[None]))
         return found[0]
-
-    return body
 
 
 @contextmanager
@@ -89,28 +100,34 @@ def packed_attention(model: Any) -> Iterator[None]:
         raise
 
 
-def padded_body(
-    model: Any, hidden: Callable[[Any], Tensor], pad: int, *, padding: bool = True
-) -> Body:
-    """``model`` as a body that pads for itself: for models that cannot be packed.
+@dataclass(frozen=True)
+class PaddedBody:
+    """A model as a body that pads for itself: for models that cannot be packed.
 
-    Args:
+    Attributes:
+        model: of transformers.
+        hidden: takes the hidden states [B, L, H] out of what the model returns.
+        pad: token id of padding.
         padding: whether texts of different lengths may stand in one batch at all.
     """
-    most = SHARED if padding else 1.0
 
-    def some(rows: Sequence[Tensor]) -> Tensor:
-        padded = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=pad)
+    model: Any
+    hidden: Callable[[Any], Tensor]
+    pad: int
+    padding: bool = True
+
+    def __call__(self, ids: Tensor, lengths: Sequence[int]) -> Tensor:
+        """See :data:`Body`."""
+        rows = torch.split(ids, list(lengths))
+        most = SHARED if self.padding else 1.0
+        return torch.cat([self._some(rows[group]) for group in padded_groups(lengths, most)])
+
+    def _some(self, rows: Sequence[Tensor]) -> Tensor:
+        padded = pad_sequence(list(rows), batch_first=True, padding_value=self.pad)
         limits = sent(torch.tensor([len(row) for row in rows]), padded.device)
         real = torch.arange(padded.shape[1], device=padded.device) < limits[:, None]
-        found = hidden(model(input_ids=padded, attention_mask=real.to(torch.int64)))
+        found = self.hidden(self.model(input_ids=padded, attention_mask=real.to(torch.int64)))
         return found[real]
-
-    def body(ids: Tensor, lengths: Sequence[int]) -> Tensor:
-        rows = torch.split(ids, list(lengths))
-        return torch.cat([some(rows[group]) for group in padded_groups(lengths, most)])
-
-    return body
 
 
 def padded_groups(lengths: Sequence[int], shared: float = SHARED) -> list[slice]:
@@ -262,12 +279,16 @@ def _steps(runs: Sequence[tuple[int, int]], query: Tensor) -> Iterator[tuple[int
     if query.is_cuda:
         yield from runs
         return
-    room = SCORES_BYTES * torch.get_num_threads() // (4 * query.shape[1])
     for length, count in runs:
-        most = max(1, room // length**2)
+        most = texts_of_a_step(length, query.shape[1])
         while count > 0:
             yield length, min(most, count)
             count -= most
+
+
+def texts_of_a_step(length: int, heads: int) -> int:
+    """Texts of one length whose attention is computed in one step on a CPU."""
+    return max(1, SCORES_BYTES // (4 * heads) // length**2)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None) -> Tensor:

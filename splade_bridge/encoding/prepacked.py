@@ -41,7 +41,7 @@ def product(weight: Tensor, bias: Tensor | None, *, gelu: bool = False) -> Produ
     return lambda rows: linear(rows, packed, bias, *after)
 
 
-def prepack(model: nn.Module, run: Callable[[], Tensor]) -> None:
+def prepack(model: nn.Module, run: Callable[[], Tensor]) -> bool:
     """Replace the linear layers in ``model``, those that a GELU follows together with it.
 
     A model that says otherwise with them, or that looks for more in a linear layer than its
@@ -51,10 +51,13 @@ def prepack(model: nn.Module, run: Callable[[], Tensor]) -> None:
         model: on a CPU; cannot be trained, saved or moved afterwards.
         run: passes something through it. That is done three times: to see which activation takes
             what a layer gives, and to compare the results before and after.
+
+    Returns:
+        Whether every matrix that is left is one of embeddings, whose rows are looked up.
     """
     dtype = next(model.parameters()).dtype
     if not available(dtype):
-        return
+        return False
     with torch.inference_mode():
         with _followers(model) as followed:
             before = run()
@@ -66,11 +69,12 @@ def prepack(model: nn.Module, run: Callable[[], Tensor]) -> None:
                 why = str(error)
             else:
                 if (after - before).norm() <= AGREEMENT[dtype] * before.norm():
-                    return
+                    return _only_looked_up(model)
                 why = "other results"
             for parent, name, module in old:
                 setattr(parent, name, module)
     log.info("%s keeps its own linear layers, not prepacked ones (%s)", type(model), why)
+    return False
 
 
 class PrepackedLinear(nn.Module):
@@ -135,6 +139,15 @@ def _followers(model: nn.Module) -> Iterator[dict[nn.Module, nn.Linear]]:
             hook.remove()
         for activation in other:
             found.pop(activation, None)
+
+
+def _only_looked_up(model: nn.Module) -> bool:
+    return all(
+        isinstance(module, nn.Embedding)
+        for module in model.modules()
+        for parameter in module.parameters(recurse=False)
+        if parameter.ndim > 1
+    )
 
 
 def _is_gelu(module: nn.Module) -> bool:

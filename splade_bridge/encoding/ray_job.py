@@ -46,6 +46,7 @@ from splade_bridge.errors import (
     SpladeBridgeError,
     install,
 )
+from splade_bridge.files.cores import usable_cores
 from splade_bridge.files.writing import atomic_writer
 
 if TYPE_CHECKING:
@@ -272,7 +273,7 @@ def _connect(ray: Any, address: str | None) -> None:
         ray.init(address=address, **quiet)
         return
     with _on_loopback():
-        ray.init(address="local", include_dashboard=False, **quiet)
+        ray.init(address="local", include_dashboard=False, num_cpus=usable_cores(), **quiet)
     if not is_loopback(found := ray.util.get_node_ip_address()):
         log.warning("this Ray cannot be kept to this machine: others can reach it at %s", found)
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from queue import Empty, Full, Queue
-from threading import Event, Thread
 from typing import Any, Protocol, TypeVar
 
 import tokenizers
@@ -40,11 +38,10 @@ from splade_bridge.encoding.shards import Shard
 from splade_bridge.errors import BadInputError, Interrupted
 from splade_bridge.files.finished import tell
 from splade_bridge.files.outputs import real_place
+from splade_bridge.files.read_ahead import ReadAhead
 from splade_bridge.text.corpora import Text
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -287,54 +284,6 @@ def encode_parts(
             writing = executor.submit(write, given.part.number, batch, note)
     if writing:
         writing.result()
-
-
-class ReadAhead(Iterator[T]):
-    """The same items, the next one being made by a thread while the caller works.
-
-    What making them raises is raised where the item is wanted. Any thread may close it.
-    """
-
-    _LOOK_UP = 0.2
-    """Seconds after which a waiting thread looks whether it is still wanted."""
-
-    def __init__(self, items: Iterable[T]) -> None:
-        self._made: Queue[tuple[T] | BaseException | None] = Queue(1)
-        self._closed = Event()
-        Thread(target=self._make, args=(items,), name="read-ahead", daemon=True).start()
-
-    def __next__(self) -> T:
-        while not self._closed.is_set():
-            with contextlib.suppress(Empty):
-                made = self._made.get(timeout=self._LOOK_UP)
-                if made is None:
-                    break
-                if isinstance(made, BaseException):
-                    self.close()
-                    raise made
-                return made[0]
-        self.close()
-        raise StopIteration
-
-    def close(self) -> None:
-        """Let the thread end after the item that it is at."""
-        self._closed.set()
-
-    def _make(self, items: Iterable[T]) -> None:
-        try:
-            for item in items:
-                if not self._put((item,)):
-                    return
-            self._put(None)
-        except BaseException as error:
-            self._put(error)
-
-    def _put(self, made: tuple[T] | BaseException | None) -> bool:
-        while not self._closed.is_set():
-            with contextlib.suppress(Full):
-                self._made.put(made, timeout=self._LOOK_UP)
-                return True
-        return False
 
 
 def not_empty(texts: Iterable[Text], corpus: str) -> Iterable[Text]:

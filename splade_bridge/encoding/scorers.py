@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from splade_bridge.data.choices import Side
 from splade_bridge.encoding.choices import ScorerKind, ScorerOptions
-from splade_bridge.encoding.encoder import EncodeOptions, load_encoder, pick_device
-from splade_bridge.encoding.network import first_line, quiet, refuse_endless
+from splade_bridge.encoding.encoder import EncodeOptions, Encoder, load_encoder, pick_device
+from splade_bridge.encoding.in_threads import use_cores
+from splade_bridge.encoding.network import quiet, refusal, refuse_endless
+from splade_bridge.encoding.prompts import named_prompt
 from splade_bridge.encoding.snapshot import find_snapshot
 from splade_bridge.encoding.tokens import without_surrogates
 from splade_bridge.errors import BadInputError, ExternalProgramError, require
@@ -26,6 +29,7 @@ Scorer = Callable[[Sequence[tuple[str, str]]], Float64Array]
 
 HEADS = ("ForSequenceClassification", "ForCausalLM")
 """What the architectures of cross-encoders end with."""
+OWN_HEAD = "AutoModelForSequenceClassification"
 SPARSE_LENGTH = 256
 
 
@@ -43,19 +47,18 @@ def load_scorer(model: str, kind: ScorerKind, options: ScorerOptions = ScorerOpt
 
     Raises:
         BadInputError: no such model, or not one of this kind.
-        UsageError: the device is none that torch knows.
+        UsageError: the device is none that torch knows, or the name of a prompt that there is not.
         MissingToolError: a CUDA device is asked for and there is none, or sentence-transformers is
             not installed.
     """
     if options.device is not None:
         pick_device(options.device)
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
+    use_cores(options.threads)
     if kind == "sparse":
         return _sparse(model, options)
     require("train", f"a {kind}", "sentence_transformers")
     make = _cross_encoder if kind == "cross-encoder" else _dense
-    return make(find_snapshot(model).folder, options)
+    return make(find_snapshot(model, options.checkpoint.revision).folder, options)
 
 
 @contextlib.contextmanager
@@ -67,9 +70,7 @@ def _loading(folder: Path, kind: ScorerKind) -> Iterator[None]:
     except BadInputError:
         raise
     except Exception as error:  # a damaged file raises whatever its reader raises
-        raise BadInputError(
-            f"cannot be loaded as a {kind} ({first_line(error)})", str(folder)
-        ) from error
+        raise refusal(error, folder, f"cannot be loaded as a {kind}") from error
 
 
 @contextlib.contextmanager
@@ -88,9 +89,11 @@ def _loaded(kind: Any, folder: Path, options: ScorerOptions) -> Any:
         str(folder),
         device=options.device,
         local_files_only=True,
-        trust_remote_code=False,
+        trust_remote_code=options.checkpoint.trust_remote_code,
         model_kwargs={"dtype": getattr(torch, options.dtype)},
     )
+    if callable(tokenizer := getattr(network, "tokenizer", None)):
+        tokenizer(["", "a"])  # some damage is met by the first text
     if options.max_length is not None:
         own = network.max_seq_length
         network.max_seq_length = min(own or options.max_length, options.max_length)
@@ -132,7 +135,10 @@ def _check_head(folder: Path) -> None:
     where = Where(str(place))
     if not place.is_file():
         raise BadInputError("cannot be loaded as a cross-encoder (no config.json)", str(folder))
-    named = as_table(json_file(where), where).get("architectures")
+    config = as_table(json_file(where), where)
+    if OWN_HEAD in as_table(config.get("auto_map") or {}, where.inside("auto_map")):
+        return  # whether its code may run is asked where it is loaded
+    named = config.get("architectures")
     names = [str(name) for name in named] if isinstance(named, list) else []
     told = folder / "config_sentence_transformers.json"
     saved = None
@@ -153,28 +159,46 @@ def _dense(folder: Path, options: ScorerOptions) -> Scorer:
 
     with _loading(folder, "dense"):
         network = _loaded(SentenceTransformer, folder, options)
+    prompts = {side: _prompt(network, folder, options, side) for side in get_args(Side)}
 
     def score(pairs: Sequence[tuple[str, str]]) -> Float64Array:
-        settings = {"batch_size": options.batch_size, "show_progress_bar": False}
+        settings = {
+            "batch_size": options.batch_size,
+            "show_progress_bar": False,
+            "normalize_embeddings": options.checkpoint.normalize,
+        }
         queries, query_rows = _distinct(query for query, _ in pairs)
         documents, document_rows = _distinct(text for _, text in pairs)
         with _computing(options):
-            left = network.encode_query(queries, **settings)
-            right = network.encode_document(documents, **settings)
+            left = network.encode_query(queries, **prompts["query"], **settings)
+            right = network.encode_document(documents, **prompts["document"], **settings)
             found = network.similarity_pairwise(left[query_rows], right[document_rows])
         return np.asarray(found, dtype=np.float64)
 
     return score
 
 
+def _prompt(network: Any, folder: Path, options: ScorerOptions, side: Side) -> dict[str, str]:
+    """What was said of a side's prompt, as sentence-transformers takes it."""
+    asked = options.checkpoint.of(side)
+    if asked.prompt is not None:
+        return {"prompt": asked.prompt}
+    if asked.prompt_name is not None:
+        return {"prompt": named_prompt(network.prompts or {}, asked.prompt_name, str(folder))}
+    return {}
+
+
 def _sparse(model: str, options: ScorerOptions) -> Scorer:
-    settings = EncodeOptions(
-        max_length=options.max_length or SPARSE_LENGTH,
-        dtype=options.dtype,
-        device=options.device or "auto",
-    )
-    query_side = load_encoder(model, "query", settings)
-    document_side = load_encoder(model, "document", settings)
+    def loaded(side: Side) -> Encoder:
+        settings = EncodeOptions(
+            max_length=options.max_length or SPARSE_LENGTH,
+            dtype=options.dtype,
+            device=options.device or "auto",
+            checkpoint=options.checkpoint.of(side),
+        )
+        return load_encoder(model, side, settings)
+
+    query_side, document_side = loaded("query"), loaded("document")
 
     def score(pairs: Sequence[tuple[str, str]]) -> Float64Array:
         queries, query_rows = _distinct(query for query, _ in pairs)

@@ -6,7 +6,8 @@ SparseStaticEmbedding, Router); and a plain checkpoint that says how queries are
 
 - naver's trainings save ``model/`` with the query encoder in ``model/query/`` (or ``model_q/``
   beside it), and ``splade_doc`` in ``model/model_args.json`` for a document-only model, whose
-  queries are their tokens with weight 1;
+  queries are their tokens with weight 1; and in ``config.yaml`` how logits are pooled
+  (:mod:`.naver`);
 - OpenSearch's inference-free models have a weight for each token of a query in ``idf.json``.
 """
 
@@ -22,6 +23,7 @@ from splade_bridge.data.manifest import Side
 from splade_bridge.encoding.adapters import is_adapter
 from splade_bridge.encoding.choices import QueryMode
 from splade_bridge.encoding.head import Activation, Pooling
+from splade_bridge.encoding.naver import noted_by_naver, refuse_pickled
 from splade_bridge.encoding.prompts import BLANK, saved_prompts
 from splade_bridge.encoding.saved_modules import MODULES, Module, NoRouteError, modules_of
 from splade_bridge.encoding.saved_transformer import TransformerSettings, read_transformer
@@ -62,6 +64,7 @@ class SideSettings:
         default_prompt: name of the one that is for texts of no side.
         max_active: keep only so many of the heaviest terms.
         similarity: by which vectors are compared, where it is not their dot product.
+        said_in: a file beside the network that says some of this.
     """
 
     network: Path | None = None
@@ -74,6 +77,7 @@ class SideSettings:
     default_prompt: str | None = None
     max_active: int | None = None
     similarity: str | None = None
+    said_in: Path | None = None
 
     @property
     def encoder(self) -> Path:
@@ -138,6 +142,7 @@ def _own_settings(folder: Path, side: Side) -> SideSettings:
         return _plain_settings(folder, folder, side)
     if (folder / "model" / "config.json").is_file():
         return _plain_settings(folder / "model", folder, side)
+    refuse_pickled(folder)
     raise BadInputError(f"neither config.json nor {MODULES} in it: not a checkpoint", str(folder))
 
 
@@ -146,21 +151,38 @@ def _plain_settings(place: Path, folder: Path, side: Side) -> SideSettings:
     saved, where = _table(place / ARGUMENTS)
     if value_of(saved, "dense", bool | None, where, None):
         where.inside("dense").fail("is a model of dense vectors, not SPLADE")
+    found = SideSettings(network=place)
+    if noted := noted_by_naver(place):
+        log.info("%s: %s says %s pooling", folder, noted.where.file, noted.pooling)
+        found = replace(
+            found,
+            pooling=noted.pooling,
+            tokens=TransformerSettings(max_length=noted.max_length),
+            said_in=Path(noted.where.file),
+        )
     if side == "document":
-        return SideSettings(network=place)
-    if value_of(saved, "splade_doc", bool | None, where, None):
-        log.info("%s: %s says splade_doc: queries are their tokens", folder, where.file)
-        return SideSettings(network=place, bow=True)
+        return found
+    for said, at in (
+        (value_of(saved, "splade_doc", bool | None, where, None), where),
+        (noted and noted.documents_only, noted and noted.where),
+    ):
+        if said and at:
+            log.info("%s: %s says splade_doc: queries are their tokens", folder, at.file)
+            return replace(found, bow=True)
     for own in (place / "query", folder / "model_q"):
         if (own / "config.json").is_file():
             log.info("%s: queries are encoded by %s", folder, own)
-            return SideSettings(network=own)
+            return replace(found, network=own)
     if value_of(saved, "shared_weights", bool | None, where, None) is False:
         where.inside("shared_weights").fail("is false, and the query encoder, query/, is missing")
+    if noted and noted.query_encoder:
+        noted.where.inside("init_dict").inside("model_type_or_dir_q").fail(
+            "names a query encoder, and query/ is missing"
+        )
     if (place / TABLE).is_file():
         log.info("%s: queries are encoded by %s", folder, TABLE)
         return SideSettings(static=place / TABLE)
-    return SideSettings(network=place)
+    return found
 
 
 def _saved_settings(folder: Path, side: Side) -> SideSettings:

@@ -146,7 +146,8 @@ def load_side(
     device = device or torch.device("cpu")
     snapshot = find_snapshot(model, checkpoint.revision)
     settings = read_settings(snapshot.folder, side, checkpoint.query_mode)
-    if pooling and pooling != settings.pooling and (snapshot.folder / MODULES).is_file():
+    saved = (snapshot.folder / MODULES).is_file() or settings.said_in
+    if pooling and pooling != settings.pooling and saved:
         log.warning(
             "%s was saved with %s pooling; using %s as asked", model, settings.pooling, pooling
         )
@@ -192,6 +193,8 @@ def load_side(
         log.info("%s takes at most %d tokens, not %d", model, limit, max_length)
         max_length = limit
     configuration = {p for f in (snapshot.folder, *settings.folders) for p in settings_files(f)}
+    if settings.said_in is not None:
+        configuration.add(settings.said_in)
     if settings.network is not None:
         configuration |= network_settings(settings.network, code=trusted)
     split = None

@@ -18,7 +18,11 @@ SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.codes", "*.spm", "*.t
 SAFE_WEIGHTS, PICKLED_WEIGHTS = ("model*.safetensors",), ("pytorch_model*.bin",)
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 SPARSE_LINEAR = "sparse_linear.pt"
-BESIDE = (ADAPTER_WEIGHTS[0], SPARSE_LINEAR, "*.py")
+GRAPH = "model.onnx*"
+"""A graph of ONNX with what is stored beside it; fetched where there are no other weights."""
+NAVERS = "config.yaml"
+"""Where naver's trainings say how logits are pooled."""
+BESIDE = (ADAPTER_WEIGHTS[0], SPARSE_LINEAR, NAVERS, "*.py")
 """What is fetched as well: code is kept, and runs where it is allowed to."""
 
 
@@ -58,6 +62,8 @@ def find_snapshot(name: str, revision: str | None = None) -> Snapshot:
         return Snapshot(name, folder)
     if folder.exists():
         raise BadInputError("a model is a folder or a hub name, and this is a file", name)
+    if folder.suffix == ".onnx":
+        raise BadInputError("no such file", name)
     if not HUB_NAME.fullmatch(name) or name.startswith("."):
         raise BadInputError(f"{NOWHERE}: check the path", name)
     try:
@@ -65,6 +71,33 @@ def find_snapshot(name: str, revision: str | None = None) -> Snapshot:
     except (OSError, ValueError) as error:
         raise BadInputError(_why(error, revision), name) from error
     return Snapshot(name, found, found.name)
+
+
+def model_place(name: str, revision: str | None = None) -> Path:
+    """The folder of model ``name``, or the file if it is a graph of ONNX.
+
+    Raises:
+        BadInputError, UsageError: see :func:`find_snapshot`.
+    """
+    file = Path(name).expanduser()
+    return file if is_graph(file) else find_snapshot(name, revision).folder
+
+
+def is_graph(file: Path) -> bool:
+    """Whether a model is named by its graph of ONNX."""
+    return file.suffix == ".onnx" and file.is_file()
+
+
+def model_files(place: Path) -> list[Path]:
+    """All files that may decide what a model says: of its folder, or of those of a graph.
+
+    Args:
+        place: see :func:`model_place`.
+    """
+    if place.is_dir():
+        return [file for file in place.rglob("*") if file.is_file()]
+    folders = [place.parent, *([place.parent.parent] if place.parent.name == "onnx" else [])]
+    return [file for folder in folders for file in folder.iterdir() if file.is_file()]
 
 
 def _why(error: OSError | ValueError, revision: str | None) -> str:
@@ -123,6 +156,9 @@ def _download(name: str, revision: str | None) -> Path:
     lacking = [m.relative_to(found) for m in modules if not any(m.glob("*.safetensors"))]
     if lacking:  # pooling has no weights at all
         fetch(*((m / pattern).as_posix() for m in lacking for pattern in PICKLED_WEIGHTS))
+    weights = (*SAFE_WEIGHTS, *PICKLED_WEIGHTS, *ADAPTER_WEIGHTS)
+    if not any(any(found.rglob(pattern)) for pattern in weights):
+        fetch(GRAPH, f"*/{GRAPH}")
     return found
 
 

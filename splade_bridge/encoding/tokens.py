@@ -222,6 +222,7 @@ def load_tokenizer(
             tokenizer = AutoTokenizer.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=trust_remote_code, **options
             )
+            tokenizer(["", "a"])  # some damage is met by the first text
     except Exception as error:  # a damaged file raises whatever its reader raises
         raise refusal(error, folder, "its tokenizer cannot be loaded") from error
     limit = tokenizer.model_max_length  # as it stands in the file; 1e30 for none

@@ -69,7 +69,7 @@ class Searcher(Closing, abc.ABC):
         path: the index folder, or the address of an index.
         manifest: provenance; None for an index that another tool made.
         vocabulary: the terms that queries may use; others match nothing.
-        algorithms: names that :meth:`search` takes, the default first.
+        algorithms: names that :meth:`search` takes.
         uses_threads: whether several threads answer sooner than one.
         knows_terms: whether :attr:`vocabulary` says which terms have a posting; where it does not,
             the engine takes any.
@@ -106,7 +106,8 @@ class Searcher(Closing, abc.ABC):
 
         Args:
             queries: in the ids of :attr:`vocabulary`; a query without terms has no hits.
-            algorithm: one of :attr:`algorithms`; None for the first, ``auto`` for the fastest.
+            algorithm: one of :attr:`algorithms`; None for :meth:`default_algorithm`, ``auto`` for
+                the fastest.
 
         Raises:
             UsageError: ``algorithm`` is unknown here, ``k`` below 1, or too many threads.

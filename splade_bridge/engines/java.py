@@ -16,11 +16,15 @@ from typing import BinaryIO
 
 from splade_bridge.engines.process import LAST_LINES, Death, EngineProcess, LentPaths
 from splade_bridge.errors import ExternalProgramError, MissingToolError, install
+from splade_bridge.files.cores import usable_cores
 from splade_bridge.files.writing import asset
 
 MINIMUM = 21
 HELPER = "java_conf/splade-bridge-lucene.jar"
+OPTIONS = "java_conf/jvm.options"
 MAIN = "splade_bridge.Main"
+VECTORS = "jdk.incubator.vector"
+"""A module that some have, with which Lucene decodes posting lists faster (by 5 to 7 % in all)."""
 OURS = "splade-bridge: "
 """Begins the line with which the helper says why it ends."""
 
@@ -72,23 +76,44 @@ def java_version(program: Path) -> int | None:
     return int(match[1]) if match else None
 
 
+@cache
+def java_modules(program: Path) -> frozenset[str]:
+    """The modules that ``program --list-modules`` shows, as the file ``release`` names them.
+
+    That is beside every Java since 9; without it none are known.
+    """
+    try:
+        told = (program.resolve().parents[1] / "release").read_text()
+    except (OSError, IndexError, UnicodeDecodeError):
+        return frozenset()
+    match = re.search(r'^MODULES="(.*)"$', told, re.MULTILINE)
+    return frozenset(match[1].split() if match else ())
+
+
 def java_command(
     main_class: str,
     *arguments: str | Path,
     class_path: Sequence[Path],
     heap_megabytes: int,
+    flags: Sequence[str] = (),
     name: Callable[[Path], str] = str,
 ) -> list[str]:
     """The command line of one JVM run with our options and logging.
 
     Args:
         class_path: jars of a Lucene; our helper's is added.
+        flags: of this JVM alone.
         name: what the JVM is told for a path; see :class:`LentPaths`.
     """
+    program = java()
+    vectors = ["--add-modules", VECTORS] if VECTORS in java_modules(program) else []
     return [
-        str(java()),
-        f"@{name(asset('java_conf/jvm.options'))}",
+        str(program),
+        f"@{name(asset(OPTIONS))}",
+        *vectors,
         f"-Xmx{heap_megabytes}m",
+        f"-XX:ActiveProcessorCount={usable_cores()}",
+        *flags,
         f"-Dlog4j2.configurationFile={name(asset('java_conf/log4j2.xml'))}",
         "-cp",
         os.pathsep.join(map(name, (asset(HELPER), *class_path))),
@@ -110,6 +135,7 @@ class JavaProcess(EngineProcess):
         class_path: jars of a Lucene.
         heap: most bytes of the JVM's heap.
         about: what it works on, for messages.
+        flags: of this JVM alone.
 
     Raises:
         MissingToolError: Java or a jar is missing.
@@ -123,6 +149,7 @@ class JavaProcess(EngineProcess):
         class_path: Sequence[Path],
         heap: int,
         about: str,
+        flags: Sequence[str] = (),
     ) -> None:
         self._about = f"lucene {command} {about}"
         self._heap = heap >> 20
@@ -132,7 +159,8 @@ class JavaProcess(EngineProcess):
                 pipes = (str(requests), str(answers))
                 return java_command(
                     MAIN, command, *pipes, *arguments,
-                    class_path=class_path, heap_megabytes=self._heap, name=paths.name,
+                    class_path=class_path, heap_megabytes=self._heap, flags=flags,
+                    name=paths.name,
                 )  # fmt: skip
 
             # java_command may lend paths, so the line is made before what is lent is read.

@@ -29,6 +29,7 @@ class JavaWorker(Closing):
         class_path: jars of a Lucene that opens it.
         heap: most bytes of the JVM's heap.
         refused: makes the error of a request that failed from the exception's name and message.
+        flags: of this JVM alone.
 
     Raises:
         MissingToolError: Java or a jar is missing.
@@ -41,6 +42,7 @@ class JavaWorker(Closing):
         class_path: Sequence[Path],
         heap: int,
         refused: Callable[[str, str], SpladeBridgeError],
+        flags: Sequence[str] = (),
     ) -> None:
         self._refused = refused
         self._numbers = itertools.count(1)
@@ -51,8 +53,9 @@ class JavaWorker(Closing):
         self._arrived: dict[int, tuple[bool, bytes]] = {}
         self._fault: SpladeBridgeError | None = None
         self._process = JavaProcess(
-            "worker", folder, class_path=class_path, heap=heap, about=str(folder)
-        )
+            "worker", folder,
+            class_path=class_path, heap=heap, about=str(folder), flags=flags,
+        )  # fmt: skip
         try:
             self.receive(0)
         except BaseException:
@@ -177,6 +180,14 @@ class JavaWorker(Closing):
         """The fault anew: each thread raises its own."""
         assert self._fault is not None
         return type(self._fault)(str(self._fault))
+
+    def finish(self, patience: float) -> None:
+        """Let the JVM end by itself, within so many seconds; nothing may be asked any more.
+
+        Raises:
+            ExternalProgramError: it takes longer.
+        """
+        self._process.finish(patience)
 
     def close(self) -> None:
         """End the JVM; whoever waits for an answer gets an error."""

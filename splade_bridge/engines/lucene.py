@@ -65,6 +65,8 @@ CONTENTS, POSITIONS, NORMS = "contents", "POSITIONS", "norms"
 PLAIN_BELOW = 3.0
 """Mean frequency below which an index with norms holds text: that of Anserini's BM25 indexes is
 from 1.2 (passages) to 2 (articles), that of its impact indexes from 20 on."""
+PRUNES_WELL, PRUNES_UP_TO = 10, 100
+"""The Lucene whose pruning pays at every k, and up to which k it pays in older ones."""
 MEGABYTE = 1 << 20
 HELPER_HEAP = 512 * MEGABYTE
 """Of the JVM that merges lists into a segment: it holds a frame of them."""
@@ -244,6 +246,17 @@ class LuceneSearcher(Searcher):
     ) -> None:
         super().__init__(path, manifest, vocabulary)
         self.index = index
+        self._searched = False
+
+    def default_algorithm(self, k: int) -> str:
+        """``block_max_maxscore`` where it was measured to be the faster one.
+
+        On 200,000 documents with 34 M postings, asked 300 queries of SPLADE-v3, it was 10 to 20 %
+        faster at k = 10; at k = 1000 as fast as ``exhaustive`` in Lucene 10, and in 9.9 slower by
+        40 %.
+        """
+        pruning = self.index.lucene.version.major >= PRUNES_WELL or k <= PRUNES_UP_TO
+        return "block_max_maxscore" if pruning else "exhaustive"
 
     def _search(self, queries: ImpactBatch, k: int, threads: int, algorithm: str) -> Iterator[Hits]:
         def asked() -> Iterator[Query]:
@@ -264,6 +277,7 @@ class LuceneSearcher(Searcher):
                     self.path, query_id, scores[0], EXACT_SCORES_BELOW,
                 )  # fmt: skip
             yield Hits(query_id, doc_ids, np.rint(scores).astype(np.int64), nanoseconds)
+        self._searched = True
 
     def _terms(self, term_ids: Sequence[int]) -> list[bytes]:
         return [self.vocabulary[term].encode() for term in term_ids]
@@ -306,8 +320,10 @@ class LuceneSearcher(Searcher):
         return self.index.stored(doc_id)
 
     def close(self) -> None:
-        """End the JVM."""
+        """End the JVM; what later ones start with is made once, when nobody waits for a search."""
         self.index.close()
+        if self._searched:
+            self.index.learn()
 
 
 def _java() -> str:

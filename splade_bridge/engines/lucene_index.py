@@ -16,6 +16,7 @@ from splade_bridge.data.closing import Closing
 from splade_bridge.data.ids import quoted
 from splade_bridge.data.vectors import Float32Array, Int32Array, Int64Array, row_pointers
 from splade_bridge.engines.jars import Lucene, lucene_for_reading
+from splade_bridge.engines.java_cache import JavaCache, java_cache
 from splade_bridge.engines.java_worker import Call, JavaWorker
 from splade_bridge.errors import (
     BadInputError,
@@ -124,15 +125,23 @@ class LuceneIndex(Closing):
         path: the folder of the index.
         lucene: what opens it; None for the newest of those found that can.
         heap: most bytes of the JVM's heap.
+        flags: of the JVM; None for those of its cache, see :mod:`.java_cache`.
 
     Raises:
         BadInputError: from any method: the folder holds no index that can be read.
         ExternalProgramError: from any method: the JVM died.
     """
 
-    def __init__(self, path: Path, lucene: Lucene | None = None, heap: int = SEARCH_HEAP) -> None:
+    def __init__(
+        self,
+        path: Path,
+        lucene: Lucene | None = None,
+        heap: int = SEARCH_HEAP,
+        flags: Sequence[str] | None = None,
+    ) -> None:
         self.path = path
         self._heap = heap
+        self._flags = flags
         self.lucene = lucene_for_reading(path) if lucene is None else lucene
         self._starting = threading.Lock()
         self._worker: JavaWorker | None = None
@@ -144,10 +153,38 @@ class LuceneIndex(Closing):
                 self._worker.close()
                 self._worker = None
             if self._worker is None:
-                self._worker = JavaWorker(
-                    self.path, self.lucene.class_path, self._heap, self._refused
-                )
+                self._worker = self._begun()
             return self._worker
+
+    def _begun(self) -> JavaWorker:
+        def begun(flags: Sequence[str]) -> JavaWorker:
+            return JavaWorker(self.path, self.lucene.class_path, self._heap, self._refused, flags)
+
+        cache = None if self._flags is not None else self._cache()
+        if cache is None or not (flags := cache.flags()):
+            return begun(self._flags or ())
+        try:
+            return begun(flags)
+        except ExternalProgramError:
+            worker = begun(())
+            cache.give_up()  # it starts without
+            return worker
+
+    def _cache(self) -> JavaCache | None:
+        return java_cache(self.lucene.class_path, self._heap)
+
+    def learn(self) -> None:
+        """After a search: let a process in the background make the cache of later JVMs, once."""
+        if self._flags is None and (cache := self._cache()) is not None:
+            cache.make_in_background(self.path, self._heap)
+
+    def finish(self, patience: float) -> None:
+        """Let the JVM end by itself, within so many seconds.
+
+        Raises:
+            ExternalProgramError: it takes longer.
+        """
+        self.worker().finish(patience)
 
     def use_memory(self, heap: int) -> None:
         """Answer from a JVM with this heap from now on; no search may be going on.

@@ -106,6 +106,18 @@ class EngineProcess(Closing):
         """Wait for the process to end by itself; its status."""
         return self._process.wait()
 
+    def finish(self, patience: float) -> None:
+        """Ask for nothing more, and give the process so many seconds to end by itself.
+
+        Raises:
+            ExternalProgramError: it takes longer.
+        """
+        self.requests.close()
+        try:
+            self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            raise ExternalProgramError(f"process {self.pid} does not end") from None
+
     def death(self) -> Death:
         """How the process ended, which it must have begun to: it is killed if it goes on."""
         try:
@@ -148,6 +160,12 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
+def has_plain_name(path: Path) -> bool:
+    """Whether any process understands the name of ``path``; see :class:`LentPaths`."""
+    raw = os.fsencode(path.absolute())
+    return raw.isascii() and b":" not in raw
+
+
 class LentPaths(Closing):
     """Names for paths that any process understands; close it once the process is started.
 
@@ -170,8 +188,7 @@ class LentPaths(Closing):
         Raises:
             BadInputError: there is nothing at ``path``.
         """
-        raw = os.fsencode(path.absolute())
-        if (raw.isascii() and b":" not in raw) or not PROC.is_dir():
+        if has_plain_name(path) or not PROC.is_dir():
             return str(path)
         try:
             number = os.open(path, os.O_RDONLY)

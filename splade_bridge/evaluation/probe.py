@@ -8,13 +8,14 @@ ml-commons never gives them.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from splade_bridge.data.choices import Side
+from splade_bridge.encoding.choices import ModelChoices
 from splade_bridge.engines.registry import connect
 from splade_bridge.engines.remote.patience import patiently
 from splade_bridge.errors import BadInputError, require
@@ -73,6 +74,7 @@ def probe(
     model: str,
     engine_models: Mapping[Side, str],
     max_length: int | None = None,
+    checkpoint: ModelChoices = ModelChoices(),
 ) -> list[Probe]:
     """Compare the models inside the engine at ``address`` with ``model``.
 
@@ -81,6 +83,7 @@ def probe(
         model: checkpoint, a folder or a hub name.
         engine_models: by side, the id of the model in the engine.
         max_length: tokens of a text that are read here.
+        checkpoint: how ``model`` is read.
 
     Raises:
         BadInputError: no such model, or what the engine gives are no weights of terms.
@@ -93,7 +96,8 @@ def probe(
     index = connect(address)
     try:
         for side, engine_model in engine_models.items():
-            encoder = _encoder(model, side, max_length)
+            loaded = functools.partial(_encoder, model, side, checkpoint)
+            encoder = loaded(max_length)
             texts = _texts(encoder)
             given = list(texts.values())
             theirs = patiently(functools.partial(index.encoded_by, engine_model, given))
@@ -103,16 +107,17 @@ def probe(
                     str(address),
                 )
             for (name, text), weights in zip(texts.items(), theirs, strict=True):
-                found.append(_compared(encoder, engine_model, name, text, weights, model))
+                found.append(_compared(encoder, engine_model, name, text, weights, loaded))
     finally:
         index.close()
     return found
 
 
-def _encoder(model: str, side: Side, max_length: int | None) -> Encoder:
+def _encoder(model: str, side: Side, checkpoint: ModelChoices, max_length: int | None) -> Encoder:
     from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
 
-    return load_encoder(model, side, EncodeOptions(max_length=max_length))
+    options = EncodeOptions(max_length=max_length, checkpoint=checkpoint)
+    return load_encoder(model, side, options)
 
 
 def _texts(encoder: Encoder) -> dict[Length, str]:
@@ -139,7 +144,7 @@ def _compared(
     name: Length,
     text: str,
     theirs: Mapping[str, float],
-    model: str,
+    loaded: Callable[[int], Encoder],
 ) -> Probe:
     ours = _weights(encoder, text)
     special = set(encoder.loaded.tokenizer.special_tokens)
@@ -147,7 +152,7 @@ def _compared(
     limit = None
     if worst > TOLERANCE and name == "long":
         for tried in LIMITS:
-            other = _encoder(model, encoder.side, tried)
+            other = loaded(tried)
             is_new = other.loaded.max_length == tried != encoder.loaded.max_length
             if is_new and _worst(_weights(other, text), theirs, special)[0] <= TOLERANCE:
                 limit = tried

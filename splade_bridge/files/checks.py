@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Protocol
 
 from splade_bridge.errors import BadInputError
+from splade_bridge.files.cores import usable_cores
 
 log = logging.getLogger(__name__)
 
@@ -185,7 +186,7 @@ def _digests(folder: Path, paths: Sequence[Path], total: int) -> list[str]:
 
     if total < WORTH:
         return [digest(number) for number in range(len(paths))]
-    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(THREADS, usable_cores())) as pool:
         try:
             running = [pool.submit(digest, number) for number in range(len(paths))]
             patience = TOLD_AFTER

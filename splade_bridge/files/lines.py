@@ -20,9 +20,11 @@ import orjson
 import zstandard
 
 from splade_bridge.errors import BadInputError
+from splade_bridge.files.decompressed import Decompress, Decompressed, gunzipped, unzstandard
 from splade_bridge.files.inputs import steady
 
-COMPRESSED = (".gz", ".zst")
+DECOMPRESS: dict[str, Decompress] = {".gz": gunzipped, ".zst": unzstandard}
+COMPRESSED = tuple(DECOMPRESS)
 STDIO = Path("-")
 MARK = b"\xef\xbb\xbf"
 """A byte order mark, which is no part of a text."""
@@ -34,12 +36,8 @@ MAX_LINE = 1 << 26
 """Bytes of a line, and of any JSON object: what reads one holds it in memory."""
 MAX_VALUES = 1 << 22
 """Values in one JSON object: each takes up to 100 bytes once it is read."""
-ZSTD_AT_ONCE = 1 << 12
-"""Compressed bytes of zstd, each of which may stand for 32 KiB."""
 COUNTED_FROM = 1 << 20
 """Bytes of JSON below which there cannot be too many values."""
-ZSTD_WINDOW = 1 << 27
-"""Bytes that a zstd frame may ask for, as zstd's own program allows without being told."""
 
 
 def plain_suffix(path: Path) -> str:
@@ -70,10 +68,10 @@ def open_reader(path: Path, *, pipe: bool = False) -> Iterator[BinaryIO]:
                 stream = stack.enter_context(open(path, "rb"))
         except OSError as error:
             raise BadInputError(f"cannot be read ({error.strerror})", str(path)) from error
-        if path.suffix.lower() == ".gz":
-            stream = cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=stream)))
-        elif path.suffix.lower() == ".zst":
-            stream = cast(BinaryIO, io.BufferedReader(_ZstdReader(stream), 1 << 20))
+        if (decompress := DECOMPRESS.get(path.suffix.lower())) is not None:
+            # Closing waits for a block that is being made; a pipe might never give it.
+            plain = Decompressed(stream, decompress, ahead=not pipe)
+            stream = stack.enter_context(io.BufferedReader(plain, 1 << 20))
         try:
             yield stream
         except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
@@ -95,36 +93,6 @@ def _stdin() -> BinaryIO:
         raise BadInputError("was read already, and cannot be read again: use a file", "stdin")
     _read_stdin = sys.stdin
     return cast(BinaryIO, sys.stdin.buffer)
-
-
-class _ZstdReader(io.RawIOBase):
-    """Concatenated zstd frames; zstandard's own reader ends a cut-off one without a word."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._decompressor = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW)
-        self._frame: zstandard.ZstdDecompressionObj | None = None
-        self._compressed = b""
-        self._plain = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        while not self._plain:
-            self._compressed = self._compressed or self._stream.read(ZSTD_AT_ONCE)
-            if not self._compressed:
-                if self._frame:
-                    raise EOFError("it ends inside a zstd frame")
-                return 0
-            frame = self._frame or self._decompressor.decompressobj()
-            self._plain = memoryview(frame.decompress(self._compressed))
-            self._compressed = frame.unused_data
-            self._frame = None if frame.eof else frame
-        size = min(len(buffer), len(self._plain))
-        buffer[:size] = self._plain[:size]
-        self._plain = self._plain[size:]
-        return size
 
 
 def numbered_lines(path: Path, *, pipe: bool = False) -> Iterator[tuple[int, bytes]]:

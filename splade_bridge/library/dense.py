@@ -34,10 +34,11 @@ from splade_bridge.library.given import (
     items_of,
     model_choices,
     output_path,
+    prompt_choices,
     run_file,
     size,
 )
-from splade_bridge.library.keywords import Opening, Place, ReadingTexts, Running, takes
+from splade_bridge.library.keywords import Opening, Place, PromptingTexts, Running, takes
 from splade_bridge.library.search_run import SearchRun, search_options
 from splade_bridge.retrieval.dense_queries import (
     DenseQueries,
@@ -53,7 +54,7 @@ ONLY = "query"
 """The id of a query that is asked alone."""
 
 
-@takes(ReadingTexts)
+@takes(PromptingTexts)
 def dense(
     texts: Any,
     *,
@@ -69,8 +70,7 @@ def dense(
     device: str = "auto",
     threads: int | None = None,
     memory: int | str = DEFAULT_MEMORY,
-    revision: str | None = None,
-    **reading: Unpack[ReadingTexts],
+    **reading: Unpack[PromptingTexts],
 ) -> Manifest:
     """Turn text into dense vectors, and index them.
 
@@ -92,7 +92,7 @@ def dense(
         threads: on a CPU; None leaves torch its own choice, and builds a graph by one.
         memory: budget of parts in the making and of a graph, in bytes or as ``"500M"``, ``"2G"``.
         part_rows: texts of a part: what a kill loses.
-        revision: branch, tag or commit of a hub name; None for its main branch.
+        revision, prompt, prompt_name, trust_remote_code: see :func:`open_index`.
         id_field, text_field, title_field: of records, where they have not the usual names.
         skip_others: leave out files of a folder that hold no texts; else they are an error.
         split: of the queries of a BEIR folder those that ``qrels/SPLIT.tsv`` judges; None for all.
@@ -119,7 +119,7 @@ def dense(
         threads=threads,
         memory=size(memory),
         part_rows=reading["part_rows"],
-        revision=revision,
+        checkpoint=prompt_choices(reading),
     )
     fields = corpus_options(reading)
     given: Any = texts

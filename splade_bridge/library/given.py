@@ -18,7 +18,7 @@ from splade_bridge.data.ids import checked_id, quoted
 from splade_bridge.data.quantize import QuantizeOptions, for_integers
 from splade_bridge.data.quantize import quantize_options as options_of
 from splade_bridge.data.vector_set import MEMORY, VectorSet
-from splade_bridge.encoding.choices import ModelChoices
+from splade_bridge.encoding.choices import ModelChoices, PairChoices
 from splade_bridge.engines.remote.choices import Approximation, Asking
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.evaluation.qrels import Qrels, check_grade, read_qrels
@@ -48,7 +48,9 @@ from splade_bridge.library.keywords import (
     AskingMany,
     Choosing,
     Opening,
+    Pairing,
     Place,
+    Prompting,
     Quantizing,
     Reading,
     ReadingTexts,
@@ -133,6 +135,24 @@ def model_choices(choosing: Choosing) -> ModelChoices:
         UsageError: an unknown way, or what does not fit together.
     """
     return ModelChoices(**cast("dict[str, Any]", part(Choosing, choosing)))
+
+
+def pair_choices(pairing: Pairing) -> PairChoices:
+    """How a checkpoint of both sides is read.
+
+    Raises:
+        UsageError: an unknown way, or what does not fit together.
+    """
+    return PairChoices(**cast("dict[str, Any]", part(Pairing, pairing)))
+
+
+def prompt_choices(prompting: Prompting) -> ModelChoices:
+    """How a checkpoint of dense vectors is read.
+
+    Raises:
+        UsageError: two prompts.
+    """
+    return ModelChoices(**cast("dict[str, Any]", part(Prompting, prompting)))
 
 
 def items_of(given: Any) -> Iterable[Any]:

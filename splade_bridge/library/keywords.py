@@ -59,15 +59,40 @@ class ReadingTexts(TypedDict, total=False):
     overwrite: Annotated[bool, False]
 
 
-class Choosing(TypedDict, total=False):
-    """How a checkpoint is read."""
+class Checkpoint(TypedDict, total=False):
+    """Which checkpoint is meant, whatever it does."""
 
     revision: Annotated[str | None, None]
+    trust_remote_code: Annotated[bool, False]
+
+
+class Prompting(Checkpoint, total=False):
+    """The same, and what is put in front of the texts that it encodes."""
+
     prompt: Annotated[str | None, None]
     prompt_name: Annotated[str | None, None]
+
+
+class Choosing(Prompting, total=False):
+    """How a checkpoint is read that gives weights of terms."""
+
     query_mode: Annotated[str, "model"]
     normalize: Annotated[bool, False]
-    trust_remote_code: Annotated[bool, False]
+
+
+class Pairing(Checkpoint, total=False):
+    """How a checkpoint is read that encodes queries and documents in one call."""
+
+    query_prompt: Annotated[str | None, None]
+    query_prompt_name: Annotated[str | None, None]
+    document_prompt: Annotated[str | None, None]
+    document_prompt_name: Annotated[str | None, None]
+    query_mode: Annotated[str, "model"]
+    normalize: Annotated[bool, False]
+
+
+class PromptingTexts(ReadingTexts, Prompting, total=False):
+    """How texts are read, and the checkpoint that makes dense vectors of them."""
 
 
 class EncodingTexts(ReadingTexts, Choosing, total=False):

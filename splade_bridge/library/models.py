@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 from splade_bridge.data.choices import Side
-from splade_bridge.encoding.choices import ExportTarget, Pooling
+from splade_bridge.encoding.choices import ExportTarget, ModelChoices, Pooling
 from splade_bridge.errors import UsageError, require
 from splade_bridge.evaluation.probe import Probe
 from splade_bridge.files.address import Address
 from splade_bridge.library import given
+from splade_bridge.library.keywords import Checkpoint, takes
 
 
+@takes(Checkpoint)
 def export_model(
     model: str | Path,
     output: str | Path,
@@ -22,6 +24,7 @@ def export_model(
     max_length: int | None = None,
     pooling: str | None = None,
     overwrite: bool = False,
+    **checkpoint: Unpack[Checkpoint],
 ) -> list[dict[str, Any]]:
     """Write a model for another runtime, with weights equal to those of ``encode``.
 
@@ -33,6 +36,7 @@ def export_model(
         max_length: tokens of a text that are read; None for the model's own limit.
         pooling: "max" or "sum"; None for what was saved with the model.
         overwrite: replace an output that is there, if it is ours.
+        revision, trust_remote_code: see :func:`open_index`.
 
     Returns:
         One entry for both sides, or one for each: its ``sides``, its ``folder`` in the output,
@@ -55,10 +59,12 @@ def export_model(
         max_length=max_length,
         pooling=cast("Pooling | None", pooling),
         overwrite=overwrite,
+        **checkpoint,
     )
     return cast("list[dict[str, Any]]", manifest.options["exports"])
 
 
+@takes(Checkpoint)
 def probe_model(
     address: str,
     *,
@@ -66,6 +72,7 @@ def probe_model(
     probe: str,
     probe_query: str | None = None,
     max_length: int = 256,
+    **checkpoint: Unpack[Checkpoint],
 ) -> list[Probe]:
     """Does the model inside an engine say what a checkpoint says? As ``verify --probe``.
 
@@ -75,6 +82,7 @@ def probe_model(
         probe: id of the engine's model.
         probe_query: of its model of queries; None for the same.
         max_length: tokens of a text that are read here.
+        revision, trust_remote_code: see :func:`open_index`.
 
     Returns:
         A short and a long text for each side; each says whether it is ``equal``. A difference
@@ -92,4 +100,4 @@ def probe_model(
     if not isinstance(place, Address):
         raise UsageError(f"{place}: give an address, as opensearch://localhost:9200/passages")
     engine_models: dict[Side, str] = {"document": probe, "query": probe_query or probe}
-    return probed(place, str(model), engine_models, max_length)
+    return probed(place, str(model), engine_models, max_length, ModelChoices(**checkpoint))

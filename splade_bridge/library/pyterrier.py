@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Unpack, cast
 
 from splade_bridge.data.choices import Side, check_choice
 from splade_bridge.data.vector_set import vectors_of
+from splade_bridge.encoding.choices import EncodeChoices, Pooling
 from splade_bridge.errors import MissingToolError
+from splade_bridge.library.given import model_choices
 from splade_bridge.library.indexes import OpenIndex, open_impacts
-from splade_bridge.library.keywords import Opening, Place
+from splade_bridge.library.keywords import Choosing, Opening, Place, takes
 from splade_bridge.library.search_run import SearchRun
 from splade_bridge.text.corpora import Text
 
@@ -43,20 +45,43 @@ class SparseEncoder(pt.Transformer):  # type: ignore[misc]
         side: ``query`` or ``document``.
         max_length: tokens of a text that are read.
         devices: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        pooling: over positions: ``max``, ``sum`` or ``last``; None for what the model was saved
+            with.
+        revision, prompt, prompt_name, query_mode, normalize, trust_remote_code: see
+            :func:`splade_bridge.open_index`.
 
     Raises:
         BadInputError: no such model.
-        UsageError: an unknown side or device.
+        UsageError: an unknown side, device or pooling, or what does not fit together.
     """
 
+    @takes(Choosing)
     def __init__(
-        self, model: Place, *, side: str = "query", max_length: int = 256, devices: str = "auto"
+        self,
+        model: Place,
+        *,
+        side: str = "query",
+        max_length: int = 256,
+        devices: str = "auto",
+        pooling: str | None = None,
+        **choosing: Unpack[Choosing],
     ) -> None:
         from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
 
         check_choice("side", side, Side)
         self.side = cast(Side, side)
-        options = EncodeOptions(max_length=max_length, device=devices)
+        choices = EncodeChoices(
+            side=self.side,
+            max_length=max_length,
+            pooling=cast("Pooling | None", pooling),
+            checkpoint=model_choices(choosing),
+        )
+        options = EncodeOptions(
+            max_length=max_length,
+            pooling=choices.pooling,
+            device=devices,
+            checkpoint=choices.checkpoint,
+        )
         self._encoder = load_encoder(str(model), self.side, options)
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:

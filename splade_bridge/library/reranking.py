@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 from splade_bridge.encoding.choices import FloatType, ScorerKind, ScorerOptions
 from splade_bridge.errors import require
 from splade_bridge.files.locks import scratch_folder
 from splade_bridge.files.outputs import check_output
 from splade_bridge.library import given
-from splade_bridge.library.keywords import Place
+from splade_bridge.library.keywords import Pairing, Place, takes
 from splade_bridge.library.search_run import RankedRun
 from splade_bridge.retrieval.choices import RunFormat
 from splade_bridge.retrieval.fusion import Ranking
@@ -38,6 +38,7 @@ class RerankedRun(RankedRun):
     summary: RerankSummary
 
 
+@takes(Pairing)
 def rerank(
     run: Any,
     *,
@@ -62,6 +63,7 @@ def rerank(
     output_format: str = "trec",
     tag: str = "splade-bridge",
     overwrite: bool = False,
+    **pairing: Unpack[Pairing],
 ) -> RerankedRun:
     """Order the best documents of a run anew, by a model that reads their texts.
 
@@ -89,6 +91,11 @@ def rerank(
             on when it is made again.
         output_format, tag: of that.
         overwrite: replace the file ``output``.
+        revision, trust_remote_code: of the model; see :func:`open_index`.
+        query_prompt, query_prompt_name, document_prompt, document_prompt_name: by side, of models
+            that encode both.
+        normalize: of these, too.
+        query_mode: of ``sparse`` alone.
 
     Returns:
         ``{query id: {document id: score}}``, documents best first, with ``summary``.
@@ -100,11 +107,12 @@ def rerank(
         MissingToolError: torch or sentence-transformers is not installed, or the device not there.
     """
     require("encode", "a reranker")
+    checkpoint = given.pair_choices(pairing)
     options = RerankOptions(
         depth,
         k,
         cast(ScorerKind, scorer),
-        ScorerOptions(batch_size, max_length, cast(FloatType, dtype), device, threads),
+        ScorerOptions(batch_size, max_length, cast(FloatType, dtype), device, threads, checkpoint),
         part_queries,
         cast(RunFormat, output_format),
         tag,

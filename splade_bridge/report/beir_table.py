@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from splade_bridge.report import text
+from splade_bridge.report.latex import RULE, tabular, tex
 from splade_bridge.report.published_beir import SOURCES, published_beir
 
 MSMARCO = "msmarco"
@@ -80,32 +80,21 @@ def markdown(tables: Sequence[BeirTable], told: Sequence[str]) -> str:
 
 def latex(tables: Sequence[BeirTable]) -> str:
     """A ``tabular`` for each measure, in per cent; it needs the package booktabs."""
-    lines = []
-    for table in tables:
-        columns = [*table.models, *table.published]
-        ruled = "r" * len(table.models) + ("@{\\quad}" + "r" * len(table.published)) * bool(
-            table.published
-        )
-        lines += [f"% {table.measure} in per cent", *(f"% {s}" for s in table.sources)]
-        lines += [f"\\begin{{tabular}}{{l{ruled}}}", "\\toprule"]
-        lines += [" & ".join(map(_tex, ("data set", *columns))) + " \\\\", "\\midrule"]
-        for name, found in table.values.items():
-            if name == MEAN:
-                lines.append("\\midrule")
-            cells = [f"{100 * found[m]:.1f}" if m in found else "" for m in columns]
-            lines.append(" & ".join([_tex(name), *cells]) + " \\\\")
-        lines += ["\\bottomrule", "\\end{tabular}", ""]
-    return "\n".join(lines)
+    return "\n".join(_tabular(table) for table in tables)
+
+
+def _tabular(table: BeirTable) -> str:
+    columns = [*table.models, *table.published]
+    others = "@{\\quad}" + "r" * len(table.published) if table.published else ""
+    rows: list[Sequence[str]] = []
+    for name, found in table.values.items():
+        if name == MEAN:
+            rows.append(RULE)
+        cells = (f"{100 * found[m]:.1f}" if m in found else "" for m in columns)
+        rows.append([tex(name), *cells])
+    told = [f"{table.measure} in per cent", *table.sources]
+    return tabular(f"l{'r' * len(table.models)}{others}", ["data set", *columns], rows, told)
 
 
 def _cell(words: str) -> str:
     return words.replace("|", "\\|").replace("\n", " ")
-
-
-def _tex(words: str) -> str:
-    named = {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}
-    return re.sub(
-        r"[\\~^&%$#_{}\n]",
-        lambda m: " " if m[0] == "\n" else named.get(m[0], f"\\{m[0]}"),
-        words,
-    )

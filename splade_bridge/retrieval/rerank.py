@@ -26,7 +26,8 @@ from splade_bridge.data.hits import best, string_ranks
 from splade_bridge.data.manifest import base_tools
 from splade_bridge.data.vectors import Float32Array
 from splade_bridge.encoding.choices import ScorerKind, ScorerOptions
-from splade_bridge.encoding.snapshot import find_snapshot
+from splade_bridge.encoding.naver import model_inputs
+from splade_bridge.encoding.snapshot import model_place
 from splade_bridge.errors import BadInputError, UsageError, require
 from splade_bridge.files.finished import fingerprints, kept_result, record
 from splade_bridge.files.locks import scratch_folder
@@ -263,7 +264,9 @@ def rerank_to_run(
             raise UsageError(
                 f"{given}: can be read once only, and what was stopped goes on from it: name a file"
             )
-    model_folder = find_snapshot(model).folder  # before a long corpus is read for nothing
+    revision = options.computing.checkpoint.revision
+    # before a long corpus is read for nothing
+    model_files = model_inputs(model_place(model, revision))
     files = [*corpus_files(corpus), *corpus_files(queries, "queries", split=split)]
     plan = {
         "run": str(run),
@@ -274,7 +277,7 @@ def rerank_to_run(
             replace(options, computing=replace(options.computing, device=None, threads=None))
         ),
         "texts": asdict(replace(texts, split=split)),
-        "inputs": fingerprints([run, model_folder, *files]),
+        "inputs": fingerprints([run, *model_files, *files]),
     }
     if not stream:
         again = overwrite or goes_on(out, plan)

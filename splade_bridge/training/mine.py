@@ -24,6 +24,7 @@ import orjson
 from splade_bridge.conversion.detect import open_source
 from splade_bridge.data.manifest import base_tools
 from splade_bridge.data.vectors import ImpactBatch
+from splade_bridge.encoding.choices import PairChoices
 from splade_bridge.engines.base import BuildOptions, Searcher
 from splade_bridge.engines.bm25 import RUN, Bm25Options, build_bm25
 from splade_bridge.engines.registry import EngineName, engine, open_index
@@ -50,7 +51,7 @@ NOT_DECISIVE = ("overwrite", "threads", "allow_mismatch")
 
 
 @dataclass(frozen=True)
-class MineOptions:
+class MineOptions(PairChoices):
     """One to one with the flags of ``splade-bridge train mine``.
 
     Attributes:
@@ -81,6 +82,8 @@ class MineOptions:
         allow_mismatch: search documents of one model with queries of another.
         seed: of what is drawn.
         overwrite: replace ``out``.
+
+    How the model is read is said as to :class:`.PairChoices`.
     """
 
     queries: str
@@ -225,7 +228,8 @@ def _check(options: MineOptions) -> None:
         check_output(options.out, overwrite=options.overwrite, kind="file")
         check_companion(options.out)
     if options.run is None and options.model is not None:
-        model_folder(options.model, "--model")  # before anything that takes time
+        # before anything that takes time
+        model_folder(options.model, "--model", options.revision, graph=True)
 
 
 def _chosen(
@@ -335,7 +339,12 @@ def _encoded_queries(
             for text in read_texts(options.queries, "queries"):
                 if text.id in positives:
                     out.write(orjson.dumps({"id": text.id, "text": text.text}) + b"\n")
-        return encode_queries(str(judged), options.model, max_length=options.max_length)
+        return encode_queries(
+            str(judged),
+            options.model,
+            max_length=options.max_length,
+            checkpoint=options.of("query"),
+        )
     assert options.query_vectors
     queries = read_queries(options.query_vectors)
     rows = {query_id: row for row, query_id in enumerate(queries.batch.ids)}
@@ -364,7 +373,9 @@ def _index(options: MineOptions, temporary: Path) -> Path:
 
         documents = temporary / "vectors"
         encoder = load_encoder(
-            options.model, "document", EncodeOptions(max_length=options.max_length)
+            options.model,
+            "document",
+            EncodeOptions(max_length=options.max_length, checkpoint=options.of("document")),
         )
         encode_to_store(read_texts(options.corpus), encoder, documents, corpus=options.corpus)
     assert documents

@@ -94,6 +94,7 @@ def train_mlm(options: MlmOptions, say: Callable[[str], None] = log.info) -> Mlm
     given = _given(options)
     from transformers import PrinterCallback, set_seed
 
+    from splade_bridge.encoding.in_threads import use_cores
     from splade_bridge.training.mlm_data import Masking, ShuffledBlocks, token_blocks
     from splade_bridge.training.mlm_trainer import MlmTrainer
     from splade_bridge.training.stopping import StopWhenAsked, resumable
@@ -105,10 +106,14 @@ def train_mlm(options: MlmOptions, say: Callable[[str], None] = log.info) -> Mlm
     with ExitStack() as stack:
         stack.enter_context(folder_lock(work.with_name(f".{work.name}.lock"), options.out))
         _open_work(work, options)
-        tokenizer = _tokenizer(given or _learnt(options, work))
+        trusted = options.trust_remote_code
+        tokenizer = _tokenizer(given or _learnt(options, work), trust_remote_code=trusted)
         blocks = token_blocks(options, tokenizer, work)
         set_seed(options.seed)
-        model = _pretrained(given) if options.base and given else _network(options, tokenizer)
+        if options.base and given:
+            model = _pretrained(given, trust_remote_code=trusted)
+        else:
+            model = _network(options, tokenizer)
         kept = checkpoints(work)
         if options.word_vectors and not kept:
             say("word vectors")
@@ -133,6 +138,7 @@ def train_mlm(options: MlmOptions, say: Callable[[str], None] = log.info) -> Mlm
             say(f"going on from {kept[-1].name}")
         stop = StopWhenAsked(say)
         trainer.add_callback(stop)
+        use_cores()
         with resumable(work), saving(work), stop.listening():
             trainer.train(resume_from_checkpoint=str(kept[-1]) if kept else None)
         logged = [e for e in trainer.state.log_history if "mlm" in e]
@@ -210,7 +216,7 @@ def _given(options: MlmOptions) -> Path | None:
     """The folder of the checkpoint or tokenizer that is started from."""
     for flag in ("base", "tokenizer"):
         if name := getattr(options, flag):
-            return model_folder(name, f"--{flag}")
+            return model_folder(name, f"--{flag}", options.revision)
     return None
 
 
@@ -230,34 +236,34 @@ def _learnt(options: MlmOptions, work: Path) -> Path:
     return folder
 
 
-def _tokenizer(folder: Path) -> Any:
+def _tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
     from transformers import AutoTokenizer
 
-    from splade_bridge.encoding.network import first_line
+    from splade_bridge.encoding.network import refusal
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise BadInputError(f"no tokenizer ({first_line(error)})", str(folder)) from error
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, ImportError) as error:
+        raise refusal(error, folder, "no tokenizer") from error
     lacking = [n for n in ("mask", "cls", "sep", "pad") if getattr(tokenizer, f"{n}_token") is None]
     if lacking:
         raise BadInputError(f"the tokenizer has no {', '.join(lacking)} token", str(folder))
     return tokenizer
 
 
-def _pretrained(base: Path) -> Any:
+def _pretrained(base: Path, *, trust_remote_code: bool) -> Any:
     import torch
     from transformers import AutoModelForMaskedLM
 
-    from splade_bridge.encoding.network import first_line, refuse_endless
+    from splade_bridge.encoding.network import refusal, refuse_endless
 
     refuse_endless(base)
     try:
         return AutoModelForMaskedLM.from_pretrained(
-            base, dtype=torch.float32, trust_remote_code=False
+            base, dtype=torch.float32, trust_remote_code=trust_remote_code
         )
-    except (OSError, ValueError) as error:
-        raise BadInputError(f"no masked language model ({first_line(error)})", str(base)) from error
+    except (OSError, ValueError, ImportError) as error:
+        raise refusal(error, base, "no masked language model") from error
 
 
 def _network(options: MlmOptions, tokenizer: Any) -> Any:

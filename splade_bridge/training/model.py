@@ -78,7 +78,8 @@ def build_model(
         _sized(query)
     else:
         _trim_head(document[0])
-        query = [_kept_static(options, base) or _static(options, document[0].tokenizer, documents)]
+        kept_static = _kept_static(options, base, trust_remote_code)
+        query = [kept_static or _static(options, document[0].tokenizer, documents)]
     router = Router.for_query_document(query_modules=query, document_modules=_sized(document))
     return SparseEncoder(modules=[router], **kept)
 
@@ -275,9 +276,11 @@ def _base(
     key = f"{prefix}base"
     if not (name := getattr(options, key)):
         if not (new / "config.json").is_file():
-            _new_network(getattr(options, f"{prefix}config"), options.tokenizer, new)
+            config = getattr(options, f"{prefix}config")
+            _new_network(config, options, new, trust_remote_code=trust_remote_code)
         return _Base(new.resolve(), SideSettings(network=new.resolve()), two_sided=False)
-    folder = model_folder(name, f"model.{key}").resolve()
+    revision = getattr(options, f"{prefix}revision")
+    folder = model_folder(name, f"model.{key}", revision).resolve()
     settings = read_settings(folder, side)
     if settings.network is None or settings.static is not None:
         what = "has no network" if settings.network is None else "multiplies weights of tokens"
@@ -298,7 +301,7 @@ def _base(
     return _Base(folder, settings, two_sided=not same)
 
 
-def _kept_static(options: ModelOptions, base: _Base) -> Any:
+def _kept_static(options: ModelOptions, base: _Base, trust_remote_code: bool) -> Any:
     """The weights of query tokens that a base without a query network has; None for others."""
     if options.query != "idf" or options.idf or not base.two_sided:
         return None
@@ -307,19 +310,21 @@ def _kept_static(options: ModelOptions, base: _Base) -> Any:
     from sentence_transformers import SparseEncoder
 
     with quiet():
-        held = SparseEncoder(str(base.folder), device="cpu", trust_remote_code=False)
+        held = SparseEncoder(str(base.folder), device="cpu", trust_remote_code=trust_remote_code)
     static = held[0].sub_modules["query"][0]
     static.weight.requires_grad_(False)
     static.tokenizer.model_max_length = min(options.query_length, static.tokenizer.model_max_length)
     return static
 
 
-def _new_network(config: dict[str, Any], tokenizer_name: str, new: Path) -> None:
-    from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer
+def _new_network(
+    config: dict[str, Any], options: ModelOptions, new: Path, *, trust_remote_code: bool
+) -> None:
+    from transformers import AutoConfig, AutoModelForMaskedLM
 
-    folder = model_folder(tokenizer_name, "model.tokenizer")
+    folder = model_folder(options.tokenizer, "model.tokenizer", options.revision)
+    tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         settings: dict[str, Any] = {"vocab_size": len(tokenizer)}
         if tokenizer.pad_token_id is not None:
             settings["pad_token_id"] = tokenizer.pad_token_id

@@ -44,10 +44,13 @@ class ModelOptions:
             Empty for a new network of ``config``.
         config: settings of a new network, ``model_type`` among them, as transformers has them.
         tokenizer: folder or hub name, for a new network.
+        revision: branch, tag or commit of the hub name in ``base`` or ``tokenizer``; empty for its
+            main branch.
         query: ``shared``: the same encoder; ``separate``: an own one (arXiv:2207.03834); ``bow``:
             each token of the query with weight 1 (SPLADE-doc, arXiv:2109.10086); ``idf``: each
             token with its inverse document frequency (arXiv:2411.04403).
         query_base: masked language model of a separate query encoder; ``base`` if empty.
+        query_revision: of the hub name in ``query_base``.
         query_config: settings of a new network for queries.
         idf: JSON ``{token: weight}``; if empty, what ``base`` has for queries, or counted over the
             training documents.
@@ -69,8 +72,10 @@ class ModelOptions:
     base: str = ""
     config: dict[str, Any] = field(default_factory=dict)
     tokenizer: str = ""
+    revision: str = ""
     query: QueryEncoder = "shared"
     query_base: str = ""
+    query_revision: str = ""
     query_config: dict[str, Any] = field(default_factory=dict)
     idf: str = ""
     pooling: Literal["auto", "max", "sum"] = "auto"
@@ -258,6 +263,8 @@ class MlmOptions:
         packages: installed packages to read besides.
         base: checkpoint to start from; empty for a new network.
         tokenizer: of a new network, a folder or hub name; empty learns one from the texts.
+        revision: branch, tag or commit of the hub name in ``base`` or ``tokenizer``.
+        trust_remote_code: run code that comes with these.
         vocab_size: of a tokenizer that is learnt.
         split_names: whether that tokenizer splits names at a change to upper case.
         layers: of a new BERT.
@@ -294,6 +301,8 @@ class MlmOptions:
     packages: tuple[str, ...] = ()
     base: str = ""
     tokenizer: str = ""
+    revision: str | None = None
+    trust_remote_code: bool = False
     vocab_size: int = 30522
     split_names: bool = False
     layers: int = 6

@@ -8,7 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from splade_bridge.encoding.snapshot import find_snapshot
+from splade_bridge.encoding.naver import model_inputs
+from splade_bridge.encoding.snapshot import model_place
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.finished import fingerprints
 from splade_bridge.text.corpora import corpus_files
@@ -32,5 +33,5 @@ def plan_of(options: Any, without: Sequence[str], corpora: Sequence[str | None])
     for key in MODELS:
         if name := named.get(key):
             with contextlib.suppress(BadInputError):  # said where it is loaded
-                inputs.append(find_snapshot(name).folder)
+                inputs += model_inputs(model_place(name, named.get("revision") or None))
     return {**named, "inputs": fingerprints(inputs)}

@@ -9,12 +9,12 @@ from splade_bridge.training.hub import model_folder
 from splade_bridge.training.recipe import WRITTEN, Recipe, in_work_folder, leaves
 
 MODELS = {
-    "model": ("base", "query_base", "tokenizer"),
-    "mlm": ("base", "tokenizer"),
-    "mine": ("model",),
-    "score": ("model",),
+    "model": {"base": "revision", "query_base": "query_revision", "tokenizer": "revision"},
+    "mlm": {"base": "revision", "tokenizer": "revision"},
+    "mine": {"model": "revision"},
+    "score": {"model": "revision"},
 }
-"""Keys of a recipe that name models, by section."""
+"""Keys of a recipe that name models, by section, with those of their revisions."""
 
 
 def check_ready(recipe: Recipe, work: Path) -> None:
@@ -26,6 +26,7 @@ def check_ready(recipe: Recipe, work: Path) -> None:
     Raises:
         MissingToolError: the extra ``train`` is not installed.
         BadInputError: a model that cannot be had, or a file that is not there.
+        UsageError: a revision of a folder.
     """
     require("train", "training")
     placed = in_work_folder(recipe, work)
@@ -39,10 +40,12 @@ def _check_models(recipe: Recipe) -> None:
         options = getattr(recipe, section)
         if options is None or (section != "model" and options.out.exists()):
             continue
-        for key in keys:
+        for key, revision in keys.items():
             name = getattr(options, key)
             if name and Path(name) != made:
-                model_folder(name, f"{section}.{key}")
+                graph = section in ("mine", "score")
+                asked_by = f"{section}.{key}"
+                model_folder(name, asked_by, getattr(options, revision), graph=graph)
 
 
 def _check_files(recipe: Recipe, work: Path) -> None:

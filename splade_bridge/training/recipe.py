@@ -263,6 +263,15 @@ def _check(recipe: Recipe, place: str) -> None:
     model, loss, train, data = recipe.model, recipe.loss, recipe.train, recipe.data
     if bool(model.base) == bool(model.config):
         refuse("model.base or model.config must say what to train, one of them")
+    if model.query_revision and not model.query_base:
+        refuse("model.query_revision is of model.query_base: name that")
+    for section in ("mlm", "mine", "score"):
+        stage = getattr(recipe, section)
+        if stage is not None and stage.trust_remote_code:
+            refuse(
+                f"{section}.trust_remote_code: no recipe lets a checkpoint's code run, for it may "
+                "be a stranger's: give --trust-remote-code to train"
+            )
     if model.config and not model.tokenizer:
         refuse("model.config needs model.tokenizer")
     if (model.query_base or model.query_config) and model.query != "separate":

@@ -24,7 +24,8 @@ from sentence_transformers import CrossEncoder
 from sentence_transformers.cross_encoder import CrossEncoderTrainer
 from sentence_transformers.cross_encoder import losses as library
 
-from splade_bridge.errors import BadInputError, CheckFailedError, UsageError
+from splade_bridge.encoding.network import quiet, refusal
+from splade_bridge.errors import CheckFailedError, UsageError
 from splade_bridge.training.checkpoints import Resuming
 from splade_bridge.training.examples import KNOWN
 from splade_bridge.training.hub import model_folder
@@ -57,8 +58,11 @@ class RerankerTrainer(Resuming, CrossEncoderTrainer):  # type: ignore[misc]
         """No card: the finished checkpoint gets one that names the recipe."""
 
 
-def build_reranker(recipe: Recipe) -> CrossEncoder:
+def build_reranker(recipe: Recipe, *, trust_remote_code: bool = False) -> CrossEncoder:
     """The network of ``model.base``, with a new head where it has none for one score.
+
+    Args:
+        trust_remote_code: run code that comes with the base.
 
     Raises:
         BadInputError: it cannot be loaded.
@@ -66,20 +70,19 @@ def build_reranker(recipe: Recipe) -> CrossEncoder:
     import torch
 
     assert recipe.reranker
-    folder = model_folder(recipe.model.base, "model.base")
+    folder = model_folder(recipe.model.base, "model.base", recipe.model.revision)
     try:
-        model = CrossEncoder(
-            str(folder),
-            num_labels=1,
-            device="cpu",
-            local_files_only=True,
-            trust_remote_code=False,
-            model_kwargs={"dtype": torch.float32},
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInputError(
-            f"cannot be loaded as a cross-encoder ({str(error).splitlines()[0]})", str(folder)
-        ) from error
+        with quiet():
+            model = CrossEncoder(
+                str(folder),
+                num_labels=1,
+                device="cpu",
+                local_files_only=True,
+                trust_remote_code=trust_remote_code,
+                model_kwargs={"dtype": torch.float32},
+            )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise refusal(error, folder, "cannot be loaded as a cross-encoder") from error
     own = model.max_seq_length or recipe.reranker.max_length
     model.max_seq_length = min(own, recipe.reranker.max_length)
     return model
@@ -146,6 +149,6 @@ def reranker_loss(model: CrossEncoder, options: RerankerOptions, mini_batch: int
     return made(model, mini_batch_size=mini_batch or -1)
 
 
-def load_reranker(checkpoint: Path) -> CrossEncoder:
+def load_reranker(checkpoint: Path, *, trust_remote_code: bool = False) -> CrossEncoder:
     """The model of a training's checkpoint, as it is saved in the end."""
-    return CrossEncoder(str(checkpoint), device="cpu", trust_remote_code=False)
+    return CrossEncoder(str(checkpoint), device="cpu", trust_remote_code=trust_remote_code)

@@ -19,7 +19,7 @@ import numpy as np
 import orjson
 
 from splade_bridge.data.manifest import base_tools
-from splade_bridge.encoding.choices import FloatType, ScorerOptions
+from splade_bridge.encoding.choices import FloatType, PairChoices, ScorerOptions
 from splade_bridge.errors import BadInputError, MismatchError, UsageError, require
 from splade_bridge.files.finished import kept_result, record
 from splade_bridge.files.locks import scratch_folder
@@ -50,7 +50,7 @@ SHOWN = 5
 
 
 @dataclass(frozen=True)
-class ScoreOptions:
+class ScoreOptions(PairChoices):
     """One to one with the flags of ``splade-bridge train score``.
 
     Attributes:
@@ -71,6 +71,8 @@ class ScoreOptions:
         part_queries: lines of a part.
         allow_missing: write lines without the scores that a run lacks, instead of refusing.
         overwrite: replace ``out``, and parts that another command left.
+
+    How the model is read is said as to :class:`.PairChoices`.
     """
 
     pairs: Path
@@ -91,7 +93,13 @@ class ScoreOptions:
     @property
     def scorer_options(self) -> ScorerOptions:
         """How the model computes."""
-        return ScorerOptions(self.batch_size, self.max_length, self.dtype, self.device)
+        return ScorerOptions(
+            self.batch_size,
+            self.max_length,
+            self.dtype,
+            self.device,
+            checkpoint=PairChoices.part_of(self),
+        )
 
 
 @dataclass
@@ -192,7 +200,9 @@ def _check(options: ScoreOptions) -> None:
         check_output(options.out, overwrite=options.overwrite, kind="file")
         check_companion(options.out)
     if options.model is not None:
-        model_folder(options.model, "--model")  # before the hours that the rest may take
+        # before the hours that the rest may take
+        sparse = options.teacher == "sparse"
+        model_folder(options.model, "--model", options.revision, graph=sparse)
 
 
 def _job(options: ScoreOptions) -> dict[str, Any]:

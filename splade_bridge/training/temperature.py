@@ -53,7 +53,8 @@ def best_temperature(batches: Sequence[Tensor]) -> float:
         return found
 
     powers = range(LOWEST_POWER * STEPS, HIGHEST_POWER * STEPS + 1)
-    return min((2.0 ** (power / STEPS) for power in powers), key=loss)
+    candidates: list[float] = [2 ** (power / STEPS) for power in powers]
+    return min(candidates, key=loss)
 
 
 def _scores(trainer: BridgeTrainer) -> list[Tensor]:

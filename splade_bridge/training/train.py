@@ -16,7 +16,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -103,10 +103,12 @@ def train_recipe(
     overrides: Iterable[str] = (),
     *,
     overwrite: bool = False,
+    trust_remote_code: bool = False,
     say: Callable[[str], None] = log.info,
 ) -> Path:
     """Train recipe ``name`` and return the checkpoint's folder; see :func:`train`."""
-    return train(read_recipe(name, overrides), out, overwrite=overwrite, say=say).out
+    recipe = read_recipe(name, overrides)
+    return train(recipe, out, overwrite=overwrite, trust_remote_code=trust_remote_code, say=say).out
 
 
 def train(
@@ -197,12 +199,12 @@ def _train(
     if recipe.train.precision == "fp16" and precision_of(recipe) == "fp32":
         say("fp16 needs a GPU: training in fp32")
     if processes.is_main_process:
-        _prepare(recipe, processes.num_processes, say)
+        _prepare(recipe, processes.num_processes, say, trust_remote_code)
     processes.wait_for_everyone()
     with processes.main_process_first():
         dataset, counts = read_training_data(recipe.data)
     if recipe.reranker:
-        return _train_reranker(recipe, work, dataset, processes, say)
+        return _train_reranker(recipe, work, dataset, processes, say, trust_remote_code)
     columns = check_columns(dataset, recipe, counts)
     evaluator = _evaluator(recipe)
     set_seed(recipe.train.seed)
@@ -249,7 +251,12 @@ def _train(
 
 
 def _train_reranker(
-    recipe: Recipe, work: Path, dataset: Dataset, processes: Any, say: Callable[[str], None]
+    recipe: Recipe,
+    work: Path,
+    dataset: Dataset,
+    processes: Any,
+    say: Callable[[str], None],
+    trust_remote_code: bool,
 ) -> _Ended:
     from sentence_transformers.cross_encoder import CrossEncoderTrainingArguments
     from transformers import PrinterCallback, set_seed
@@ -266,7 +273,7 @@ def _train_reranker(
     rows = reranker_rows(dataset, recipe.reranker)
     set_seed(recipe.train.seed)
     with processes.main_process_first():
-        model = build_reranker(recipe)
+        model = build_reranker(recipe, trust_remote_code=trust_remote_code)
     stop = StopWhenAsked(say)
     trainer = RerankerTrainer(
         model=model,
@@ -291,9 +298,11 @@ def _run(
     say: Callable[[str], None] = log.info,
 ) -> _Ended:
     """Train, from the last of the checkpoints that are there."""
+    from splade_bridge.encoding.in_threads import use_cores
     from splade_bridge.training.between import best_between
     from splade_bridge.training.start import START, start_is_best
 
+    use_cores()
     with stop.listening():
         trainer.train(resume_from_checkpoint=str(kept[-1]) if kept else None)
     state, validation = trainer.state, recipe.validation
@@ -322,7 +331,9 @@ def _run(
     )
 
 
-def _prepare(recipe: Recipe, processes: int, say: Callable[[str], None]) -> None:
+def _prepare(
+    recipe: Recipe, processes: int, say: Callable[[str], None], trust_remote_code: bool
+) -> None:
     """The stages before the training; what is there already is not made again."""
     from splade_bridge.training.mine import mine
     from splade_bridge.training.mlm import train_mlm
@@ -332,13 +343,13 @@ def _prepare(recipe: Recipe, processes: int, say: Callable[[str], None]) -> None
         if processes > 1:
             raise UsageError("the stage mlm does not run in several processes: use train mlm first")
         say("training a masked language model")
-        log.info("%s", train_mlm(recipe.mlm, say))
+        log.info("%s", train_mlm(replace(recipe.mlm, trust_remote_code=trust_remote_code), say))
     if recipe.mine and not recipe.mine.out.exists():
         say("mining hard negatives")
-        log.info("%s", mine(recipe.mine))
+        log.info("%s", mine(replace(recipe.mine, trust_remote_code=trust_remote_code)))
     if recipe.score and not recipe.score.out.exists():
         say("scoring with the teacher")
-        log.info("%s", score(recipe.score))
+        log.info("%s", score(replace(recipe.score, trust_remote_code=trust_remote_code)))
 
 
 def training_arguments(
@@ -549,7 +560,7 @@ def _save(
     with _quiet_libraries():
         model: Any
         if recipe.reranker:
-            model = load_reranker(checkpoint)
+            model = load_reranker(checkpoint, trust_remote_code=trust_remote_code)
         elif recipe.model.lora.rank:
             model = copy.deepcopy(trained).cpu()
             load_adapted(model, checkpoint)

@@ -48,6 +48,11 @@ def refused(title: str, command: str, word: str, files: dict[str, Content], **mo
     return Row(title, command, 2, (word,), {**files, **more})
 
 
+COMPARED = (
+    "results.csv", "results.json", "report.html", "table.tex", "charts/x.svg", "charts",
+)  # fmt: skip
+"""What compare writes."""
+
 ROWS = [
     refused("two outputs, one file", f"{SEARCH} -o a --latencies a", "one place", TO_SEARCH),
     refused("two outputs, ./", f"{SEARCH} -o a --latencies ./a", "one place", TO_SEARCH),
@@ -134,7 +139,7 @@ ROWS = [
             (f"out/{name}", "move it away"), {**TO_COMPARE, f"out/{name}": "mine"},
             made=("out/work",),
         )
-        for name in ("results.csv", "results.json", "report.html", "charts/x.svg", "charts")
+        for name in COMPARED
     ),
     Row(
         "a comparison that would work in a user's folder", "compare spec.toml -o out", 2,

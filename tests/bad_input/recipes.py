@@ -64,6 +64,17 @@ ROWS = [
         "recipe.toml",
         "learning_rate",
     ),
+    train(
+        "a recipe that lets a teacher's code run",
+        RECIPE + '[score]\npairs = "p"\nout = "s"\ntrust_remote_code = true\n',
+        "score.trust_remote_code: no recipe lets a checkpoint's code run",
+        "give --trust-remote-code to train",
+    ),
+    train(
+        "a revision of a query encoder that is not named",
+        changed('base = "nowhere"', 'base = "nowhere"\nquery_revision = "v2"'),
+        "model.query_revision is of model.query_base",
+    ),
     train("no loss", changed("contrastive = 1", "contrastive = 0"), "recipe.toml", "loss"),
     train(
         "a loss that is negative",

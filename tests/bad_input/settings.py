@@ -26,6 +26,12 @@ def row(title: str, words: tuple[str, ...], files: dict[str, Any], more: str = "
     return Row(title, command, 4, words, files, imports=("torch",))
 
 
+def naver(agg: str = "sum", kind: str = "splade", query: str = "null") -> dict[str, Any]:
+    """The folder of a training of naver's, without weights."""
+    said = f"config: {{matching_type: {kind}}}\ninit_dict:\n  model_type_or_dir_q: {query}\n"
+    return {**model(config__json={}), "model/config.yaml": f"{said}  agg: {agg}\n"}
+
+
 NETWORK = modules(f"{OURS}.base.modules.Transformer")
 ROUTER = modules(f"{OURS}.base.modules.Router")
 ROWS = [
@@ -88,6 +94,32 @@ ROWS = [
         ("model/model_args.json: shared_weights: is false, and the query encoder, query/, is",),
         model(config__json={}, model_args__json={"shared_weights": False}),
         "--side query",
+    ),
+    row(
+        "an aggregation of naver's that there is not",
+        ("model/config.yaml: init_dict.agg: is 'mean'; it can be max, sum",),
+        naver(agg="mean"),
+    ),
+    row(
+        "dense vectors by naver's configuration",
+        ("config.matching_type: is 'siamese', a model of dense vectors that gives no weights",),
+        naver(kind="siamese"),
+    ),
+    row(
+        "a query encoder of naver's that is missing",
+        ("init_dict.model_type_or_dir_q: names a query encoder, and query/ is missing",),
+        naver(query="bert-tiny"),
+        "--side query",
+    ),
+    row(
+        "a configuration of naver's that is no YAML",
+        ("config.yaml: not YAML (",),
+        naver(agg="[sum"),
+    ),
+    row(
+        "the pickled state of a training alone",
+        ("model/model/model.tar: is the pickled state of a training, which is not read",),
+        {**TEXTS, "model/model/model.tar": b"x"},
     ),
     Row(
         "a revision of a folder",

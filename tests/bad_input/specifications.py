@@ -35,6 +35,12 @@ def changed(old: str, new: str) -> str:
     return SPEC.replace(old, new)
 
 
+def encoded(title: str, more: str, *words: str) -> Row:
+    """A variant whose queries a model encodes; its documents are vectors."""
+    text = changed('queries = "topics.tsv"\n', 'topics = "topics.tsv"\n')
+    return compare(title, f'{text}query_model = "m"\n{more}', "spec.toml", *words)
+
+
 def profile(title: str, content: Content, *words: str) -> Row:
     """A PISA profile that is refused."""
     return Row(
@@ -110,6 +116,51 @@ ROWS = [
         SPEC + 'prune_documents = [{ method = "top-k", value = -1 }]\n',
         "spec.toml",
         "top-k",
+    ),
+    encoded(
+        "two prompts of a side",
+        'query_prompt = "a"\nquery_prompt_name = "b"\n',
+        "variant 'full' query_prompt_name: cannot be together with query_prompt",
+    ),
+    encoded(
+        "a specification that lets a checkpoint's code run",
+        "trust_remote_code = true\n",
+        "no specification lets a checkpoint's code run",
+        "give --trust-remote-code",
+    ),
+    encoded(
+        "a prompt of documents that are vectors",
+        'document_prompt = "a"\n',
+        "document_prompt: is for text that a model encodes, and documents are vectors",
+    ),
+    encoded(
+        "a setting that is no truth",
+        'normalize = "yes"\n',
+        "variant 'full' normalize: must be true or false, not 'yes'",
+    ),
+    encoded(
+        "a mode that there is not",
+        'query_mode = "idfs"\n',
+        "variant 'full' query_mode: is 'idfs'; it can be model, bow, idf",
+    ),
+    compare(
+        "a revision of vectors",
+        SPEC + 'revision = "v2"\n',
+        "spec.toml",
+        "variant 'full' revision: is for text that a model encodes, and both sides are vectors",
+    ),
+    compare(
+        "a revision of what a recipe trains",
+        changed("[data]", '[data]\ncorpus = "topics.tsv"\ntopics = "topics.tsv"')
+        + 'recipe = "tiny"\nrevision = "v2"\n',
+        "variant 'full' revision: is of a hub name",
+        "model.revision",
+    ),
+    compare(
+        "a mode of queries for a cross-encoder",
+        changed("[data]", '[data]\ncorpus = "topics.tsv"\ntopics = "topics.tsv"')
+        + 'rerank = { model = "m", query_mode = "bow" }\n',
+        "variant 'full' rerank query_mode: has no effect without scorer = sparse",
     ),
     compare(
         "a sweep without values",

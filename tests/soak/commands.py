@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bad_input import made
-from small import MemorySource, random_matrix, write_json_lines
+from small import MemorySource, random_matrix, trec_run, write_json_lines
 from soak.frame import Finding, Subject, installed
 from soak.processes import Ended, Forker, Running, environment, start_fresh
 from splade_bridge.engines.registry import engine
@@ -25,7 +25,7 @@ OUT = "out.csv"
 """Of every command; folders are called so, too, and some commands ask for a suffix."""
 DOCUMENTS, TERMS, QUERIES = 3000, 300, 60
 
-OF_TORCH = ("encode", "train")
+OF_TORCH = ("encode", "train", "rerank", "beir", "export-model")
 """Commands that load torch."""
 
 Prints = Mapping[str, object]
@@ -293,6 +293,12 @@ def _bm25_prints(out: Path, shop: Shop) -> Prints:
     return {n: h for n, h in kept.items() if n != "manifest.json"} | {"counts": len(kept)}
 
 
+def _beir_prints(out: Path, shop: Shop) -> Prints:
+    """The tables, and the runs that lie in the work folder: all else there tells times."""
+    found = hashes(out)
+    return {n: h for n, h in found.items() if n.endswith((".md", ".tex", ".trec", ".tsv"))}
+
+
 TIMES = {"latencies", "encoding_ms", "sessions", "seconds", "machine"}
 
 
@@ -370,6 +376,17 @@ def commands(*, light: bool = False) -> list[Command]:
             Command("encode in two processes", f"{ENCODE} --device cpu:2 --threads 2",
                     old=OTHER_LENGTH, grows=True, slow=True),
             Command("merge", f"merge {{w}}/shard0 {{w}}/shard1 -o {OUT}"),
+            Command("rerank", f"rerank {{w}}/words.run -m {{w}}/cross -q {{w}}/texts.tsv -o {OUT} "
+                    "--corpus {w}/words.jsonl --depth 20 --part-queries 8 --threads 1",
+                    old=("--depth 20", "--depth 10"), work=True),
+            Command("beir", f"beir {{w}}/beir -m {{w}}/tiny -o {OUT} --max-length 32", grows=True,
+                    prints=_beir_prints, slow=True),
+        ]  # fmt: skip
+    if importlib.util.find_spec("onnx") and importlib.util.find_spec("torch") and not light:
+        found += [
+            Command(f"export-model {kind}", f"export-model {{w}}/tiny -o {OUT} --to {kind}",
+                    old=("--to", "--max-length 16 --to"), slow=True)
+            for kind in ("onnx", "opensearch")
         ]  # fmt: skip
     if importlib.util.find_spec("sentence_transformers") and not light:
         found += [
@@ -428,15 +445,32 @@ def make_inputs(
         SPEC.replace("PISA", "pisa = []" if installed("pisa") else "")
     )
     if importlib.util.find_spec("torch") and not light:
-        from checkpoints import write_corpus
+        from checkpoints import save_bert, write_corpus
         from tiny_training import World
 
-        World(folder).recipe()
+        world = World(folder)
+        world.recipe()
+        save_bert(folder / "cross", "cross-encoder")
+        _beir_folder(folder / "beir", world.documents, world.queries, world.qrels)
         write_corpus(folder / "texts.jsonl", 200)
         shard = ENCODE.replace("{w}", str(folder)).replace(f"-o {OUT}", "--threads 1")
         for i in (0, 1):
             run([*shard.split(), "--shard", f"{i}/2", "-o", f"shard{i}"], folder)
     (folder.parent / "log").unlink(missing_ok=True)
+
+
+def _beir_folder(
+    folder: Path,
+    documents: Mapping[str, str],
+    queries: Mapping[str, str],
+    qrels: Mapping[str, Mapping[str, int]],
+) -> None:
+    (folder / "qrels").mkdir(parents=True)
+    for name, texts in (("corpus", documents), ("queries", queries)):
+        rows = ({"_id": i, "title": "", "text": text} for i, text in texts.items())
+        write_json_lines(folder / f"{name}.jsonl", rows)
+    judged = (f"{q}\t{d}\t{grade}\n" for q, found in qrels.items() for d, grade in found.items())
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(judged))
 
 
 def _texts(folder: Path) -> None:
@@ -455,6 +489,9 @@ def _texts(folder: Path) -> None:
         for i in range(QUERIES)
     )
     write_json_lines(folder / "pairs.jsonl", pairs)
+    found = {f"q{i}": [(f"d{j}", 99 - j % 97) for j in rng.sample(range(400), 40)]
+             for i in range(QUERIES)}  # fmt: skip
+    (folder / "words.run").write_text(trec_run(found))
 
 
 WORDS = ["of", "the", "apple", "runs", "under", "a", "very", "blue", "sky", "birds", "sing", "loud"]

@@ -7,6 +7,7 @@ import json
 import random
 import shutil
 import tempfile
+import threading
 import time
 import traceback
 from abc import ABC, abstractmethod
@@ -60,7 +61,7 @@ class Subject(ABC):
     Attributes:
         name: on the command line and in the report.
         share: of the campaign's time, in proportion to the other subjects'.
-        once: whether one try is all there is.
+        once: whether one try is all there is, made beside the rounds of the others.
     """
 
     name: ClassVar[str]
@@ -128,18 +129,26 @@ class Campaign:
         self.tallies = {kind.name: Tally() for kind in kinds}
         self._kinds = list(kinds)
         self._say = say
+        self._began = time.monotonic()
         self._made: dict[str, Subject] = {}
-        self._root: Path | None = None
+        self._root = Path(tempfile.mkdtemp(prefix="splade-bridge-soak-"))
 
     def run(self, seed: int, minutes: float) -> None:
         """Go round until the time is over; each subject has at least one try a round."""
         end = time.monotonic() + minutes * 60
+        beside = [
+            threading.Thread(target=self._slice, args=(kind, f"{seed}/0", end), daemon=True)
+            for kind in self._kinds
+            if kind.once
+        ]
+        for thread in beside:
+            thread.start()
         number = 0
         while time.monotonic() < end:
-            kinds = [k for k in self._kinds if self._goes_on(k) and not (k.once and number)]
+            kinds = [k for k in self._kinds if self._goes_on(k) and not k.once]
             if not kinds:
                 break
-            shares = sum(k.share for k in kinds if not k.once) or 1
+            shares = sum(k.share for k in kinds)
             for kind in kinds:
                 span = minutes * 60 / ROUNDS * kind.share / shares
                 stop = min(end, time.monotonic() + span)
@@ -147,6 +156,8 @@ class Campaign:
                 if time.monotonic() >= end:
                     break
             number += 1
+        for thread in beside:
+            thread.join()
 
     def repeat(self, name: str, seed: int) -> None:
         """One try again, as a finding told it."""
@@ -212,8 +223,6 @@ class Campaign:
         self._say(f"FINDING ({kind.name}, seed {seed}): {what}\n  again: {again}")
 
     def _folder(self, name: str) -> Path:
-        if self._root is None:
-            self._root = Path(tempfile.mkdtemp(prefix="splade-bridge-soak-"))
         folder = self._root / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
@@ -223,8 +232,12 @@ class Campaign:
         for subject in self._made.values():
             subject.close()
         self._made.clear()
-        if self._root is not None:
-            shutil.rmtree(self._root, ignore_errors=True)
+        shutil.rmtree(self._root, ignore_errors=True)
+
+    @property
+    def minutes(self) -> float:
+        """By the clock, since it was made."""
+        return (time.monotonic() - self._began) / 60
 
     @property
     def findings(self) -> int:
@@ -238,17 +251,16 @@ def seed_of(text: str) -> int:
 
 
 def report_of(campaign: Campaign, seed: int) -> dict[str, Any]:
-    """The report as a tree: seed, and the tally of each subject."""
+    """The report as a tree: seed, minutes by the clock, and the tally of each subject."""
     tallies = {name: asdict(tally) for name, tally in campaign.tallies.items()}
-    return {"seed": seed, "subjects": tallies}
+    return {"seed": seed, "minutes": round(campaign.minutes, 1), "subjects": tallies}
 
 
 def markdown_of(report: Mapping[str, Any]) -> str:
     """A report for people: a line for each subject, then what was skipped and found."""
     tallies = {name: Tally(**tally) for name, tally in report["subjects"].items()}
-    seconds = sum(tally.seconds for tally in tallies.values())
     lines = [
-        f"Seed {report['seed']}, {seconds / 60:,.0f} minutes.",
+        f"Seed {report['seed']}, {report['minutes']:,.0f} minutes.",
         "",
         "| subject | tries | findings | seconds |",
         "|---|---|---|---|",

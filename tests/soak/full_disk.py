@@ -64,7 +64,7 @@ class FullDisk(ShopSubject):
         if ended.code == 0:
             self.shop.check_whole(command, work, what)
             return
-        _check_told(ended, what)
+        _check_told(ended, what, limit)
         state = self.shop.state(command, work / OUT, overwrite=overwrite)
         if not command.grows:
             if state != ("old" if overwrite else "nothing"):
@@ -77,8 +77,11 @@ class FullDisk(ShopSubject):
         self.shop.finish(command, work, words, f"{what}\n{ended.last}\nthen enough")
 
 
-def _check_told(ended: Ended, what: str) -> None:
-    if ended.code != 6 or "Traceback" in ended.err or not ended.last.startswith("error: "):
+def _check_told(ended: Ended, what: str, limit: int | None) -> None:
+    # The limit is also that of the file that stderr goes to, which may be full before the error.
+    is_cut = limit is not None and len(ended.err.encode()) >= limit
+    is_told = ended.last.startswith("error: ") or is_cut
+    if ended.code != 6 or "Traceback" in ended.err or not is_told:
         raise Finding(f"{what}: exit code {ended.code}\n{ended.err}")
 
 

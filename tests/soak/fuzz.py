@@ -26,7 +26,7 @@ class Fuzz(Subject):
     """A try is a batch of damaged files of one reader."""
 
     name: ClassVar[str] = "fuzz"
-    share: ClassVar[float] = 50
+    share: ClassVar[float] = 80
     size: ClassVar[float] = 1.0
     """Of a batch, times what the reader says."""
 

@@ -136,7 +136,8 @@ def environment(folder: Path) -> dict[str, str]:
     """Of a command: temporary files below ``folder``, nothing from the network."""
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
-    return {**os.environ, "HF_HUB_OFFLINE": "1", "TMPDIR": str(temporary), "COLUMNS": "80"}
+    return {**os.environ, "HF_HUB_OFFLINE": "1", "TMPDIR": str(temporary), "COLUMNS": "80",
+            "SPLADE_BRIDGE_JAVA_CACHE": "off"}  # fmt: skip
 
 
 def start_fresh(arguments: Sequence[str], work: Path, log: Path, env: Mapping[str, str]) -> Running:

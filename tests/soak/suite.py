@@ -1,4 +1,4 @@
-"""The tests that are marked ``soak``, many times, once in a campaign."""
+"""The tests that are marked ``soak``, many times, once in a campaign and beside all else in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from soak.frame import Finding, Subject
+from soak.frame import Finding, Skip, Subject
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,10 +36,23 @@ class Suite(Subject):
     name: ClassVar[str] = "suite"
     once: ClassVar[bool] = True
 
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._process: subprocess.Popen[str] | None = None
+        self._closed = False
+
+    def close(self) -> None:
+        """End the tests, if they run: a campaign does not wait for them after Ctrl-C."""
+        self._closed = True
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
     def attempt(self, rng: random.Random, folder: Path) -> Mapping[str, int]:
         seed = rng.randrange(10**6)
         tests = [sys.executable, "-m", "pytest", "-m", "soak", "-n", "0", "-q", "-rfE"]
-        process = subprocess.Popen(
+        process = self._process = subprocess.Popen(
             [*tests, "--basetemp", str(folder / "tests")],
             cwd=ROOT,
             env={
@@ -64,6 +77,8 @@ class Suite(Subject):
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+        if self._closed:
+            raise Skip("the campaign was ended before it")
         if too_much:
             told, _ = process.communicate()
             raise Finding(

@@ -18,7 +18,7 @@ from splade_bridge import __version__
 from splade_bridge.data.choices import Side, check_choice
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.manifest import EncodingInfo, Manifest, VocabularyInfo
-from splade_bridge.encoding.choices import ExportTarget, Pooling
+from splade_bridge.encoding.choices import ExportTarget, ModelChoices, Pooling
 from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
 from splade_bridge.encoding.exports.elasticsearch import export_elasticsearch
 from splade_bridge.encoding.exports.exporting import Exporting
@@ -49,6 +49,8 @@ def export_model(
     max_length: int | None = None,
     pooling: Pooling | None = None,
     overwrite: bool = False,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
 ) -> Manifest:
     """Write ``model`` into the folder ``out`` as ``target`` takes it.
 
@@ -57,6 +59,8 @@ def export_model(
         side: None for both.
         max_length: in tokens; None for the model's own limit, which is never exceeded.
         pooling: None for what was saved with the model, else "max".
+        revision: branch, tag or commit of a hub name; None for its main branch.
+        trust_remote_code: run code that lies in the checkpoint, where its settings name some.
 
     Returns:
         The manifest of ``out``; its options say of which sides it is.
@@ -71,7 +75,8 @@ def export_model(
     check_choice("to", target, ExportTarget)
     if target == "onnx":
         require("onnx", "writing ONNX")
-    snapshot = find_snapshot(model)
+    checkpoint = ModelChoices(revision=revision, trust_remote_code=trust_remote_code)
+    snapshot = find_snapshot(model, revision)
     files = {
         Path(path).relative_to(snapshot.folder).as_posix(): digest
         for path, digest in fingerprints([snapshot.folder]).items()
@@ -90,7 +95,7 @@ def export_model(
     if kept := _kept(out, plan, overwrite=overwrite):
         return kept
     for name in (side,) if side else get_args(Side):
-        if find_exported(model, name) is not None:
+        if find_exported(model, name, revision) is not None:
             raise BadInputError("is a graph of ONNX: name the checkpoint it was made from", model)
     settings = {name: read_settings(snapshot.folder, name) for name in get_args(Side)}
     prompts = {settings[name].prompts.get(name, "") for name in settings}
@@ -103,7 +108,13 @@ def export_model(
             place = folder if alike or side else folder / name
             place.mkdir(exist_ok=True)
             exporting, info = _exporting(
-                model, name, wanted if alike else (name,), settings[name], max_length, pooling
+                model,
+                name,
+                wanted if alike else (name,),
+                settings[name],
+                EncodeOptions(
+                    max_length, pooling, dtype="float32", device="cpu", checkpoint=checkpoint
+                ),
             )
             worst = WRITERS[target](exporting, place)
             told[name] = {
@@ -129,17 +140,16 @@ def _exporting(
     side: Side,
     sides: tuple[Side, ...],
     settings: SideSettings,
-    max_length: int | None,
-    pooling: Pooling | None,
+    options: EncodeOptions,
 ) -> tuple[Exporting, EncodingInfo]:
-    encoder = load_encoder(
-        model, side, EncodeOptions(max_length, pooling, dtype="float32", device="cpu")
-    )
+    encoder = load_encoder(model, side, options)
+    trusted = options.checkpoint.trust_remote_code
     loaded = encoder.loaded
     tokenizer = load_tokenizer(
         settings.tokenizer,
         lower_case=settings.tokens.lower_case,
         options=settings.tokens.tokenizer_options,
+        trust_remote_code=trusted,
     )
     network = None
     if settings.network is not None:
@@ -150,7 +160,7 @@ def _exporting(
                 "language model over all positions",
                 model,
             )
-        network = load_network(settings.network)
+        network = load_network(settings.network, trust_remote_code=trusted)
     other = loaded.partner_sha256
     theirs = {"query" if side == "document" else "document": other} if other else {}
     weights = TermWeights(network, loaded, tokenizer.all_special_ids).eval()

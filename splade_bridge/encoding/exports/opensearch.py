@@ -87,7 +87,7 @@ def _tokenizer(exporting: Exporting, folder: Path) -> Path:
     backend.enable_truncation(exporting.loaded.max_length + own)
     backend.no_padding()
     file = folder / "tokenizer.json"
-    backend.save(str(file), pretty=False)
+    file.write_text(backend.to_str(pretty=False), encoding="utf-8")
     return file
 
 

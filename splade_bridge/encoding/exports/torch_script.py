@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,5 +81,8 @@ def _written(module: nn.Module, inputs: tuple[Any, ...], file: Path) -> Any:
         traced: Any = torch.jit.trace(  # type: ignore[no-untyped-call]
             module.eval(), inputs, strict=False, check_trace=False
         )
-        torch.jit.save(traced, str(file))
+        # Where the disk is full, torch's own writer of files ends the process.
+        written = io.BytesIO()
+        torch.jit.save(traced, written)
+        file.write_bytes(written.getbuffer())
         return torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-untyped-call]

@@ -228,7 +228,11 @@ class Milvus(PiecesBeside, NumberedIndex):
         path = self.address.folder
         if path is not None and not (path.exists() and path.stat().st_size):
             return False  # opening it would make it
-        return bool(self._ask("has_collection", self._name))
+        if not self._ask("has_collection", self._name):
+            return False
+        # A collection of ours gets its index in a second step: one that was killed before it has
+        # made nothing yet.
+        return bool(self._ask("list_indexes", self._name)) or not self._has_beside()
 
     @cached_property
     def _is_lite(self) -> bool:
@@ -294,6 +298,8 @@ class Milvus(PiecesBeside, NumberedIndex):
         for name in options.fields:
             schema.add_field(name, kinds.VARCHAR, max_length=MOST_TEXT)
         more = {} if options.shards is None else {"num_shards": options.shards}
+        if self._ask("has_collection", self._name):  # see exists
+            self._ask("drop_collection", self._name)
         self._make(self._name, schema, self.field, "SPARSE_INVERTED_INDEX", EXACT, **more)
         if options.replicas is not None:
             self._ask("release_collection", self._name)

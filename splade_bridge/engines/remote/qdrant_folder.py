@@ -24,7 +24,7 @@ from splade_bridge.engines.remote.base import RemoteOptions
 from splade_bridge.engines.remote.faults import ServerError, missing_client
 from splade_bridge.engines.remote.held import holder, shared
 from splade_bridge.engines.remote.qdrant_store import PAGE, Point, Store, datatype_of, key_of
-from splade_bridge.errors import BadInputError, MissingToolError, UsageError
+from splade_bridge.errors import BadInputError, MissingToolError, UsageError, is_panic
 from splade_bridge.files.address import Address
 from splade_bridge.files.typed import Where, as_table, json_file
 from splade_bridge.files.writing import atomic_writer
@@ -41,8 +41,6 @@ POSTINGS_IN_MEMORY = 4_000_000
 """Of those that were written last, of which Edge has its index in memory."""
 SEGMENT_KILOBYTES = 100_000
 """Of the segments that Edge makes of them, each in memory while it is made."""
-PANIC = "PanicException"
-"""Of Rust, which pyo3 raises beside all other exceptions."""
 BUSY = "WouldBlock"
 
 
@@ -93,7 +91,8 @@ class FolderStore(Store):
         self._folder = address.folder
         self.name = str(address)
         self._open: _Shard | None = None
-        self._growing, self._grown = threading.Lock(), 0
+        # What a load that was killed has left is in memory, too: mapped with the first block.
+        self._growing, self._grown = threading.Lock(), POSTINGS_IN_MEMORY
 
     @property
     def _shard(self) -> Any:
@@ -358,7 +357,7 @@ class FolderStore(Store):
 
 def _is_of_edge(error: BaseException) -> bool:
     """Edge raises plain exceptions, and panics."""
-    return type(error) is Exception or type(error).__name__ == PANIC
+    return type(error) is Exception or is_panic(error)
 
 
 def _list(found: Any) -> list[Any]:

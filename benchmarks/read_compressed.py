@@ -1,0 +1,106 @@
+"""Reading compressed files: decompressed where they are read, and by a thread ahead of that.
+
+    .venv/bin/python benchmarks/read_compressed.py --documents 100000
+
+JSON vectors (100 terms a document) and a corpus (60 words a document), plain, gz and zst. The ways
+take turns; a figure is the median of its rounds. ``decompressing`` is that alone, ``reading`` what
+``convert`` and ``encode`` do with the lines. Prints Markdown for benchmarks/RESULTS.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import orjson
+import zstandard
+
+from machine import describe
+from splade_bridge.files import decompressed
+from splade_bridge.files.lines import open_reader
+from splade_bridge.formats.jsonvector import JsonVectorSource
+from splade_bridge.text.corpora import read_texts
+
+TERMS, WORDS = 100, 60
+VOCABULARY = 30_000
+SUFFIXES = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}
+BLOCK = 1 << 20
+
+
+def write(folder: Path, documents: int) -> None:
+    rng = np.random.default_rng(0)
+    words = np.array([f"w{i}" for i in range(VOCABULARY)])
+    vectors, corpus = [], []
+    for i in range(documents):
+        terms = words[rng.choice(VOCABULARY, TERMS, replace=False)].tolist()
+        impacts = rng.integers(1, 250, TERMS).tolist()
+        record = {"id": f"d{i}", "contents": "", "vector": dict(zip(terms, impacts, strict=True))}
+        vectors.append(orjson.dumps(record))
+        text = " ".join(words[rng.integers(0, VOCABULARY, WORDS)].tolist())
+        corpus.append(orjson.dumps({"id": f"d{i}", "text": text}))
+    for name, lines in (("vectors", vectors), ("corpus", corpus)):
+        content = b"\n".join(lines) + b"\n"
+        for suffix, compress in SUFFIXES.items():
+            (folder / f"{name}.jsonl{suffix}").write_bytes(compress(content))
+
+
+def bare(path: Path) -> None:
+    with open_reader(path) as stream:
+        while stream.read(BLOCK):
+            pass
+
+
+def vectors(path: Path) -> None:
+    for _ in JsonVectorSource(path).batches():
+        pass
+
+
+def corpus(path: Path) -> None:
+    for _ in read_texts(str(path)):
+        pass
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--documents", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    print(describe("orjson", "zstandard"))
+    print(f"\n{arguments.documents:,} documents, median of {arguments.rounds} rounds, s\n")
+    print("| | decompressing | reading, where it is read | reading, a thread ahead | ratio |")
+    print("|---|---|---|---|---|")
+    plain: Any = decompressed.Decompressed
+
+    def inline(*given: Any, ahead: bool) -> Any:
+        return plain(*given, ahead=False)
+
+    def seconds(work: Callable[[Path], None], path: Path) -> float:
+        began = time.perf_counter()
+        work(path)
+        return time.perf_counter() - began
+
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder), arguments.documents)
+        for name, read in (("vectors", vectors), ("corpus", corpus)):
+            for suffix in SUFFIXES:
+                path = Path(folder) / f"{name}.jsonl{suffix}"
+                times: list[tuple[float, float, float]] = []
+                for _ in range(arguments.rounds):
+                    with patch("splade_bridge.files.lines.Decompressed", inline):
+                        times.append((seconds(bare, path), seconds(read, path), 0.0))
+                    times[-1] = (*times[-1][:2], seconds(read, path))
+                found = [statistics.median(column) for column in zip(*times, strict=True)]
+                told = " | ".join(f"{value:.2f}" for value in found)
+                print(f"| {path.name} | {told} | {found[1] / found[2]:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
