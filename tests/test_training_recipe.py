@@ -71,7 +71,7 @@ def test_published_settings() -> None:
         assert (train.learning_rate, train.weight_decay, train.warmup_steps) == (2e-5, 0.01, 6000)
         assert (train.batch_size, recipe.model.document_length) == (128, 256)
         used = {k: v for k, v in vars(recipe.loss).items() if v and k not in ("gather",)}
-        assert used == {loss: 1.0, "kl_temperature": 1.0}
+        assert used == {loss: 1.0, "contrastive_temperature": 1.0, "kl_temperature": 1.0}
 
 
 @pytest.mark.parametrize(

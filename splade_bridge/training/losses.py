@@ -173,7 +173,10 @@ def ranking_loss(model: SparseEncoder, options: LossOptions) -> MixedLoss:
     answers = Answers(gather=gather)
     makers: dict[str, Any] = {
         "contrastive": lambda: st.SparseMultipleNegativesRankingLoss(
-            model, similarity_fct=answers, gather_across_devices=gather
+            model,
+            scale=1 / (options.contrastive_temperature or 1.0),
+            similarity_fct=answers,
+            gather_across_devices=gather,
         ),
         "pairwise": PairwiseSoftmaxLoss,
         "margin_mse": lambda: st.SparseMarginMSELoss(model),

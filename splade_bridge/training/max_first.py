@@ -12,6 +12,7 @@ while they train is exchanged.
 
 from __future__ import annotations
 
+import contextlib
 import types
 from collections.abc import Iterator
 from itertools import pairwise
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 LOGITS_AT_ONCE = 1 << 23
-DECODER = "decoder"
+DECODER, COLUMNS = "decoder", "columns"
 
 
 class HeadMaximum(torch.autograd.Function):
@@ -81,6 +82,24 @@ def encoders_with_decoder(model: nn.Module) -> list[tuple[Any, nn.Linear]]:
     return [(t, p.__dict__[DECODER]) for t, p in _encoders(model) if DECODER in p.__dict__]
 
 
+@contextlib.contextmanager
+def only_terms(model: nn.Module, columns: Tensor) -> Iterator[bool]:
+    """In here vectors hold the terms ``columns`` (int64[n]) alone, and cost accordingly less.
+
+    Yields whether that is so: where :func:`take_maximum_first` has changed all encoders, or none of
+    them computes less.
+    """
+    poolings = [pooling for _, pooling in _encoders(model)]
+    changed = bool(poolings) and all(DECODER in p.__dict__ for p in poolings)
+    try:
+        for pooling in poolings if changed else ():
+            object.__setattr__(pooling, COLUMNS, columns)
+        yield changed
+    finally:
+        for pooling in poolings:
+            pooling.__dict__.pop(COLUMNS, None)
+
+
 def _encoders(model: nn.Module) -> Iterator[tuple[Any, Any]]:
     """Transformer and pooling, wherever they follow each other."""
     from sentence_transformers.base.modules import Transformer
@@ -100,12 +119,19 @@ def _pooled(pooling: Any, features: dict[str, Tensor]) -> dict[str, Tensor]:
     """SpladePooling.forward, where the decoder's input comes instead of logits."""
     decoder = pooling.__dict__[DECODER]
     hidden, mask = features["token_embeddings"], features["attention_mask"].bool()
-    bias = decoder.bias if decoder.bias is not None else hidden.new_zeros(len(decoder.weight))
+    weight = decoder.weight
+    bias = decoder.bias if decoder.bias is not None else hidden.new_zeros(len(weight))
+    columns = pooling.__dict__.get(COLUMNS)
+    if columns is not None:
+        weight, bias = weight[columns], bias[columns]
     if torch.is_autocast_enabled(hidden.device.type):
         hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
-    weights = HeadMaximum.apply(hidden, decoder.weight, bias, mask).relu().log1p()  # type: ignore[no-untyped-call]
+    weights = HeadMaximum.apply(hidden, weight, bias, mask).relu().log1p()  # type: ignore[no-untyped-call]
     if pooling.activation_function == "log1p_relu":
         weights = weights.log1p()
+    if columns is not None:
+        full = weights.new_zeros((len(weights), len(decoder.weight)))
+        weights = full.index_copy(1, columns, weights)
     if pooling.embedding_dimension is None:
         pooling.embedding_dimension = weights.shape[1]
     features["sentence_embedding"] = weights

@@ -94,6 +94,21 @@ def prompts_of(model: SparseEncoder) -> dict[str, str]:
     }
 
 
+def set_dropout(model: SparseEncoder, share: float) -> None:
+    """Let every layer of the networks of ``model`` drop ``share`` of what it holds in training.
+
+    Architectures keep it in layers of their own or as a number, under names with "drop" in them.
+    What a checkpoint says of dropout stays as it is.
+    """
+    for transformer in transformers_of(model):
+        for module in transformer.model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = share
+            for name, value in vars(module).items():
+                if "drop" in name and isinstance(value, float):
+                    setattr(module, name, share)
+
+
 def add_lora(model: SparseEncoder, options: LoraOptions) -> None:
     """Freeze the networks of ``model`` and give them adapters."""
     from peft import LoraConfig

@@ -61,6 +61,8 @@ class ModelOptions:
         query_length: tokens of a query that are read.
         document_length: tokens of a document that are read.
         save_dtype: of the finished checkpoint's weights; training has its own precision.
+        dropout: while training, of all layers; None leaves it as ``base`` has it. 0 lets the model
+            begin as what it is afterwards: with dropout other terms are active.
         calibrate: so many texts of the training data decide how the biases of all terms are
             shifted at the start, so that each is active in about as many texts as hold it; for
             networks that begin with thousands of active terms. 0 leaves the network as it is.
@@ -82,6 +84,7 @@ class ModelOptions:
     document_length: int = 256
     save_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     calibrate: int = 0
+    dropout: float | None = None
     lora: LoraOptions = LoraOptions()
 
 
@@ -97,6 +100,8 @@ class LossOptions:
         base_scores: squared error of all scores of the batch to those that the model gave before
             the training: a pull towards what it knew.
         anti_zero: against vectors that lose all their terms.
+        contrastive_temperature: that scores are divided by; 0 finds the one that fits the base, see
+            :mod:`.temperature`.
         kl_temperature: of teacher and student.
         gather: contrastive over the documents of all GPUs.
     """
@@ -107,6 +112,7 @@ class LossOptions:
     kl: float = 0.0
     base_scores: float = 0.0
     anti_zero: float = 0.0
+    contrastive_temperature: float = 1.0
     kl_temperature: float = 1.0
     gather: bool = True
 
@@ -171,6 +177,8 @@ class TrainOptions:
         gradient_accumulation: batches of one update.
         mini_batch: texts encoded at once, with their gradients cached (arXiv:2101.06983): batches
             far beyond the memory of a GPU. 0 encodes the whole batch.
+        document_length: tokens of a document that are read in training, where fewer than
+            ``model.document_length`` do, and cost less; 0 reads as many.
         learning_rate: highest; linear from 0 and to 0.
         warmup_steps: until the highest.
         weight_decay: of AdamW.
@@ -189,6 +197,7 @@ class TrainOptions:
     batch_size: int = 32
     gradient_accumulation: int = 1
     mini_batch: int = 0
+    document_length: int = 0
     learning_rate: float = 2e-5
     warmup_steps: int = 0
     weight_decay: float = 0.01
@@ -216,9 +225,15 @@ class ValidationOptions:
         metric: that the best checkpoint has most of: nDCG@10 or RR@10.
         patience: stop after so many measurements without a better one; 0 never.
         batch_size: texts encoded at once.
+        count_documents: of so many, drawn, all terms are counted; others are encoded for the terms
+            that queries have alone, which are all that a ranking looks at: with a small network a
+            fraction of the time. 0 counts those of all documents.
         remove_query: leave out the document with the query's id, as BEIR does for ArguAna.
         at_start: measure before the first step, too; where nothing that follows is better, the
             model as it was is the best one.
+        interpolate: shares of the way from the model as it was to the best that was trained, as
+            0.5: models there are measured at the end, and the best of all is the result; see
+            :mod:`.between`. Needs ``at_start``.
     """
 
     corpus: str
@@ -230,8 +245,10 @@ class ValidationOptions:
     metric: Literal["nDCG@10", "RR@10"] = "RR@10"
     patience: int = 0
     batch_size: int = 64
+    count_documents: int = 0
     remove_query: bool = False
     at_start: bool = False
+    interpolate: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ LEAST = {
     "train.save_every": 1, "train.mini_batch": 0, "train.workers": 0, "train.warmup_steps": 0,
     "regularizer.ramp_steps": 0, "model.query_length": 3, "model.document_length": 3,
     "model.calibrate": 0, "data.negatives": 0, "validation.every": 1, "validation.batch_size": 1,
-    "validation.patience": 0,
+    "validation.patience": 0, "validation.count_documents": 0,
 }  # fmt: skip
 """The least that a number can be meant as; two tokens of a text are its marks."""
 
@@ -303,6 +303,22 @@ def _check(recipe: Recipe, place: str) -> None:
             refuse(f"{key} is {getattr(options, name)}, but must be {least} or more")
     if not (loss.kl_temperature > 0 and train.learning_rate >= 0):
         refuse("loss.kl_temperature must be above 0, and train.learning_rate not below 0")
+    if loss.contrastive_temperature < 0:
+        refuse("loss.contrastive_temperature must not be below 0")
+    if not loss.contrastive_temperature and (model.config or not loss.contrastive):
+        refuse(
+            "loss.contrastive_temperature of 0 is for loss.contrastive of a model that is trained "
+            "already"
+        )
+    shares = recipe.validation.interpolate if recipe.validation else ()
+    if shares and not (recipe.validation and recipe.validation.at_start):
+        refuse("validation.interpolate needs validation.at_start")
+    if shares and (model.lora.rank or not all(0 < share < 1 for share in shares)):
+        refuse("validation.interpolate: shares lie between 0 and 1, and not with model.lora")
+    if train.document_length and train.document_length < LEAST["model.document_length"]:
+        refuse("train.document_length must be 0, or 3 or more")
+    if model.dropout is not None and not 0 <= model.dropout < 1:
+        refuse("model.dropout must be 0 or more, and below 1")
     for side in ("query", "document"):
         sparse: SideRegularizer = getattr(recipe.regularizer, side)
         if sparse.penalty != "none" and sparse.weight < 0:
@@ -334,9 +350,18 @@ def _check_reranker(recipe: Recipe, refuse: Callable[[str], None]) -> None:
         "model.config": bool(model.config),
         "model.lora": model.lora.rank > 0,
         "model.calibrate": model.calibrate > 0,
+        "train.document_length": recipe.train.document_length > 0,
     } | {
         f"model.{key}": getattr(model, key) != getattr(usual, key)
-        for key in ("query", "idf", "pooling", "activation", "query_length", "document_length")
+        for key in (
+            "query",
+            "idf",
+            "pooling",
+            "activation",
+            "dropout",
+            "query_length",
+            "document_length",
+        )
     }
     for key, given in other.items():
         if given:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import TrainerCallback
 
+from splade_bridge.training.model import transformers_of
+from splade_bridge.training.options import TrainOptions
 from splade_bridge.training.schedule import SIDES, Side
 
 if TYPE_CHECKING:
@@ -24,22 +26,40 @@ START = "start-0"
 def base_terms(
     model: SparseEncoder, recipe: Recipe, documents: Sequence[str], queries: Sequence[str]
 ) -> dict[Side, float]:
-    """Mean number of active terms of the texts of each side that is to be held near it."""
+    """Mean number of active terms of the texts of each side that is to be held near it.
+
+    Documents are cut as they are in training.
+    """
     texts: dict[Side, Sequence[str]] = {"query": queries, "document": documents}
     asked = [s for s in SIDES if getattr(recipe.regularizer, s).base_terms is not None]
     training = model.training
     model.eval()
-    found = {side: _mean_terms(model, texts[side], side) for side in asked}
+    cut: dict[Side, int | None] = {"query": None, "document": training_length(model, recipe.train)}
+    found = {side: _mean_terms(model, texts[side], side, cut[side]) for side in asked}
     model.train(training)
     return found
 
 
-def _mean_terms(model: SparseEncoder, texts: Sequence[str], side: Side, at_once: int = 32) -> float:
+def training_length(model: SparseEncoder, options: TrainOptions) -> int | None:
+    """Tokens of a document in training; None for as many as the model itself reads."""
+    own = [t.document_length or options.document_length for t in transformers_of(model)]
+    return min(options.document_length, *own) or None
+
+
+def _mean_terms(
+    model: SparseEncoder,
+    texts: Sequence[str],
+    side: Side,
+    max_length: int | None,
+    at_once: int = 32,
+) -> float:
     """As the regularizers count them: every weight above 0, before any limit of encoding."""
     seen = 0
     ordered = sorted(texts, key=len)
     for begin in range(0, len(ordered), at_once):
-        features = model.preprocess(list(ordered[begin : begin + at_once]), task=side)
+        features = model.preprocess(
+            list(ordered[begin : begin + at_once]), task=side, max_length=max_length
+        )
         features = {
             k: v.to(model.device) if isinstance(v, torch.Tensor) else v
             for k, v in features.items()

@@ -189,10 +189,11 @@ def _train(
     from splade_bridge.training.data import read_training_data
     from splade_bridge.training.losses import build_loss
     from splade_bridge.training.max_first import take_maximum_first
-    from splade_bridge.training.model import add_lora, build_model, prompts_of
+    from splade_bridge.training.model import add_lora, build_model, prompts_of, set_dropout
     from splade_bridge.training.schedule import RegularizerSchedule
-    from splade_bridge.training.start import MeasureAtTheStart, base_terms
+    from splade_bridge.training.start import MeasureAtTheStart, base_terms, training_length
     from splade_bridge.training.stopping import StopWhenAsked
+    from splade_bridge.training.temperature import fit_temperature
     from splade_bridge.training.trainer import REGULARIZER_STATE, BridgeTrainer
 
     if recipe.train.precision == "fp16" and precision_of(recipe) == "fp32":
@@ -211,6 +212,8 @@ def _train(
         model = build_model(
             recipe.model, _documents(dataset), work, trust_remote_code=trust_remote_code
         )
+    if recipe.model.dropout is not None:
+        set_dropout(model, recipe.model.dropout)
     base = copy.deepcopy(model) if recipe.loss.base_scores else None
     if recipe.model.lora.rank:
         add_lora(model, recipe.model.lora)
@@ -232,16 +235,19 @@ def _train(
     )
     trainer.schedule, trainer.adapters = schedule, recipe.model.lora.rank > 0
     trainer.say = say
+    trainer.data_collator.max_length = {"document": training_length(model, recipe.train)}
     if base is not None:
         take_maximum_first(base)
         trainer.keep_base(base)
     if recipe.validation and recipe.validation.at_start:
         trainer.add_callback(MeasureAtTheStart(trainer))
+    if recipe.loss.contrastive and not recipe.loss.contrastive_temperature:
+        say(f"scores are divided by {fit_temperature(trainer):.3g}, which fits the base")
     trainer.remove_callback(PrinterCallback)
     if kept:
         schedule.load_state(kept[-1] / REGULARIZER_STATE)
         say(f"going on from step {step_of(kept[-1]):,}")
-    return _run(trainer, work, kept, recipe, stop)
+    return _run(trainer, work, kept, recipe, stop, say)
 
 
 def _train_reranker(
@@ -283,29 +289,44 @@ def _train_reranker(
     return _run(trainer, work, kept, recipe, stop)
 
 
-def _run(trainer: Any, work: Path, kept: list[Path], recipe: Recipe, stop: StopWhenAsked) -> _Ended:
+def _run(
+    trainer: Any,
+    work: Path,
+    kept: list[Path],
+    recipe: Recipe,
+    stop: StopWhenAsked,
+    say: Callable[[str], None] = log.info,
+) -> _Ended:
     """Train, from the last of the checkpoints that are there."""
     from splade_bridge.encoding.in_threads import use_cores
+    from splade_bridge.training.between import best_between
     from splade_bridge.training.start import START, start_is_best
 
     use_cores()
     with stop.listening():
         trainer.train(resume_from_checkpoint=str(kept[-1]) if kept else None)
-    state = trainer.state
+    state, validation = trainer.state, recipe.validation
     kept_now = checkpoints(work)
     last = kept_now[-1]
     # By its name: the path is of where the folder was when it was written.
     best = work / Path(state.best_model_checkpoint).name if state.best_model_checkpoint else last
-    if recipe.validation and start_is_best(state.log_history, recipe.validation.metric):
-        best = work / START
-    elif best not in kept_now:
+    if best not in kept_now:
         raise BadInputError(f"the best checkpoint, {best.name}, is not in it", str(work))
+    trained = best
+    if validation and start_is_best(state.log_history, validation.metric):
+        best = work / START
+    figures = _figures(state.log_history, step_of(best))
+    if validation and validation.interpolate:
+        between = best_between(trainer, work / START, trained, validation, say)
+        if between.figures[validation.metric] > figures[f"eval_{validation.metric}"]:
+            best = between.folder
+            figures |= {f"eval_{name}": value for name, value in between.figures.items()}
     return _Ended(
         state.global_step,
         best,
         last,
         step_of(kept[-1]) if kept else None,
-        _figures(state.log_history, step_of(best)),
+        figures,
         trainer.model,
     )
 
@@ -440,7 +461,9 @@ def _evaluator(recipe: Recipe) -> Any:
 
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": None}[precision_of(recipe)]
     found = load_validation(recipe.validation, recipe.train.seed)
-    return RetrievalEvaluator(found, recipe.validation.batch_size, dtype)
+    return RetrievalEvaluator(
+        found, recipe.validation.batch_size, dtype, recipe.validation.count_documents
+    )
 
 
 def _callbacks(recipe: Recipe, work: Path, main: bool, say: Callable[[str], None]) -> list[Any]:

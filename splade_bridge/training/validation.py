@@ -23,6 +23,7 @@ from splade_bridge.evaluation.qrels import Qrels, read_qrels
 from splade_bridge.files.locks import scratch_folder
 from splade_bridge.formats.base import BatchSource
 from splade_bridge.text.corpora import read_texts
+from splade_bridge.training.max_first import only_terms
 from splade_bridge.training.model import transformers_of
 from splade_bridge.training.options import ValidationOptions
 
@@ -110,16 +111,22 @@ class RetrievalEvaluator(BaseEvaluator):  # type: ignore[misc]
     Besides nDCG@10 and RR@10 it gives ``document_terms`` and ``query_terms`` (mean number of
     impacts) and ``flops``: sum over terms of P(term in a query) x P(term in a document), the
     additions of an average query and document (Paria et al., arXiv:2004.05665). All of them are
-    of impacts at scale 100, as an index would hold them.
+    of impacts at scale 100, as an index would hold them. With ``count_documents``,
+    ``document_terms`` is of a sample; the other figures are the same.
     """
 
     def __init__(
-        self, validation: ValidationSet, batch_size: int, dtype: torch.dtype | None
+        self,
+        validation: ValidationSet,
+        batch_size: int,
+        dtype: torch.dtype | None,
+        count_documents: int = 0,
     ) -> None:
         super().__init__()
         self._set = validation
         self._batch_size = batch_size
         self._dtype = dtype
+        self._count = count_documents
 
     def __call__(
         self,
@@ -129,16 +136,24 @@ class RetrievalEvaluator(BaseEvaluator):  # type: ignore[misc]
         steps: int = -1,
     ) -> dict[str, float]:
         """Names and values of the measures."""
+        return self.measure(model, steps)[0]
+
+    def measure(
+        self, model: SparseEncoder, steps: int = -1
+    ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+        """Names and values of the measures, and query id -> measure -> value."""
         tokenizer = transformers_of(model)[-1].tokenizer
         width = model.get_embedding_dimension() or len(tokenizer)
         vocabulary, columns = terms_of(tokenizer, width, "the tokenizer")
         encoder = _Impacts(model, self._batch_size, self._dtype, columns, width)
-        documents = list(encoder(self._set.documents, "document"))
         queries = ImpactBatch.concat(encoder(self._set.queries, "query"))
-        figures = _sizes(documents, queries, len(vocabulary))
+        asked = torch.from_numpy(columns[np.unique(queries.indices)]).to(model.device)
+        documents, counted = self._documents(model, encoder, asked)
+        figures = _sizes(documents, queries, counted, len(vocabulary))
         if not figures["document_terms"] or not figures["query_terms"]:
             log.warning("at step %d no text has a term any more", steps)
-            return dict.fromkeys(MEASURES, 0.0) | figures
+            nothing = dict.fromkeys(MEASURES, 0.0)
+            return nothing | figures, dict.fromkeys(self._set.qrels, nothing)
         with scratch_folder() as folder:
             index = folder / "index"
             engine = ExactEngine()
@@ -151,7 +166,25 @@ class RetrievalEvaluator(BaseEvaluator):  # type: ignore[misc]
         if self._set.remove_query:
             for query_id, found in run.items():
                 found.pop(query_id, None)  # measures look at the first DEPTH alone
-        return {**evaluate(self._set.qrels, run, MEASURES).means, **figures}
+        measured = evaluate(self._set.qrels, run, MEASURES)
+        return {**measured.means, **figures}, measured.per_query
+
+    def _documents(
+        self, model: SparseEncoder, encoder: _Impacts, asked: torch.Tensor
+    ) -> tuple[list[ImpactBatch], list[ImpactBatch]]:
+        """All documents, and those whose terms are counted: the same, or a sample.
+
+        Where it is a sample, the others have their weights of the terms ``asked`` (int64[n]) alone.
+        """
+        texts = self._set.documents
+        if 0 < self._count < len(texts):
+            with only_terms(model, asked) as fewer:
+                documents = list(encoder(texts, "document")) if fewer else []
+            if fewer:
+                drawn = random.Random(0).sample(sorted(texts), self._count)
+                return documents, list(encoder({i: texts[i] for i in drawn}, "document"))
+        documents = list(encoder(texts, "document"))
+        return documents, documents
 
 
 class _Impacts:
@@ -200,12 +233,16 @@ class _Impacts:
         )
 
 
-def _sizes(documents: Sequence[ImpactBatch], queries: ImpactBatch, width: int) -> dict[str, float]:
+def _sizes(
+    documents: Sequence[ImpactBatch],
+    queries: ImpactBatch,
+    counted: Sequence[ImpactBatch],
+    width: int,
+) -> dict[str, float]:
     in_documents = sum(np.bincount(b.indices, minlength=width) for b in documents)
     in_queries = np.bincount(queries.indices, minlength=width)
-    total = sum(map(len, documents))
     return {
-        "document_terms": float(np.sum(in_documents)) / total,
+        "document_terms": float(sum(len(b.indices) for b in counted)) / sum(map(len, counted)),
         "query_terms": float(in_queries.sum()) / len(queries),
-        "flops": float(np.dot(in_documents / total, in_queries / len(queries))),
+        "flops": float(np.dot(in_documents / sum(map(len, documents)), in_queries / len(queries))),
     }
