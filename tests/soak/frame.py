@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import shlex
 import shutil
 import tempfile
 import threading
@@ -216,7 +217,7 @@ class Campaign:
             raise
 
     def _found(self, kind: type[Subject], seed: int, what: str, tried: Mapping[str, int]) -> None:
-        again = f"scripts/soak --repeat {kind.name}:{seed}"
+        again = f"scripts/soak --repeat {shlex.quote(f'{kind.name}:{seed}')}"
         tally = self.tallies[kind.name]
         tally.add(tried)
         tally.findings.append((again, what))
