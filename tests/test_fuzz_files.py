@@ -582,6 +582,8 @@ READERS = {
     "encoding/exports/elasticsearch.py": "", "encoding/scorers.py": "", "retrieval/rerank.py": "",
     # a JSON of token weights that the user names: tests of training's models
     "training/model.py": "",
+    # requests of the page: tests of serve
+    "serve/parameters.py": "",
 }  # fmt: skip
 """Modules that read a file, and the row of :data:`SOUND` that damages it."""
 

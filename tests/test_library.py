@@ -682,6 +682,7 @@ def test_runs_are_frames_as_pyterrier_has_them(tmp_path: Path) -> None:
 # PyTerrier
 
 
+@pytest.mark.long
 def test_pyterrier_pipelines_find_what_search_finds(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     pandas = pytest.importorskip("pandas")

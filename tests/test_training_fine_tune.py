@@ -239,6 +239,7 @@ def test_a_controller_at_its_bound_is_told(world: World, tmp_path: Path) -> None
 # ---------------------------------------------------------------- step 0
 
 
+@pytest.mark.long
 def test_the_best_step_may_be_any_step_or_none(world: World, tmp_path: Path) -> None:
     """A random base gets better; what comes of it a huge rate ruins, and it is kept as it was."""
     free = [f"regularizer.{side}.penalty=none" for side in ("query", "document")]

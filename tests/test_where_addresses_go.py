@@ -31,9 +31,10 @@ TAKES = {
     "verify": {"indexes"},
     "convert": {"source"},
     "bench": {"indexes", "--check-against"},
-    "explain": {"index"},
+    "explain": {"index", "--against"},
     "inspect": {"artefact"},
     "prune": {"source"},
+    "serve": {"indexes"},
 }
 """What takes an address, by command."""
 SERVER = "opensearch://me:sesame@localhost:9200/passages"
