@@ -13,7 +13,7 @@ from splade_bridge.cli.groups import ModelFlags, OpenFlags, QueryFlags, ShownTex
 from splade_bridge.cli.marks import READS, WRITES
 from splade_bridge.cli.needs import needs
 from splade_bridge.cli.options import Json, NoCheck, Overwrite
-from splade_bridge.cli.telling import note, print_json, say
+from splade_bridge.cli.telling import ORIGIN, note, print_json, say
 from splade_bridge.files.address import Place
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from splade_bridge.serve.answers import Explanation
 
 NAME = "explain"
-ORIGIN = {True: "text", False: "expansion", None: ""}
 
 
 def command(

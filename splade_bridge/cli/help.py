@@ -41,8 +41,8 @@ def command(
     from splade_bridge.errors import UsageError
 
     known = pages()
-    titles = {name: _title(path) for name, path in known.items()}
     if page is None:
+        titles = {name: _title(path) for name, path in known.items()}
         if json:
             return print_json({"pages": titles})
         for name, title in titles.items():

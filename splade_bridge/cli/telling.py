@@ -13,6 +13,9 @@ import typer
 
 from splade_bridge.files.shown import MOST_SHOWN, shown, shown_json
 
+ORIGIN = {True: "text", False: "expansion", None: ""}
+"""Where a term is from, by whether the text holds it; nothing where that is not known."""
+
 
 def print_json(content: Any) -> None:
     """One object on stdout, for scripts; docs/json.md and ``cli/schemas.py`` describe each."""

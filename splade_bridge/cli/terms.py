@@ -14,10 +14,9 @@ from splade_bridge.cli.options import (
     NoCheck,
     Side,
 )
-from splade_bridge.cli.telling import note, print_json, say
+from splade_bridge.cli.telling import ORIGIN, note, print_json, say
 
 NAME = "terms"
-ORIGIN = {True: "text", False: "expansion", None: ""}
 
 
 def command(
