@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -164,6 +165,151 @@ def test_a_query_is_typed_and_terms_are_switched(page: Any, program: Program) ->
         "() => document.querySelectorAll('.term.expansion:not(.off)').length === 0"
     )
     assert fits(page)
+
+
+class Held:
+    """Answers of one path, which the page waits for until they are let go."""
+
+    def __init__(self, page: Any, path: str) -> None:
+        self.page, self.waiting = page, list[Any]()
+        page.route(f"**/{path}?*", self.waiting.append)
+        self.path = path
+
+    def wait(self, count: int) -> None:
+        """Until so many requests have been sent."""
+        for _ in range(1200):
+            if len(self.waiting) >= count:
+                return
+            self.page.wait_for_timeout(25)
+        raise AssertionError(f"{len(self.waiting)} requests of {self.path}, not {count}")
+
+    def let_go(self) -> None:
+        """All of them, the last one first, and what comes after them at once."""
+        self.page.unroute(f"**/{self.path}?*")
+        for route in reversed(self.waiting):
+            route.continue_()
+        self.waiting.clear()
+
+
+def settled(page: Any) -> None:
+    """Until nothing is on its way."""
+    page.wait_for_timeout(300)  # a change by hand is asked for after a while
+    page.wait_for_function("() => !document.body.classList.contains('busy')")
+
+
+def alone(page: Any, program: Program) -> Any:
+    """The query in one index, and its answer."""
+    search(page, QUERY)
+    page.select_option("#right", "")
+    page.wait_for_function("() => document.querySelectorAll('.column').length === 1")
+    settled(page)
+    return program.ask("search", q=QUERY)
+
+
+def weights(page: Any) -> dict[str, int]:
+    """What the terms on the page weigh."""
+    found: dict[str, int] = page.eval_on_selector_all(
+        ".term", "rows => Object.fromEntries(rows.map(row => [row.dataset.term,"
+        " Number(row.querySelector('input[type=range]').value)]))"
+    )  # fmt: skip
+    return found
+
+
+def test_a_late_answer_draws_over_no_newer_click(page: Any, program: Program) -> None:
+    """A weight is moved, taken back, and expansions are switched off, before anything answers."""
+    before = alone(page, program)
+    expansion = next(t["term"] for t in before["terms"] if not t["original"])
+    slider = page.locator(f'.term[data-term="{expansion}"] input[type=range]')
+    held = Held(page, "search")
+    slider.focus()
+    page.keyboard.press("End")
+    page.locator("text=As the model has it").click()
+    held.wait(1)
+    page.locator("text=Typed words only").click()
+    held.wait(2)
+    page.wait_for_timeout(300)  # longer than a change by hand waits
+    held.let_go()
+    off = {t["term"]: 0 for t in before["terms"] if not t["original"]}
+    wait_for_scores(page, program.ask("search", q=QUERY, weights=json.dumps(off)))
+    settled(page)
+    assert page.locator(".term.expansion:not(.off)").count() == 0
+    assert not any(weights(page)[term] for term in off if term in weights(page))
+
+
+def test_a_weight_that_is_moved_meanwhile_stays(page: Any, program: Program) -> None:
+    before = alone(page, program)
+    typed = next(t for t in before["terms"] if t["original"])
+    held = Held(page, "search")
+    page.locator("text=Typed words only").click()
+    held.wait(1)
+    slider = page.locator(f'.term[data-term="{typed["term"]}"] input[type=range]')
+    slider.focus()
+    page.keyboard.press("Home")
+    held.let_go()
+    given = {t["term"]: 0 for t in before["terms"] if not t["original"]} | {typed["term"]: 0}
+    wait_for_scores(page, program.ask("search", q=QUERY, weights=json.dumps(given)))
+    settled(page)
+    assert not any(weights(page)[term] for term in given if term in weights(page))
+
+
+def test_a_weight_of_the_last_query_changes_nothing_of_the_next(
+    page: Any, program: Program
+) -> None:
+    before = alone(page, program)
+    slider = page.locator(f'.term[data-term="{before["terms"][0]["term"]}"] input[type=range]')
+    slider.focus()
+    page.keyboard.press("Home")
+    held = Held(page, "search")
+    page.fill("#q", "the cat")
+    page.keyboard.press("Enter")
+    held.wait(1)
+    assert page.locator("#terms").evaluate("terms => terms.inert")
+    page.wait_for_timeout(300)
+    held.let_go()
+    found = program.ask("search", q="the cat")
+    wait_for_scores(page, found)
+    settled(page)
+    shown = weights(page)
+    assert {t["term"]: t["weight"] for t in found["terms"] if t["term"] in shown} == shown
+
+
+def test_an_explanation_that_was_asked_for_first_opens_no_more(page: Any, program: Program) -> None:
+    before = alone(page, program)
+    first, second = (hit["doc_id"] for hit in before["hits"][:2])
+    held = Held(page, "explain")
+    for doc in (first, second):
+        page.locator(f'.hit[data-doc="{doc}"] .explain').click()
+    held.wait(2)
+    held.let_go()
+    page.wait_for_selector("dialog[open] table")
+    page.wait_for_timeout(300)
+    assert page.locator("dialog[open] .note .id").first.text_content() == second
+    assert page.locator("#fault").is_hidden()
+
+
+def test_no_query_shows_no_results(page: Any, program: Program) -> None:
+    alone(page, program)
+    held = Held(page, "search")
+    page.fill("#q", "the cat")
+    page.keyboard.press("Enter")
+    held.wait(1)
+    page.fill("#q", "")
+    page.keyboard.press("Enter")
+    held.let_go()
+    settled(page)
+    assert page.locator(".hit").count() == page.locator(".term").count() == 0
+    assert page.locator("#start").is_visible()
+
+
+def test_what_is_typed_before_indexes_are_known_stays(page: Any, program: Program) -> None:
+    held = Held(page, "indexes")
+    page.goto(f"{program.address}#q=the+cat")
+    page.reload()
+    held.wait(1)
+    page.fill("#q", "on his mat")
+    held.let_go()
+    page.wait_for_selector(".hit")
+    assert page.locator("#q").input_value() == "on his mat"
 
 
 def test_two_indexes_are_compared(page: Any, program: Program) -> None:

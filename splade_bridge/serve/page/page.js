@@ -9,7 +9,12 @@
   const narrow = matchMedia("(max-width: 860px)");
 
   const state = { q: "", queryId: null, left: 0, right: null, k: 10, weights: {} };
-  const shown = { served: null, found: [], all: false, asking: null, original: {}, side: 0, early: null };
+  const shown = { served: null, found: [], all: false, original: {}, side: 0, early: null };
+
+  // What is on its way. Only the last request of a kind may draw its answer, and no answer draws over
+  // what a person has changed since: that stands in `state`, and is asked for next.
+  const asking = { search: null, explain: 0, judged: 0 };
+  let stale = true;  // whether the terms that are shown lag behind an answer that was asked for
 
   // Asking
 
@@ -42,33 +47,63 @@
     $("fault").textContent = error ? error.message : "";
   }
 
+  /** Search for what `state` says; `keep` says that the terms are shown so already. */
   async function search({ keep } = {}) {
     if (!shown.served) return;
-    if (!state.q.trim() && !state.queryId) return;
-    if (shown.asking) shown.asking.abort();
-    const asking = (shown.asking = new AbortController());
+    weighing.cancel();  // this asks for it
+    if (asking.search) asking.search.abort();
+    const mine = (asking.search = new AbortController());
+    if (!state.q.trim() && !state.queryId) {
+      clear();
+      return;
+    }
+    if (!keep) stale = true;
+    const sent = sides().map((number) => ({ number, given: asked(number) }));
     document.body.classList.add("busy");
     try {
-      const found = await Promise.all(sides().map((number) =>
-        ask("search", { index: number, k: state.k, ...asked(number) }, asking.signal)));
+      const found = await Promise.all(sent.map(({ number, given }) =>
+        ask("search", { index: number, k: state.k, ...given }, mine.signal)));
+      if (asking.search !== mine) return;
       shown.found = found;
-      for (const each of found) {
-        if (!Object.keys(state.weights[model(each.index)] || {}).length) {
+      found.forEach((each, at) => {
+        if (sent[at].given.weights === null) {
           shown.original[model(each.index)] = new Map(each.terms.map((t) => [t.term, t.weight]));
         }
-      }
+      });
       tell(null);
-      if (!keep) drawTerms();
-      else tellTimes();
+      if (stale && !weighing.waits()) {
+        drawTerms();
+        stale = false;
+      } else tellTimes();
       drawResults();
       $("start").hidden = true;
       const told = found.map((f) => `${label(f.index)}: ${f.hits.length} documents`).join("; ");
       $("status").textContent = told;
     } catch (error) {
-      if (error.name !== "AbortError") tell(error);
+      if (asking.search === mine && error.name !== "AbortError") tell(error);
     } finally {
-      if (shown.asking === asking) document.body.classList.remove("busy");
+      if (asking.search === mine) document.body.classList.remove("busy");
     }
+  }
+
+  /** As it was before the first query. */
+  function clear() {
+    document.body.classList.remove("busy");
+    shown.found = [];
+    $("terms").hidden = true;
+    $("terms").replaceChildren();
+    $("results").replaceChildren();
+    $("start").hidden = false;
+    $("status").textContent = "";
+    tell(null);
+  }
+
+  /** Ask for another query: the terms of the last one cannot be changed any more. */
+  function begin() {
+    $("terms").inert = true;
+    shown.all = false;
+    asking.explain += 1;
+    search();
   }
 
   // The query's terms
@@ -84,7 +119,7 @@
     });
     $("terms").replaceChildren(...panels);
     $("terms").classList.toggle("two", panels.length > 1);
-    $("terms").hidden = false;
+    $("terms").hidden = $("terms").inert = false;
     tellTimes();
   }
 
@@ -102,7 +137,8 @@
     const shownTerms = shown.all ? found.terms : found.terms.slice(0, narrow.matches ? 8 : 20);
     const typed = found.terms.filter((t) => t.original).length;
     const several = new Set(shown.found.map((f) => model(f.index))).size > 1;
-    const body = h("ul.bag", null, shownTerms.map((term) => termRow(term, name, most, base)));
+    const weight = (term) => changed[term.term] ?? base.get(term.term) ?? term.weight;
+    const body = h("ul.bag", null, shownTerms.map((term) => termRow({ ...term, weight: weight(term) }, name, most, base)));
     const rest = found.terms.length - shownTerms.length;
     const set = (weights) => { state.weights[name] = weights; search(); };
     const added = h("input", { type: "text", autocomplete: "off", placeholder: "add a term", "aria-label": "Add a term of the model's vocabulary" });
@@ -145,7 +181,7 @@
       row.closest(".query").querySelector(".undo").hidden = false;
       weights()[term.term] = weight;
       draw(weight);
-      later(() => search({ keep: true }));
+      weighing.ask();
     };
     const box = h("input", { type: "checkbox", "aria-label": `${term.word}, ${originTold(term)}: use it`,
       onchange: () => set(box.checked ? before : 0) });
@@ -158,11 +194,15 @@
     return row;
   }
 
-  let timer = 0;
-  function later(what) {
-    clearTimeout(timer);
-    timer = setTimeout(what, PATIENCE);
+  /** Does `what` once nobody has asked for it again for a while. */
+  function patient(what) {
+    let timer = 0;
+    const cancel = () => { clearTimeout(timer); timer = 0; };
+    const ask = () => { cancel(); timer = setTimeout(() => { timer = 0; what(); }, PATIENCE); };
+    return { ask, cancel, waits: () => timer !== 0 };
   }
+  const weighing = patient(() => search({ keep: true }));
+  const looking = patient(() => drawJudged());
 
   function point(term, on) {
     for (const each of document.querySelectorAll(`#results [data-term="${CSS.escape(term)}"]`)) {
@@ -338,11 +378,13 @@
   async function explain(doc) {
     const indexes = sides();
     const dialog = $("explanation");
+    const turn = ++asking.explain;
     try {
       const own = new Set(indexes.map(model));
       const parts = own.size === 1
         ? [await ask("explain", { index: indexes, doc, ...asked(indexes[0]) })]
         : await Promise.all(indexes.map((number) => ask("explain", { index: number, doc, ...asked(number) }).catch(() => null)));
+      if (turn !== asking.explain) return;
       const there = parts.filter(Boolean);
       if (!there.length) throw new Error(`No index has document ${doc}.`);
       const labels = Object.fromEntries(shown.served.indexes.map((index) => [index.number, index.label]));
@@ -358,27 +400,26 @@
           close),
         ...there.flatMap((part) => explained(part, labels)).filter(Boolean),
         ...(first.shown ? [h("h3", null, "The text"), shownText(first.shown, rows)] : []));
-      dialog.showModal();
+      if (!dialog.open) dialog.showModal();
       dialog.scrollTop = 0;
       close.focus();
     } catch (error) {
-      tell(error);
+      if (turn === asking.explain) tell(error);
     }
   }
 
   // Judged queries
 
-  let judging = 0;
   async function drawJudged() {
-    const turn = ++judging;
+    const turn = ++asking.judged;
     if (!shown.served.judged || !$("judged").open) return;
     try {
       const right = state.right === null ? state.left : state.right;
       const found = await ask("judged", { left: state.left, right, limit: 200, words: $("judged-words").value });
-      if (turn !== judging) return;
+      if (turn !== asking.judged) return;
       if (!found.ready) {
         $("judged-means").textContent = `measuring ${number(found.done)} of ${number(found.of)} \u2026`;
-        setTimeout(() => turn === judging && drawJudged(), 400);
+        setTimeout(() => turn === asking.judged && drawJudged(), 400);
         return;
       }
       const two = state.right !== null;
@@ -393,7 +434,7 @@
           two && h("span.figure", null, row.right.toFixed(2)),
           two && h(`span.figure.delta.${row.difference > 0 ? "up" : row.difference < 0 ? "down" : "same"}`, null, signed(row.difference, 2)))))));
     } catch (error) {
-      tell(error);
+      if (turn === asking.judged) tell(error);
     }
   }
 
@@ -401,9 +442,8 @@
     Object.assign(state, { q: row.text, queryId: row.query_id, weights: {} });
     $("q").value = row.text;
     drawJudged();
-    shown.all = false;
     remember(true);
-    search();
+    begin();
   }
 
   // What the address holds
@@ -426,7 +466,6 @@
     state.right = within(kept.get("right"), last, kept.has("left") || last < 1 ? null : 1);
     state.k = within(kept.get("k"), DEPTHS[DEPTHS.length - 1], 10);
     state.weights = {};
-    if (state.q || !$("q").matches(":focus")) $("q").value = state.q;
     drawChoices();
   }
 
@@ -447,6 +486,7 @@
     remember(true);
     drawChoices();
     drawJudged();
+    asking.explain += 1;
     search();
   }
 
@@ -501,11 +541,10 @@
     }
     if (text !== state.q) Object.assign(state, { queryId: null, weights: {} });
     state.q = text;
-    shown.all = false;
     remember(true);
     drawJudged();
     $("results").focus({ preventScroll: true });  // so that keys move among the results
-    search();
+    begin();
   });
   $("left").addEventListener("change", () => { state.left = Number($("left").value); changed(); });
   $("right").addEventListener("change", () => { state.right = $("right").value === "" ? null : Number($("right").value); changed(); });
@@ -513,11 +552,16 @@
   $("swap").addEventListener("click", swap);
   $("help").addEventListener("click", () => $("keys").showModal());
   $("judged").addEventListener("toggle", drawJudged);
-  $("judged-words").addEventListener("input", () => later(drawJudged));
+  $("judged-words").addEventListener("input", looking.ask);
   for (const dialog of document.querySelectorAll("dialog")) {
     dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   }
-  addEventListener("popstate", () => { recall(); drawJudged(); search(); });
+  addEventListener("popstate", () => {
+    recall();
+    $("q").value = state.q;
+    drawJudged();
+    begin();
+  });
   new ResizeObserver(() => drawMoves()).observe($("results"));
 
   (async () => {
@@ -530,12 +574,11 @@
           index.postings !== null && `${number(index.postings)} postings`,
           index.pruning.length > 0 && "pruned", short(index.model)].filter(Boolean).join(" \u00b7 ")))));
       recall();
-      if (shown.early) {
-        state.q = shown.early;
-        $("q").value = shown.early;
+      if (shown.early) {  // asked before we knew of any index
+        Object.assign(state, { q: shown.early, queryId: null });
         remember(true);
-      }
-      if (state.q || state.queryId) search();
+      } else if (!$("q").value) $("q").value = state.q;
+      if (state.q || state.queryId) begin();
       else $("q").focus();
     } catch (error) {
       tell(error);
