@@ -26,7 +26,7 @@ FLOORS = [
     {"retrieval", "doctor"},
     {"evaluation"},
     {"report", "training"},
-    {"comparison", "serve"},
+    {"comparison", "server"},
     {"cli"},
 ]
 """A room may import from its own floor's rooms above, and from all floors above, in this list."""

@@ -37,13 +37,13 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
 from splade_bridge.retrieval.terms import Term  # noqa: E402
-from splade_bridge.serve.app import ASSETS, application  # noqa: E402
-from splade_bridge.serve.openapi import document  # noqa: E402
-from splade_bridge.serve.opening import ServeOptions, opened  # noqa: E402
-from splade_bridge.serve.page_files import asset_text  # noqa: E402
-from splade_bridge.serve.paths import PATHS  # noqa: E402
-from splade_bridge.serve.served import Served, changed, labels_of  # noqa: E402
-from splade_bridge.serve.server import listening, names_of  # noqa: E402
+from splade_bridge.server.app import ASSETS, application  # noqa: E402
+from splade_bridge.server.openapi import document  # noqa: E402
+from splade_bridge.server.opening import ServeOptions, opened  # noqa: E402
+from splade_bridge.server.page_files import asset_text  # noqa: E402
+from splade_bridge.server.paths import PATHS  # noqa: E402
+from splade_bridge.server.served import Served, changed, labels_of  # noqa: E402
+from splade_bridge.server.listening import listening, names_of  # noqa: E402
 
 MEASURE = "nDCG@10"
 
@@ -467,7 +467,7 @@ def test_the_program_ends_at_ctrl_c(world: World) -> None:
 
 SERVER = """
 import signal, sys
-from splade_bridge.serve.server import listening, serve
+from splade_bridge.server.listening import listening, serve
 async def app(scope, receive, send):
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"here"})

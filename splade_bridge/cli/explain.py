@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from splade_bridge.retrieval.systems import Added
-    from splade_bridge.serve.answers import Explanation
+    from splade_bridge.server.answers import Explanation
 
 NAME = "explain"
 
@@ -68,16 +68,13 @@ def command(
     json: Json = False,
 ) -> None:
     """Show what each term adds to the score of a document. All is as the engine has it."""
-    from dataclasses import asdict
-
     from splade_bridge.engines.base import limit_memory
     from splade_bridge.engines.registry import open_indexes
     from splade_bridge.files.outputs import check_output
     from splade_bridge.files.writing import atomic_writer
-    from splade_bridge.retrieval.explain import explain
-    from splade_bridge.serve.explaining import Asked, explanation
-    from splade_bridge.serve.served import labels_of
-    from splade_bridge.serve.standalone import explanation_page
+    from splade_bridge.server.explaining import Asked, explanation
+    from splade_bridge.server.served import labels_of
+    from splade_bridge.server.standalone import explanation_page
 
     if html is not None:
         check_output(html, overwrite=overwrite, kind="file")
@@ -93,27 +90,30 @@ def command(
         searchers = [stack.enter_context(s) for s in open_indexes(places, opening.asking)]
         limit_memory(searchers, limit)
         loaded = query.queries(allow_mismatch=asked.allow_mismatch)
-        first = explain(searchers[0], loaded, query_id, doc_id)
         told = explanation(searchers, query, loaded, doc_id, corpus, texts.options())
     if html is not None:
         with atomic_writer(html) as page:
             page.write(explanation_page(told, labels_of(places)).encode())
     if json:
-        score = sum(c.score for c in first)
-        terms = [{**asdict(c), "score": c.score} for c in first]
+        first = told.systems[0]
+        terms = [
+            {"index": str(index), "doc_id": doc_id, "term": row.term, "weight": row.weight,
+             "impact": row.impact, "score": row.score}
+            for row in sorted(first.added, key=lambda row: (-row.score, row.term))
+        ]  # fmt: skip
         others = [
             {"index": str(place), "score": system.score, "terms": system.added}
             for place, system in zip(places[1:], told.systems[1:], strict=True)
         ]
-        print_json({"query_id": query_id, "doc_id": doc_id, "score": score, "terms": terms,
+        print_json({"query_id": query_id, "doc_id": doc_id, "score": first.score, "terms": terms,
                     "against": others, "output": html and str(html)})  # fmt: skip
         return
-    _show(told, labels_of(places))
+    show(told, labels_of(places))
     if html is not None:
         note(f"{html}: the same as a page")
 
 
-def _show(told: Explanation, labels: Sequence[str]) -> None:
+def show(told: Explanation, labels: Sequence[str]) -> None:
     """A line a term that adds something anywhere, and the sums."""
     by_term: dict[str, list[float]] = {}
     rows: dict[str, Added] = {}

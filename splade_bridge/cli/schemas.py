@@ -41,7 +41,7 @@ from splade_bridge.report.results import Results
 from splade_bridge.retrieval.choices import Fusion, Normalization
 from splade_bridge.retrieval.systems import Added
 from splade_bridge.retrieval.two_step import Kept
-from splade_bridge.serve.answers import Index
+from splade_bridge.server.answers import Index
 
 AnyEngine = EngineName | Scheme
 """Of this machine, or behind an address."""

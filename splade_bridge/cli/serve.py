@@ -86,10 +86,10 @@ def command(
     from splade_bridge.errors import require
 
     require("serve", "serve")
-    from splade_bridge.serve.app import application
-    from splade_bridge.serve.opening import ServeOptions, opened
-    from splade_bridge.serve.server import address_of, listening, names_of
-    from splade_bridge.serve.server import serve as answer
+    from splade_bridge.server.app import application
+    from splade_bridge.server.opening import ServeOptions, opened
+    from splade_bridge.server.listening import address_of, listening, names_of
+    from splade_bridge.server.listening import serve as answer
 
     options = ServeOptions(
         tuple(model),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -153,6 +153,18 @@ class Searcher(Closing, abc.ABC):
 
         None if the index has no such document.
         """
+
+    @cached_property
+    def stores_texts(self) -> bool:
+        """Whether :meth:`stored` may have texts of documents."""
+        return False
+
+    def stored(self, doc_id: str) -> Mapping[str, str] | None:
+        """What the index stores of a document by field, as far as that is text.
+
+        None if it stores nothing, or has no such document.
+        """
+        return None
 
     def use_memory(self, memory: int) -> bool:
         """Give the process that answers so many bytes; False where no such limit is taken.

@@ -62,6 +62,8 @@ log = logging.getLogger(__name__)
 
 DOCS_PER_FILE = 100_000
 CONTENTS, POSITIONS, NORMS = "contents", "POSITIONS", "norms"
+RAW = "raw"
+"""The field that Anserini stores documents in as they were read, if it is told to."""
 PLAIN_BELOW = 3.0
 """Mean frequency below which an index with norms holds text: that of Anserini's BM25 indexes is
 from 1.2 (passages) to 2 (articles), that of its impact indexes from 20 on."""
@@ -312,6 +314,16 @@ class LuceneSearcher(Searcher):
     def document_frequencies(self) -> Int64Array:
         """See :class:`Searcher`."""
         return self.index.document_frequencies(self.vocabulary.terms)
+
+    @cached_property
+    def stores_texts(self) -> bool:
+        """Of an index that others made, where its maker stored them."""
+        if self.manifest is not None:
+            return False
+        if f"field {RAW}" in self.index.described():
+            return True
+        _, first = next(self.index.documents(contents=True), (None, None))
+        return first is not None
 
     def stored(self, doc_id: str) -> dict[str, str] | None:
         """What the index stores of a document by field (``id``; ``contents`` or ``raw`` if its

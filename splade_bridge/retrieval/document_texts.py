@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
+import orjson
+
+from splade_bridge.engines.base import Searcher
+from splade_bridge.errors import BadInputError
+from splade_bridge.files.locks import scratch_folder
 from splade_bridge.retrieval.passages import document_of
-from splade_bridge.text.corpora import CorpusOptions, Text, read_texts
+from splade_bridge.text.corpora import CorpusOptions, Text, read_texts, texts_in_memory
 from splade_bridge.text.text_table import TextTable
 
 
@@ -17,6 +24,83 @@ class DocumentText:
 
     title: str
     body: str
+
+    @classmethod
+    def apart(cls, text: Text, title_field: str) -> DocumentText:
+        """Of a text that was read with the field of its title, which it begins with."""
+        title = (text.further or {}).get(title_field)
+        title = title.strip() if isinstance(title, str) else ""
+        if not text.text.startswith(title):
+            title = ""
+        return cls(" ".join(title.split()), text.text[len(title) :].lstrip())
+
+
+class Texts(Protocol):
+    """Where texts of documents come from."""
+
+    def get(self, doc_id: str) -> DocumentText | None:
+        """The text of a document; None where none is known."""
+
+
+@contextlib.contextmanager
+def opened_texts(
+    corpus: str | None, options: CorpusOptions, searchers: Sequence[Searcher]
+) -> Iterator[Texts | None]:
+    """The texts of ``corpus``; without one those that the indexes store, or None.
+
+    Raises:
+        BadInputError: the corpus cannot be read.
+    """
+    if corpus is None:
+        storing = [searcher for searcher in searchers if searcher.stores_texts]
+        yield StoredTexts(storing) if storing else None
+        return
+    with scratch_folder() as work:
+        yield DocumentTexts(corpus, options, work)
+
+
+class StoredTexts:
+    """The texts that indexes store of their documents, as Anserini's ``-storeRaw`` does.
+
+    What is stored as it was read (``raw``) is a record of JSON, as a corpus has it, or else a text.
+
+    Args:
+        searchers: asked in their order.
+    """
+
+    def __init__(self, searchers: Sequence[Searcher]) -> None:
+        self._searchers = searchers
+
+    def get(self, doc_id: str) -> DocumentText | None:
+        """See :class:`Texts`."""
+        for searcher in self._searchers:
+            for name in (doc_id, document_of(doc_id)):
+                stored = searcher.stored(name)
+                if stored is not None and (text := _of_stored(stored, name)) is not None:
+                    return text
+        return None
+
+
+RAW, CONTENTS = "raw", "contents"
+"""Fields of Anserini's indexes: a document as it was read, and its text."""
+TITLE = CorpusOptions().title_field
+
+
+def _of_stored(stored: Mapping[str, str], doc_id: str) -> DocumentText | None:
+    if (raw := stored.get(RAW)) is not None:
+        try:
+            record = orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            record = None
+        if not isinstance(record, dict):
+            return DocumentText("", raw)
+        with contextlib.suppress(BadInputError):  # one that holds a vector and no text
+            options = CorpusOptions(further=(TITLE,))
+            (text,) = texts_in_memory([{**record, "id": doc_id}], options=options)
+            return DocumentText.apart(text, TITLE)
+        return None
+    contents = stored.get(CONTENTS)
+    return None if contents is None else DocumentText("", contents)
 
 
 class DocumentTexts:
@@ -48,9 +132,5 @@ class DocumentTexts:
 def _apart(texts: Iterable[Text], title_field: str) -> Iterator[Text]:
     """Each text with an end of line between its title, which may be empty, and its body."""
     for text in texts:
-        title = (text.further or {}).get(title_field)
-        title = title.strip() if isinstance(title, str) else ""
-        if not text.text.startswith(title):
-            title = ""
-        body = text.text[len(title) :].lstrip() if title else text.text
-        yield text._replace(text=f"{' '.join(title.split())}\n{body}")
+        shown = DocumentText.apart(text, title_field)
+        yield text._replace(text=f"{shown.title}\n{shown.body}")

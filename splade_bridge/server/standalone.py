@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import orjson
 from jinja2 import Environment, StrictUndefined
 
-from splade_bridge.serve.answers import Explanation
-from splade_bridge.serve.page_files import STYLES, asset_text
+from splade_bridge.server.answers import Explanation
+from splade_bridge.server.page_files import STYLES, asset_text
 
 SCRIPTS = ("render.js", "explanation.js")
 

@@ -15,13 +15,12 @@ from splade_bridge.engines.remote.choices import Asking
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.evaluation.qrels import read_qrels
 from splade_bridge.files.address import Place
-from splade_bridge.files.locks import scratch_folder
-from splade_bridge.retrieval.document_texts import DocumentTexts
+from splade_bridge.retrieval.document_texts import opened_texts
 from splade_bridge.retrieval.encode_queries import query_texts
 from splade_bridge.retrieval.systems import System
 from splade_bridge.retrieval.words import Words, words_of
-from splade_bridge.serve.judged import DEFAULT_MEASURE, JudgedQueries
-from splade_bridge.serve.served import Served, labels_of
+from splade_bridge.server.judged import DEFAULT_MEASURE, JudgedQueries
+from splade_bridge.server.served import Served, labels_of
 from splade_bridge.text.corpora import CorpusOptions
 
 
@@ -31,7 +30,7 @@ class ServeOptions:
 
     Attributes:
         models: one for all indexes, or one for each in their order; ``bm25`` is Lucene's analyzer.
-        corpus: the documents' texts; None for none.
+        corpus: the documents' texts; None for those that the indexes store.
         texts: how corpus is read.
         queries, qrels: of judged queries; both or none.
         split: of a BEIR folder.
@@ -98,8 +97,6 @@ def opened(places: Sequence[Place], options: ServeOptions) -> Iterator[Served]:
                     f"none of its {len(qrels):,} judged queries is in {options.queries}",
                     str(options.qrels),
                 )
-        texts = None
-        if options.corpus is not None:
-            work = stack.enter_context(scratch_folder())
-            texts = DocumentTexts(options.corpus, options.texts, work)
+        searched = [system.searcher for system in systems]
+        texts = stack.enter_context(opened_texts(options.corpus, options.texts, searched))
         yield stack.enter_context(Served(systems, texts, judged))

@@ -22,12 +22,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from splade_bridge.errors import BadInputError, MismatchError, SpladeBridgeError, UsageError
 from splade_bridge.files.shown import shown
-from splade_bridge.serve.answers import Fault, Refusal
-from splade_bridge.serve.openapi import document
-from splade_bridge.serve.page_files import STYLES, asset_text
-from splade_bridge.serve.parameters import read_parameters
-from splade_bridge.serve.paths import PATHS, Path
-from splade_bridge.serve.served import NotThere, Served
+from splade_bridge.server.answers import Fault, Refusal
+from splade_bridge.server.openapi import document
+from splade_bridge.server.page_files import STYLES, asset_text
+from splade_bridge.server.parameters import read_parameters
+from splade_bridge.server.paths import PATHS, Path
+from splade_bridge.server.served import NotThere, Served
 
 log = logging.getLogger(__name__)
 

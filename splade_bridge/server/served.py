@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from splade_bridge import __version__
 from splade_bridge.data.closing import Closing
 from splade_bridge.data.ids import quoted
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.address import Place
-from splade_bridge.retrieval.document_texts import DocumentTexts
-from splade_bridge.retrieval.marks import LONGEST_TEXT, Shown, held_in, read_part, read_whole
-from splade_bridge.retrieval.systems import System
-from splade_bridge.retrieval.systems import added as added_to
+from splade_bridge.retrieval.document_texts import DocumentText, Texts
+from splade_bridge.retrieval.marks import LONGEST_TEXT, Shown, held_in, read_part
+from splade_bridge.retrieval.systems import Added, System, added
 from splade_bridge.retrieval.terms import Term
-from splade_bridge.retrieval.words import Span
-from splade_bridge.serve.answers import (
-    Explained,
+from splade_bridge.server.answers import (
     Explanation,
     Found,
     Hit,
@@ -28,11 +24,9 @@ from splade_bridge.serve.answers import (
     Limits,
     Terms,
 )
-from splade_bridge.serve.judged import JudgedQueries
-from splade_bridge.serve.parameters import MOST_HITS, MOST_TERMS, MOST_TEXT, MOST_WEIGHT
-
-Spans = list[list[Span]]
-
+from splade_bridge.server.explaining import Side, explained
+from splade_bridge.server.judged import JudgedQueries
+from splade_bridge.server.parameters import MOST_HITS, MOST_TERMS, MOST_TEXT, MOST_WEIGHT
 
 class NotThere(BadInputError):
     """What a request names is not there."""
@@ -43,12 +37,12 @@ class Served(Closing):
 
     Args:
         systems: one or more; they are closed with this.
-        texts: None where no corpus was named.
+        texts: of documents; None where none are known.
         judged: None where no queries and judgements were named.
     """
 
     def __init__(
-        self, systems: Sequence[System], texts: DocumentTexts | None, judged: JudgedQueries | None
+        self, systems: Sequence[System], texts: Texts | None, judged: JudgedQueries | None
     ) -> None:
         self.systems, self._texts, self._judged = systems, texts, judged
 
@@ -116,8 +110,8 @@ class Served(Closing):
         found = []
         for rank, (doc_id, score) in enumerate(zip(hits.doc_ids[:k], scores[:k], strict=True), 1):
             grade = judged.grade(query_id, doc_id) if judged else None
-            text, added = shown[rank - 1] if texts else (None, None)
-            found.append(Hit(rank, doc_id, score, grade, text, added))
+            text, told = shown[rank - 1] if texts else (None, None)
+            found.append(Hit(rank, doc_id, score, grade, text, told))
         return Found(
             index, asked.query, asked.terms, asked.encoding_ms, hits.nanoseconds / 1e6, found,
             measure, relevant,
@@ -137,24 +131,18 @@ class Served(Closing):
             NotThere: no such index or judged query, or a document that none of the indexes has.
             UsageError: nothing is asked.
         """
-        found, spans = [], self._spans(self._system(index[0]), [doc])[0]
-        title, body = self._title_and_body(doc)
-        marked: set[str] = set()
-        for number in index:
-            system = self._system(number)
-            asked = self.terms(number, q, query_id, weights)
-            (mine,) = self._spans(system, [doc]) if number != index[0] else [spans]
-            held = None if mine is None else held_in([*mine[0], *mine[1]])
-            added = added_to(system.searcher, asked.terms, doc, held)
-            score = None if added is None else sum(row.score for row in added)
-            found.append(Explained(number, score, added or []))
-            if number == index[0]:
-                marked = {row.term for row in added or [] if row.score}
-        if all(each.score is None for each in found):
-            raise NotThere(f"no document {quoted(doc)} in {self._system(index[0]).searcher.path}")
-        shown = None if spans is None else read_whole(title, body, spans, marked)
+        sides = [
+            Side(number, system.searcher, self.terms(number, q, query_id, weights).terms,
+                 system.words)
+            for number in index
+            for system in (self._system(number),)
+        ]  # fmt: skip
+        rows = [side.added(doc) for side in sides]
+        if all(each is None for each in rows):
+            raise NotThere(f"no document {quoted(doc)} in {sides[0].searcher.path}")
+        shown, systems = explained(sides, rows, self._text_of(doc), LONGEST_TEXT)
         grade = self._judged.grade(query_id, doc) if self._judged else None
-        return Explanation(self._text(q, query_id, weights), doc, grade, shown, found)
+        return Explanation(self._text(q, query_id, weights), doc, grade, shown, systems)
 
     def judged(self, left: int, right: int, limit: int, words: str) -> Judged:
         """Judged queries, those first in which two indexes differ most.
@@ -185,33 +173,25 @@ class Served(Closing):
             raise UsageError("nothing is asked: q is the text of a query")
         return q or ""
 
-    def _title_and_body(self, doc_id: str) -> tuple[str, str]:
-        text = self._texts.get(doc_id) if self._texts is not None else None
-        return ("", "") if text is None else (text.title, text.body)
-
-    def _spans(self, system: System, doc_ids: Sequence[str]) -> list[Spans | None]:
-        """Where terms stand in title and body of each document; None where no text is known."""
-        known = [self._texts is not None and self._texts.get(d) is not None for d in doc_ids]
-        texts = [part for d, is_known in zip(doc_ids, known, strict=True) if is_known
-                 for part in self._title_and_body(d)]  # fmt: skip
-        found = iter(system.words.spans([text[:LONGEST_TEXT] for text in texts]) if texts else ())
-        return [[next(found), next(found)] if is_known else None for is_known in known]
+    def _text_of(self, doc_id: str) -> DocumentText | None:
+        return None if self._texts is None else self._texts.get(doc_id)
 
     def _hits(
         self, system: System, terms: Sequence[Term], doc_ids: Sequence[str]
-    ) -> list[tuple[Shown | None, list[Any]]]:
+    ) -> list[tuple[Shown | None, list[Added]]]:
         """Of each document what is shown of its text, and what each term adds."""
-        found: list[tuple[Shown | None, list[Any]]] = []
-        for doc_id, spans in zip(doc_ids, self._spans(system, doc_ids), strict=True):
-            held = None if spans is None else held_in([*spans[0], *spans[1]])
-            added = [
-                row for row in added_to(system.searcher, terms, doc_id, held) or [] if row.score
-            ]
+        texts = [self._text_of(doc_id) for doc_id in doc_ids]
+        parts = [part for text in texts if text is not None for part in (text.title, text.body)]
+        spans = iter(system.words.spans([part[:LONGEST_TEXT] for part in parts]) if parts else ())
+        found = []
+        for doc_id, text in zip(doc_ids, texts, strict=True):
+            own = None if text is None else [next(spans), next(spans)]
+            held = None if own is None else held_in([*own[0], *own[1]])
+            told = [row for row in added(system.searcher, terms, doc_id, held) or [] if row.score]
             shown = None
-            if spans is not None:
-                scores = {row.term: row.score for row in added}
-                shown = read_part(*self._title_and_body(doc_id), spans, scores)
-            found.append((shown, added))
+            if text is not None and own is not None:
+                shown = read_part(text.title, text.body, own, {r.term: r.score for r in told})
+            found.append((shown, told))
         return found
 
 

@@ -11,8 +11,8 @@ from splade_bridge.evaluation.evaluate import evaluate
 from splade_bridge.evaluation.measures import cutoff, parse_measures
 from splade_bridge.evaluation.qrels import Qrels
 from splade_bridge.retrieval.systems import System
-from splade_bridge.serve.answers import Judged, JudgedQuery
-from splade_bridge.serve.parameters import MOST_HITS
+from splade_bridge.server.answers import Judged, JudgedQuery
+from splade_bridge.server.parameters import MOST_HITS
 from splade_bridge.text.corpora import Text
 
 AT_ONCE = 64

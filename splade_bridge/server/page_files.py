@@ -11,5 +11,5 @@ STYLES = "page.css"
 
 def asset_text(name: str) -> str:
     """A file of the page; of its style with the colours that the report has, too."""
-    text = (files("splade_bridge.serve") / "page" / name).read_text(encoding="utf-8")
+    text = (files("splade_bridge.server") / "page" / name).read_text(encoding="utf-8")
     return COLOURS + text if name == STYLES else text

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from splade_bridge.serve.answers import Explanation, Found, Indexes, Judged, Terms
-from splade_bridge.serve.parameters import (
+from splade_bridge.server.answers import Explanation, Found, Indexes, Judged, Terms
+from splade_bridge.server.parameters import (
     MOST_HITS,
     MOST_INDEXES,
     MOST_JSON,

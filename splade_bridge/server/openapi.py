@@ -8,9 +8,9 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from splade_bridge import __version__
-from splade_bridge.serve.answers import Refusal
-from splade_bridge.serve.parameters import Parameter
-from splade_bridge.serve.paths import PATHS, Path
+from splade_bridge.server.answers import Refusal
+from splade_bridge.server.parameters import Parameter
+from splade_bridge.server.paths import PATHS, Path
 
 PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", NoneType: "null"}
 REFUSALS = {
