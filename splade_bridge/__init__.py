@@ -29,6 +29,7 @@ __all__ = [
     "query_encoder",
     "rerank",
     "search",
+    "serve",
     "terms",
     "verify",
 ]
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from splade_bridge.library.query_encoder import query_encoder
     from splade_bridge.library.reranking import rerank
     from splade_bridge.library.results import evaluate, explain, search, verify
+    from splade_bridge.library.serving import serve
     from splade_bridge.library.terms import terms
     from splade_bridge.library.vectors import convert, encode, export, prune, quantize
 
@@ -75,6 +77,7 @@ _PLACES = {
     "query_encoder": "library.query_encoder",
     "rerank": "library.reranking",
     "search": "library.results",
+    "serve": "library.serving",
     "terms": "library.terms",
     "verify": "library.results",
 }

@@ -95,6 +95,9 @@ def test_no_module_hides_a_public_name(tmp_path: Path) -> None:
         "def no_model():\n"
         "    try: sb.probe_model('i', model=sys.argv[1], probe='id')\n"
         "    except sb.SpladeBridgeError as error: return 'address' in str(error)\n"
+        "def no_index():\n"
+        "    try: sb.serve('none', model=sys.argv[1], port=0)\n"
+        "    except sb.SpladeBridgeError as error: return 'none' in str(error)\n"
         "def no_target():\n"
         "    try: sb.export_model(sys.argv[1], 'm', to='vespa')\n"
         "    except sb.SpladeBridgeError as error: return 'onnx' in str(error)\n"
@@ -126,6 +129,7 @@ def test_no_module_hides_a_public_name(tmp_path: Path) -> None:
         "  'terms': sb.terms(sys.argv[1], 'file', top=1)[0].original,\n"
         "  'export_model': no_target(),\n"
         "  'probe_model': no_model(),\n"
+        "  'serve': no_index(),\n"
         "}\n"
         "assert set(called) == set(sb.__all__)\n"
         "print(*called.values(), sep='|')"
@@ -136,7 +140,7 @@ def test_no_module_hides_a_public_name(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == (
         "1|1|1|1|2|2|2|[('a', 3)]|True|{'q': {'a': 3.0}}|no modules|{'P@1': 1.0}|True|True|index"
-        "|3|x|{'q': {'a': 2.0}}|['a']|True|True|True|True"
+        "|3|x|{'q': {'a': 2.0}}|['a']|True|True|True|True|True"
     )
 
 
@@ -160,7 +164,7 @@ def flags(command: str) -> dict[str, Any]:
          ("prune", "prune"), ("fuse", "fuse"), ("dense", "dense"),
          ("rerank", "rerank"), ("beir", "beir"),
          ("delete", "delete"), ("inspect", "inspect"), ("export_model", "export-model"),
-         ("probe_model", "verify"),
+         ("probe_model", "verify"), ("serve", "serve"),
     ],
 )  # fmt: skip
 def test_keywords_are_named_like_the_flags_and_have_their_defaults(name: str, command: str) -> None:

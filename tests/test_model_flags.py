@@ -70,6 +70,7 @@ CALLS: dict[str, set[str]] = {
     "explain": ONE,
     "query_encoder": ONE,
     "terms": ONE,
+    "serve": ONE,
     "rerank": PAIR,
     "beir": PAIR,
     "dense": ONE - TERMS_ALONE,

@@ -23,9 +23,7 @@ ACTS = {
     "--ciff-docids --lucene-version --route --pisa-profile --pisa-encoding --pisa-block-size "
     "--pisa-bin --pisa-reorder",
     "delete": "--id --ids --missing-ok --check",
-    "search": "--queries --model --output --hits --algorithm --threads --output-format "
-    "--remove-query --max-passage --two-step --exact-run --check-against --ef-search --latencies "
-    "--scale --rounding --clip --overwrite --allow-mismatch",
+    "search": "--queries --model --hits --scale --rounding --clip --allow-mismatch",
     "fuse": "--output --fusion --weight --depth --hits --as-query --overwrite",
     "rerank": "--output --model --corpus --queries --depth --hits --scorer --max-length --dtype "
     "--device --threads --part-queries --output-format --id-field --text-field --title-field "
@@ -81,6 +79,7 @@ SERVE, EXPLAIN = "serve i -m m", "explain i q d -q q.tsv"
 ENCODE, EXPORT = "encode c.jsonl -o v", "export v -o x"
 DENSE = "dense c.jsonl -m m -o i"
 UPDATED = "index v -o opensearch://localhost/a --update"
+READ = "search i words -m m"
 SEARCH, STUDY = "search i -q q.tsv -o r", "quantize-study v -q qv"
 FUSE = "fuse a b -o r"
 RERANK = "rerank r -m m --corpus c -q q -o o"
@@ -155,9 +154,30 @@ NOTHING = [
     (f"{SERVE} --prompt p", "--prompt-name p", "with --prompt"),
     *(
         (command, flag, "without --corpus")
-        for command in (SERVE, EXPLAIN)
+        for command in (SERVE, EXPLAIN, READ)
         for flag in ("--id-field i", "--text-field t", "--title-field t", "--skip-others")
     ),
+    *(
+        (READ, flag, "without --queries")
+        for flag in (
+            "--output o",
+            "--algorithm auto",
+            "--threads 2",
+            "--output-format msmarco",
+            "--tag us",
+            "--remove-query",
+            "--max-passage",
+            "--two-step f",
+            "--exact-run r",
+            "--check-against j",
+            "--ef-search 9",
+            "--latencies l",
+            "--overwrite",
+            "--split dev",
+        )
+    ),
+    (SEARCH, "--corpus c", "with --queries"),
+    (SEARCH, "--interactive", "with --queries"),
     (EXPLAIN, "--corpus c", "without --model"),
     (EXPLAIN, "--overwrite", "without --html"),
     ("convert v o --to npz", "--docs-per-file 9", "without --to jsonvector or --to seismic"),

@@ -32,6 +32,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "search": (
         "index -q queries.tsv -m naver/splade-v3 -o run.trec",
         "pisa-index -q topics.tsv -k 10 -o -",
+        'index "what lives in the sea" -m naver/splade-v3 --corpus beir/scifact',
+        "index -m naver/splade-v3 --corpus beir/scifact --interactive",
     ),
     "fuse": (
         "splade.trec bm25.trec -o fused.trec",

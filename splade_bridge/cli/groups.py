@@ -6,7 +6,7 @@ parameter, and hands the command the group.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,6 +23,7 @@ from splade_bridge.cli.options import (
     IdField,
     IndexMemory,
     MaxLength,
+    MaybeQueries,
     Overwrite,
     PartRows,
     PreEncoded,
@@ -503,14 +504,18 @@ class OpenFlags(QuantizeFlags, OthersFlags):
         return None if self.memory is None else size_in_bytes(self.memory)
 
 
-@dataclass(frozen=True, kw_only=True)
-class QueryFlags(Group):
-    """Queries, and the model of those that are text."""
+OF_A_FILE = where_there(needs("--queries"), "text")
+"""Of queries that are a file, where a command takes words, too."""
 
-    queries: Queries
+
+@dataclass(frozen=True, kw_only=True)
+class MaybeQueryFlags(Group):
+    """Queries, and the model of those that are text; there may be none."""
+
+    queries: MaybeQueries = None
     model: QueryModel = None
     max_length: Annotated[MaxLength, needs("--model")] = 256
-    split: Annotated[Split, needs("--model")] = None
+    split: Annotated[Split, needs("--model"), OF_A_FILE] = None
     pre_encoded: Annotated[PreEncoded, unless("--model")] = False
     allow_mismatch: AllowMismatch = False
 
@@ -522,6 +527,7 @@ class QueryFlags(Group):
         """
         from splade_bridge.retrieval.encode_queries import load_queries
 
+        assert self.queries is not None
         return load_queries(
             self.queries,
             self.model,
@@ -532,3 +538,10 @@ class QueryFlags(Group):
             pre_encoded=self.pre_encoded,
             allow_mismatch=self.allow_mismatch,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryFlags(MaybeQueryFlags):
+    """The same where queries must be given."""
+
+    queries: Queries = field()

@@ -219,14 +219,19 @@ def queries_flag(what: str) -> Any:
     )
 
 
-Queries = Annotated[
-    str,
-    queries_flag(
-        "pre-encoded (TSV of repeated tokens, JSON lines with vectors, a vector store), or text "
-        "with --model."
-    ),
+QUERIES_FLAG = queries_flag(
+    "pre-encoded (TSV of repeated tokens, JSON lines with vectors, a vector store), or text with "
+    "--model."
+)
+Queries = Annotated[str, QUERIES_FLAG, READS]
+MaybeQueries = Annotated[str | None, QUERIES_FLAG, READS]
+"""Where something else may be asked in their place."""
+ShownCorpus = Annotated[
+    str | None,
+    typer.Option("--corpus", help="Texts of the documents, as for encode.", show_default=False),
     READS,
 ]
+"""Of what is shown."""
 PreEncoded = Annotated[
     bool,
     typer.Option(

@@ -41,7 +41,7 @@ from splade_bridge.report.results import Results
 from splade_bridge.retrieval.choices import Fusion, Normalization
 from splade_bridge.retrieval.systems import Added
 from splade_bridge.retrieval.two_step import Kept
-from splade_bridge.server.answers import Index
+from splade_bridge.server.answers import Found, Index
 
 AnyEngine = EngineName | Scheme
 """Of this machine, or behind an address."""
@@ -143,6 +143,13 @@ class SearchResult(TypedDict):
         float | None, "Terms that a query and a document are expected to share, where told."
     ]
     kept: Annotated[Kept | None, "With --exact-run and --check-against: what was found of it."]
+
+
+class ReadResult(TypedDict):
+    """``search TEXT``."""
+
+    index: Annotated[str, "As it was given."]
+    found: Annotated[list[Found], "What each text found, in their order."]
 
 
 class FuseResult(TypedDict):
@@ -526,6 +533,7 @@ RESULTS: dict[str, Any] = {
     "index": IndexResult,
     "delete": DeleteResult,
     "search": SearchResult,
+    "search TEXT": ReadResult,
     "fuse": FuseResult,
     "rerank": RerankResult,
     "evaluate": EvaluateResult,

@@ -8,17 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from splade_bridge.cli.groups import AskingFlags, ModelFlags, QuantizeFlags, QueryFlags
+from splade_bridge.cli.groups import (
+    AskingFlags,
+    MaybeQueryFlags,
+    ModelFlags,
+    QuantizeFlags,
+    ShownTextFlags,
+)
 from splade_bridge.cli.marks import WRITES
-from splade_bridge.cli.needs import Needs, needs
+from splade_bridge.cli.needs import Needs, needs, unless
 from splade_bridge.cli.options import (
     CheckAgainst,
-    Hits,
     IndexMemory,
     Json,
     NoCheck,
     Overwrite,
     RemoveQuery,
+    ShownCorpus,
     Tag,
     Threads,
     output_flag,
@@ -26,10 +32,13 @@ from splade_bridge.cli.options import (
 from splade_bridge.cli.telling import note, print_json, progress
 from splade_bridge.errors import UsageError
 from splade_bridge.files.address import Address, Place
+from splade_bridge.files.lines import STDIO
 from splade_bridge.retrieval.choices import RunFormat
 
 if TYPE_CHECKING:
+    from splade_bridge.engines.remote.choices import Asking
     from splade_bridge.retrieval.search import Beside, SearchOptions, SearchSummary
+    from splade_bridge.server.opening import ServeOptions
 
 NAME = "search"
 ADDRESS = Needs(
@@ -37,6 +46,9 @@ ADDRESS = Needs(
     "filter the run, or load the vectors into an engine that filters: docs/engines.md",
     lambda given: isinstance(given["index"], Address),
 )
+RUN = needs("--queries")
+"""Of a run, and not of what is shown."""
+HITS, SHOWN_HITS = 1000, 10
 
 
 def command(
@@ -44,9 +56,30 @@ def command(
         Place,
         typer.Argument(help="An index of ours, Anserini's impact index, or an address."),
     ],
-    asked: QueryFlags,
-    output: Annotated[Path, output_flag("Run file; - is stdout."), WRITES],
-    k: Hits = 1000,
+    text: Annotated[
+        str | None,
+        typer.Argument(
+            help="Words to search for with --model: what is found is shown, and no run written. - "
+            "reads a query a line from stdin.",
+            show_default=False,
+        ),
+    ] = None,
+    asked: MaybeQueryFlags = MaybeQueryFlags(),
+    output: Annotated[Path | None, output_flag("Run file; - is stdout."), WRITES, RUN] = None,
+    interactive: Annotated[
+        bool,
+        typer.Option("--interactive", help="Ask for words at a prompt, and show what is found."),
+        unless("--queries"),
+    ] = False,
+    corpus: Annotated[ShownCorpus, unless("--queries")] = None,
+    texts: ShownTextFlags = ShownTextFlags(),
+    k: Annotated[
+        int | None,
+        typer.Option(
+            "-k", "--hits", min=1, help="Documents a query.",
+            show_default=f"{HITS}, or {SHOWN_HITS} of what is shown",
+        ),
+    ] = None,
     algorithm: Annotated[
         str | None,
         typer.Option(
@@ -56,19 +89,21 @@ def command(
             "fastest, measured once and remembered in the index. All are exact.",
             show_default=False,
         ),
+        RUN,
     ] = None,
-    threads: Threads = 1,
+    threads: Annotated[Threads, RUN] = 1,
     output_format: Annotated[
-        RunFormat, typer.Option("--output-format", help="Of the run.")
+        RunFormat, typer.Option("--output-format", help="Of the run."), RUN
     ] = "trec",
-    tag: Annotated[Tag, needs("--output-format", "trec")] = "splade-bridge",
-    remove_query: RemoveQuery = False,
+    tag: Annotated[Tag, RUN, needs("--output-format", "trec")] = "splade-bridge",
+    remove_query: Annotated[RemoveQuery, RUN] = False,
     max_passage: Annotated[
         bool,
         typer.Option(
             "--max-passage",
             help="Rank documents by their best passage: ids lose their last #number.",
         ),
+        RUN,
     ] = False,
     two_step: Annotated[
         Path | None,
@@ -78,6 +113,7 @@ def command(
             help="Score what INDEX (pruned) finds from these full vectors (export --format "
             "forward).",
         ),
+        RUN,
     ] = None,
     first_query_terms: Annotated[
         int | None,
@@ -104,8 +140,9 @@ def command(
         typer.Option(
             "--exact-run", metavar="RUN", help="Tell which share of this run's top was found."
         ),
+        RUN,
     ] = None,
-    check_against: CheckAgainst = None,
+    check_against: Annotated[CheckAgainst, RUN] = None,
     ef_search: Annotated[
         int | None,
         typer.Option(
@@ -115,6 +152,7 @@ def command(
             "of the exact results.",
             show_default="128, or -k if that is more",
         ),
+        RUN,
     ] = None,
     only: Annotated[
         str | None,
@@ -131,29 +169,50 @@ def command(
         Path | None,
         typer.Option("--latencies", help="Write query id and milliseconds as TSV."),
         WRITES,
+        RUN,
     ] = None,
     asking: AskingFlags = AskingFlags(),
     checkpoint: ModelFlags = ModelFlags(),
     quantize: QuantizeFlags = QuantizeFlags(),
     memory: IndexMemory = None,
     no_check: NoCheck = False,
-    overwrite: Overwrite = False,
+    overwrite: Annotated[Overwrite, RUN] = False,
     json: Json = False,
 ) -> None:
-    """Search an index and write a run. Scores are integers, ties by document id ascending.
+    """Search an index: write a run of --queries, or show what words find.
 
-    Every query is answered; those that find nothing are named in a warning. Scores of a dense index
-    are similarities, rounded to float32.
+    Scores are integers, ties by document id ascending. Every query is answered; those that find
+    nothing are named in a warning. Scores of a dense index are similarities, rounded to float32.
     """
     from splade_bridge.embeddings.index import is_dense_index
     from splade_bridge.files.outputs import check_output, is_stdout
     from splade_bridge.files.sizes import size_in_bytes
     from splade_bridge.retrieval.search import Beside, SearchOptions, search_to_run
 
+    limit = None if memory is None else size_in_bytes(memory)
+    if asked.queries is None or text is not None:
+        if (text is not None) + interactive + (asked.queries is not None) != 1:
+            raise UsageError(
+                "what is searched for is a text, --queries with --output, or --interactive: give "
+                "one of them"
+            )
+        if interactive and json:
+            raise UsageError("--json has no effect with --interactive: leave it out")
+        _read(
+            index,
+            None if interactive else text,
+            _opening(asked, corpus, texts, replace(asking.asking, only=only), quantize, checkpoint,
+                     limit),
+            k or SHOWN_HITS,
+            json=json,
+        )  # fmt: skip
+        return
+    if output is None:
+        raise UsageError("--queries are for a run: name its file with --output, or - for stdout")
     if json and any(is_stdout(target) for target in (output, latencies) if target is not None):
         raise UsageError(f"--json and -o {output} would both write to stdout")
     options = SearchOptions(
-        k=k,
+        k=k or HITS,
         algorithm=algorithm,
         threads=threads,
         run_format=output_format,
@@ -163,7 +222,7 @@ def command(
         two_step=two_step,
         first_query_terms=first_query_terms,
         candidates=candidates,
-        memory=None if memory is None else size_in_bytes(memory),
+        memory=limit,
         ef_search=ef_search,
         asking=replace(asking.asking, only=only),
     )
@@ -189,9 +248,63 @@ def command(
         note(f"of the exact results of {summary.kept.queries:,} queries: {', '.join(told)}")
 
 
+def _opening(
+    asked: MaybeQueryFlags,
+    corpus: str | None,
+    texts: ShownTextFlags,
+    asking: Asking,
+    quantize: QuantizeFlags,
+    checkpoint: ModelFlags,
+    memory: int | None,
+) -> ServeOptions:
+    """How an index is opened whose results are shown.
+
+    Raises:
+        UsageError: no model.
+    """
+    from splade_bridge.server.opening import ServeOptions
+
+    if asked.model is None:
+        raise UsageError("words need a model that encodes them: name it with --model")
+    return ServeOptions(
+        (asked.model,),
+        corpus,
+        texts.options(),
+        max_length=asked.max_length,
+        quantize=quantize.options,
+        checkpoint=checkpoint.choices,
+        asking=asking,
+        memory=memory,
+        allow_mismatch=asked.allow_mismatch,
+    )
+
+
+def _read(index: Place, text: str | None, opening: ServeOptions, k: int, *, json: bool) -> None:
+    """Show what is found for ``text``, for each line of stdin (``-``), or at a prompt (None)."""
+    from splade_bridge.cli.prompt import check_terminal, converse
+    from splade_bridge.cli.reading import Paper, show_found
+    from splade_bridge.retrieval.words import asked_texts
+    from splade_bridge.server.opening import opened
+
+    if text is None:
+        check_terminal()
+    queries = [] if text is None else asked_texts(text)
+    with opened([index], opening) as served:
+        if text is None:
+            converse(served, k)
+            return
+        answers = (served.search(0, query, None, None, k, True) for query in queries)
+        if json:
+            print_json({"index": str(index), "found": list(answers)})
+            return
+        paper = Paper()
+        for found in answers:
+            show_found(paper, found, named=text == str(STDIO))
+
+
 def _dense(
     index: Path,
-    asked: QueryFlags,
+    asked: MaybeQueryFlags,
     checkpoint: ModelFlags,
     quantize: QuantizeFlags,
     output: Path,
@@ -210,6 +323,7 @@ def _dense(
             "are of queries of terms: leave them out"
         )
     with DenseIndex(index) as opened:
+        assert asked.queries is not None
         queries = load_dense_queries(
             asked.queries,
             opened,

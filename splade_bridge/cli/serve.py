@@ -15,14 +15,15 @@ from splade_bridge.cli.options import (
     Json,
     MaxLength,
     NoCheck,
+    ShownCorpus,
     Split,
     queries_flag,
 )
 from splade_bridge.cli.telling import note, print_json
 from splade_bridge.files.address import Place
+from splade_bridge.server.choices import DEFAULT_MEASURE, LOCAL, MOST_PORT, PORT, is_local
 
 NAME = "serve"
-LOCAL = "127.0.0.1"
 
 
 def command(
@@ -42,11 +43,7 @@ def command(
         ),
         READS,
     ],
-    corpus: Annotated[
-        str | None,
-        typer.Option("--corpus", help="Texts of the documents, as for encode.", show_default=False),
-        READS,
-    ] = None,
+    corpus: ShownCorpus = None,
     queries: Annotated[
         str | None, queries_flag("text, judged by --qrels, to pick from."), READS
     ] = None,
@@ -60,13 +57,13 @@ def command(
         str,
         typer.Option("--measure", "-M", help="Of the rankings of judged queries."),
         needs("--qrels"),
-    ] = "nDCG@10",
+    ] = DEFAULT_MEASURE,
     host: Annotated[
         str, typer.Option("--host", help="Address to listen at; 0.0.0.0 lets others in.")
     ] = LOCAL,
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.")
-    ] = 7007,
+        int, typer.Option("--port", min=0, max=MOST_PORT, help="0 takes any that is free.")
+    ] = PORT,
     threads: Annotated[
         int, typer.Option("--threads", min=1, max=64, help="Requests that are answered at a time.")
     ] = 4,
@@ -109,7 +106,7 @@ def command(
     with listening(host, port) as listener:  # before a model is loaded for nothing
         address = address_of(listener, host)
         with opened(indexes, options) as served:
-            if host not in (LOCAL, "localhost", "::1"):
+            if not is_local(host):
                 note(f"warning: whoever reaches {address} can search and read what is served")
 
             def begun() -> None:

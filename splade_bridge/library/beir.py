@@ -11,7 +11,7 @@ from splade_bridge.comparison.beir import beir as run_beir
 from splade_bridge.comparison.read_beir import load_beir, spec_file
 from splade_bridge.encoding.choices import PairChoices, Pooling
 from splade_bridge.errors import UsageError
-from splade_bridge.library.given import is_place, pair_choices
+from splade_bridge.library.given import pair_choices, several
 from splade_bridge.library.keywords import Pairing, Place, takes
 
 
@@ -71,7 +71,7 @@ def beir(
         cast("Pooling | None", pooling),
         checkpoint,
     )
-    places, named = list(map(Path, _several(folders))), list(map(str, _several(model)))
+    places, named = list(map(Path, several(folders))), list(map(str, several(model)))
     models: Sequence[str | BeirModel] = named
     if (file := spec_file(places, named)) is not None:
         trusted = PairChoices(trust_remote_code=checkpoint.trust_remote_code)
@@ -82,7 +82,3 @@ def beir(
         spec = load_beir(file, trust_remote_code=checkpoint.trust_remote_code)
         places, models, options = list(spec.folders), spec.models, spec.options
     return run_beir(places, models, Path(output), options, drop_indexes=drop_indexes)
-
-
-def _several(given: Place | Iterable[Place]) -> list[Place]:
-    return [given] if is_place(given) else list(given)  # type: ignore[arg-type, list-item]

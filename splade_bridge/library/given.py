@@ -68,6 +68,11 @@ def is_place(given: object) -> bool:
     return isinstance(given, str | os.PathLike)
 
 
+def several(given: Place | Iterable[Place]) -> list[Place]:
+    """One place, or all of them, as a list."""
+    return [given] if isinstance(given, str | os.PathLike) else list(given)
+
+
 def place(given: Place) -> Path | Address:
     """The path or the address that is given.
 

@@ -99,16 +99,21 @@ class EncodingTexts(ReadingTexts, Choosing, total=False):
     """How texts are read, and the checkpoint that encodes them."""
 
 
-class AskingOne(Quantizing, Choosing, total=False):
-    """How an index is opened, and a query made for it."""
+class AskingAny(Quantizing, Choosing, total=False):
+    """How indexes are opened, and queries made for them, by whichever models."""
 
-    model: Annotated[Place | None, None]
     max_length: Annotated[int, 256]
     allow_mismatch: Annotated[bool, False]
     memory: Annotated[int | str | None, None]
     field: Annotated[str | None, None]
     vocabulary: Annotated[Place | None, None]
     no_check: Annotated[bool, False]
+
+
+class AskingOne(AskingAny, total=False):
+    """The same, with the model of the queries."""
+
+    model: Annotated[Place | None, None]
 
 
 class AskingMany(AskingOne, total=False):

@@ -17,11 +17,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from splade_bridge.data.ids import quoted
 from splade_bridge.data.quantize import QuantizeOptions, Quantizer
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.encoding.choices import ModelChoices
 from splade_bridge.engines.bm25 import analyze
+from splade_bridge.errors import BadInputError, UsageError
+from splade_bridge.files.lines import STDIO, numbered_lines
 from splade_bridge.formats.queries import Queries
 from splade_bridge.retrieval.encode_queries import QueryEncoder
 from splade_bridge.retrieval.terms import Term, ranked_terms, spelling_of
@@ -192,6 +195,43 @@ def words_of(
     if model == BM25:
         return AnalyzedWords()
     return ModelWords(model, QueryEncoder(model, quantize, max_length, checkpoint))
+
+
+def asked_texts(text: str) -> list[str]:
+    """The queries of a command line: ``text`` itself, or the lines of stdin for ``-``.
+
+    Lines that are empty are left out.
+
+    Raises:
+        UsageError: nothing is asked, or it is not valid Unicode.
+        BadInputError: a line that is not UTF-8, or stdin is closed.
+    """
+    if text != str(STDIO):
+        queries = [checked_text(text)]
+    else:
+        queries = []
+        for number, line in numbered_lines(STDIO):
+            try:
+                queries.append(line.decode().strip())
+            except UnicodeDecodeError as error:
+                raise BadInputError(f"is not UTF-8 ({error.reason})", f"stdin:{number}") from None
+    found = [query for query in queries if query]
+    if not found:
+        raise UsageError("an empty text: nothing is asked")
+    return found
+
+
+def checked_text(text: str) -> str:
+    """A text as it was typed, without blanks around it.
+
+    Raises:
+        UsageError: it is not valid Unicode.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{quoted(text)} is not valid Unicode") from None
+    return text.strip()
 
 
 def queries_of(weights: Mapping[str, int]) -> Queries:

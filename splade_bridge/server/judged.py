@@ -17,7 +17,6 @@ from splade_bridge.text.corpora import Text
 
 AT_ONCE = 64
 """Queries that are encoded at once, between two looks at whether all shall end."""
-DEFAULT_MEASURE = "nDCG@10"
 
 
 @dataclass

@@ -6,13 +6,16 @@ import contextlib
 import ipaddress
 import signal
 import socket
+import threading
 from collections.abc import Callable, Collection, Iterator
 from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from splade_bridge.errors import UsageError
+from splade_bridge.data.closing import Closing
+from splade_bridge.errors import ExternalProgramError, UsageError
+from splade_bridge.server.choices import MOST_PORT
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LAST_ANSWERS = 5
@@ -26,6 +29,8 @@ def listening(host: str, port: int) -> socket.socket:
     Raises:
         UsageError: no such address of this machine, or it is in use.
     """
+    if not 0 <= port <= MOST_PORT:
+        raise UsageError(f"--port {port}: a port is from 0 to {MOST_PORT}")
     try:
         (family, kind, _, _, address), *_ = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -69,7 +74,36 @@ def serve(app: ASGIApp, listener: socket.socket, begun: Callable[[], None]) -> N
     Args:
         begun: called when requests are answered.
     """
-    config = uvicorn.Config(
+    _Server(_config(app), begun).run(sockets=[listener])
+
+
+class InThread(Closing):
+    """The same by a thread, until it is closed."""
+
+    def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
+        begun = threading.Event()
+        self._server = _Server(_config(app), begun.set)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [listener]}, name="serve", daemon=True
+        )
+        self._thread.start()
+        while not begun.wait(0.05):
+            if not self._thread.is_alive():
+                raise ExternalProgramError("the server ended before it had begun")
+
+    def wait(self) -> None:
+        """Until it is closed, or by Ctrl-C."""
+        while self._thread.is_alive():
+            self._thread.join(0.2)  # a wait without end would hear no signal on some systems
+
+    def close(self) -> None:
+        """Let answers that are on their way come to an end, and answer no more."""
+        self._server.should_exit = True
+        self._thread.join()
+
+
+def _config(app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         lifespan="off",
         ws="none",
@@ -79,7 +113,6 @@ def serve(app: ASGIApp, listener: socket.socket, begun: Callable[[], None]) -> N
         timeout_graceful_shutdown=LAST_ANSWERS,
         limit_concurrency=MOST_CONNECTIONS,
     )
-    _Server(config, begun).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
@@ -96,7 +129,10 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Hear of those signals that our caller does not have us ignore."""
+        """Hear of those signals that our caller does not have us ignore; in the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         before = {s: signal.getsignal(s) for s in SIGNALS}
         heard = {s: old for s, old in before.items() if old is not signal.SIG_IGN}
         for number in heard:

@@ -19,7 +19,8 @@ from splade_bridge.retrieval.document_texts import opened_texts
 from splade_bridge.retrieval.encode_queries import query_texts
 from splade_bridge.retrieval.systems import System
 from splade_bridge.retrieval.words import Words, words_of
-from splade_bridge.server.judged import DEFAULT_MEASURE, JudgedQueries
+from splade_bridge.server.choices import DEFAULT_MEASURE
+from splade_bridge.server.judged import JudgedQueries
 from splade_bridge.server.served import Served, labels_of
 from splade_bridge.text.corpora import CorpusOptions
 
