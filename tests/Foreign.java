@@ -8,6 +8,7 @@ import org.apache.lucene.document.Document;
 import org.apache.lucene.document.Field;
 import org.apache.lucene.document.FieldType;
 import org.apache.lucene.document.NumericDocValuesField;
+import org.apache.lucene.document.StoredField;
 import org.apache.lucene.document.StringField;
 import org.apache.lucene.index.IndexOptions;
 import org.apache.lucene.index.IndexWriter;
@@ -20,7 +21,8 @@ import org.apache.lucene.util.BytesRef;
 /**
  * Makes an index as another program might, for test_foreign_lucene.py: the folder, then what is
  * done, as {@code add|ID|TERM=IMPACT,...}, {@code update}, {@code delete}, {@code none} (no id),
- * {@code number} (an id that is one) and {@code commit}. Ids are bytes in hexadecimal.
+ * {@code number} (an id that is one) and {@code commit}. Ids are bytes in hexadecimal, and so are
+ * texts of further fields that are stored, {@code |FIELD=TEXT}.
  */
 final class Foreign {
   public static void main(String[] args) throws Exception {
@@ -63,6 +65,10 @@ final class Foreign {
     FieldType type = new FieldType();
     type.setIndexOptions(IndexOptions.DOCS_AND_FREQS);
     document.add(new Field("contents", stream, type));
+    for (int i = 3; i < told.length; i++) {
+      String[] stored = told[i].split("=", 2);
+      document.add(new StoredField(stored[0], bytes(stored[1]).utf8ToString()));
+    }
     return document;
   }
 }

@@ -108,3 +108,23 @@ def make_indexes(folder: Path, documents: int, queries: int, kept: int = 8) -> P
     sb.prune(folder / "vectors", folder / "less", method="top-k", value=kept)
     sb.index(folder / "less", folder / "pruned", engine="exact")
     return folder
+
+
+def children(pid: int) -> set[int]:
+    """All processes below one, however deep."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        if parent == pid:
+            found |= {int(stat.parent.name)} | children(int(stat.parent.name))
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

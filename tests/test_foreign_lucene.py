@@ -21,7 +21,9 @@ from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.errors import BadInputError
 from splade_bridge.evaluation.verify import verify
 from splade_bridge.files.writing import asset
+from splade_bridge.retrieval.document_texts import DocumentText, opened_texts
 from splade_bridge.retrieval.explain import explain
+from splade_bridge.text.corpora import CorpusOptions
 
 Make = Callable[..., Path]
 
@@ -42,6 +44,8 @@ def make(lucene: None, tmp_path_factory: pytest.TempPathFactory) -> Make:
             what, *rest = line.split("|")
             if rest:
                 rest[0] = rest[0].encode("utf-8", "surrogateescape").hex()
+            for at, (field, _, text) in enumerate((part.partition("=") for part in rest[2:]), 2):
+                rest[at] = f"{field}={text.encode().hex()}"
             lines.append("|".join([what, *rest]))
         command = [java(), "-cp", class_path, "splade_bridge.Foreign", out, *lines]
         subprocess.run(command, check=True, capture_output=True)
@@ -85,6 +89,38 @@ def test_deleted_and_replaced_documents_are_not_there(make: Make, tmp_path: Path
                     for s in (ours, theirs)
                 ]
                 assert told[0] == told[1]
+
+
+def test_texts_that_others_have_stored_are_shown(make: Make, tmp_path: Path) -> None:
+    """As Anserini's -storeRaw and -storeContents leave them; one that is no text is none."""
+    index = make(
+        tmp_path / "texts",
+        'add|d1|a=1|raw={"id": "d1", "title": "A cat", "contents": "on the mat"}',
+        "add|d2|a=2|raw=plain words|contents=other words",
+        'add|d3|a=1|raw={"id": "d3", "vector": {"a": 1}}',
+        "add|d4|a=1|contents=what it says",
+        "add|d5|a=1",
+        "add|d6|a=1|raw=[1, 2]",
+    )
+    wanted = {
+        "d1": DocumentText("A cat", "on the mat"),
+        "d1#4": DocumentText("A cat", "on the mat"),
+        "d2": DocumentText("", "plain words"),
+        "d3": None,
+        "d4": DocumentText("", "what it says"),
+        "d5": None,
+        "d6": DocumentText("", "[1, 2]"),
+        "nowhere": None,
+    }
+    with open_index(index) as searcher, opened_texts(None, CorpusOptions(), [searcher]) as texts:
+        assert texts is not None
+        assert {doc_id: texts.get(doc_id) for doc_id in wanted} == wanted
+    for told, there in (("contents=words", True), ("other=words", False)):
+        index = make(tmp_path / told, f"add|d1|a=1|{told}")
+        with open_index(index) as searcher:
+            assert searcher.stores_texts is there
+            with opened_texts(None, CorpusOptions(), [searcher]) as texts:
+                assert (texts is not None) is there
 
 
 @pytest.mark.parametrize(

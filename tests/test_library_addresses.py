@@ -228,6 +228,10 @@ def test_fields_and_filters(address: Address, tmp_path: Path) -> None:
         [{"id": i, "text": i, "year": n} for n, i in enumerate(some)],
     )
     sb.index(some, str(address), with_contents=corpus, fields=["year:integer"])
+    with sb.open_index(str(address)) as index:
+        assert index.searcher.stores_texts
+        assert {i: index.searcher.stored(i) for i in some} == {i: {"contents": i} for i in some}
+        assert index.searcher.stored("nowhere") is None
     left = {i: v for n, (i, v) in enumerate(some.items()) if n > 5}
     sb.index(left, tmp_path / "left", engine="exact")
     only = FILTERS[address.scheme]

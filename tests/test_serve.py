@@ -26,7 +26,7 @@ import splade_bridge as sb
 from checkpoints import one_thread, save_checkpoint  # noqa: F401
 from command_line import run
 from documented import faults
-from served import make_indexes, make_texts, serving
+from served import children, is_alive, make_indexes, make_texts, serving
 from small import hear_sigint, write_json_lines
 from splade_bridge.engines.registry import engine
 from splade_bridge.errors import MissingToolError, UsageError
@@ -382,26 +382,6 @@ def test_a_port_that_is_taken(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 # The whole program
-
-
-def children(pid: int) -> set[int]:
-    """All processes below one, however deep."""
-    found = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(stat.read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-        if parent == pid:
-            found |= {int(stat.parent.name)} | children(int(stat.parent.name))
-    return found
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.mark.long

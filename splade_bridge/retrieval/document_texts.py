@@ -60,9 +60,10 @@ def opened_texts(
 
 
 class StoredTexts:
-    """The texts that indexes store of their documents, as Anserini's ``-storeRaw`` does.
+    """The texts that indexes store of their documents.
 
-    What is stored as it was read (``raw``) is a record of JSON, as a corpus has it, or else a text.
+    What Anserini has stored as it was read (``raw``) is a record of JSON, as a corpus has it, or
+    else a text; ``contents`` is a text.
 
     Args:
         searchers: asked in their order.
@@ -82,7 +83,7 @@ class StoredTexts:
 
 
 RAW, CONTENTS = "raw", "contents"
-"""Fields of Anserini's indexes: a document as it was read, and its text."""
+"""Fields of what :meth:`.Searcher.stored` gives: a document as it was read, and its text."""
 TITLE = CorpusOptions().title_field
 
 

@@ -168,7 +168,6 @@ ROWS = [
         imports=("torch",),
     ),
     search("words that are none", "full ' ' -m model", 2, "nothing is asked"),
-    search("words that are not Unicode", "full 'a\udcff' -m model", 2, "not valid Unicode"),
     search("words of another model", "other 'the cat' -m model", 5, "other: ",
            files={**SOUND, "other": of_another}),
     search("a corpus of words that is not there", "full cat -m model --corpus none", 4, "none"),

@@ -271,6 +271,13 @@ class RemoteIndex(Closing, abc.ABC):
         """Those of these ids that are there."""
 
     @abc.abstractmethod
+    def stored_text(self, doc_id: str, name: str) -> str | None:
+        """A stored text of a document, of a field of :attr:`RemoteOptions.fields`.
+
+        None where there is no such document.
+        """
+
+    @abc.abstractmethod
     def top(
         self, names: Sequence[Any], weights: Int32Array, n: int, only: Any = None
     ) -> tuple[list[str], Float64Array]:

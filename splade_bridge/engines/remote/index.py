@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from itertools import islice
 
 import numpy as np
@@ -39,6 +40,8 @@ MORE = 50
 """One in so many hits is asked for beyond k, to see whether the last score goes on there."""
 LOOKED_AT = 1000
 """Documents that tell whether numbers are weights."""
+TEXT = "text"
+"""The field that --with-contents stores texts in."""
 SECONDS_ASKED = 60.0
 """That a search waits for a busy engine."""
 
@@ -140,6 +143,18 @@ class RemoteSearcher(Searcher):
         self, names: list[str | int], weights: Int32Array, n: int
     ) -> tuple[list[str], Float64Array]:
         return patiently(lambda: self.index.top(names, weights, n, self.only))
+
+    @cached_property
+    def stores_texts(self) -> bool:
+        """Of an index of ours, where its texts were loaded, too."""
+        return self.manifest is not None and TEXT in (self.manifest.options.get("fields") or ())
+
+    def stored(self, doc_id: str) -> Mapping[str, str] | None:
+        """See :class:`Searcher`: the text, as ``contents``."""
+        if not self.stores_texts:
+            return None
+        found = patiently(lambda: self.index.stored_text(doc_id, TEXT), SECONDS_ASKED)
+        return None if found is None else {"contents": found}
 
     def impacts(self, doc_id: str, term_ids: Sequence[int]) -> Sequence[float] | None:
         """See :class:`Searcher`."""

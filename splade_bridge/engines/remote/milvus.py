@@ -478,6 +478,12 @@ class Milvus(PiecesBeside, NumberedIndex):
                 raise
             return []  # see rows
 
+    def stored_text(self, doc_id: str, name: str) -> str | None:
+        """See :class:`RemoteIndex`."""
+        for row in self._query([doc_id], [self._pk, name]):
+            return str(row[name])
+        return None
+
     def top(
         self, names: Sequence[Any], weights: Int32Array, n: int, only: Any = None
     ) -> tuple[list[str], Float64Array]:

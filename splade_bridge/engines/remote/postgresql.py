@@ -463,6 +463,17 @@ class PostgreSQL(RemoteIndex):
         ):
             return [_row(*row) for row in cursor.execute(asked, [list(doc_ids)])]
 
+    def stored_text(self, doc_id: str, name: str) -> str | None:
+        """See :class:`RemoteIndex`."""
+        table = self._table()
+        asked = sql.SQL("select {} from {} where ").format(
+            sql.Identifier(name), sql.Identifier(*table.name)
+        )
+        with self._sessions.session(reading=True) as session:
+            for (text,) in session.execute(asked + self._is_one_of(table), [[doc_id]]):
+                return None if text is None else str(text)
+        return None
+
     def top(
         self, names: Sequence[Any], weights: Int32Array, n: int, only: Any = None
     ) -> tuple[list[str], Float64Array]:

@@ -148,6 +148,12 @@ class Qdrant(NumberedIndex):
             for point in self._points.retrieve(self._keys(doc_ids), self.field)
         ]
 
+    def stored_text(self, doc_id: str, name: str) -> str | None:
+        """See :class:`RemoteIndex`."""
+        found = self._points.retrieve(self._keys([doc_id]), self.field, [name])
+        text = found[0].payload.get(name) if found else None
+        return text if isinstance(text, str) else None
+
     def top(
         self, names: Sequence[Any], weights: Int32Array, n: int, only: Any = None
     ) -> tuple[list[str], Float64Array]:

@@ -227,11 +227,13 @@ class ServerStore(PiecesBeside, Store):
         )  # fmt: skip
         return records, after
 
-    def retrieve(self, keys: Sequence[str], field: str) -> list[Point]:
+    def retrieve(
+        self, keys: Sequence[str], field: str, payload: Sequence[str] = ()
+    ) -> list[Point]:
         """See :class:`Store`."""
         records = self._ask(
             "retrieve", self._name, [key_of(key) for key in keys], with_vectors=[field],
-            with_payload=[PAYLOAD_ID],
+            with_payload=[PAYLOAD_ID, *payload],
         )  # fmt: skip
         return [self._point(record, field) for record in records]
 

@@ -368,6 +368,13 @@ class RestIndex(RemoteIndex):
         rows = [row for doc in found["docs"] if doc.get("found") for row in self._rows_of(doc)]
         return [row for row in rows if row.doc_id in wanted]
 
+    def stored_text(self, doc_id: str, name: str) -> str | None:
+        """See :class:`RemoteIndex`."""
+        asked = {"docs": [{"_id": doc_id, "_source": [name]}]}
+        (found,) = self._ask("POST", f"{self._path}/_mget", asked)["docs"]
+        text = found.get("_source", {}).get(name)
+        return text if isinstance(text, str) else None
+
     def _got(self, ids: Sequence[str]) -> Any:
         """What ``_mget`` answers, which also knows what no search finds yet."""
         source = self._source()
