@@ -12,6 +12,8 @@ from splade_bridge.cli.telling import note
 from splade_bridge.files.shown import shown
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from splade_bridge.retrieval.marks import Run
     from splade_bridge.retrieval.systems import Added
     from splade_bridge.server.answers import Found, Hit
@@ -49,7 +51,7 @@ class Paper:
     """Where lines are written: stdout."""
 
     def __init__(self) -> None:
-        self._console = None
+        self._console: Console | None = None
         if sys.stdout.isatty():
             from rich.console import Console
 
@@ -97,10 +99,10 @@ def show_found(paper: Paper, found: Found, *, named: bool) -> None:
 def _show_hit(paper: Paper, hit: Hit) -> None:
     added = hit.added or []
     title = list(_marked(hit.shown.title, added, "head")) if hit.shown else []
-    name = Piece(hit.doc_id, "faint" if title else "head")
-    line = [Piece(f"{hit.rank:>3}  "), *title, Piece("  "), name] if title else [
-        Piece(f"{hit.rank:>3}  "), name]  # fmt: skip
-    paper.line(*line, Piece(f"  {hit.score:,}"))
+    if title:
+        title += [Piece("  "), Piece(hit.doc_id, "faint")]
+    name = title or [Piece(hit.doc_id, "head")]
+    paper.line(Piece(f"{hit.rank:>3}  "), *name, Piece(f"  {hit.score:,}"))
     if hit.shown and hit.shown.text:
         before = [] if hit.shown.starts else [Piece("... ", "faint")]
         after = [] if hit.shown.ends else [Piece(" ...", "faint")]

@@ -207,6 +207,11 @@ def command(
             json=json,
         )  # fmt: skip
         return
+    if " " in asked.queries and not Path(asked.queries).exists():
+        raise UsageError(
+            f"--queries {asked.queries}: names what holds queries, and there is no such thing; "
+            "words are an argument of their own: search INDEX WORDS --model MODEL"
+        )
     if output is None:
         raise UsageError("--queries are for a run: name its file with --output, or - for stdout")
     if json and any(is_stdout(target) for target in (output, latencies) if target is not None):

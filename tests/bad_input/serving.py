@@ -150,6 +150,13 @@ ROWS = [
         ("--queries are for a run", "--output"),
         {"i": made.exact, "q.tsv": made.TOPICS},
     ),
+    Row(
+        "words in the place of a file",
+        "search i -q 'the cat' -o r",
+        2,
+        ("--queries the cat", "words are an argument of their own"),
+        {"i": made.exact},
+    ),
     Row("words without a model", "search i words", 2, ("--model",), {"i": made.exact}),
     Row(
         "a prompt whose stdin is no terminal",
