@@ -583,7 +583,9 @@ READERS = {
     # a JSON of token weights that the user names: tests of training's models
     "training/model.py": "",
     # requests of the page: tests of serve
-    "serve/parameters.py": "",
+    "server/parameters.py": "",
+    # what others have stored in an index: test_foreign_lucene
+    "retrieval/document_texts.py": "",
 }  # fmt: skip
 """Modules that read a file, and the row of :data:`SOUND` that damages it."""
 
