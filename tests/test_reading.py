@@ -34,8 +34,8 @@ from splade_bridge.errors import MissingToolError
 
 pytest.importorskip("torch")
 
-from splade_bridge.cli.prompt import converse  # noqa: E402
-from splade_bridge.server.opening import ServeOptions, opened  # noqa: E402
+from splade_bridge.cli.prompt import converse
+from splade_bridge.server.opening import ServeOptions, opened
 
 TEXT = "the cat is not on his mat"
 HIT = re.compile(r"^ *(\d+)  (?:(.*)  )?(\S+)  ([\d,]+)$")

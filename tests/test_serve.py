@@ -38,12 +38,12 @@ pytest.importorskip("uvicorn")
 
 from splade_bridge.retrieval.terms import Term  # noqa: E402
 from splade_bridge.server.app import ASSETS, application  # noqa: E402
+from splade_bridge.server.listening import listening, names_of  # noqa: E402
 from splade_bridge.server.openapi import document  # noqa: E402
 from splade_bridge.server.opening import ServeOptions, opened  # noqa: E402
 from splade_bridge.server.page_files import asset_text  # noqa: E402
 from splade_bridge.server.paths import PATHS  # noqa: E402
 from splade_bridge.server.served import Served, changed, labels_of  # noqa: E402
-from splade_bridge.server.listening import listening, names_of  # noqa: E402
 
 MEASURE = "nDCG@10"
 

@@ -76,7 +76,10 @@ def command(
     k: Annotated[
         int | None,
         typer.Option(
-            "-k", "--hits", min=1, help="Documents a query.",
+            "-k",
+            "--hits",
+            min=1,
+            help="Documents a query.",
             show_default=f"{HITS}, or {SHOWN_HITS} of what is shown",
         ),
     ] = None,

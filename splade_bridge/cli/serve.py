@@ -84,9 +84,9 @@ def command(
 
     require("serve", "serve")
     from splade_bridge.server.app import application
-    from splade_bridge.server.opening import ServeOptions, opened
     from splade_bridge.server.listening import address_of, listening, names_of
     from splade_bridge.server.listening import serve as answer
+    from splade_bridge.server.opening import ServeOptions, opened
 
     options = ServeOptions(
         tuple(model),

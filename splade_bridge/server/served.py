@@ -28,6 +28,7 @@ from splade_bridge.server.explaining import Side, explained
 from splade_bridge.server.judged import JudgedQueries
 from splade_bridge.server.parameters import MOST_HITS, MOST_TERMS, MOST_TEXT, MOST_WEIGHT
 
+
 class NotThere(BadInputError):
     """What a request names is not there."""
 

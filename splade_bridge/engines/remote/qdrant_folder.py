@@ -269,9 +269,7 @@ class FolderStore(Store):
         return records, after
 
     @_told
-    def retrieve(
-        self, keys: Sequence[str], field: str, payload: Sequence[str] = ()
-    ) -> list[Point]:
+    def retrieve(self, keys: Sequence[str], field: str, payload: Sequence[str] = ()) -> list[Point]:
         """See :class:`Store`."""
         known = [key_of(key) for key in keys if _is_key(key)]
         records = self._shard.retrieve(known, [PAYLOAD_ID, *payload], [field])

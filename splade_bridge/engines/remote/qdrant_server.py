@@ -227,9 +227,7 @@ class ServerStore(PiecesBeside, Store):
         )  # fmt: skip
         return records, after
 
-    def retrieve(
-        self, keys: Sequence[str], field: str, payload: Sequence[str] = ()
-    ) -> list[Point]:
+    def retrieve(self, keys: Sequence[str], field: str, payload: Sequence[str] = ()) -> list[Point]:
         """See :class:`Store`."""
         records = self._ask(
             "retrieve", self._name, [key_of(key) for key in keys], with_vectors=[field],

@@ -104,9 +104,7 @@ class Store(abc.ABC):
         """Some points from ``offset`` on, as the client gives them, and where the next begin."""
 
     @abc.abstractmethod
-    def retrieve(
-        self, keys: Sequence[str], field: str, payload: Sequence[str] = ()
-    ) -> list[Point]:
+    def retrieve(self, keys: Sequence[str], field: str, payload: Sequence[str] = ()) -> list[Point]:
         """Those of these keys that are there, with their ids and further fields of the payload."""
 
     @abc.abstractmethod
