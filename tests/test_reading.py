@@ -86,7 +86,7 @@ def test_words_find_what_a_run_of_search_finds(capfd: pytest.CaptureFixture[str]
         found = re.findall(rf"[{mark}]([^{mark}]+)[{mark}]", plain)
         assert found and all(re.fullmatch(f"(?:{pieces})+", word) for word in found)
     first = out.splitlines()[0]
-    told = re.fullmatch(r" +typed: (.*?); added: (.*?)(?:; (\d+) more)?", first)
+    told = re.fullmatch(r" +typed: (.*?)(?: and \d+ more)?; added: (.*?)(?: and \d+ more)?", first)
     assert told
     assert {each.rpartition(" ")[0] for each in told[1].split(", ")} <= typed
     assert not {each.rpartition(" ")[0] for each in told[2].split(", ")} & typed

@@ -31,7 +31,7 @@ MARKS: dict[Kind, str] = {"typed": "*", "added": "_"}
 """Around words of a text in a pipe."""
 ORIGINS: tuple[tuple[str, Kind], ...] = (("typed: ", "typed"), ("added: ", "added"))
 MOST_TERMS = 10
-"""Of a query or a document that are shown on a line."""
+"""Of each origin that are shown of a query or a document."""
 INDENT = 5
 
 
@@ -85,7 +85,7 @@ def show_found(paper: Paper, found: Found, *, named: bool) -> None:
     if named:
         paper.line(Piece(found.query, "head"))
     weights = [(term.word, f"{term.weight:,}", term.original) for term in found.terms]
-    paper.line(*_by_origin(weights, len(weights) - MOST_TERMS), indent=INDENT)
+    paper.line(*_by_origin(weights), indent=INDENT)
     for hit in found.hits:
         _show_hit(paper, hit)
     if not found.hits:
@@ -108,7 +108,7 @@ def _show_hit(paper: Paper, hit: Hit) -> None:
         after = [] if hit.shown.ends else [Piece(" ...", "faint")]
         paper.line(*before, *_marked(hit.shown.text, added, "plain"), *after, indent=INDENT)
     shares = [(row.word, f"+{row.score:,}", row.original) for row in added]
-    paper.line(*_by_origin(shares, len(shares) - MOST_TERMS), indent=INDENT)
+    paper.line(*_by_origin(shares), indent=INDENT)
 
 
 def _marked(runs: Iterable[Run], added: Sequence[Added], kind: Kind) -> Iterator[Piece]:
@@ -127,23 +127,21 @@ def _marked(runs: Iterable[Run], added: Sequence[Added], kind: Kind) -> Iterator
         yield kept
 
 
-def _by_origin(terms: Sequence[tuple[str, str, bool | None]], beyond: int) -> Iterator[Piece]:
+def _by_origin(terms: Sequence[tuple[str, str, bool | None]]) -> Iterator[Piece]:
     """Typed terms, and then those that the model has added, with their numbers.
 
     Args:
         terms: word, number and origin of each, the heaviest first.
-        beyond: how many of the last are left out.
     """
-    left = terms[: len(terms) - max(0, beyond)]
     between = ""
     for told, kind in ORIGINS:
-        mine = [f"{word} {number}" for word, number, original in left if _kind(original) == kind]
+        mine = [f"{word} {number}" for word, number, original in terms if _kind(original) == kind]
         if mine:
             yield Piece(between + told, "faint")
-            yield Piece(", ".join(mine), kind)
+            yield Piece(", ".join(mine[:MOST_TERMS]), kind)
             between = "; "
-    if beyond > 0:
-        yield Piece(f"; {beyond:,} more", "faint")
+        if (more := len(mine) - MOST_TERMS) > 0:
+            yield Piece(f" and {more:,} more", "faint")
     if not terms:
         yield Piece("no terms", "faint")
 
