@@ -171,9 +171,16 @@ class Held:
     """Answers of one path, which the page waits for until they are let go."""
 
     def __init__(self, page: Any, path: str) -> None:
-        self.page, self.waiting = page, list[Any]()
-        page.route(f"**/{path}?*", self.waiting.append)
-        self.path = path
+        self.page, self.path = page, path
+        self.waiting: list[Any] = []
+        self.open = False
+        page.route(f"**/{path}?*", lambda route: self._asked(route))
+
+    def _asked(self, route: Any) -> None:
+        if self.open:
+            route.continue_()
+        else:
+            self.waiting.append(route)
 
     def wait(self, count: int) -> None:
         """Until so many requests have been sent."""
@@ -185,10 +192,9 @@ class Held:
 
     def let_go(self) -> None:
         """All of them, the last one first, and what comes after them at once."""
-        self.page.unroute(f"**/{self.path}?*")
+        self.open = True
         for route in reversed(self.waiting):
             route.continue_()
-        self.waiting.clear()
 
 
 def settled(page: Any) -> None:
@@ -222,7 +228,7 @@ def test_a_late_answer_draws_over_no_newer_click(page: Any, program: Program) ->
     slider = page.locator(f'.term[data-term="{expansion}"] input[type=range]')
     held = Held(page, "search")
     slider.focus()
-    page.keyboard.press("End")
+    page.keyboard.press("Home")
     page.locator("text=As the model has it").click()
     held.wait(1)
     page.locator("text=Typed words only").click()
@@ -238,18 +244,21 @@ def test_a_late_answer_draws_over_no_newer_click(page: Any, program: Program) ->
 
 def test_a_weight_that_is_moved_meanwhile_stays(page: Any, program: Program) -> None:
     before = alone(page, program)
-    typed = next(t for t in before["terms"] if t["original"])
+    most = max(t["weight"] for t in before["terms"])
+    added = [t for t in before["terms"] if not t["original"]]
+    moved = next(t["term"] for t in added if t["weight"] < most)
     held = Held(page, "search")
     page.locator("text=Typed words only").click()
     held.wait(1)
-    slider = page.locator(f'.term[data-term="{typed["term"]}"] input[type=range]')
-    slider.focus()
-    page.keyboard.press("Home")
+    page.locator(f'.term[data-term="{moved}"] input[type=range]').focus()
+    page.keyboard.press("End")
     held.let_go()
-    given = {t["term"]: 0 for t in before["terms"] if not t["original"]} | {typed["term"]: 0}
+    given = {t["term"]: 0 for t in added} | {moved: most}
     wait_for_scores(page, program.ask("search", q=QUERY, weights=json.dumps(given)))
     settled(page)
-    assert not any(weights(page)[term] for term in given if term in weights(page))
+    shown = weights(page)
+    assert shown[moved] == most
+    assert not any(shown[term] for term in given if term in shown and term != moved)
 
 
 def test_a_weight_of_the_last_query_changes_nothing_of_the_next(
