@@ -196,6 +196,7 @@ def test_another_output_is_a_finding(place: Path, tmp_path: Path) -> None:
 QUICK = ["jsonvector", "ciff", "queries", "corpora", "qrels", "runs", "recipes", "specifications"]
 
 
+@pytest.mark.long
 def test_a_sample_of_damaged_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Fuzz, "size", 0.05)
     (tmp_path / "fuzz").mkdir()
@@ -230,6 +231,7 @@ class EmbeddedLoads(Loads):
     engines: ClassVar[tuple[str, ...]] = ("qdrant",)
 
 
+@pytest.mark.long
 def test_a_sample_of_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("qdrant_edge")
     monkeypatch.setattr("soak.loads.DOCUMENTS", 300)
