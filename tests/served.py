@@ -17,6 +17,7 @@ import numpy as np
 
 import splade_bridge as sb
 from checkpoints import save_checkpoint
+from children import children
 from small import hear_sigint, write_json_lines
 
 WORDS = [
@@ -110,17 +111,10 @@ def make_indexes(folder: Path, documents: int, queries: int, kept: int = 8) -> P
     return folder
 
 
-def children(pid: int) -> set[int]:
+def descendants(pid: int) -> set[int]:
     """All processes below one, however deep."""
-    found = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(stat.read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-        if parent == pid:
-            found |= {int(stat.parent.name)} | children(int(stat.parent.name))
-    return found
+    own = children(pid)
+    return own.union(*map(descendants, own))
 
 
 def is_alive(pid: int) -> bool:

@@ -25,7 +25,7 @@ import splade_bridge as sb
 from checkpoints import one_thread  # noqa: F401
 from command_line import run
 from documented import faults
-from served import HOSTILE, children, is_alive, make_indexes
+from served import HOSTILE, descendants, is_alive, make_indexes
 from small import hear_sigint
 from splade_bridge.cli.reading import Paper, Piece
 from splade_bridge.cli.schemas import RESULTS
@@ -301,7 +301,7 @@ def test_a_prompt_on_a_terminal(folder: Path, tmp_path: Path, name: str) -> None
         talk("", "search> ")
         heard = talk("the cat\n", "search> ")
         assert [(d, s) for _, _, d, s in hits(heard)] == list(wanted.items())
-        below = children(talk.process.pid)
+        below = descendants(talk.process.pid)
         assert bool(below) == (name in ("lucene", "pisa"))
         talk("\x03", "\n")
         assert talk.process.wait(60) == 0

@@ -26,7 +26,7 @@ import splade_bridge as sb
 from checkpoints import one_thread, save_checkpoint  # noqa: F401
 from command_line import run
 from documented import faults
-from served import children, is_alive, make_indexes, make_texts, serving
+from served import descendants, is_alive, make_indexes, make_texts, serving
 from small import hear_sigint, write_json_lines
 from splade_bridge.engines.registry import engine
 from splade_bridge.errors import MissingToolError, UsageError
@@ -425,7 +425,7 @@ def test_a_hundred_at_once_give_the_run_of_search(
                     runs[index].append(f"{line} splade-bridge\n")
         for name, lines in zip(names, runs, strict=True):
             assert "".join(lines) == (tmp_path / f"{name}.run").read_text()
-        below = children(program.process.pid)
+        below = descendants(program.process.pid)
         assert below  # a JVM, and PISA's workers: as many as requests are answered at a time
         assert len(below) <= 1 + 4
         program.process.send_signal(number)
