@@ -118,8 +118,9 @@ class Found:
     Attributes:
         index: the number of the index.
         query: the text.
-        terms: see :class:`Terms`.
-        encoding_ms, retrieval_ms: that the model took, and then the engine.
+        terms: of the query, the heaviest first.
+        encoding_ms: that the model took.
+        retrieval_ms: that the engine took.
         hits: best first, equal scores by document id.
         measure: the value of this ranking; None for a query that is not judged.
         relevant: documents that the judgements call relevant; None for a query that is not judged.

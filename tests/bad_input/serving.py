@@ -55,7 +55,7 @@ def search(title: str, command: str, code: int, *words: str, files: Any = SOUND)
 
 
 ROWS = [
-    Row("no index", "serve -m model", 2, ("INDEXES",)),
+    Row("no index", "serve -m model", 2, ("indexes",)),
     Row("no model", "serve full", 2, ("--model",)),
     Row("a port beyond the last", "serve i -m m --port 65536", 2, ("--port", "65535")),
     Row("a port that is no number", "serve i -m m --port http", 2, ("--port",)),
