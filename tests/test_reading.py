@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 import splade_bridge as sb
+from bad_input import made
 from checkpoints import one_thread  # noqa: F401
 from command_line import run
 from documented import faults
@@ -136,6 +137,22 @@ def test_a_line_that_is_no_text_is_named(
     assert (status, out) == (4, "") and "stdin:2: is not UTF-8" in err
     status, out, err = run(capfd, "search", "full", "a\udcff", "-m", "model")
     assert (status, out) == (2, "") and "not valid Unicode" in err
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        ("full cat -m model --corpus none", 4, "none"),
+        ("alien cat -m model", 5, "alien: the queries were encoded with another vocabulary"),
+    ],
+)
+def test_words_that_cannot_be_searched_for(
+    capfd: pytest.CaptureFixture[str], command: str, code: int, words: str
+) -> None:
+    if not Path("alien").exists():
+        made.exact(Path("alien"))
+    status, out, err = run(capfd, "search", *command.split())
+    assert (status, out) == (code, "") and words in err.splitlines()[-1]
 
 
 class Terminal(io.StringIO):

@@ -23,6 +23,7 @@ from urllib.request import urlopen
 import pytest
 
 import splade_bridge as sb
+from bad_input import made
 from checkpoints import one_thread, save_checkpoint  # noqa: F401
 from command_line import run
 from documented import faults
@@ -544,6 +545,9 @@ def test_bm25_beside_a_model(
         ("full -m model -q .", 2, "--queries and --qrels belong together"),
         ("full -m model -q . --qrels other.tsv", 4, "none of its 1 judged queries is in ."),
         ("full -m model -q . --qrels . -M nDCG@0", 2, "nDCG@0"),
+        ("full -m model -q . --qrels . -M nothing", 2, "nothing"),
+        ("full alien -m model", 5, "alien: the queries were encoded with another vocabulary"),
+        ("full -m model --corpus bad.jsonl", 4, "bad.jsonl:1"),
     ],
 )
 def test_what_cannot_be_served_is_told(
@@ -556,6 +560,9 @@ def test_what_cannot_be_served_is_told(
 ) -> None:
     monkeypatch.chdir(world.folder)
     Path("other.tsv").write_text("query-id\tcorpus-id\tscore\nnone\td1\t1\n")
+    Path("bad.jsonl").write_text('{"id": "d1", "text": 3}\n')
+    if not Path("alien").exists():
+        made.exact(Path("alien"))
     status, out, err = run(capfd, "serve", *command.split(), "--port", "0")
     assert (status, out) == (code, ""), err
     assert words in err.splitlines()[-1]
