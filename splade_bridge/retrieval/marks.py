@@ -22,6 +22,7 @@ class Run:
     """A part of a text; all parts one after the other are the text.
 
     Attributes:
+        text: as it stands there.
         term: that was found there; None for what was not.
     """
 
