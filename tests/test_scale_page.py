@@ -53,7 +53,7 @@ def test_figures_are_in_proportion_to_what_was_measured(made: Any) -> None:
     assert card["64 cores, 6 layers, bfloat16"].rate == pytest.approx(32.6 * 32)
     assert card["one H100 (SXM), 12 layers"].rate == 15968  # not above what fed an H200
     assert made.postings(c, 8_388_608) == pytest.approx(1_423_344_267)
-    assert made.layers_ratio(12, 6) == pytest.approx(217_927_680 / 132_993_024)
+    assert made.layers_ratio(12, 6) == pytest.approx(217_930_752 / 132_996_096)
     assert made.search_ms(c, "lucene", 10, 2 * 8_388_608) == pytest.approx(2 * 68.52)
     assert made.cores_to_search(c, made.MSMARCO_V2) == 12
 
