@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import subprocess
 import tempfile
 import threading
@@ -12,6 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from splade_bridge.data.closing import Closing
+
+PR_SET_PDEATHSIG = 1
 
 
 class PeakMemory(Closing):
@@ -66,15 +70,19 @@ class Took(NamedTuple):
 
 
 def measured(command: Sequence[object], env: Mapping[str, str] | None = None) -> Took:
-    """Run a program to its end, and sample its memory.
+    """Run a program to its end, and sample its memory; it ends where this process does.
 
     Raises:
         SystemExit: it failed; with what it has said.
     """
     words = [str(word) for word in command]
+    library = ctypes.CDLL(None)
     with tempfile.TemporaryFile() as said:
         started = time.perf_counter()
-        child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=said, env=env)
+        child = subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=said, env=env,
+            preexec_fn=lambda: library.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
+        )  # fmt: skip
         with PeakMemory(child.pid) as peak:
             assert child.stdout is not None
             out = child.stdout.read().decode()

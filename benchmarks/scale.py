@@ -269,12 +269,17 @@ def first(count: int) -> Queries:
 CHILDREN = {"ciff": write_synthetic, "search": search, "verify": compare}
 
 
+def head(names: str) -> str:
+    """The first two lines of a table."""
+    return f"\n| {names} |\n" + "|---" * (names.count("|") + 1) + "|"
+
+
 def tables(rows: Rows) -> Iterator[str]:
     """All rows as Markdown."""
     for machine in dict.fromkeys(found["on"] for _, found in rows):
         yield machine
-    yield "\n| step | documents | postings | budget | s | M postings/s | processor s | private "
-    yield "| with mapped files | on disk | load |\n|---|---|---|---|---|---|---|---|---|---|---|"
+    yield head("step | documents | postings | budget | s | M postings/s | processor s | private | "
+               "with mapped files | on disk | load")  # fmt: skip
     for key, row in rows:
         if key["step"] in ("ciff", "index"):
             yield (
@@ -284,8 +289,8 @@ def tables(rows: Rows) -> Iterator[str]:
                 f"| {row['private'] / 1e9:.2f} GB | {row['resident'] / 1e9:.2f} GB "
                 f"| {row['bytes'] / 1e9:.2f} GB | {row['load']:.1f} |"
             )
-    yield "\n| index | documents | algorithm | k | threads | queries | mean ms | p50 | p95 | p99 "
-    yield "| queries/s | private | with mapped files | load |\n" + "|---" * 14 + "|"
+    yield head("index | documents | algorithm | k | threads | queries | mean ms | p50 | p95 | p99 | "
+               "queries/s | private | with mapped files | load")  # fmt: skip
     for key, row in rows:
         if key["step"] == "search":
             times = " | ".join(f"{row[name]:.2f}" for name in ("mean", "p50", "p95", "p99"))
