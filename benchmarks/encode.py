@@ -129,8 +129,9 @@ def xlm_r_tokenizer(terms: int) -> Any:
         single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
     return PreTrainedTokenizerFast(
-        tokenizer_object=backend, model_max_length=512, bos_token="<s>", eos_token="</s>",
-        cls_token="<s>", sep_token="</s>", unk_token="<unk>", pad_token="<pad>", mask_token="<mask>",
+        tokenizer_object=backend, model_max_length=512,
+        bos_token="<s>", eos_token="</s>", cls_token="<s>", sep_token="</s>",
+        unk_token="<unk>", pad_token="<pad>", mask_token="<mask>",
     )  # fmt: skip
 
 
@@ -283,7 +284,9 @@ def compare(arguments: argparse.Namespace, folder: Path) -> Path:
         network = network._replace(layers=arguments.layers or network.layers)
         make_checkpoint(folder, network.layers, [t.text for t in texts], network)
     dtypes = [FLOAT32, *([BFLOAT16] if has_bfloat16() else [])]
-    entrants: dict[str, Callable[[list[Text]], Any]] = {PLAIN: plain(folder)} if network.plain else {}
+    entrants: dict[str, Callable[[list[Text]], Any]] = (
+        {PLAIN: plain(folder)} if network.plain else {}
+    )
     for dtype in dtypes:
         entrants[f"SparseEncoder, {dtype}"] = sparse_encoder(folder, dtype, batch=network.batch)
         entrants[f"splade-bridge, {dtype}"] = ours(folder, dtype)
@@ -306,8 +309,9 @@ def compare(arguments: argparse.Namespace, folder: Path) -> Path:
 
     active = len(results["splade-bridge, float32"].indices) / len(texts)
     print(f"\n{len(texts)} passages, {sum(lengths):,} tokens ({statistics.mean(lengths):.0f} a "
-          f"passage), {active:.0f} active terms a passage, {arguments.model or arguments.network} of "
-          f"{network.layers} layers, hidden {network.hidden}, {network.terms:,} terms, "
+          f"passage), {active:.0f} active terms a passage, "
+          f"{arguments.model or arguments.network}: {network.layers} layers, "
+          f"hidden {network.hidden}, {network.terms:,} terms, "
           f"{torch.get_num_threads()} threads, {work / 1e12:.2f} TFLOP of matrix products without "
           f"padding, median of {arguments.rounds} rounds\n")  # fmt: skip
     if BFLOAT16 not in dtypes:

@@ -235,9 +235,7 @@ def write_synthetic(documents: int, path: str, memory: int) -> Found:
     return {"postings": counts.postings, "bytes": Path(path).stat().st_size}
 
 
-def search(
-    path: str, k: int, threads: int, algorithm: str, queries: int, warm: int
-) -> Found:
+def search(path: str, k: int, threads: int, algorithm: str, queries: int, warm: int) -> Found:
     """One timed pass; the seconds are those of the pass, and not of its process."""
     asked = first(queries)
     with open_index(Path(path)) as searcher:
@@ -276,8 +274,7 @@ def head(names: str) -> str:
 
 def tables(rows: Rows) -> Iterator[str]:
     """All rows as Markdown."""
-    for machine in dict.fromkeys(found["on"] for _, found in rows):
-        yield machine
+    yield from dict.fromkeys(found["on"] for _, found in rows)
     yield head("step | documents | postings | budget | s | M postings/s | processor s | private | "
                "with mapped files | on disk | load")  # fmt: skip
     for key, row in rows:
@@ -289,8 +286,8 @@ def tables(rows: Rows) -> Iterator[str]:
                 f"| {row['private'] / 1e9:.2f} GB | {row['resident'] / 1e9:.2f} GB "
                 f"| {row['bytes'] / 1e9:.2f} GB | {row['load']:.1f} |"
             )
-    yield head("index | documents | algorithm | k | threads | queries | mean ms | p50 | p95 | p99 | "
-               "queries/s | private | with mapped files | load")  # fmt: skip
+    yield head("index | documents | algorithm | k | threads | queries | mean ms | p50 | p95 | p99 "
+               "| queries/s | private | with mapped files | load")  # fmt: skip
     for key, row in rows:
         if key["step"] == "search":
             times = " | ".join(f"{row[name]:.2f}" for name in ("mean", "p50", "p95", "p99"))

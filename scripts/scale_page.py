@@ -1,5 +1,7 @@
 """Writes docs/scale.md from benchmarks/constants.json: what large collections need.
 
+Prose is in ``scale_page.md.jinja``, what is computed here.
+
     .venv/bin/python scripts/scale_page.py > docs/scale.md
 
 Every figure is a constant with the row of benchmarks/RESULTS.md that it was measured in, or follows
@@ -11,18 +13,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from jinja2 import StrictUndefined, Template
 
 from splade_bridge.data.invert import BYTES_KEPT
 from splade_bridge.formats.ciff_messages import MAX_MESSAGE
 
 ROOT = Path(__file__).resolve().parents[1]
 CONSTANTS = ROOT / "benchmarks" / "constants.json"
+TEMPLATE = Path(__file__).with_suffix(".md.jinja")
 
-MSMARCO_V2, GIGA = 138_364_198, 10**9
+MSMARCO, MSMARCO_V2, GIGA = 8_841_823, 138_364_198, 10**9
 SIZES = {"138 M": MSMARCO_V2, "1 G": GIGA}
+COLUMNS = " | ".join(SIZES)
 TOKENS = 75
 """Of a passage, on average, in the rows on cards."""
 HIDDEN, TERMS = 768, 30_522
@@ -132,7 +138,7 @@ def builds(c: Constants) -> list[tuple[str, float, str]]:
     ]
 
 
-def search_ms(c: Constants, engine: str, k: int, documents: int) -> float:
+def search_ms(c: Constants, engine: str, k: int, documents: float) -> float:
     """Mean of a query by one thread, in proportion to the documents."""
     measured = c.all[f"{engine}_ms_{k}"]["value"]
     return float(measured) * documents / c.documents
@@ -141,6 +147,17 @@ def search_ms(c: Constants, engine: str, k: int, documents: int) -> float:
 def cores_to_search(c: Constants, documents: int) -> int:
     """Shards, each on a core of its own, that bring the mean to what is wanted (Lucene, k = 10)."""
     return math.ceil(search_ms(c, "lucene", 10, documents) / ONE.milliseconds)
+
+
+def index_size(c: Constants, documents: int) -> float:
+    """Bytes of a Lucene index."""
+    return postings(c, documents) * artefacts(c)["Lucene index"]
+
+
+def ciff_lists(c: Constants, documents: int) -> str:
+    """Which terms a CIFF can hold: a list is a message of at most 2 GiB."""
+    share = MAX_MESSAGE / c.ciff_bytes / documents
+    return "all terms" if share >= 1 else f"terms of up to {share:.0%} of the passages"
 
 
 def first_cluster(c: Constants, documents: int, encoder: Encoder) -> str:
@@ -153,9 +170,9 @@ def first_cluster(c: Constants, documents: int, encoder: Encoder) -> str:
         )
     build = postings(c, documents) / builds(c)[1][1] / 3600
     if build > ONE.hours:
-        return f"**building** ({told(build)} h): shards, or `index` into Elasticsearch or OpenSearch"
+        return f"**building** ({told(build)} h): shards, or loading Elasticsearch or OpenSearch"
     cores = cores_to_search(c, documents)
-    size = postings(c, documents) * artefacts(c)["Lucene index"]
+    size = index_size(c, documents)
     if cores > ONE.cores or size > ONE.memory:
         return (
             f"**searching** ({cores} cores and {gigabytes(size)} of index): shards in "
@@ -173,118 +190,96 @@ def gigabytes(size: float) -> str:
     return f"{size / 1e12:.2f} TB" if size >= 1e12 else f"{told(size / 1e9)} GB"
 
 
-def table(head: str, rows: Iterator[str]) -> Iterator[str]:
-    yield f"| {head} |"
-    yield "|---" * (head.count("|") + 1) + "|"
-    yield from (f"| {row} |" for row in rows)
-    yield ""
-
-
-def page(c: Constants) -> str:
-    """The whole page."""
+def tables(c: Constants) -> dict[str, str]:
+    """The tables of the page, by their names in its template."""
+    sizes = list(SIZES.values())
     known = encoders(c)
     card = next(e for e in known if e.name == "one H200, 12 layers")
-    processors = known[-1]
-    mean = c.postings / c.documents
-    sizes = list(SIZES.values())
-    lines = [
-        "# How far it goes: 138 million passages, and a thousand million",
-        "",
-        "Written by `scripts/scale_page.py` from `benchmarks/constants.json`, each of whose values stands in",
-        "the row of [RESULTS.md](../benchmarks/RESULTS.md) that it names. **Measured** is what was run, on the",
-        f"size that stands beside it: at most {c.documents:,.0f} synthetic documents with {c.postings / 1e9:.2f} G postings.",
-        "**Extrapolated** is everything for larger collections and for other machines: in proportion to",
-        "documents, postings, cores, or the matrix products of a card's data sheet. Nothing of 138 M passages",
-        "or more was run.",
-        "",
-        f"138 M is MS MARCO v2 ({MSMARCO_V2:,} passages), 1 G is {GIGA:,}. Assumed of both: {mean:.1f} terms a",
-        f"passage, as SPLADE-v3 gives those of MS MARCO v1, and {TOKENS} tokens.",
-        "",
-        "## Which step is the first to need a cluster",
-        "",
-        f"One machine is {ONE.cores} cores and {gigabytes(ONE.memory)} of memory; a step may take {ONE.hours:.0f} hours, a query",
-        f"{ONE.milliseconds:.0f} ms on average (Lucene, k = 10). Extrapolated:",
-        "",
-    ]
-    lines += table(
-        "passages | encoded by | the first step that does not fit",
-        (
-            f"{name} | {e.name} | {first_cluster(c, n, e)}"
-            for name, n in SIZES.items() for e in (card, processors)
+
+    def row(*cells: str, each: Callable[[int], str]) -> str:
+        return " | ".join([*cells, *map(each, sizes)])
+
+    return {
+        "first": table(
+            "passages | encoded by | the first step that does not fit",
+            [
+                f"{name} | {e.name} | {first_cluster(c, n, e)}"
+                for name, n in SIZES.items()
+                for e in (card, known[-1])
+            ],
         ),
-    )  # fmt: skip
-    lines += ["## Encoding", "", "Hours, text to Parquet. A card other than the H200 is taken to reach the same share of its data sheet, and"]
-    lines += ["is held to what one H200 with 16 cores did end to end, since these cores tokenize and write for it."]
-    lines += ["Processors are taken to scale with their cores.", ""]
-    lines += table(
-        "by | passages/s | | " + " | ".join(SIZES),
-        (
-            f"{e.name} | {told(e.rate)} | {'measured' if e.measured else 'extrapolated'} | "
-            + " | ".join(told(e.hours(n)) for n in sizes)
-            for e in known
+        "encoding": table(
+            "by | passages/s | | " + COLUMNS,
+            [
+                row(
+                    e.name,
+                    told(e.rate),
+                    "measured" if e.measured else "extrapolated",
+                    each=lambda n, e=e: told(e.hours(n)),  # type: ignore[misc]
+                )
+                for e in known
+            ],
         ),
-    )
-    lines += ["Several cards or machines divide the hours by their number: parts depend on their own texts alone,", "so nothing is exchanged before `merge`.", ""]
-    lines += ["## Disk", "", "Bytes a posting are measured (engines on the large run, the others on 60,000 synthetic documents, temporary", "files by the code), the sizes extrapolated.", ""]
-    lines += table(
-        "artefact | bytes a posting | MS MARCO v1 (8.84 M) | " + " | ".join(SIZES),
-        (
-            f"{name} | {each:.2f} | "
-            + " | ".join(gigabytes(each * postings(c, n)) for n in (8_841_823, *sizes))
-            for name, each in artefacts(c).items()
+        "disk": table(
+            "artefact | bytes a posting | 8.84 M (MS MARCO) | " + COLUMNS,
+            [
+                f"{name} | {size:.2f} | "
+                + " | ".join(gigabytes(size * postings(c, n)) for n in (MSMARCO, *sizes))
+                for name, size in artefacts(c).items()
+            ],
         ),
-    )
-    lines += ["## Building", "", "Hours on two cores, extrapolated from the rate that was measured. Lucene has not been built at this size since", "its lists are merged, nor PISA read back with more than one thread: theirs are upper bounds.", ""]
-    lines += table(
-        "step | M postings/s, measured | on | " + " | ".join(SIZES),
-        (
-            f"{name} | {rate / 1e6:.2f} | {on} | "
-            + " | ".join(told(postings(c, n) / rate / 3600) for n in sizes)
-            for name, rate, on in builds(c)
+        "building": table(
+            "step | M postings/s, measured | on | " + COLUMNS,
+            [
+                row(
+                    name,
+                    f"{rate / 1e6:.2f}",
+                    on,
+                    each=lambda n, rate=rate: told(postings(c, n) / rate / 3600),  # type: ignore[misc]
+                )
+                for name, rate, on in builds(c)
+            ],
         ),
-    )
-    full = MAX_MESSAGE / c.ciff_bytes
-    lines += [
-        "## Memory",
-        "",
-        "A build takes its budget (`--memory`), whatever the size, and beside it what is measured here for a budget",
-        f"of 2 GB and {c.postings / 1e9:.2f} G postings: {c.lucene_memory:.2f} GB in all for Lucene, {c.pisa_memory:.2f} GB for PISA. {ID_BYTES} bytes an id are",
-        f"held where ids that come twice must be noticed: extrapolated, {gigabytes(ID_BYTES * MSMARCO_V2)} for 138 M and {gigabytes(ID_BYTES * GIGA)} for 1 G.",
-        "Searching maps the index; it is as fast as here while the index fits into memory.",
-        "",
-        "## Searching",
-        "",
-        "Milliseconds a query, mean of one thread, measured at 8.39 M documents and extrapolated in proportion. Synthetic",
-        "documents draw their terms independently, which leaves less to skip than text does.",
-        "",
-    ]
-    lines += table(
-        "engine | k | measured | " + " | ".join(SIZES),
-        (
-            f"{engine} | {k} | {c.all[f'{engine}_ms_{k}']['value']:.1f} | "
-            + " | ".join(f"{search_ms(c, engine, k, n):,.0f}" for n in sizes)
-            for engine in ENGINES for k in (10, 1000)
+        "searching": table(
+            "engine | k | 8.39 M, measured | " + COLUMNS,
+            [
+                f"{engine} | {k} | "
+                + " | ".join(f"{search_ms(c, engine, k, n):,.0f}" for n in (c.documents, *sizes))
+                for engine in ENGINES
+                for k in (10, 1000)
+            ],
         ),
-    )  # fmt: skip
-    lines += ["## Shards", "", "A shard is an index of some of the documents; results of shards are merged by score and id. The number that is", f"needed, extrapolated, is the largest of: cores that bring a query to {ONE.milliseconds:.0f} ms (a shard each), machines that hold", f"the index in {gigabytes(ONE.memory)}, and what formats hold.", ""]
-    lines += table(
-        "why | " + " | ".join(SIZES),
-        iter([
-            f"{ONE.milliseconds:.0f} ms, Lucene, k = 10 | " + " | ".join(f"{cores_to_search(c, n)} shards" for n in sizes),
-            "the index in memory | " + " | ".join(f"{math.ceil(postings(c, n) * artefacts(c)['Lucene index'] / ONE.memory)} machines" for n in sizes),
-            f"documents of a Lucene index, {MOST_LUCENE:,} | " + " | ".join(str(math.ceil(n / MOST_LUCENE)) for n in sizes),
-            f"a list of a CIFF, 2 GiB: {full / 1e6:,.0f} M postings | " + " | ".join("any term" if n <= full else f"terms of up to {full / n:.0%} of the passages" for n in sizes),
-        ]),
-    )  # fmt: skip
-    lines += ["## What is taken from where", ""]
-    lines += table(
-        "constant | value | of | from",
-        (
-            f"{name} | {each['value']:,} {each['unit']} | {each['what']} | {where(each)}"
-            for name, each in c.all.items()
+        "shards": table(
+            "why | " + COLUMNS,
+            [
+                row(
+                    f"a query in {ONE.milliseconds:.0f} ms, a core a shard (Lucene, k = 10)",
+                    each=lambda n: str(cores_to_search(c, n)),
+                ),
+                row(
+                    f"an index in {gigabytes(ONE.memory)} of memory (Lucene)",
+                    each=lambda n: str(math.ceil(index_size(c, n) / ONE.memory)),
+                ),
+                row(
+                    f"at most {MOST_LUCENE:,} documents in a Lucene index",
+                    each=lambda n: str(math.ceil(n / MOST_LUCENE)),
+                ),
+                row("at most 2 GiB a list of a CIFF", each=lambda n: ciff_lists(c, n)),
+            ],
         ),
-    )
-    return "\n".join(lines).rstrip() + "\n"
+        "constants": table(
+            "constant | value | of | from",
+            [
+                f"{name} | {each['value']:,} {each['unit']} | {each['what']} | {where(each)}"
+                for name, each in c.all.items()
+            ],
+        ),
+    }
+
+
+def table(head: str, rows: Iterable[str]) -> str:
+    rule = "|---" * (head.count("|") + 1) + "|"
+    return "\n".join([f"| {head} |", rule, *(f"| {row} |" for row in rows)])
 
 
 def where(constant: dict[str, str]) -> str:
@@ -294,5 +289,22 @@ def where(constant: dict[str, str]) -> str:
     return f"`{constant['row'].strip('| ').replace('|', '/')}`"
 
 
+def page(c: Constants) -> str:
+    """The whole page."""
+    template = Template(TEMPLATE.read_text(encoding="utf-8"), undefined=StrictUndefined)
+    return template.render(
+        c=c,
+        one=ONE,
+        v2=f"{MSMARCO_V2:,}",
+        terms=f"{c.postings / c.documents:.1f}",
+        tokens=TOKENS,
+        large=f"{c.documents:,.0f} synthetic documents with {c.postings / 1e9:.2f} G postings",
+        memory=gigabytes(ONE.memory),
+        id_bytes=ID_BYTES,
+        ids=[gigabytes(ID_BYTES * n) for n in SIZES.values()],
+        **tables(c),
+    )
+
+
 if __name__ == "__main__":
-    print(page(Constants()), end="")
+    print(page(Constants()))

@@ -72,7 +72,7 @@ def test_what_is_shown_is_the_plain_value(shown: Any, plain: Any) -> None:
 
 
 def test_rows_are_sliced_to_what_shows_itself() -> None:
-    assert list(TERMS[:2]) == list(TERMS)[:2] and TERMS[0] is list(TERMS)[0]
+    assert list(TERMS[:2]) == list(TERMS)[:2] and TERMS[0] is next(iter(TERMS))
     assert isinstance(TERMS[:2], TermList)
     assert isinstance(EXPLAINED[:1], ContributionList) and EXPLAINED[:1].held == {"file"}
     told = HITS.with_texts({"d2": "a text"})
@@ -174,7 +174,8 @@ def pieces() -> dict[str, str]:
 def test_everything_is_escaped(kind: str) -> None:
     found: Page = parsed(pieces()[kind])
     tags = {tag for tag, _, _ in found.attributes}
-    assert not tags & {"script", "img"} and not any(n.startswith("on") for _, n, _ in found.attributes)
+    assert not tags & {"script", "img"}
+    assert not any(name.startswith("on") for _, name, _ in found.attributes)
     assert BAD in found.text
 
 
@@ -207,8 +208,7 @@ def test_ground_and_ink_come_from_one_scheme_whatever_the_page_says() -> None:
         assert colours["muted"] == style.MUTED[scheme]
     (theirs,) = re.findall(r"\[data-jp-theme-light=\"false\"\][^{]*\{([^{}]*)\}", style.NOTEBOOK)
     assert f"--surface:{style.SURFACE[1]}" in theirs
-    box = re.search(r"\.splade-bridge\{background:var\(--surface\);color:var\(--ink\)", style.NOTEBOOK)
-    assert box is not None
+    assert ".splade-bridge{background:var(--surface);color:var(--ink);" in style.NOTEBOOK
 
 
 # A comparison from Python
@@ -261,9 +261,7 @@ def test_a_mapping_and_a_file_are_compared_alike(work: Path) -> None:
     }  # fmt: skip
     first = sb.compare("spec.toml", "a")
     again = sb.compare(given, work / "a")  # the same steps, by content
-    assert not any(again.done.values()) and again.kept == {
-        kind: first.done[kind] + first.kept[kind] for kind in first.done
-    }
+    assert not again.done and first.done["index"] == again.kept["index"] == 2
     assert again.results == first.results
     assert [v.name for v in first.results.variants] == ["full", "top-k 1"]
     assert [v.means["RR@10"] for v in first.results.variants] == [1.0, 0.75]
@@ -279,7 +277,7 @@ def test_a_mapping_and_a_file_are_compared_alike(work: Path) -> None:
     ("spec", "says"),
     [
         ({}, "comparison: [data] qrels: is missing"),
-        ({"data": {"qrels": "qrels", 7: 1}}, "comparison: [data] 7: "),
+        ({"data": {"qrels": "qrels", 7: 1}}, "comparison: [data]: unknown key '7'"),
         ({"data": 3}, "comparison: [data]: must be a table, not 3"),
         ("nothing.toml", "nothing.toml: "),
         ([1], "comparison: "),

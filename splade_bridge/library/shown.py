@@ -17,7 +17,7 @@ from splade_bridge.retrieval.explain import Contribution
 from splade_bridge.retrieval.terms import Term
 
 T = TypeVar("T")
-Score = TypeVar("Score", int, float)
+Score = TypeVar("Score", bound=float)
 
 
 class _Rows(list[T]):
@@ -30,8 +30,9 @@ class _Rows(list[T]):
     def __getitem__(self, at: slice) -> list[T]: ...
 
     def __getitem__(self, at: SupportsIndex | slice) -> T | list[T]:
-        found = super().__getitem__(at)
-        return self._like(found) if isinstance(at, slice) else found
+        if isinstance(at, slice):
+            return self._like(super().__getitem__(at))
+        return super().__getitem__(at)
 
     def _like(self, rows: list[T]) -> list[T]:
         """Some of the rows, with what is known of all."""

@@ -236,18 +236,15 @@ def _piece(
     findings: Sequence[str] = (),
     charts: Sequence[Chart] = (),
 ) -> str:
-    return (
-        environment()
-        .get_template("notebook.html.jinja")
-        .render(
-            style=NOTEBOOK,
-            title=title,
-            warnings=warnings,
-            findings=findings,
-            charts=charts,
-            tables=shown,
-            notes=notes,
-        )
+    template = environment().get_template("notebook.html.jinja")
+    return template.render(
+        style=NOTEBOOK,
+        title=title,
+        warnings=warnings,
+        findings=findings,
+        charts=charts,
+        tables=shown,
+        notes=notes,
     )
 
 

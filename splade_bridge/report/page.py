@@ -29,7 +29,8 @@ def environment() -> Environment:
 
 def page(results: Results) -> str:
     """The whole report."""
-    return environment().get_template("page.html.jinja").render(
+    template = environment().get_template("page.html.jinja")
+    return template.render(
         results=results,
         several=len(results.variants) > 1,
         style=COLOURS + CHART + PAGE,
