@@ -118,6 +118,7 @@ def artefacts(c: Constants) -> dict[str, float]:
         "JsonVectorCollection, gzip": c.jsonl_gzip_bytes,
         "CIFF": c.ciff_bytes,
         "CIFF, gzip": c.ciff_gzip_bytes,
+        "forward store": c.forward_bytes,
         "Lucene index": large["lucene"],
         "PISA index": large["pisa"],
         "temporary files of sorting": BYTES_KEPT,

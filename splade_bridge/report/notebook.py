@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from splade_bridge.evaluation.evaluate import Evaluation
-from splade_bridge.evaluation.verify import Verification
+from splade_bridge.evaluation.verify import Difference, Verification
 from splade_bridge.report import sentences, tables, text
 from splade_bridge.report.beir_table import BeirTable
 from splade_bridge.report.charts import Chart, latency_charts, size_charts
@@ -178,14 +178,17 @@ def verification(found: Verification) -> str:
     if found.equal:
         return _piece([], [f"{told}: equal in {1 + len(found.differing)} indexes"], title="Equal")
     columns = [
-        Column[Any]("query", lambda each: each.query_id),
-        Column("index", lambda each: each.index, words=True),
+        Column[Difference]("query", lambda each: each.query_id),
         Column("rank", lambda each: str(each.rank)),
         Column("the first index", lambda each: _found(each.expected), words=True),
-        Column("this one", lambda each: _found(each.found), words=True),
+        Column("the other", lambda each: _found(each.found), words=True),
     ]
+    if len(found.differing) > 1:
+        columns.append(Column("which is", lambda each: each.index, words=True))
+    rows = found.differences
     notes = [told, *(f"{index}: {n:,} queries differ" for index, n in found.differing.items() if n)]
-    rows = found.differences[:MOST_ROWS]
+    if len(rows) < sum(found.differing.values()):
+        notes.append(f"the first {len(rows)} are shown")
     return _piece([Table("Where they differ first", columns, rows)], notes, title="Not equal")
 
 
