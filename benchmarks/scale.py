@@ -241,7 +241,8 @@ def search(path: str, k: int, threads: int, algorithm: str, queries: int, warm: 
     with open_index(Path(path)) as searcher:
         batch = searcher.aligned(asked)
         chosen = searcher.default_algorithm(k) if algorithm == DEFAULT else algorithm
-        for _ in searcher.search(batch.rows(0, min(warm, len(batch))), k, algorithm=chosen):
+        before = batch.rows(0, min(warm, len(batch)))
+        for _ in searcher.search(before, k, threads=threads, algorithm=chosen):
             pass
         started = time.perf_counter()
         hits = searcher.search(batch, k, threads=threads, algorithm=chosen)

@@ -179,7 +179,11 @@ def first_cluster(c: Constants, documents: int, encoder: Encoder) -> str:
             f"**searching** ({cores} cores and {gigabytes(size)} of index): shards in "
             "Elasticsearch or OpenSearch, or two-step search over pruned shards"
         )
-    return f"none: {cores} of its cores search, each a shard of the {gigabytes(size)}"
+    one = search_ms(c, "lucene", 10, documents)
+    return (
+        f"none, where {cores} of its cores share a query, as with {cores} shards "
+        f"({gigabytes(size)}) in one node of OpenSearch; one thread takes {told(one)} ms"
+    )
 
 
 def told(value: float) -> str:

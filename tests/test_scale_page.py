@@ -44,6 +44,20 @@ def test_every_constant_stands_in_the_row_that_it_names(made: Any) -> None:
             assert any(each in constant["row"] for each in written), name
 
 
+def test_every_constant_is_used(made: Any) -> None:
+    used: set[str] = set()
+
+    class Watched(made.Constants):  # type: ignore[misc, name-defined]
+        def __getattr__(self, name: str) -> float:
+            used.add(name)
+            return float(self.all[name]["value"])
+
+    c = Watched()
+    made.page(c)
+    by_name = {f"{e}_{rest}" for e in made.ENGINES for rest in ("ms_10", "ms_1000", "gigabytes")}
+    assert c.all.keys() - used <= by_name
+
+
 def test_figures_are_in_proportion_to_what_was_measured(made: Any) -> None:
     """By hand, for the sizes and machines that the page is about."""
     c = made.Constants()
