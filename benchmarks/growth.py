@@ -36,7 +36,8 @@ KINDS = {
 def step_of(key: Found, what: str) -> str | None:
     """What a row is called in the drawing of ``what``; None where it is not drawn."""
     if key["step"] in ("ciff", "index"):
-        return None if what == "mean" else key.get("index", "draw, write CIFF")
+        built = f"{key['index']}, built" if "index" in key else "CIFF, drawn and written"
+        return None if what == "mean" else built
     one = key["step"] == "search" and key["threads"] == 1
     if not one or what == "seconds" or (what == "private" and key["k"] != 10):
         return None

@@ -281,7 +281,7 @@ def tables(rows: Rows) -> Iterator[str]:
     for key, row in rows:
         if key["step"] in ("ciff", "index"):
             yield (
-                f"| {key.get('index', 'draw, write CIFF')} | {key['documents']:,} "
+                f"| {key.get('index', 'CIFF, drawn and written')} | {key['documents']:,} "
                 f"| {row['postings']:,} | {key['memory'] / 1e9:g} GB | {row['seconds']:,.1f} "
                 f"| {row['postings'] / row['seconds'] / 1e6:.2f} | {row['processor']:,.1f} "
                 f"| {row['private'] / 1e9:.2f} GB | {row['resident'] / 1e9:.2f} GB "
