@@ -68,13 +68,13 @@ class Once(Subject):
     once: ClassVar[bool] = True
 
     def attempt(self, rng: random.Random, folder: Path) -> Mapping[str, int]:
-        time.sleep(0.5)
+        time.sleep(1.5)
         return {"tries": 1}
 
 
 def test_what_is_tried_once_runs_beside_the_others_to_its_end() -> None:
     campaign = Campaign([Once, Even], lambda line: None)
-    campaign.run(5, 0.005)
+    campaign.run(5, 0.02)
     campaign.close()
     assert campaign.tallies["once"].tries == {"tries": 1}
     assert sum(campaign.tallies["even"].tries.values()) > 1
