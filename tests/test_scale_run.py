@@ -18,7 +18,7 @@ import pytest
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 if not BENCHMARKS.exists():
     pytest.skip("benchmarks are no part of a source distribution", allow_module_level=True)
-sys.path.insert(0, str(BENCHMARKS))
+sys.path.append(str(BENCHMARKS))
 
 from growth import curves, draw, growth_table  # noqa: E402
 from rows import Rows  # noqa: E402
