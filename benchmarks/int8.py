@@ -120,7 +120,7 @@ def compare(folder: Path, texts: list[Text], rounds: int, named: str) -> None:
         f"\n{named}, {len(texts)} passages, {torch.get_num_threads()} threads, median of {rounds} "
         f"rounds; products of bytes: {'yes' if multiplies_bytes() else 'no'}\n"
     )
-    print("| | s | slowest s | processor s | passages/s | terms a passage |\n|---|---|---|---|---|---|")
+    print("| | s | slowest s | processor s | passages/s | terms a passage |\n" + "|---" * 6 + "|")
     median = {
         name: Times(*(statistics.median(column) for column in zip(*found, strict=True)))
         for name, found in times.items()
@@ -150,7 +150,9 @@ def drift(model: str, work: Path) -> None:
     kinds = (FLOAT32, *([BFLOAT16] if has_bfloat16() else []), INT8)
     rows = [(d, FLOAT32) for d in kinds] + [(INT8, INT8)]
     print(f"\n{MEASURE}, impacts at x 100, exact search\n")
-    print("| documents | queries | " + " | ".join(there) + " |\n|---|---" + "|---" * len(there) + "|")
+    print(
+        "| documents | queries | " + " | ".join(there) + " |\n|---|---" + "|---" * len(there) + "|"
+    )
     found: dict[tuple[str, str, str], float] = {}
     for documents, queries in rows:
         for name in there:

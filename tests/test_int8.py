@@ -19,7 +19,14 @@ from splade_bridge.encoding import encoder as encoders  # noqa: E402
 from splade_bridge.encoding import int8  # noqa: E402
 from splade_bridge.encoding.encoder import EncodeOptions, computing, load_encoder  # noqa: E402
 from splade_bridge.encoding.head import LinearHead  # noqa: E402
-from splade_bridge.encoding.int8 import Int8Head, Quantized, Tokens, by_row, quantize  # noqa: E402
+from splade_bridge.encoding.int8 import (  # noqa: E402
+    Int8Head,
+    Quantized,
+    Tokens,
+    by_row,
+    by_token,
+    quantize,
+)
 from splade_bridge.encoding.prepacked import PrepackedLinear  # noqa: E402
 from splade_bridge.encoding.runner import encode_to_store  # noqa: E402
 from splade_bridge.errors import UsageError  # noqa: E402
@@ -56,7 +63,8 @@ def integers(rng: np.random.Generator, shape: tuple[int, int], extreme: bool) ->
     found = rng.integers(-127, 128, shape, dtype=np.int8)
     if extreme:
         found[: (len(found) + 1) // 2] = 127
-        found[-1, ::2] = -127
+        if len(found) > 1:
+            found[-1, ::2] = -127
     return torch.from_numpy(found)
 
 
@@ -78,7 +86,7 @@ def test_sums_are_those_of_integers(
     weight = integers(rng, (columns, terms), extreme)
     scales = torch.from_numpy(rng.uniform(1e-6, 10, (columns, 1)).astype(np.float32))
     with torch.inference_mode():
-        found = getattr(int8, kernel)(Quantized(weight, scales))(rows)
+        found = getattr(int8, kernel)(Quantized(weight, scales))(rows.view(torch.uint8) ^ 128)
     exact = rows.numpy().astype(np.int64) @ weight.numpy().astype(np.int64).T
     if extreme and terms > 1040:
         assert np.abs(exact).max() > 2**24
@@ -86,7 +94,7 @@ def test_sums_are_those_of_integers(
     np.testing.assert_array_equal(found.numpy(), wanted)
 
 
-finite = st.floats(-3e38, 3e38, width=32)
+finite = st.floats(-(2.0**120), 2.0**120, width=32)
 numbers = st.lists(
     st.lists(st.one_of(finite, st.just(0.0), st.floats(-1, 1, width=32)), min_size=5, max_size=5),
     min_size=1,
@@ -153,7 +161,9 @@ def test_a_layer_is_as_near_as_its_integers_allow(
     x, w = rows.double(), weight.double()
     s, t = by_row(rows).scales.double(), by_row(weight).scales.double().t()
     wanted = x @ w.t()
-    allowed = HALF_STEP * (t * x.abs().sum(1, keepdim=True) + s * w.abs().sum(1)) + terms * s * t / 4
+    allowed = (
+        HALF_STEP * (t * x.abs().sum(1, keepdim=True) + s * w.abs().sum(1)) + terms * s * t / 4
+    )
     allowed += 2**-21 * (x.abs() @ w.abs().t())  # float32's own
     if bias is not None:
         wanted = wanted + bias.double()
@@ -236,7 +246,7 @@ def test_rows_are_made_integers_once_unless_they_are_changed(
     writes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[int] = []
-    plain = by_row
+    plain = by_token
 
     def counted(rows: Any) -> Quantized:
         made.append(len(rows))
@@ -246,7 +256,7 @@ def test_rows_are_made_integers_once_unless_they_are_changed(
     layers = [(layer.weight.detach(), layer.bias.detach()) for layer in model.layers]
     assert quantize(model, lambda: model(rows))
     assert all(type(layer) is PrepackedLinear for layer in model.layers)
-    monkeypatch.setattr(int8, "by_row", counted)
+    monkeypatch.setattr(int8, "by_token", counted)
     with torch.inference_mode():
         found = model(rows)
     assert made == [7] * (4 if writes else 1)
@@ -258,7 +268,7 @@ def test_rows_are_made_integers_once_unless_they_are_changed(
 
 def test_a_network_without_linear_layers_is_refused() -> None:
     model = torch.nn.Sequential(torch.nn.Conv1d(3, 3, 1))
-    with pytest.raises(UsageError, match="cannot be replaced .it has none.; use --dtype float32"):
+    with pytest.raises(UsageError, match=r"cannot be replaced \(it has none\); use --dtype float"):
         quantize(model, lambda: model(torch.zeros(1, 3, 3)))
 
 
@@ -338,7 +348,9 @@ def test_stores_of_any_number_of_threads_and_without_kernels(
 ) -> None:
     folder = checkpoints["bert"]
     one = store(folder, corpus, tmp_path / "1", 1)
-    assert len(one) == 5  # three parts, vocabulary and manifest
+    assert {name for name in one if name.endswith(".parquet")} == {
+        f"part-0000{number}.parquet" for number in range(3)
+    }
     for threads in (2, 3, 5):
         assert store(folder, corpus, tmp_path / str(threads), threads) == one
     by_default = store(folder, corpus, tmp_path / "default", 2, batch_tokens=None)

@@ -76,7 +76,7 @@ def command(
         typer.Option(
             "--dtype",
             help="auto is bfloat16 on a GPU, float32 on a CPU. int8 is the fastest on a CPU that "
-            "multiplies bytes (VNNI), and changes vectors the most: docs/models.md says by how much.",
+            "multiplies bytes (VNNI), and changes vectors most: docs/models.md says by how much.",
         ),
         unless("--query-mode", "bow"),
     ] = "auto",

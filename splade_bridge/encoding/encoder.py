@@ -409,9 +409,9 @@ def load_encoder(model: str, side: Side, options: EncodeOptions = EncodeOptions(
     )
     if dtype == "int8" and loaded.network is not None and not multiplies_bytes():
         log.warning(
-            "--dtype int8: this processor does not multiply bytes (VNNI, AMX), or torch %s does not "
-            "let it: the same vectors, no faster than in float32; leave it out unless it is these "
-            "that you want",
+            "--dtype int8: this processor does not multiply bytes (VNNI, AMX), or torch %s does "
+            "not let it: the same vectors, no faster than in float32; leave it out unless it is "
+            "these that you want",
             torch.__version__,
         )
     return Encoder(loaded, side, dtype, options.batch_tokens)

@@ -189,5 +189,6 @@ def _pool(
 
 
 def slices(size: int, width: int) -> Iterator[slice]:
+    """Of ``size`` things, so many at a time."""
     for start in range(0, size, width):
         yield slice(start, min(start + width, size))

@@ -39,14 +39,16 @@ log = logging.getLogger(__name__)
 
 LEVELS = 127
 """Of -128 there is no use: it has no counterpart."""
+OFFSET = 128
+"""What is added to activations: the instructions take one side without a sign."""
 LEAST = 2.0**-100
 """What is smaller counts as so large, so that 127 over it is a number."""
 EXACT_TERMS = 2**24 // LEVELS**2
 """So many products of two integers of 8 bits are summed in float32 without an error."""
 
 Sums = Callable[[Tensor], Tensor]
-"""float32[n, out] of int8[n, in]: sums of products with a matrix, each rounded to float32 once, and
-then times the scale of its column."""
+"""float32[n, out] of values [n, in] that :func:`by_token` has made: sums of products with a matrix,
+each rounded to float32 once, and then times the scale of its column."""
 
 VECTOR = 64
 """Numbers that torch computes in one step, at most."""
@@ -58,7 +60,7 @@ class Quantized(NamedTuple):
     """Rows as integers.
 
     Attributes:
-        values: int8[n, in], from -127 to 127.
+        values: int8[n, in], from -127 to 127; of activations uint8, with 128 added.
         scales: float32[n, 1]; of a row that is not finite neither is its scale.
     """
 
@@ -77,6 +79,12 @@ def by_row(rows: Tensor) -> Quantized:
     return Quantized(values, largest.div_(LEVELS))
 
 
+def by_token(rows: Tensor) -> Quantized:
+    """The same of activations."""
+    values, scales = by_row(rows)
+    return Quantized(values.view(torch.uint8).bitwise_xor_(OFFSET), scales)
+
+
 def sums(weight: Quantized) -> Sums:
     """The fastest products with a matrix that there are here; all give the same bytes."""
     return fast_sums(weight) if multiplies_bytes() else plain_sums(weight)
@@ -93,8 +101,8 @@ def fast_sums(weight: Quantized) -> Sums:
     scales = weight.scales.flatten()
     zeros = torch.zeros(len(scales), dtype=torch.int64)
     linear = ops.qlinear_pointwise
-    after = (None, 1.0, 0, torch.float32, "none", [], "")
-    return lambda rows: linear(rows, 1.0, 0, packed, scales, zeros, *after)
+    after: tuple[Any, ...] = (None, 1.0, 0, torch.float32, "none", [], "")
+    return lambda rows: linear(rows, 1.0, OFFSET, packed, scales, zeros, *after)
 
 
 def plain_sums(weight: Quantized) -> Sums:
@@ -105,8 +113,9 @@ def plain_sums(weight: Quantized) -> Sums:
 
     def multiply(rows: Tensor) -> Tensor:
         found = torch.zeros(len(rows), len(scales), dtype=torch.int32)
+        signed = rows.float().sub_(OFFSET)
         for part, columns in zip(parts, bounds, strict=True):
-            found += torch.mm(rows[:, columns].float(), part).to(torch.int32)
+            found += torch.mm(signed[:, columns], part).to(torch.int32)
         return found.float().mul_(scales)
 
     return multiply
@@ -129,7 +138,7 @@ def multiplies_bytes() -> bool:
     with torch.inference_mode():
         for count, terms, columns in TRIED:
             weight = Quantized(some(columns, terms), torch.rand(columns, 1, generator=generator))
-            rows = some(count, terms)
+            rows = some(count, terms).view(torch.uint8).bitwise_xor_(OFFSET)
             try:
                 found = fast_sums(weight)(rows)
             except (AttributeError, RuntimeError, TypeError):
@@ -161,7 +170,7 @@ class Tokens:
         if self.remembers and last is not None and last() is rows:
             found: Quantized = self._last.found
             return found
-        found = by_row(rows.reshape(-1, rows.shape[-1]))
+        found = by_token(rows.reshape(-1, rows.shape[-1]))
         if self.remembers:
             self._last.rows, self._last.found = weakref.ref(rows), found
         return found
@@ -187,8 +196,6 @@ class Tokens:
             return found.view(*rows.shape[:-1], -1)[..., :width]
 
         return linear
-
-
 
 
 def quantize(model: nn.Module, run: Callable[[], Tensor]) -> bool:
@@ -238,6 +245,6 @@ class Int8Head(LinearHead):
         ]
 
     def _tiles(self, hidden: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        values, scales = by_row(hidden)
+        values, scales = by_token(hidden)
         for columns, multiply in self._parts:
             yield columns, multiply(values).mul_(scales)
