@@ -168,9 +168,9 @@ def test_a_layer_is_as_near_as_its_integers_allow(
     if bias is not None:
         wanted = wanted + bias.double()
         allowed += 2**-23 * wanted.abs()
-    if gelu:  # it rises by 1.13 at most
+    if gelu:  # it rises by 1.13 at most, and is half of x (1 + erf), of which little may be left
+        allowed = 1.13 * allowed + 2**-21 * wanted.abs() + 1e-38
         wanted = torch.nn.functional.gelu(wanted)
-        allowed = 1.13 * allowed + 2**-20 * wanted.abs() + 1e-38
     assert found.shape == (count, columns)
     assert bool(((found - wanted).abs() <= allowed).all())
 
