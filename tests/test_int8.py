@@ -353,8 +353,6 @@ def test_stores_of_any_number_of_threads_and_without_kernels(
     }
     for threads in (2, 3, 5):
         assert store(folder, corpus, tmp_path / str(threads), threads) == one
-    by_default = store(folder, corpus, tmp_path / "default", 2, batch_tokens=None)
-    assert store(folder, corpus, tmp_path / "alone", 1, batch_tokens=None) == by_default
     without_kernels()
     assert store(folder, corpus, tmp_path / "slow", 2) == one
 

@@ -108,14 +108,14 @@ def test_right_or_refused(kind: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 
 
-LOOKED_INTO = ("",)
+LOOKED_INTO = ("neomme",)
 """Networks that look for more in a linear layer than its result."""
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("kind", sorted(set(NAMES) - set(REFUSED)))
 def test_in_integers_of_8_bits(kind: str, tmp_path: Path) -> None:
-    """Near what float32 gives, of weights up to 2, or refused by name."""
+    """Near what float32 gives, of weights up to 4, or refused by name."""
     model = str(tiny(kind, tmp_path))
     options = EncodeOptions(max_length=MAX_LENGTH, dtype="int8")
     if kind in LOOKED_INTO:
@@ -124,5 +124,5 @@ def test_in_integers_of_8_bits(kind: str, tmp_path: Path) -> None:
         return
     near = encode(load_encoder(model, "document", options), ASKED)
     exact = encode(load_encoder(model, "document", EncodeOptions(max_length=MAX_LENGTH)), ASKED)
-    assert 0 < np.abs(near - exact).max() < 0.5
+    assert 0 < np.abs(near - exact).max() < 1
     assert np.abs(near - exact).mean() < 0.05
