@@ -119,7 +119,7 @@ def test_in_integers_of_8_bits(kind: str, tmp_path: Path) -> None:
     model = str(tiny(kind, tmp_path))
     options = EncodeOptions(max_length=MAX_LENGTH, dtype="int8")
     if kind in LOOKED_INTO:
-        with pytest.raises(UsageError, match=r"--dtype int8: the linear layers of .* cannot be rep"):
+        with pytest.raises(UsageError, match=r"--dtype int8: the linear layers of .* cannot be re"):
             load_encoder(model, "document", options)
         return
     near = encode(load_encoder(model, "document", options), ASKED)
