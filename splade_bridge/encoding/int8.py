@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -52,8 +53,12 @@ each rounded to float32 once, and then times the scale of its column."""
 
 VECTOR = 64
 """Numbers that torch computes in one step, at most."""
-TRIED = ((1, 5, 3), (3, 64, 33), (33, 1300, 17), (70, 96, 64))
+INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "amx_int8")
+"""That multiply bytes, as torch calls them."""
+TRIED = ((1, 5, 3), (3, 64, 33), (33, 1300, 17), (64, 512, 256))
 """Rows, terms of a sum and columns that fast products are tried with."""
+SLOWEST = 10
+"""Times what float32 takes: for what it has no kernels for, oneDNN takes a thousand times that."""
 
 
 class Quantized(NamedTuple):
@@ -124,9 +129,11 @@ def plain_sums(weight: Quantized) -> Sums:
 @cache
 def multiplies_bytes() -> bool:
     """Whether this processor multiplies bytes, and this torch lets it, without an error."""
-    asks = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("vnni", "amx_tile"))
-    told = [ask() for ask in asks if ask is not None]
-    if (told and not any(told)) or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    # Older torch does not say what a processor has.
+    told = getattr(torch.cpu, "get_capabilities", dict)()
+    if told and not any(told.get(name) for name in INSTRUCTIONS):
+        return False
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     generator = torch.Generator().manual_seed(0)
 
@@ -139,13 +146,25 @@ def multiplies_bytes() -> bool:
         for count, terms, columns in TRIED:
             weight = Quantized(some(columns, terms), torch.rand(columns, 1, generator=generator))
             rows = some(count, terms).view(torch.uint8).bitwise_xor_(OFFSET)
+            plain = plain_sums(weight)
             try:
-                found = fast_sums(weight)(rows)
+                fast = fast_sums(weight)
+                found = fast(rows)
             except (AttributeError, RuntimeError, TypeError):
                 return False
-            if not torch.equal(found, plain_sums(weight)(rows)):
+            if not torch.equal(found, plain(rows)):
                 return False
-    return True
+        return _seconds(fast, rows) <= SLOWEST * _seconds(plain, rows)
+
+
+def _seconds(multiply: Sums, rows: Tensor) -> float:
+    """Of this thread's time on a processor, the least of three."""
+    found = []
+    for _ in range(3):
+        began = time.thread_time()
+        multiply(rows)
+        found.append(time.thread_time() - began)
+    return min(found)
 
 
 def kept_in(dtype: torch.dtype) -> torch.dtype:
