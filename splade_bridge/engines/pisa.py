@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,8 @@ LISTS = "lists.npy"
 FREQUENCIES = "frequencies.npy"
 MOST_TERMS_AHEAD = 500
 """Some 12 kB as a pickle; pipes hold 16 kB (macOS) or more."""
+LISTS_KEPT = 1 << 25
+"""Bytes of posting lists that an open index keeps, to say what terms add to documents."""
 PATIENCE = 600
 """Seconds that the answer to a query may take: on a damaged index it may never come."""
 
@@ -298,6 +301,7 @@ class PisaSearcher(_PisaIndex):
         self._lock = threading.RLock()  # a search that is collected here gives back, too
         self._workers: list[Worker] = []
         self._idle: list[Worker] = []
+        self._lists: dict[int, tuple[Int32Array, Int32Array]] = {}
 
     @contextlib.contextmanager
     def _borrowed(self, count: int) -> Iterator[list[Worker]]:
@@ -357,20 +361,42 @@ class PisaSearcher(_PisaIndex):
         return documents, impacts
 
     def impacts(self, doc_id: str, term_ids: Sequence[int]) -> list[int] | None:
-        """One-term queries over whole lists: what the engine would add for the document."""
+        """From whole lists, which one-term queries give: what the engine would add."""
         number = self.doc_ids.find(doc_id)
         if number is None:
             return None
         found = []
-        with self._borrowed(1) as (worker,):
-            for term in term_ids:
-                impact = 0
-                if self._list_of[term] >= 0:
-                    terms = {number_name(int(self._list_of[term])): 1.0}
-                    answer = Answer(*worker.call("best", terms, len(self.doc_ids), "ranked_or"))
-                    impact = int(answer.scores[answer.documents == number].sum())
-                found.append(impact)
+        for term in term_ids:
+            documents, impacts = self._kept_list(int(term))
+            at = int(np.searchsorted(documents, number))
+            there = at < len(documents) and documents[at] == number
+            found.append(int(impacts[at]) if there else 0)
         return found
+
+    def _kept_list(self, term: int) -> tuple[Int32Array, Int32Array]:
+        """A term's posting list; the last ones are kept, since a query's documents share them."""
+        if self._list_of[term] < 0:
+            return np.empty(0, np.int32), np.empty(0, np.int32)
+        with self._lock:
+            if (kept := self._lists.pop(term, None)) is not None:
+                self._lists[term] = kept  # now the last to go
+                return kept
+        length = len(self.doc_ids)
+        if self._frequencies is not None:
+            length = int(self._frequencies[term])
+        kept = self.posting_list(int(self._list_of[term]), length)
+        if len(kept[0]) > length:  # not what was counted when it was built, but what is there
+            kept = self.posting_list(int(self._list_of[term]), len(self.doc_ids))
+        with self._lock:
+            self._lists[term] = kept
+            size = sum(2 * documents.nbytes for documents, _ in self._lists.values())
+            while size > LISTS_KEPT and len(self._lists) > 1:
+                size -= 2 * self._lists.pop(next(iter(self._lists)))[0].nbytes
+        return kept
+
+    @cached_property
+    def _frequencies(self) -> Int64Array | None:
+        return self.document_frequencies()
 
     def close(self) -> None:
         """End the workers."""
