@@ -354,7 +354,7 @@ def test_stores_of_any_number_of_threads_and_without_kernels(
     for threads in (2, 3, 5):
         assert store(folder, corpus, tmp_path / str(threads), threads) == one
     without_kernels()
-    assert store(folder, corpus, tmp_path / "slow", 2) == one
+    assert store(folder, corpus, tmp_path / "slow", 3) == one
 
 
 def test_another_plan_than_float32(

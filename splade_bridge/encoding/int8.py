@@ -20,7 +20,7 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -130,7 +130,7 @@ def plain_sums(weight: Quantized) -> Sums:
 def multiplies_bytes() -> bool:
     """Whether this processor multiplies bytes, and this torch lets it, without an error."""
     # Older torch does not say what a processor has.
-    told = getattr(torch.cpu, "get_capabilities", dict)()
+    told: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     if told and not any(told.get(name) for name in INSTRUCTIONS):
         return False
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
