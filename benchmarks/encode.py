@@ -426,8 +426,8 @@ def memory_table(folder: Path, threads: int) -> None:
 
 
 def dtype_report(checkpoint: str, corpus: str, limit: int, device: str = "cpu") -> None:
-    """How many impacts at x 100 change with 16 bits, and by how much."""
-    kinds = (FLOAT32, BFLOAT16, "float16") if device == "cuda" else (FLOAT32, BFLOAT16)
+    """How many impacts at x 100 change with 16 or 8 bits, and by how much."""
+    kinds = (FLOAT32, BFLOAT16, "float16" if device == "cuda" else "int8")
     encoders = [
         load_encoder(checkpoint, "document", EncodeOptions(dtype=d, device=device))  # type: ignore[arg-type]
         for d in kinds
