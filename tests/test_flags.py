@@ -111,7 +111,7 @@ def test_what_is_read_and_what_is_written_is_marked() -> None:
         "convert": {"output"},
         "explain": {"query_id", "doc_id"},
         "help": {"page"},
-        "search": {"text"},
+        "search": {"words"},
         "terms": {"text"},
         "train recipe": {"recipe"},
     }

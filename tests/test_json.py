@@ -93,7 +93,7 @@ COMMANDS: list[tuple[str, str]] = [
     ("inspect", "texts.jsonl"),
     ("search", "i -q qv -o run -k 3"),
     ("search", "i -q questions.tsv -m model -o run2 --two-step x/forward --exact-run run"),
-    ("search TEXT", "i cat -m model --corpus texts.jsonl -k 3"),
+    ("search WORDS", "i cat -m model --corpus texts.jsonl -k 3"),
     ("fuse", "run run2 -o fused"),
     ("fuse", "run run2 -o fused2 --fusion combsum --tune nDCG@10 --qrels qrels --folds 2"),
     ("fuse", "run run2 -o q.json --as-query milvus --query-field sparse:v --query-field text:t"),
@@ -178,7 +178,7 @@ def test_all_commands_are_documented_and_their_keys_mean_one_thing() -> None:
         "train --list",
         "verify --probe",
         "help PAGE",
-        "search TEXT",
+        "search WORDS",
     }
     kinds: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for command, result in RESULTS.items():

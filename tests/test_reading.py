@@ -117,7 +117,7 @@ def test_lines_of_stdin_are_queries_and_json_is_documented(
         wanted = sb.search("full", {"a": "the cat", "b": "x42"}, model="model", k=3)
         if flags:
             told = json.loads(out)
-            assert list(faults(told, RESULTS["search TEXT"])) == []
+            assert list(faults(told, RESULTS["search WORDS"])) == []
             assert (told["index"], [f["query"] for f in told["found"]]) == (
                 "full", ["the cat", "x42"],
             )  # fmt: skip

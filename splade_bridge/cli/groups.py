@@ -504,7 +504,7 @@ class OpenFlags(QuantizeFlags, OthersFlags):
         return None if self.memory is None else size_in_bytes(self.memory)
 
 
-OF_A_FILE = where_there(needs("--queries"), "text")
+OF_A_FILE = where_there(needs("--queries"), "words")
 """Of queries that are a file, where a command takes words, too."""
 
 

@@ -146,7 +146,7 @@ class SearchResult(TypedDict):
 
 
 class ReadResult(TypedDict):
-    """``search TEXT``."""
+    """``search WORDS``."""
 
     index: Annotated[str, "As it was given."]
     found: Annotated[list[Found], "What each text found, in their order."]
@@ -533,7 +533,7 @@ RESULTS: dict[str, Any] = {
     "index": IndexResult,
     "delete": DeleteResult,
     "search": SearchResult,
-    "search TEXT": ReadResult,
+    "search WORDS": ReadResult,
     "fuse": FuseResult,
     "rerank": RerankResult,
     "evaluate": EvaluateResult,

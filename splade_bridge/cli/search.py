@@ -56,7 +56,7 @@ def command(
         Place,
         typer.Argument(help="An index of ours, Anserini's impact index, or an address."),
     ],
-    text: Annotated[
+    words: Annotated[
         str | None,
         typer.Argument(
             help="Words to search for with --model: what is found is shown, and no run written. - "
@@ -193,17 +193,17 @@ def command(
     from splade_bridge.retrieval.search import Beside, SearchOptions, search_to_run
 
     limit = None if memory is None else size_in_bytes(memory)
-    if asked.queries is None or text is not None:
-        if (text is not None) + interactive + (asked.queries is not None) != 1:
+    if asked.queries is None or words is not None:
+        if (words is not None) + interactive + (asked.queries is not None) != 1:
             raise UsageError(
-                "what is searched for is a text, --queries with --output, or --interactive: give "
+                "what is searched for is words, --queries with --output, or --interactive: give "
                 "one of them"
             )
         if interactive and json:
             raise UsageError("--json has no effect with --interactive: leave it out")
         _read(
             index,
-            None if interactive else text,
+            None if interactive else words,
             _opening(asked, corpus, texts, replace(asking.asking, only=only), quantize, checkpoint,
                      limit),
             k or SHOWN_HITS,
