@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from splade_bridge.engines.registry import ENGINES, REMOTE_OPTIONS, flag, options_of
+from splade_bridge.engines.registry import ENGINES, REMOTE_OPTIONS, flag, key, options_of
 from splade_bridge.errors import UsageError
 from splade_bridge.files.address import Address
 
@@ -23,10 +23,10 @@ def takes_engine_options(command: Callable[..., None]) -> Callable[..., None]:
     It gets an instance of the chosen engine's options, or None where it has none; an output that is
     an address has chosen. A flag of another engine is refused, because it would do nothing.
     """
-    flags = {f"{name}_{option.name}": (name, option) for name, option in _all()}
+    flags = {key(name, option): (name, option) for name, option in _all()}
     own = inspect.signature(command, eval_str=True).parameters
     parameters = [p for name, p in own.items() if name != PARAMETER]
-    for key, (name, option) in flags.items():
+    for parameter, (name, option) in flags.items():
         hint = get_type_hints(options_of(name))[option.name]
         shown = flag(name, option)
         told = typer.Option(
@@ -36,7 +36,7 @@ def takes_engine_options(command: Callable[..., None]) -> Callable[..., None]:
         )
         parameters.append(
             inspect.Parameter(
-                key, inspect.Parameter.KEYWORD_ONLY, default=None,
+                parameter, inspect.Parameter.KEYWORD_ONLY, default=None,
                 annotation=Annotated[hint | None, told],
             )
         )  # fmt: skip

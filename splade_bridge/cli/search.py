@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from splade_bridge.cli.groups import AskingFlags, ModelFlags, QuantizeFlags, QueryFlags
+from splade_bridge.cli.groups import AskingFlags, ModelFlags, QuantizeFlags, QueryFlags, TwoStepFlags
 from splade_bridge.cli.marks import WRITES
 from splade_bridge.cli.needs import Needs, needs
 from splade_bridge.cli.options import (
@@ -70,35 +70,7 @@ def command(
             help="Rank documents by their best passage: ids lose their last #number.",
         ),
     ] = False,
-    two_step: Annotated[
-        Path | None,
-        typer.Option(
-            "--two-step",
-            metavar="FORWARD",
-            help="Score what INDEX (pruned) finds from these full vectors (export --format "
-            "forward).",
-        ),
-    ] = None,
-    first_query_terms: Annotated[
-        int | None,
-        typer.Option(
-            "--first-query-terms",
-            min=1,
-            help="With --two-step: query terms, the heaviest, that INDEX is searched with.",
-            show_default="all",
-        ),
-        needs("--two-step"),
-    ] = None,
-    candidates: Annotated[
-        int | None,
-        typer.Option(
-            "--candidates",
-            min=1,
-            help="With --two-step: documents a query to be scored, at least -k.",
-            show_default="1000, or -k if that is more",
-        ),
-        needs("--two-step"),
-    ] = None,
+    steps: TwoStepFlags = TwoStepFlags(),
     exact_run: Annotated[
         Path | None,
         typer.Option(
@@ -160,9 +132,7 @@ def command(
         tag=tag,
         remove_query=remove_query,
         max_passage=max_passage,
-        two_step=two_step,
-        first_query_terms=first_query_terms,
-        candidates=candidates,
+        **vars(steps),
         memory=None if memory is None else size_in_bytes(memory),
         ef_search=ef_search,
         asking=replace(asking.asking, only=only),

@@ -114,9 +114,13 @@ def command(
         raise CheckFailedError(
             f"{result.queries:,} queries compared, results differ for {differing}"
         )
-    if not json:
+    for path, share in result.recall.items() if not json else []:
+        told = ", ".join(f"{value:.2%} of the top {cut}" for cut, value in share.items())
+        note(f"{path}: approximate, and its scores are exact; recall {told}")
+    exact = len(indexes) - len(result.recall)
+    if not json and exact > 1:
         note(
-            f"all {len(indexes)} indexes agree: {result.queries:,} queries, {result.results:,} "
+            f"all {exact} indexes agree: {result.queries:,} queries, {result.results:,} "
             f"results at k = {k}, the same scores and order"
         )
 

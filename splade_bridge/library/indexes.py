@@ -228,9 +228,11 @@ def open_index(index: Place, **opening: Unpack[Opening]) -> OpenIndex | OpenDens
             checkpoint's folder.
         filter: of an address: find no other documents than these, as its engine filters; text, or
             what is JSON there. See docs/engines.md.
-        approximate: of an address: let its engine give approximate results, by its own options.
+        approximate: let the engine give approximate results, by its own options.
         elasticsearch_frequency_ratio, elasticsearch_weight_ratio: these of Elasticsearch.
+        impact_index_alpha, impact_index_beta: these of impact-index.
         milvus_drop_ratio, postgresql_ef_search: these of Milvus and of PostgreSQL.
+        seismic_query_cut, seismic_heap_factor: these of Seismic.
         no_check: do not compare the files that are opened with the hashes in their manifests,
             or those of an index without one with Lucene's checksums.
 
