@@ -1,4 +1,4 @@
-"""impact-index beyond what tests of all engines say: Block-Max Pruning, its process, its licence."""
+"""impact-index beyond what all engines are tested for: Block-Max Pruning, process, licence."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ def test_it_answers_exactly_unless_it_is_asked_otherwise(index: Path) -> None:
         assert not searcher.approximate
         assert searcher.exact() is searcher
         for algorithm in searcher.algorithms:
-            assert [as_pairs(h) for h in searcher.search(BATCH, 10, algorithm=algorithm)] == EXPECTED
+            assert [
+                as_pairs(h) for h in searcher.search(BATCH, 10, algorithm=algorithm)
+            ] == EXPECTED
 
 
 def test_block_max_pruning_finds_most_and_scores_exactly(index: Path) -> None:
@@ -82,7 +84,7 @@ def test_what_is_not_there_cannot_be_asked_for(index: Path, tmp_path: Path) -> N
         open_index(plain, Asking(approximation=Approximation()))
     with pytest.raises(UsageError, match="is for an index of engine seismic"):
         open_index(index, Asking(approximation=Approximation(seismic_query_cut=2)))
-    with pytest.raises(UsageError, match="impact_index_alpha 0: is 0.01 to 1"):
+    with pytest.raises(UsageError, match=r"impact_index_alpha 0: is 0\.01 to 1"):
         Approximation(impact_index_alpha=0)
     with pytest.raises(UsageError, match="bmp_block_size"):
         ImpactIndexOptions(bmp_block_size=0)
@@ -113,7 +115,7 @@ def test_lists_that_do_not_fit_into_memory(tmp_path: Path) -> None:
 
 def test_impacts_that_float32_rounds_are_refused(tmp_path: Path) -> None:
     source = MemorySource(np.array([[2**24 + 1, 1]]), ["a"], ["x", "y"])
-    with pytest.raises(BadInputError, match="1 of 2 impacts are over 2\\^24.*impact-index"):
+    with pytest.raises(BadInputError, match=r"1 of 2 impacts are over 2\^24.*impact-index"):
         engine("impact-index").build(source, tmp_path / "i")
     assert not (tmp_path / "i").exists()
 

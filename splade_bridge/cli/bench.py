@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from splade_bridge.cli.groups import AskingFlags, ModelFlags, QuantizeFlags, QueryFlags, TwoStepFlags
+from splade_bridge.cli.groups import (
+    AskingFlags,
+    ModelFlags,
+    QuantizeFlags,
+    QueryFlags,
+    TwoStepFlags,
+)
 from splade_bridge.cli.marks import WRITES
 from splade_bridge.cli.needs import Needs
 from splade_bridge.cli.options import (
@@ -170,9 +176,9 @@ def command(
             {"of": p.of, "setting": p.setting, "exact": p.exact, "on_front": front}
             for p, front in zip(points, on_front(points), strict=True)
         ]
+        drawn = frontier and {"output": str(frontier), "points": told}
         print_json({"output": output and str(output), "encoding_ms": encoding,
-                    "noisy": bool(noisy), "rows": rows,
-                    "frontier": frontier and {"output": str(frontier), "points": told}})  # fmt: skip
+                    "noisy": bool(noisy), "rows": rows, "frontier": drawn})  # fmt: skip
     else:
         say(_swept(points) if points else _table(rows), "\n")
         if encoding:

@@ -10,7 +10,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from splade_bridge.engines.registry import ENGINES, REMOTE_OPTIONS, flag, key, options_of
+from splade_bridge.engines.registry import ENGINES, REMOTE_OPTIONS, flag, options_of
+from splade_bridge.engines.registry import key as key_of
 from splade_bridge.errors import UsageError
 from splade_bridge.files.address import Address
 
@@ -23,10 +24,10 @@ def takes_engine_options(command: Callable[..., None]) -> Callable[..., None]:
     It gets an instance of the chosen engine's options, or None where it has none; an output that is
     an address has chosen. A flag of another engine is refused, because it would do nothing.
     """
-    flags = {key(name, option): (name, option) for name, option in _all()}
+    flags = {key_of(name, option): (name, option) for name, option in _all()}
     own = inspect.signature(command, eval_str=True).parameters
     parameters = [p for name, p in own.items() if name != PARAMETER]
-    for parameter, (name, option) in flags.items():
+    for key, (name, option) in flags.items():
         hint = get_type_hints(options_of(name))[option.name]
         shown = flag(name, option)
         told = typer.Option(
@@ -36,7 +37,7 @@ def takes_engine_options(command: Callable[..., None]) -> Callable[..., None]:
         )
         parameters.append(
             inspect.Parameter(
-                parameter, inspect.Parameter.KEYWORD_ONLY, default=None,
+                key, inspect.Parameter.KEYWORD_ONLY, default=None,
                 annotation=Annotated[hint | None, told],
             )
         )  # fmt: skip

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from splade_bridge.cli.groups import AskingFlags, ModelFlags, QuantizeFlags, QueryFlags, TwoStepFlags
+from splade_bridge.cli.groups import (
+    AskingFlags,
+    ModelFlags,
+    QuantizeFlags,
+    QueryFlags,
+    TwoStepFlags,
+)
 from splade_bridge.cli.marks import WRITES
 from splade_bridge.cli.needs import Needs, needs
 from splade_bridge.cli.options import (

@@ -207,7 +207,9 @@ class ImpactIndexSearcher(Searcher):
         found = []
         for term in term_ids:
             documents, impacts = self.posting_list(term) if self._held[term] else ((), ())
-            found.append(sum(int(i) for d, i in zip(documents, impacts, strict=True) if d == number))
+            found.append(
+                sum(int(i) for d, i in zip(documents, impacts, strict=True) if d == number)
+            )
         return found
 
     def approximated(self, own: Mapping[str, Any]) -> BmpSearcher:

@@ -7,6 +7,7 @@ the library panics on others, and a term's number is the length of an array that
 
 from __future__ import annotations
 
+import itertools
 import time
 from importlib import import_module
 from pathlib import Path
@@ -42,7 +43,7 @@ class Index:
         """Add documents, in compressed rows."""
         numbers, weights = terms.astype(np.uintp), impacts.astype(np.float32)
         bounds = indptr.tolist()
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+        for start, stop in itertools.pairwise(bounds):
             if start < stop:
                 self._builder.add(self.documents, numbers[start:stop], weights[start:stop])
             self.documents += 1

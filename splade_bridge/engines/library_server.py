@@ -16,6 +16,7 @@ import pickle
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -85,10 +86,8 @@ def main() -> None:
         except EOFError:
             return
         signal.alarm(patience)
-        if method == "best":
-            result = best(index, *arguments)
-        else:
-            result = getattr(index, method)(*arguments)
+        asked = partial(best, index) if method == "best" else getattr(index, method)
+        result = asked(*arguments)
         signal.alarm(0)
         pickle.dump(result, answers, protocol=pickle.HIGHEST_PROTOCOL)
         answers.flush()

@@ -46,7 +46,6 @@ from splade_bridge.engines.pisa_profile import (
 from splade_bridge.engines.pisa_worker import library
 from splade_bridge.errors import (
     BadInputError,
-    ExternalProgramError,
     MissingToolError,
     UsageError,
     install,

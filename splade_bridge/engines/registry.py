@@ -60,9 +60,7 @@ ENGINES: dict[str, Entry] = {
     ),
 }
 NAMES = tuple(ENGINES)
-EXACT: tuple[EngineName, ...] = tuple(
-    name for name in get_args(EngineName) if not ENGINES[name].approximate
-)
+EXACT: tuple[str, ...] = tuple(name for name, entry in ENGINES.items() if not entry.approximate)
 """Those that give the same results as all others."""
 USUAL = tuple(name for name in EXACT if not ENGINES[name].named_only)
 """Those that are used where none is named."""

@@ -38,9 +38,7 @@ class SeismicOptions:
     centroid_fraction: float = field(
         default=0.1, metadata={"help": "Blocks of a list, as a part of its postings."}
     )
-    min_cluster_size: int = field(
-        default=2, metadata={"help": "Documents of a block at least."}
-    )
+    min_cluster_size: int = field(default=2, metadata={"help": "Documents of a block at least."})
     summary_energy: float = field(
         default=0.4, metadata={"help": "Part of a block's sum of maxima that its summary keeps."}
     )
@@ -66,7 +64,7 @@ class SeismicOptions:
         for name in ("centroid_fraction", "summary_energy"):
             if not 0 < getattr(self, name) <= 1:
                 raise UsageError(f"seismic {name} must lie between 0 and 1, 0 left out")
-        if not 1 <= self.max_fraction:
+        if not self.max_fraction >= 1:
             raise UsageError("seismic max_fraction must be 1 or more")
         if not 0 <= self.heap_factor <= 1:
             raise UsageError("seismic heap_factor must lie between 0 and 1")

@@ -26,12 +26,19 @@ from splade_bridge.data.hits import contenders
 from splade_bridge.data.id_table import IdTable, write_id_table
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array, row_numbers, row_pointers, sliced
+from splade_bridge.data.vectors import (
+    ImpactBatch,
+    Int32Array,
+    Int64Array,
+    row_numbers,
+    row_pointers,
+    sliced,
+)
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.outputs import manifest_file
 from splade_bridge.files.writing import mapped
-from splade_bridge.formats.base import ImpactSource, each_once, export_manifest
+from splade_bridge.formats.base import ImpactSource, each_once, export_manifest, refuse_empty
 
 FORWARD_FOLDER = "forward"
 INDPTR, TERMS, IMPACTS = "indptr.npy", "terms.npy", "impacts.npy"
@@ -51,7 +58,7 @@ def write_forward(folder: Path, source: ImpactSource, memory: int = DEFAULT_MEMO
         memory: budget in bytes of making the table of ids.
 
     Raises:
-        BadInputError: the source is broken.
+        BadInputError: the source is broken, or holds no documents.
     """
     folder.mkdir()
     counts = Counts()
@@ -68,6 +75,8 @@ def write_forward(folder: Path, source: ImpactSource, memory: int = DEFAULT_MEMO
             lengths.append(batch.lengths.astype(np.int32))
             counts.add(batch)
     ids.close()
+    if not counts.documents:
+        refuse_empty(source.counts, source.path)  # of no ids there is no table
     np.save(folder / INDPTR, row_pointers(np.concatenate(lengths)))
     source.vocabulary.save(folder / VOCABULARY)
     write_id_table(folder, memory)
@@ -115,7 +124,9 @@ class ForwardStore:
         """int64[len(vocabulary)]: the documents that hold each term."""
         frequencies = np.zeros(len(self.vocabulary), dtype=np.int64)
         for start in range(0, len(self._terms), COPY_AT_ONCE):
-            some = np.bincount(self._terms[start : start + COPY_AT_ONCE], minlength=len(frequencies))
+            some = np.bincount(
+                self._terms[start : start + COPY_AT_ONCE], minlength=len(frequencies)
+            )
             if len(some) > len(frequencies):
                 raise self._damaged("a term id is not in its vocabulary")
             frequencies += some

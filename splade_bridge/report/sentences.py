@@ -90,7 +90,8 @@ def method(results: Results) -> list[str]:
         found = [(v.name, i.recall) for v in results.variants if (i := v.index(engine)).recall]
         if found:
             told = "; ".join(
-                f"{name}: " + ", ".join(f"{share:.2%} of the top {k}" for k, share in recall.items())
+                f"{name}: "
+                + ", ".join(f"{share:.2%} of the top {k}" for k, share in recall.items())
                 for name, recall in found
             )
             said.append(

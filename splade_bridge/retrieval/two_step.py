@@ -53,7 +53,7 @@ class TwoStepOptions:
         if self.first_query_terms is not None and self.first_query_terms < 1:
             raise UsageError(f"--first-query-terms must be 1 or more, not {self.first_query_terms}")
 
-    
+    @classmethod
     def of(cls, k: int, candidates: int | None, first_query_terms: int | None) -> TwoStepOptions:
         """For the best ``k``, of candidates as many as usual where none are named.
 
@@ -61,9 +61,7 @@ class TwoStepOptions:
             UsageError: fewer candidates than ``k``.
         """
         if candidates is not None and candidates < k:
-            raise UsageError(
-                f"--candidates {candidates} cannot give {k} documents: at least -k"
-            )
+            raise UsageError(f"--candidates {candidates} cannot give {k} documents: at least -k")
         return cls(candidates or max(DEFAULT_CANDIDATES, k), first_query_terms)
 
 

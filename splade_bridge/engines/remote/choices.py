@@ -30,6 +30,15 @@ RANGES = {
 }
 """The least and the largest value of each of these."""
 
+OWNERS = {
+    "elasticsearch": "address elasticsearch://",
+    "impact-index": "index of engine impact-index",
+    "milvus": "address milvus://",
+    "postgresql": "address postgresql://",
+    "seismic": "index of engine seismic",
+}
+"""Whose each of these is: a name that they begin with, and that in words."""
+
 
 @dataclass(frozen=True)
 class Approximation:
@@ -95,6 +104,10 @@ class Approximation:
                 raise UsageError(
                     f"--{name.replace('_', '-')} is for an {OWNERS[owner]}: leave it out"
                 )
+
+
+def _start(engine: str) -> str:
+    return f"{engine.replace('-', '_')}_"
 
 
 @dataclass(frozen=True)
