@@ -44,17 +44,11 @@ class SeismicOptions:
     )
     query_cut: int = field(
         default=10,
-        metadata={
-            "help": "Query terms, the heaviest, whose lists a search looks at, where it says "
-            "nothing else."
-        },
+        metadata={"help": "Query terms, the heaviest, whose lists a search looks at."},
     )
     heap_factor: float = field(
         default=0.7,
-        metadata={
-            "help": "How readily a search passes over a block, 0 (never) to 1, where it says "
-            "nothing else."
-        },
+        metadata={"help": "How readily a search passes over a block, 0 (never) to 1."},
     )
 
     def __post_init__(self) -> None:

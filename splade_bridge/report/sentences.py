@@ -95,8 +95,8 @@ def method(results: Results) -> list[str]:
                 for name, recall in found
             )
             said.append(
-                f"{engine} answers approximately, with exact scores, and is left out where runs are "
-                f"compared. What it finds of the exact results of some queries: {told}."
+                f"{engine} answers approximately, with exact scores, and is left out where runs "
+                f"are compared. What it finds of the exact results of some queries: {told}."
             )
     if any(v.parts for v in results.variants):
         said.append(
