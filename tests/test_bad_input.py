@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import hashlib
+import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path

@@ -13,6 +13,8 @@ from pages import PAGES, run_page
 from servers.server import Server
 from splade_bridge.conversion.detect import open_source
 from splade_bridge.engines.registry import connect
+from splade_bridge.engines.registry import engine as engine_named
+from splade_bridge.errors import MissingToolError
 
 ROWS = 30
 
@@ -53,6 +55,21 @@ def test_a_page_without_a_server(
     assert f"`ADDRESS` is `{address}`" in page.read_text()
     run_page(page, address, capfd)
     check_back(texts)
+
+
+@pytest.mark.parametrize("name", ["seismic", "impact-index"])
+def test_a_page_of_an_engine_in_a_folder(
+    name: str, texts: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        engine_named(name).check_installed()
+    except MissingToolError as error:
+        pytest.skip(str(error))
+    page = PAGES / f"{name}.md"
+    assert "`ADDRESS` is the folder `passages`" in page.read_text()
+    run_page(page, "passages", capfd)
+    check_back(texts)
+    assert (texts / "frontier.svg").read_text().startswith("<?xml")
 
 
 @pytest.mark.server

@@ -18,7 +18,8 @@ from splade_bridge.cli.schemas import RESULTS, Error
 
 
 def test_a_wrong_object_is_noticed() -> None:
-    good = {"equal": True, "queries": 1, "results": 2, "differing": {"i": 0}, "differences": []}
+    good = {"equal": True, "queries": 1, "results": 2, "differing": {"i": 0}, "differences": [],
+            "recall": {}}  # fmt: skip
     assert list(faults(good, RESULTS["verify"])) == []
     changes: list[dict[str, Any]] = [{"equal": 1}, {"queries": True}, {"differing": {"i": "0"}}]
     for change in [*changes, {"new": 1}, {"differences": [{}]}]:

@@ -60,6 +60,7 @@ ENGINES: dict[str, Entry] = {
     ),
 }
 NAMES = tuple(ENGINES)
+LISTED = f"{', '.join(NAMES[:-1])} or {NAMES[-1]}"
 EXACT: tuple[str, ...] = tuple(name for name, entry in ENGINES.items() if not entry.approximate)
 """Those that give the same results as all others."""
 USUAL = tuple(name for name in EXACT if not ENGINES[name].named_only)

@@ -53,9 +53,9 @@ def search(
         scale, rounding, clip, no_check: see :func:`open_index`, too.
         two_step, first_query_terms, candidates, memory: see :func:`open_index`, too.
         field, vocabulary, filter, approximate: see :func:`open_index`, too.
-        elasticsearch_frequency_ratio, elasticsearch_weight_ratio, impact_index_alpha,
-            impact_index_beta, milvus_drop_ratio, postgresql_ef_search, seismic_query_cut,
-            seismic_heap_factor: see :func:`open_index`, too.
+        elasticsearch_frequency_ratio, elasticsearch_weight_ratio: see :func:`open_index`, too.
+        impact_index_alpha, impact_index_beta, milvus_drop_ratio: see :func:`open_index`, too.
+        postgresql_ef_search, seismic_query_cut, seismic_heap_factor: see :func:`open_index`, too.
         k, algorithm, threads, remove_query, max_passage, output, output_format, tag, overwrite:
             see :meth:`OpenIndex.search`.
         ef_search: of a graph of dense vectors; see :meth:`OpenDenseIndex.search`.
