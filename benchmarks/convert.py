@@ -4,11 +4,11 @@
 
 Documents are synthetic (benchmarks/synth.py), about 170 postings each: 17,500 are 3 M postings,
 200,000 are 34 M, 880,000 are 150 M. What is in --work already is used as it is. Every conversion is
-``splade-bridge convert`` in a process of its own, so its start, reading what was written back and
-comparing content hashes count; the content must be that of the index. Rounds are interleaved; the
-rate is that of the median, and memory the largest. Processor seconds are user and system, all
-threads and the JVM: other jobs on the machine add less to them. Nothing else that is installed
-here converts these; ciff-toolkit's writer is measured in benchmarks/engines.py.
+``splade-bridge convert`` (into Lucene ``index``) in a process of its own: its start, reading what
+was written back and comparing content hashes count; the content must be that of the index. Rounds
+are interleaved; the rate is that of the median, and memory the largest. Processor seconds are user
+and system, all threads and the JVM: other jobs on the machine add less to them. Nothing else that
+is installed here converts these; ciff-toolkit's writer is measured in benchmarks/engines.py.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from splade_bridge.engines.registry import engine
 from splade_bridge.files.sizes import size_in_bytes
 from synth import SyntheticSource
 
+LUCENE = "lucene"
+
 
 class Step(NamedTuple):
     """A row: what is converted, from where, to what."""
@@ -50,6 +52,9 @@ STEPS = {
     "ciff-jsonl": Step("CIFF -> JSONL", "lucene-ciff", "jsonvector"),
     "jsonl-ciff": Step("JSONL -> CIFF", "lucene-ciff-jsonvector", "ciff"),
     "pisa-ciff": Step("PISA canonical -> CIFF", "lucene-ciff-pisa-canonical", "ciff"),
+    "ciff-lucene": Step("CIFF -> Lucene", "lucene-ciff", LUCENE),
+    "vectors-lucene": Step("vectors -> Lucene", "lucene-vectors", LUCENE),
+    "jsonl-lucene": Step("JSONL -> Lucene", "lucene-ciff-jsonvector", LUCENE),
 }
 PISA = Step("CIFF -> PISA canonical", "lucene-ciff", "pisa-canonical")
 MADE_BY = {step.output: step for step in (*STEPS.values(), PISA)}
@@ -66,11 +71,11 @@ class Took(NamedTuple):
 
 def index_of(documents: int, work: Path, memory: int) -> Path:
     """A Lucene index of so many documents."""
-    out = work / "lucene"
+    out = work / LUCENE
     if not out.exists():
         work.mkdir(parents=True, exist_ok=True)
         options = BuildOptions(threads=1, memory=memory)
-        engine("lucene").build(SyntheticSource(documents), out, options)
+        engine(LUCENE).build(SyntheticSource(documents), out, options)
     return out
 
 
@@ -78,10 +83,10 @@ def convert(step: Step, work: Path, memory: str) -> Took:
     """One conversion."""
     out = work / step.output
     shutil.rmtree(out, ignore_errors=True)
-    command = [
-        sys.executable, "-m", "splade_bridge", "convert", work / step.source, out,
-        "--to", step.to, "--memory", memory,
-    ]  # fmt: skip
+    source, program = work / step.source, [sys.executable, "-m", "splade_bridge"]
+    command = [*program, "convert", source, out, "--to", step.to, "--memory", memory]
+    if step.to == LUCENE:
+        command = [*program, "index", source, "-o", out, "-e", LUCENE, "--memory", memory]
     started = time.perf_counter()
     child = subprocess.Popen(command, stderr=subprocess.PIPE)
     with PeakMemory(child.pid) as peak:

@@ -41,6 +41,8 @@ def main() -> None:
     lucene = LuceneIndex(arguments.index).lucene
     print(f"Java {java_version(java())} ({java()}), Lucene {lucene.version}\n")
     queries = read_queries(arguments.queries_file)
+    if max(arguments.queries) > len(queries.batch.ids):
+        parser.error(f"there are {len(queries.batch.ids)} queries")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = folder
         os.environ.pop(SWITCH, None)

@@ -123,6 +123,7 @@ def test_saved_by_sentence_transformers(tmp_path: Path, base: Path) -> None:
     np.testing.assert_allclose(found(tmp_path / "saved"), wanted.numpy(), rtol=0, atol=1e-5)
 
 
+@pytest.mark.long
 def test_as_the_base_of_a_recipe(tmp_path: Path) -> None:
     """A training of no consequence starts from the sum, not from the base."""
     from splade_bridge.training.recipe import read_recipe

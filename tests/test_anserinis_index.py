@@ -92,12 +92,13 @@ def test_its_segments_and_its_deletion_are_told(built: Path) -> None:
     assert found.content is not None and found.content.computed == str(oracle.content)
 
 
+@pytest.mark.long
 def test_it_is_searched_as_it_is(built: Path, expected: bytes, tmp_path: Path) -> None:
     assert run_of(built / "index", QUERIES, tmp_path) == expected
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["lucene", "pisa", "exact"])
-@pytest.mark.sample(1)
 def test_it_becomes_an_index_of_every_engine_with_the_same_run(
     name: EngineName, built: Path, expected: bytes, tmp_path: Path
 ) -> None:
@@ -108,8 +109,8 @@ def test_it_becomes_an_index_of_every_engine_with_the_same_run(
     assert run_of(tmp_path / name, QUERIES, tmp_path) == expected
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("to", ["ciff", "jsonvector", "pisa-canonical"])
-@pytest.mark.sample(1)
 def test_it_becomes_files_with_the_same_run(
     to: ConvertFormat, built: Path, expected: bytes, tmp_path: Path
 ) -> None:

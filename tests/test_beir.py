@@ -233,6 +233,7 @@ query_mode = "bow"
 """
 
 
+@pytest.mark.long
 def test_a_toml_gives_each_model_settings_of_its_own(
     sets: Path, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -97,3 +97,11 @@ def test_the_house_is_drawn_as_it_stands() -> None:
         assert (PACKAGE / f"{room}{suffix}").exists()
         floors[int(floor) - 1].add(room)
     assert floors == FLOORS
+
+
+def test_each_section_of_the_results_names_the_script_that_measures_it_again() -> None:
+    results = (ROOT / "benchmarks" / "RESULTS.md").read_text()
+    for section in re.split(r"^## ", results, flags=re.M)[1:]:
+        named = re.findall(r"`[^`]*(benchmarks/\w+\.py|scripts/bench-gpu)", section)
+        assert named, f"no script: {section.splitlines()[0]}"
+        assert all((ROOT / name).is_file() for name in named), named

@@ -6,10 +6,7 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
-from multiprocessing.connection import Pipe
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +14,14 @@ import pytest
 import torch
 
 from checkpoints import one_thread, save_checkpoint, write_corpus  # noqa: F401
+from children import children
 from splade_bridge.cli.encode import command as encode_command
 from splade_bridge.cli.groups import EncodeFlags
 from splade_bridge.cli.merge import command as merge_command
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.parts import part_files
 from splade_bridge.data.store import VectorStore
-from splade_bridge.encoding.devices import PACKAGE_ROOT, START, DeviceRunner, parse_devices
+from splade_bridge.encoding.devices import DeviceRunner, parse_devices
 from splade_bridge.encoding.encoder import EncodeOptions, Encoder, load_encoder
 from splade_bridge.encoding.merge import merge_shards
 from splade_bridge.encoding.runner import encode_to_store, fill_store
@@ -38,6 +36,7 @@ from splade_bridge.errors import (
     UsageError,
 )
 from splade_bridge.files.outputs import STORE_MANIFEST
+from splade_bridge.files.own_process import OwnProcess
 from splade_bridge.text.corpora import Corpus
 from test_encode_resume import PART_ROWS, TEXTS, content, unfinished
 
@@ -279,19 +278,6 @@ def test_names_of_several_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
         DeviceRunner(EncoderSpec("m", "document", OPTIONS), ["cpu", "cuda:0"])
 
 
-def children() -> list[int]:
-    """Processes that this one has started and that still run."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (folder / "stat").read_text().rpartition(") ")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == os.getpid() and fields[0] != "Z":
-            found.append(int(folder.name))
-    return found
-
-
 def fill(place: Path, runner: DeviceRunner, out: Path, **options: Any) -> Manifest:
     corpus = place / "corpus.jsonl"
     return fill_store(
@@ -372,11 +358,6 @@ def test_an_error_in_a_process_is_told(place: Path, tmp_path: Path) -> None:
 
 
 def test_a_process_ends_when_its_parent_does() -> None:
-    ours, theirs = Pipe()
-    with theirs:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-c", START, str(theirs.fileno()), str(PACKAGE_ROOT)],
-            pass_fds=[theirs.fileno()],
-        )
-    ours.close()
-    assert process.wait(60) == 1
+    process = OwnProcess("splade_bridge.encoding.worker")
+    process.connection.close()
+    assert process.process.wait(60) == 1

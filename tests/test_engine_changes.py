@@ -497,6 +497,7 @@ def test_what_is_no_change(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["ids"]
 
 
+@pytest.mark.long
 def test_an_update_is_killed_and_goes_on(tmp_path: Path) -> None:
     pytest.importorskip("qdrant_edge")
     address = at(f"qdrant:{tmp_path / 's'}")

@@ -90,6 +90,7 @@ def test_settings_are_set_and_told(tmp_path: Path) -> None:
     assert told["index"]["metric_type"] == made["metricType"] == "IP"
 
 
+@pytest.mark.long
 def test_a_process_that_ended_before_the_index_was_made_has_made_nothing(tmp_path: Path) -> None:
     """A collection comes first, then its index: a load that was killed between begins anew."""
     address = at(f"milvus:{tmp_path / 'm.db'}")

@@ -20,6 +20,7 @@ from tokenizers import Tokenizer
 from checkpoints import VOCABULARY, one_thread, save_checkpoint  # noqa: F401
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.encoding.exports.export_model import export_model
+from splade_bridge.encoding.exports.torch_script import _written
 from splade_bridge.errors import BadInputError
 from test_onnx import KINDS, SIDES, TEXTS, WIDER, inference_free, weights
 
@@ -161,3 +162,13 @@ def test_the_same_model_gives_the_same_graph(tmp_path: Path) -> None:
     for target in ("opensearch", "elasticsearch"):
         made = export_model(str(checkpoint), tmp_path / target, target)  # type: ignore[arg-type]
         assert Manifest.load(tmp_path / target) == made
+
+
+def test_classes_of_a_checkpoint_are_named_as_torchscript_can_read(tmp_path: Path) -> None:
+    """transformers calls the module of such a class by a hash, which may begin with a digit."""
+    hashed = "transformers_modules.model.40774845dcf080af.own"
+    own = type("Own", (torch.nn.Linear,), {"__module__": hashed})(3, 3)
+    ids = torch.eye(3)
+    script = _written(torch.nn.Sequential(own).eval(), (ids,), tmp_path / "model.pt")
+    assert torch.equal(script(ids), own(ids))
+    assert type(own).__module__ == hashed

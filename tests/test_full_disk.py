@@ -117,7 +117,9 @@ def test_a_model_that_does_not_fit_is_an_error_wherever_the_disk_is_full(
         files = [p for p in (tmp_path / "whole").rglob("*") if p.is_file()]
         largest = max(p.stat().st_size for p in files)
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        for room in (largest // 2, largest - 4000, largest - 200, largest - 1):
+        # TorchScript counts the classes that a process has traced, in their names: the file is some
+        # hundred bytes longer or shorter the next time.
+        for room in (largest // 2, largest - 8000, largest - 4000, largest - 2000):
             resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
             try:
                 status, _, err = command_line.run(capfd, *line, tmp_path / "out")

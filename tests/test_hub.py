@@ -154,6 +154,7 @@ def test_revisions(cache: Path, endpoint: str) -> None:
     assert encoded(offline=True) == main
 
 
+@pytest.mark.long
 def test_a_graph_is_fetched_where_there_are_no_other_weights(cache: Path, endpoint: str) -> None:
     pytest.importorskip("onnx")
     asked = ("encode", "c.jsonl", "-m", "someone/model", "-o", "v", "--revision")
@@ -200,7 +201,7 @@ WHY: list[tuple[str, list[str], bool, str | None, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("words", "offline", "other", "message"), [w[1:] for w in WHY],
                          ids=[w[0] for w in WHY])  # fmt: skip
 def test_why_a_model_is_not_here(

@@ -77,7 +77,8 @@ def windows(text: Text, stride: int) -> list[Text]:
 LENGTHS = [0, 1, 9, 10, 11, 19, 20, 21, 35, 3, 100, 10, 0]
 
 
-@pytest.mark.parametrize("stride", [None, 10, 7, 1])
+@pytest.mark.sample(1)
+@pytest.mark.parametrize("stride", [10, None, 7, 1])
 def test_passages_are_windows_as_texts_of_their_own(
     encoder: Encoder, tmp_path: Path, stride: int | None
 ) -> None:
@@ -95,7 +96,8 @@ def test_passages_are_windows_as_texts_of_their_own(
     assert manifest.options["split"] == sum(n > ROOM for n in LENGTHS)
 
 
-@pytest.mark.parametrize("stride", [None, 3])
+@pytest.mark.sample(1)
+@pytest.mark.parametrize("stride", [3, None])
 def test_the_maximum_over_windows(encoder: Encoder, tmp_path: Path, stride: int | None) -> None:
     given = texts(LENGTHS, seed=1)
     manifest = stored(encoder, given, tmp_path / "v", LongOptions("max", stride))

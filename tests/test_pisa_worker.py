@@ -13,7 +13,7 @@ import pytest
 from odd_names import NAMES as ODD_NAMES
 from ranked import as_pairs, brute_force
 from small import MemorySource, queries_of, random_matrix
-from splade_bridge.engines import pisa_worker, process
+from splade_bridge.engines import pisa, pisa_worker, process
 from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.errors import ExternalProgramError, MissingToolError
 
@@ -115,6 +115,20 @@ def test_calls_of_many_threads_do_not_mix(index: Path) -> None:
 
         with ThreadPoolExecutor(4) as pool:
             assert all(pool.map(ask, range(8)))
+
+
+@pytest.mark.parametrize("kept", [1, 1 << 25])
+def test_what_terms_add_is_the_same_with_lists_kept_and_without(
+    index: Path, monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    monkeypatch.setattr(pisa, "LISTS_KEPT", kept)
+    with open_index(index) as searcher:
+        terms = list(range(DOCUMENTS.shape[1]))
+        for _ in range(2):
+            for number, doc_id in enumerate(DOC_IDS):
+                assert searcher.impacts(doc_id, terms) == DOCUMENTS[number].tolist()
+        assert isinstance(searcher, pisa.PisaSearcher)
+        assert len(searcher._lists) == (1 if kept == 1 else int(DOCUMENTS.any(axis=0).sum()))
 
 
 def test_odd_names_in_a_plain_locale(index: Path, tmp_path: Path) -> None:

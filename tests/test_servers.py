@@ -109,6 +109,7 @@ def test_nothing_runs_after_the_end(echo: Server, how: str) -> None:
     assert not takes_connections(echo.port) if how != "close" else not echo.folder.exists()
 
 
+@pytest.mark.long
 def test_a_server_keeps_its_port_and_its_folder(echo: Server) -> None:
     port = echo.port
     assert echo.restart().port == port and takes_connections(port)
@@ -181,6 +182,7 @@ def test_another_port_is_taken_where_one_was_lost(monkeypatch: pytest.MonkeyPatc
             assert server.ports == free and takes_connections(server.port)
 
 
+@pytest.mark.long
 def test_few_jvms_run_at_once_and_the_one_unused_longest_is_stopped(tmp_path: Path) -> None:
     pool = Pool(tmp_path, os.getpid())
     running: list[list[str]] = []
@@ -201,6 +203,7 @@ def test_few_jvms_run_at_once_and_the_one_unused_longest_is_stopped(tmp_path: Pa
     assert MOST_JAVA == 2
 
 
+@pytest.mark.long
 def test_what_is_used_is_not_stopped_and_alone_is_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,13 +68,13 @@ class Once(Subject):
     once: ClassVar[bool] = True
 
     def attempt(self, rng: random.Random, folder: Path) -> Mapping[str, int]:
-        time.sleep(0.5)
+        time.sleep(1.5)
         return {"tries": 1}
 
 
 def test_what_is_tried_once_runs_beside_the_others_to_its_end() -> None:
     campaign = Campaign([Once, Even], lambda line: None)
-    campaign.run(5, 0.005)
+    campaign.run(5, 0.02)
     campaign.close()
     assert campaign.tallies["once"].tries == {"tries": 1}
     assert sum(campaign.tallies["even"].tries.values()) > 1
@@ -196,6 +196,7 @@ def test_another_output_is_a_finding(place: Path, tmp_path: Path) -> None:
 QUICK = ["jsonvector", "ciff", "queries", "corpora", "qrels", "runs", "recipes", "specifications"]
 
 
+@pytest.mark.long
 def test_a_sample_of_damaged_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Fuzz, "size", 0.05)
     (tmp_path / "fuzz").mkdir()
@@ -230,6 +231,7 @@ class EmbeddedLoads(Loads):
     engines: ClassVar[tuple[str, ...]] = ("qdrant",)
 
 
+@pytest.mark.long
 def test_a_sample_of_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("qdrant_edge")
     monkeypatch.setattr("soak.loads.DOCUMENTS", 300)

@@ -62,6 +62,8 @@ QUICK = [
     "demo --help",
     "bm25 --help",
     "doctor",
+    "help",
+    "serve --help",
     "train --list",
 ]
 ENGINES = [

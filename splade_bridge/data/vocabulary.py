@@ -90,6 +90,12 @@ class Vocabulary:
         """int32[len(terms)]: the id of each; those that are new are appended."""
         return np.fromiter(list(map(self._ids.__getitem__, terms)), np.int32, len(terms))
 
+    def forget(self, length: int) -> None:
+        """Drop the terms behind the first ``length``."""
+        for term in self._terms[length:]:
+            del self._ids[term]
+        del self._terms[length:]
+
     def mapping(self, other: Vocabulary) -> Int32Array:
         """int32[len(self)]: the id that each term of ``self`` has in ``other``, -1 for none."""
         get = other._ids.get

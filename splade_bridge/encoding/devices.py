@@ -6,17 +6,13 @@ import contextlib
 import dataclasses
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
-from multiprocessing.connection import Connection, Pipe, wait
-from pathlib import Path
+from multiprocessing.connection import wait
 from typing import Any, NoReturn
 
 import torch
 
-import splade_bridge
 from splade_bridge import errors
 from splade_bridge.data.closing import Closing
 from splade_bridge.encoding.encoder import EncodeStats, Progress
@@ -33,17 +29,8 @@ from splade_bridge.encoding.worker import (
 )
 from splade_bridge.errors import ExternalProgramError, MismatchError, MissingToolError, UsageError
 from splade_bridge.files.cores import usable_cores
+from splade_bridge.files.own_process import OwnProcess
 from splade_bridge.files.read_ahead import ReadAhead
-
-START = (
-    "import sys; sys.path.insert(0, sys.argv[2]); import splade_bridge; del sys.path[0]\n"
-    "from splade_bridge.encoding.worker import main; main(int(sys.argv[1]))"
-)
-"""What a process runs; with -m its messages would be of a module __main__ that is ours here.
-
-The package is found where ours is, and nothing that lies in the working directory is imported.
-"""
-PACKAGE_ROOT = Path(splade_bridge.__file__).parents[1]
 
 IN_FLIGHT = 2
 """Parts that a process has: one to encode, and the next, so that it never waits."""
@@ -188,24 +175,15 @@ class DeviceRunner(Closing):
             worker.join()
 
 
-class _Worker:
+class _Worker(OwnProcess):
     """One process, seen from here."""
 
     def __init__(self, spec: EncoderSpec) -> None:
+        super().__init__("splade_bridge.encoding.worker")
         self.device = spec.options.device
         self.in_flight = 0
         self.done = False
         self.stats = EncodeStats()
-        self.connection: Connection
-        self.connection, theirs = Pipe()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", START, str(theirs.fileno()), str(PACKAGE_ROOT)],
-                stdin=subprocess.DEVNULL,
-                stdout=2,  # what a library prints is no data
-                pass_fds=[theirs.fileno()],
-                process_group=0,  # Ctrl-C is for us alone, and we end the process
-            )
         self.send(spec)
 
     def ready(self) -> Provenance:
@@ -236,23 +214,16 @@ class _Worker:
         return message
 
     def _refuse_death(self) -> NoReturn:
-        status = self._process.wait()
+        status = self.join()
         how = f"with status {status}"
         if status < 0:
             how = f"by {signal.Signals(-status).name}"
             if status == -signal.SIGKILL:
                 how += " (by the system, if memory ran out: use fewer processes or --batch-tokens)"
         raise ExternalProgramError(
-            f"the process for {self.device} (pid {self._process.pid}) was ended {how}; finished "
+            f"the process for {self.device} (pid {self.process.pid}) was ended {how}; finished "
             "parts are kept, and the same command goes on from there"
         )
-
-    def kill(self) -> None:
-        self._process.kill()
-        self.connection.close()
-
-    def join(self) -> None:
-        self._process.wait()
 
 
 def rebuilt(kind: str, message: str, where: str) -> errors.SpladeBridgeError:

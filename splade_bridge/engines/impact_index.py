@@ -33,6 +33,7 @@ from splade_bridge.engines.base import (
 from splade_bridge.engines.findings import Finding, version_of
 from splade_bridge.engines.forward import KeptVectors
 from splade_bridge.engines.impact_index_options import ImpactIndexOptions
+from splade_bridge.engines.kept_lists import KeptLists
 from splade_bridge.engines.library_process import PATIENCE, LibraryPool, LibraryProcess
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError, install
 from splade_bridge.files.writing import mapped
@@ -52,6 +53,8 @@ USUAL_TERMS = 1 << 16
 """At least so many are reckoned with: an observed vocabulary is known in the end alone."""
 LEAST_POSTINGS = 16
 """Of a list in memory."""
+LISTS_KEPT = 1 << 25
+"""Bytes of lists that an open index keeps, to say what terms add to documents."""
 
 ALPHAS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6)
 BETAS = (1.0, 0.8, 0.6)
@@ -170,6 +173,7 @@ class ImpactIndexSearcher(Searcher):
         self._held[: len(found)] = found
         opening = "open", LISTS, len(self.doc_ids)
         self.pool = LibraryPool(lambda: _process(path, opening, PATIENCE))
+        self._lists = KeptLists(self.posting_list, LISTS_KEPT)
 
     def weighted(self, queries: ImpactBatch, number: int) -> dict[int, float]:
         """Term -> weight of one query; terms without postings are left out."""

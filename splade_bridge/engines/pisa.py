@@ -33,6 +33,7 @@ from splade_bridge.engines.base import (
     refuse_beyond_float32,
 )
 from splade_bridge.engines.findings import Finding, attempt, version_of
+from splade_bridge.engines.kept_lists import KeptLists
 from splade_bridge.engines.library_process import PATIENCE, LibraryPool, LibraryProcess
 from splade_bridge.engines.library_server import Answer
 from splade_bridge.engines.pisa_options import PisaOptions
@@ -60,6 +61,8 @@ log = logging.getLogger(__name__)
 
 LISTS = "lists.npy"
 FREQUENCIES = "frequencies.npy"
+LISTS_KEPT = 1 << 25
+"""Bytes of posting lists that an open index keeps, to say what terms add to documents."""
 NOTHING = Answer(np.empty(0, np.int64), np.empty(0, np.int64), 0)
 
 
@@ -291,6 +294,7 @@ class PisaSearcher(_PisaIndex):
         super().__init__(path, manifest)
         opening = self.encoding, self.block_size, len(self.doc_ids)
         self._pool = LibraryPool(lambda: _process(path, *opening, PATIENCE))
+        self._lists = KeptLists(self._whole_list, LISTS_KEPT)
 
     def _search(self, queries: ImpactBatch, k: int, threads: int, algorithm: str) -> Iterator[Hits]:
         def question(number: int) -> tuple[int, dict[str, float], str] | None:
@@ -310,19 +314,24 @@ class PisaSearcher(_PisaIndex):
         return documents, impacts
 
     def impacts(self, doc_id: str, term_ids: Sequence[int]) -> list[int] | None:
-        """One-term queries over whole lists: what the engine would add for the document."""
+        """From whole lists, which one-term queries give: what the engine would add."""
         number = self.doc_ids.find(doc_id)
         if number is None:
             return None
         found = []
-        with self._pool.borrowed(1) as (worker,):
-            for term in term_ids:
-                impact = 0
-                if self._list_of[term] >= 0:
-                    terms = {number_name(int(self._list_of[term])): 1.0}
-                    answer = Answer(*worker.call("best", len(self.doc_ids), terms, "ranked_or"))
-                    impact = int(answer.scores[answer.documents == number].sum())
-                found.append(impact)
+        for term in map(int, term_ids):
+            held = self._list_of[term] >= 0
+            found.append(self._lists.impact(term, number) if held else 0)
+        return found
+
+    def _whole_list(self, term: int) -> tuple[Int32Array, Int32Array]:
+        """The list of a term that has one."""
+        number, length = int(self._list_of[term]), len(self.doc_ids)
+        if self._frequencies is not None:
+            length = int(self._frequencies[term])
+        found = self.posting_list(number, length)
+        if len(found[0]) > length:  # not what was counted when it was built, but what is there
+            found = self.posting_list(number, len(self.doc_ids))
         return found
 
     def close(self) -> None:

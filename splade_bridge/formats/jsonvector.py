@@ -31,7 +31,8 @@ from splade_bridge.files.inputs import changed, check_file, stamps
 from splade_bridge.files.json_objects import is_json_lines, json_objects
 from splade_bridge.files.lines import json_lines
 from splade_bridge.files.writing import atomic_writer
-from splade_bridge.formats.records import RecordImpacts, Records, VectorRecord
+from splade_bridge.formats.line_processes import lines_by_processes, readers_for
+from splade_bridge.formats.records import RecordImpacts, Records, VectorBuilder, VectorRecord
 from splade_bridge.formats.term_limits import TermLimit, anserini_token
 from splade_bridge.text.corpora import ID_FIELDS, JSON_SUFFIXES
 
@@ -60,12 +61,23 @@ class JsonVectorFiles(Records):
     def records(self) -> Iterator[VectorRecord]:
         """See :class:`Records`."""
         yield from read_files(self._files)
-        if stamps(self.path) != self._stamps:  # between two files, too: one that came meanwhile
-            raise changed(self.path)
+        self._check_same()
+
+    def fill(self, builder: VectorBuilder) -> Iterator[None]:
+        """See :class:`Records`; by several processes where the files are large."""
+        if (readers := readers_for(self._files)) == 0:
+            yield from super().fill(builder)
+            return
+        yield from lines_by_processes(self._files, record_of, builder, readers)
+        self._check_same()
 
     def contents(self) -> Iterator[tuple[str, str]]:
         """The field ``contents``."""
         return read_contents(self._files)
+
+    def _check_same(self) -> None:
+        if stamps(self.path) != self._stamps:  # between two files, too: one that came meanwhile
+            raise changed(self.path)
 
 
 class JsonVectorSource(RecordImpacts):
@@ -140,14 +152,14 @@ def read_files(
             term that stands twice in a vector; the message names file and line.
     """
     for obj, place in _objects(files):
-        yield _record(obj, place, id_fields)
+        yield record_of(obj, place, id_fields)
 
 
 def read_contents(files: Sequence[Path]) -> Iterator[tuple[str, str]]:
     """Id and text of each document of ``files``, in order; an empty text where there is none."""
     for obj, place in _objects(files):
         text = next((obj[f] for f in CONTENTS_FIELDS if isinstance(obj.get(f), str)), "")
-        yield _record(obj, place).id, text
+        yield record_of(obj, place).id, text
 
 
 def _objects(files: Sequence[Path]) -> Iterator[tuple[Any, str]]:
@@ -159,7 +171,8 @@ def _read(path: Path) -> Iterator[tuple[Any, str]]:
     return json_lines(path) if is_json_lines(path) else json_objects(path)
 
 
-def _record(obj: Any, place: str, id_fields: Sequence[str] = ID_FIELDS) -> VectorRecord:
+def record_of(obj: Any, place: str, id_fields: Sequence[str] = ID_FIELDS) -> VectorRecord:
+    """The record that an object of a file is; raises what :func:`read_files` raises."""
     if not isinstance(obj, dict):
         raise BadInputError("not a JSON object", place)
     id_field = next((f for f in id_fields if f in obj), None)

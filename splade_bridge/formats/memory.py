@@ -19,6 +19,7 @@ from splade_bridge.formats.records import (
     Records,
     VectorBuilder,
     VectorRecord,
+    added,
     full_batches,
 )
 from splade_bridge.text.corpora import FRAME_IDS, ID_FIELDS, Role
@@ -126,7 +127,8 @@ def weights_in_memory(records: Iterable[VectorRecord]) -> VectorsInMemory:
     """
     vocabulary = Vocabulary(observed=True)
     builder = VectorBuilder(vocabulary, Quantizer(QuantizeOptions()))
-    batches = [builder.take_weights() for _ in full_batches(records, builder, MEMORY)]
+    filled = full_batches(added(records, builder), builder, MEMORY)
+    batches = [builder.take_weights() for _ in filled]
     return VectorsInMemory(batches, vocabulary)
 
 

@@ -70,6 +70,14 @@ class Records(abc.ABC):
             BadInputError: one is broken, or what is read is not what it was before.
         """
 
+    def fill(self, builder: VectorBuilder) -> Iterator[None]:
+        """Add all to ``builder``, and stop at least wherever a batch may be full.
+
+        Raises:
+            BadInputError: see :func:`added`.
+        """
+        return added(self.records(), builder)
+
     def contents(self) -> Iterator[tuple[str, str]] | None:
         """Id and text of each document in order, where texts stand beside the vectors."""
         return None
@@ -100,7 +108,7 @@ class RecordImpacts(ImpactSource):
 
     def _read(self) -> Iterator[ImpactBatch]:
         builder = VectorBuilder(self.vocabulary, self._quantizer)
-        for _ in full_batches(self._documents.records(), builder, self.path):
+        for _ in full_batches(self._documents.fill(builder), builder, self.path):
             yield builder.take()
 
     def contents(self) -> Iterator[tuple[str, str]] | None:
@@ -125,7 +133,7 @@ class RecordWeights(WeightSource):
 
     def _read(self) -> Iterator[SparseBatch]:
         builder = VectorBuilder(self.vocabulary, None, weights=True)
-        for _ in full_batches(self._documents.records(), builder, self.path):
+        for _ in full_batches(self._documents.fill(builder), builder, self.path):
             yield builder.take_weights()
 
     def contents(self) -> Iterator[tuple[str, str]] | None:
@@ -133,16 +141,17 @@ class RecordWeights(WeightSource):
         return self._documents.contents()
 
 
-def full_batches(
-    records: Iterable[VectorRecord], builder: VectorBuilder, path: Place
-) -> Iterator[None]:
-    """Add ``records`` to ``builder`` and stop wherever a batch is to be taken from it.
+def full_batches(filling: Iterable[None], builder: VectorBuilder, path: Place) -> Iterator[None]:
+    """Stop wherever a batch is to be taken from ``builder``.
+
+    Args:
+        filling: adds records to it, as :func:`added` does.
 
     Raises:
         BadInputError: see :meth:`VectorBuilder.add`; or an id that was there before.
         UsageError: there was a scale, and no float.
     """
-    for _ in added(records, builder):
+    for _ in filling:
         if len(builder) == BATCH_ROWS or builder.postings >= BATCH_POSTINGS:
             yield
     if len(builder):
@@ -171,6 +180,20 @@ def added(records: Iterable[VectorRecord], builder: VectorBuilder) -> Iterator[N
     builder.check()
 
 
+class Tallies(NamedTuple):
+    """What is counted while records are read; see :class:`VectorBuilder`.
+
+    Attributes:
+        fractions: there was a number that is not whole.
+        numbers: there was a number.
+    """
+
+    zeros: int
+    whole: int
+    fractions: bool
+    numbers: bool
+
+
 class VectorBuilder:
     """Collects records into batches; terms get their ids from a vocabulary that may grow.
 
@@ -179,6 +202,8 @@ class VectorBuilder:
         weights: the numbers are weights, which :meth:`take_weights` gives.
 
     Attributes:
+        vocabulary: of the terms.
+        weights: whether the numbers are taken as weights.
         zeros: weights of 0 that were left out.
         whole: integers that were written as floats (3.0) and taken as what they are.
     """
@@ -186,9 +211,9 @@ class VectorBuilder:
     def __init__(
         self, vocabulary: Vocabulary, quantizer: Quantizer | None, *, weights: bool = False
     ) -> None:
-        self._vocabulary = vocabulary
+        self.vocabulary = vocabulary
         self._quantizer = quantizer
-        self._weights = weights or quantizer is not None
+        self.weights = weights or quantizer is not None
         self._guard = DuplicateGuard()
         self.zeros = 0
         self.whole = 0
@@ -245,7 +270,7 @@ class VectorBuilder:
         try:
             if numbers is None:  # something is rare or wrong: one record after another
                 numbers = np.concatenate([self._checked(record) for record in block])
-            indices = self._vocabulary.add_all(
+            indices = self.vocabulary.add_all(
                 list(chain.from_iterable([record.terms for record in block]))
             )
             self._guard.check_all([record.id for record in block])
@@ -269,6 +294,43 @@ class VectorBuilder:
         self._indices.append(indices)
         self._values.append(numbers)
 
+    @property
+    def tallies(self) -> Tallies:
+        """Of all that was checked."""
+        return Tallies(self.zeros, self.whole, self._fractions, self._numbers)
+
+    def reserve(self, batch: ImpactBatch | SparseBatch) -> bool:
+        """Whether rows can be appended as they are; their ids are noted then.
+
+        They cannot where one of them ends a batch, or has an id that was there before.
+        """
+        if len(self) + len(batch) > BATCH_ROWS:
+            return False
+        if self.postings + len(batch.indices) >= BATCH_POSTINGS:
+            return False
+        try:
+            self._guard.check_all(batch.ids)
+        except BadInputError:
+            return False
+        return True
+
+    def append(self, batch: ImpactBatch | SparseBatch, tallies: Tallies) -> None:
+        """Append rows that another builder has made of the same kind of numbers.
+
+        Args:
+            batch: in the terms of this vocabulary, its rows reserved here.
+            tallies: of that builder.
+        """
+        self._ids.extend(batch.ids)
+        self._lengths.extend(batch.lengths.tolist())
+        self._indices.append(batch.indices)
+        self._values.append(batch.impacts if isinstance(batch, ImpactBatch) else batch.weights)
+        self.postings += len(batch.indices)
+        self.zeros += tallies.zeros
+        self.whole += tallies.whole
+        self._fractions |= tallies.fractions
+        self._numbers |= tallies.numbers
+
     def _all_at_once(self, values: list[float]) -> np.ndarray | None:
         """The numbers of many records; None where :meth:`_checked` has more to say about one."""
         kinds = set(map(type, values))
@@ -278,7 +340,7 @@ class VectorBuilder:
             numbers = np.fromiter(values, np.int64 if kinds == {int} else np.float64, len(values))
         except OverflowError:
             return None
-        if not self._weights:
+        if not self.weights:
             impacts = numbers.astype(np.int32) if _all_between(numbers, 0, MAX_IMPACT) else None
             if impacts is None or kinds == {int}:
                 return impacts
@@ -295,7 +357,7 @@ class VectorBuilder:
     def _check_alone(self, record: VectorRecord) -> None:
         """Raise what is wrong with one record."""
         try:
-            self._vocabulary.add_all(record.terms)
+            self.vocabulary.add_all(record.terms)
         except BadInputError as error:
             raise BadInputError(str(error), record.place) from None
         self._checked(record)
@@ -316,13 +378,13 @@ class VectorBuilder:
             if type(value) is int or value == int(value):
                 continue
             self._fractions = True
-            if not self._weights:
+            if not self.weights:
                 raise BadInputError(
                     f"term {quoted(term)}: {value} is not an integer; give --scale to quantize "
                     "weights (100 is usual)",
                     record.place,
                 )
-        if self._weights:
+        if self.weights:
             return _weights(record)
         self.whole += sum(type(value) is float for value in values)
         if values and max(values) > MAX_IMPACT:

@@ -27,10 +27,12 @@ def listening(host: str, port: int) -> socket.socket:
         UsageError: no such address of this machine, or it is in use.
     """
     try:
-        (family, kind, _, _, address), *_ = socket.getaddrinfo(
+        (family, kind, protocol, _, address), *_ = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-        found = socket.socket(family, kind)
+        # asyncio sends small answers at once (TCP_NODELAY) only where the protocol is named: else
+        # each of them waits 40 ms.
+        found = socket.socket(family, kind, protocol)
     except OSError as error:
         raise UsageError(f"--host {host}: no address of this machine ({error.strerror})") from error
     try:

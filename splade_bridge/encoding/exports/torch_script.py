@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from splade_bridge.encoding.exports.term_weights import TermWeights, example, quietly
 from splade_bridge.encoding.onnx_graph import IDS, MASK
 
+FROM_CHECKPOINTS = "transformers_modules."
+"""What the modules of checkpoints with code of their own are called by transformers."""
 OUTPUT = "output"
 """What ml-commons reads of the dictionary that it is given."""
 
@@ -77,7 +79,7 @@ def _positions(ids: Tensor) -> Tensor:
 
 def _written(module: nn.Module, inputs: tuple[Any, ...], file: Path) -> Any:
     """``module`` traced into ``file``, and loaded from there."""
-    with quietly(), torch.no_grad():
+    with quietly(), _readable_names(module), torch.no_grad():
         traced: Any = torch.jit.trace(  # type: ignore[no-untyped-call]
             module.eval(), inputs, strict=False, check_trace=False
         )
@@ -86,3 +88,24 @@ def _written(module: nn.Module, inputs: tuple[Any, ...], file: Path) -> Any:
         torch.jit.save(traced, written)
         file.write_bytes(written.getbuffer())
         return torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-untyped-call]
+
+
+@contextlib.contextmanager
+def _readable_names(module: nn.Module) -> Iterator[None]:
+    """Classes of a checkpoint's own code by names that TorchScript can read back.
+
+    A class is saved with its module's name, in which transformers has a hash. Nothing there may
+    begin with a digit or be one of TorchScript's words, and its writer does not look.
+    """
+    named = {
+        kind: kind.__module__
+        for kind in {type(part) for part in module.modules()}
+        if kind.__module__.startswith(FROM_CHECKPOINTS)
+    }
+    try:
+        for kind, name in named.items():
+            kind.__module__ = name.replace(".", "._")
+        yield
+    finally:
+        for kind, name in named.items():
+            kind.__module__ = name
