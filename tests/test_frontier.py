@@ -26,7 +26,7 @@ from splade_bridge.formats.forward import ForwardStore
 from splade_bridge.pruning.methods import policy
 from splade_bridge.pruning.source import PrunedSource
 from splade_bridge.report.frontier import frontier_chart, on_front
-from splade_bridge.retrieval.search import SearchOptions, search_to_run
+from splade_bridge.retrieval.search import Beside, SearchOptions, search_to_run
 
 TERMS = [f"t{i}" for i in range(40)]
 DOCUMENTS = random_matrix(1, 400, 40, 0.4, 60)
@@ -140,7 +140,9 @@ def test_recall_is_told_wherever_an_approximate_index_is_measured(
 ) -> None:
     wanted = recall(made / "seismic")
     assert wanted < 1
-    summary = search_to_run(made / "seismic", QUERIES, tmp_path / "run", SearchOptions(k=K))
+    summary = search_to_run(
+        made / "seismic", QUERIES, tmp_path / "run", SearchOptions(k=K), Beside(recall=True)
+    )
     assert summary.kept is not None
     assert summary.kept.share == {K: pytest.approx(wanted)}
     plain = search_to_run(made / "exact", QUERIES, tmp_path / "run2", SearchOptions(k=K))

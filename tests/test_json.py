@@ -103,6 +103,7 @@ COMMANDS: list[tuple[str, str]] = [
     ("inspect", "run"),
     ("verify", "i i2 -q qv"),
     ("bench", "i -q questions.tsv -m model -k 2 --repeat 1 -o bench.csv --threads 1"),
+    ("bench", "i -q qv -k 2 --repeat 1 --two-step x/forward --frontier bench.svg"),
     ("explain", "i q1 d1 -q qv"),
     ("terms", "model cat --side query --top 3"),
     ("terms", "i --id d1"),

@@ -58,7 +58,7 @@ def command(
         typer.Option(
             "--algorithm",
             help="pisa: block_max_wand (default), block_max_maxscore, maxscore, wand, ranked_or. "
-            "lucene: block_max_maxscore (default, in Lucene 9 up to -k 100), exhaustive. auto: the "
+            "impact-index: maxscore (default), wand. lucene: block_max_maxscore (default, in Lucene 9 up to -k 100), exhaustive. auto: the "
             "fastest, measured once and remembered in the index. All are exact.",
             show_default=False,
         ),
@@ -121,7 +121,8 @@ def command(
     """Search an index and write a run. Scores are integers, ties by document id ascending.
 
     Every query is answered; those that find nothing are named in a warning. Scores of a dense index
-    are similarities, rounded to float32.
+    are similarities, rounded to float32. How much an approximate engine finds of the exact results
+    is told, of some queries.
     """
     from splade_bridge.embeddings.index import is_dense_index
     from splade_bridge.files.outputs import check_output, is_stdout
@@ -143,7 +144,7 @@ def command(
         ef_search=ef_search,
         asking=replace(asking.asking, only=only),
     )
-    beside = Beside(latencies, exact_run, check_against)
+    beside = Beside(latencies, exact_run, check_against, recall=True)
     for target in (output, latencies):
         if target is not None:
             check_output(target, overwrite=overwrite, kind="file")

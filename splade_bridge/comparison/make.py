@@ -271,8 +271,11 @@ class Maker:
                 self.queries(variant),
                 out,
                 self.options(variant, spec.depth, algorithm),
-                Beside(exact_run=exact.folder / RUN if exact else None),
+                Beside(exact_run=exact.folder / RUN if exact else None, recall=True),
             )
+            if found.kept and is_approximate(name):
+                told = (f"{share:.2%} of the top {cut}" for cut, share in found.kept.share.items())
+                self.steps.say(f"{variant.name}: {name} finds {', '.join(told)}")
             return {
                 "sha256": sha256_file(out),
                 "queries": found.queries,

@@ -145,11 +145,12 @@ def verify(
         no_check: see :func:`open_index`.
 
     Returns:
-        ``equal``, and the first ``differences`` with query, rank, documents and terms. A
-        difference raises nothing here; the command line ends with status 7.
+        ``equal``, and the first ``differences`` with query, rank, documents and terms; of an
+        approximate index its ``recall``. A difference raises nothing here; the command line ends
+        with status 7.
 
     Raises:
-        UsageError: fewer than two indexes.
+        UsageError: fewer than two indexes, or the first one is approximate.
         BadInputError: no index, or broken queries.
         MismatchError: queries and an index have nothing in common.
     """

@@ -149,6 +149,8 @@ class Beside:
         exact_run: a run of the exact results, to tell how much of them was found.
         check_against: the same, but search this index of the full vectors for them.
         watch: wraps the stream of results, for a progress bar.
+        recall: where neither of these is given, tell how much an approximate engine finds, by its own
+            exact answers to some of the queries. Of two steps it is told where it is asked for.
 
     Raises:
         UsageError: both a run and an index of exact results.
@@ -158,6 +160,7 @@ class Beside:
     exact_run: Path | None = None
     check_against: Place | None = None
     watch: Callable[[Iterable[Hits]], Iterator[Hits]] = iter
+    recall: bool = False
 
     def __post_init__(self) -> None:
         if self.exact_run is not None and self.check_against is not None:
@@ -219,7 +222,7 @@ def search_to_run(
         # First, and to its end: a second search beside the one that is timed would slow it.
         exact = beside.exact(queries.batch.ids, lambda place: _found_in(place, queries, options))
         algorithm, batch, stream = ranked(searcher, queries, options, options.algorithm)
-        if searcher.approximate and not exact:
+        if beside.recall and searcher.approximate and options.two_step is None and not exact:
             exact = _exact_sample(searcher, batch, options)
         return write_results(
             stream, queries.batch.ids, searcher.path, out, options, beside,
