@@ -196,4 +196,51 @@ def test_the_command_line(made: Path, tmp_path: Path, capfd: pytest.CaptureFixtu
     assert "leave --first-query-terms and --candidates out" in err
     status, _, err = run(capfd, "verify", *both, *asked[:2], "-k", "10")
     assert status == 0
-    assert "approximate, and its scores are exact; recall" in err
+    assert "approximate; of the exact results it finds" in err
+
+
+def test_a_comparison_tells_recall_and_compares_the_runs_of_exact_engines_alone(
+    made: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lines = [
+        json.dumps({"id": d, "vector": {TERMS[j]: int(row[j]) for j in np.flatnonzero(row)}})
+        for d, row in zip(IDS, DOCUMENTS, strict=True)
+    ]
+    (tmp_path / "docs.jsonl").write_text("\n".join(lines) + "\n")
+    judged = [f"q{i} 0 {brute_force(DOCUMENTS, IDS, q, 1)[0][0]} 1" for i, q in
+              enumerate(WEIGHTS) if q.any()]  # fmt: skip
+    (tmp_path / "qrels").write_text("\n".join(judged) + "\n")
+    (tmp_path / "spec.toml").write_text(f"""\
+title = "small"
+baseline = "full"
+[data]
+documents = "docs.jsonl"
+queries = "{made / "queries.jsonl"}"
+qrels = "qrels"
+measures = ["RR@10"]
+depth = {K}
+[engines]
+exact = []
+seismic = []
+[index]
+seismic_query_cut = 2
+seismic_heap_factor = 1.0
+[bench]
+ks = [{K}]
+repeat = 1
+queries = 3
+[[variant]]
+name = "full"
+""")
+    out = tmp_path / "out"
+    status, _, err = run(capfd, "compare", tmp_path / "spec.toml", "-o", out)
+    assert status == 0, err
+    assert "seismic finds" in err
+    (variant,) = json.loads((out / "results.json").read_text())["variants"]
+    assert variant["engines_agree"]
+    exact, rough = variant["indexes"]
+    assert exact["recall"] == {}
+    assert rough["recall"][str(K)] == pytest.approx(recall(made / "seismic"))
+    page = (out / "report.html").read_text()
+    assert "seismic answers approximately" in page
+    assert "did not return the same rankings" not in page

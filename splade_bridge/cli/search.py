@@ -58,8 +58,9 @@ def command(
         typer.Option(
             "--algorithm",
             help="pisa: block_max_wand (default), block_max_maxscore, maxscore, wand, ranked_or. "
-            "impact-index: maxscore (default), wand. lucene: block_max_maxscore (default, in Lucene 9 up to -k 100), exhaustive. auto: the "
-            "fastest, measured once and remembered in the index. All are exact.",
+            "impact-index: maxscore (default), wand. lucene: block_max_maxscore (default, in "
+            "Lucene 9 up to -k 100), exhaustive. auto: the fastest, measured once and remembered "
+            "in the index. All are exact.",
             show_default=False,
         ),
     ] = None,

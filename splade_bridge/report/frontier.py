@@ -40,7 +40,7 @@ def frontier_chart(points: Sequence[FrontierPoint], k: int) -> str:
     lines = [(f"{p.row.engine} {p.row.algorithm}", p.milliseconds) for p in points if p.exact]
     drawing = svg.scatter(
         marks,
-        series,
+        [of.rstrip("/").rpartition("/")[2] for of in series],
         title=f"Recall against latency, k = {k}",
         x_name="ms a query",
         y_name=f"share of the exact top {k}",
