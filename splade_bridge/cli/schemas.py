@@ -142,7 +142,10 @@ class SearchResult(TypedDict):
     qd_flops: Annotated[
         float | None, "Terms that a query and a document are expected to share, where told."
     ]
-    kept: Annotated[Kept | None, "What was found of the exact results: with --exact-run and --check-against, and of some queries where the engine is approximate."]
+    kept: Annotated[
+        Kept | None,
+        "What was found of the exact results: with --exact-run and --check-against, and of some queries where the engine is approximate.",
+    ]
 
 
 class FuseResult(TypedDict):

@@ -17,7 +17,7 @@ from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import ImpactBatch, Int64Array
 from splade_bridge.engines.base import Searcher
 from splade_bridge.files.address import Place
-from splade_bridge.formats.forward import ForwardStore
+from splade_bridge.formats.forward import NOTHING, ForwardStore
 
 AT_ONCE = 64
 """Queries of one look at all documents."""
@@ -43,6 +43,8 @@ class KeptVectors:
             terms: of the query, in the ids of the store's vocabulary.
             rows: int64[n], of documents that were found.
         """
+        if not len(rows):
+            return Hits(query_id, [], NOTHING, 0)
         started = time.perf_counter_ns()
         scores = self.store.scores(rows, terms, weights)
         doc_ids, best = self.doc_ids.rank(rows[scores > 0], scores[scores > 0], k)
