@@ -240,7 +240,8 @@ name = "full"
     assert variant["engines_agree"]
     exact, rough = variant["indexes"]
     assert exact["recall"] == {}
-    assert rough["recall"][str(K)] == pytest.approx(recall(made / "seismic"))
+    (index,) = [p for p in out.glob("work/index/*/index") if (p / "forward").is_dir()]
+    assert rough["recall"][str(K)] == pytest.approx(recall(index))  # blocks are drawn at random
     page = (out / "report.html").read_text()
     assert "seismic answers approximately" in page
     assert "did not return the same rankings" not in page

@@ -149,8 +149,8 @@ class Beside:
         exact_run: a run of the exact results, to tell how much of them was found.
         check_against: the same, but search this index of the full vectors for them.
         watch: wraps the stream of results, for a progress bar.
-        recall: where neither of these is given, tell how much an approximate engine finds, by its own
-            exact answers to some of the queries. Of two steps it is told where it is asked for.
+        recall: where neither of these is given, tell how much an approximate engine finds, by its
+            own exact answers to some of the queries. Of two steps it is told where that is asked.
 
     Raises:
         UsageError: both a run and an index of exact results.
