@@ -144,7 +144,7 @@ class SearchResult(TypedDict):
     ]
     kept: Annotated[
         Kept | None,
-        "What was found of the exact results: with --exact-run and --check-against, and of some queries where the engine is approximate.",
+        "Of the exact results: with --exact-run, --check-against or an approximate engine.",
     ]
 
 
