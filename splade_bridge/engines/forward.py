@@ -50,15 +50,6 @@ class KeptVectors:
         doc_ids, best = self.doc_ids.rank(rows[scores > 0], scores[scores > 0], k)
         return Hits(query_id, doc_ids, best, time.perf_counter_ns() - started)
 
-    def impacts(self, doc_id: str, term_ids: Sequence[int]) -> list[int] | None:
-        """See :meth:`.Searcher.impacts`."""
-        (row,) = self.store.find([doc_id]).tolist()
-        if row < 0:
-            return None
-        terms, impacts = self.store.row(row)
-        held = dict(zip(terms.tolist(), impacts.tolist(), strict=True))
-        return [held.get(term, 0) for term in term_ids]
-
 
 class ForwardSearcher(Searcher):
     """Scores every document of a forward store; exact, and as slow as reading all of them.
@@ -86,4 +77,4 @@ class ForwardSearcher(Searcher):
 
     def impacts(self, doc_id: str, term_ids: Sequence[int]) -> list[int] | None:
         """See :class:`Searcher`."""
-        return self._kept.impacts(doc_id, term_ids)
+        return self._kept.store.impacts(doc_id, term_ids)

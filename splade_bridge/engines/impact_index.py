@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +34,12 @@ from splade_bridge.engines.forward import KeptVectors
 from splade_bridge.engines.impact_index_options import ImpactIndexOptions
 from splade_bridge.engines.kept_lists import KeptLists
 from splade_bridge.engines.library_process import PATIENCE, LibraryPool, LibraryProcess
+from splade_bridge.engines.list_source import IndexLists
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError, install
 from splade_bridge.files.writing import mapped
 from splade_bridge.formats.base import ImpactSource, refuse_empty
 from splade_bridge.formats.forward import FORWARD_FOLDER, ForwardStore, write_forward
-from splade_bridge.formats.postings import PostingList, PostingListSource
+from splade_bridge.formats.postings import PostingList
 
 PACKAGE, DISTRIBUTION = "impact_index", "impact-index"
 LISTS, BMP = "lists", "blocks.bmp"
@@ -133,25 +133,17 @@ class ImpactIndexEngine(Engine):
         return ImpactIndexSource(index, memory, temporary)
 
 
-class ImpactIndexSource(PostingListSource):
+class ImpactIndexSource(IndexLists):
     """The lists as the library gives them."""
 
     def __init__(self, index: ImpactIndexSearcher, memory: int, temporary: Path | None) -> None:
-        super().__init__(index.path, index.vocabulary, index.manifest, memory, temporary)
+        super().__init__(index, index.doc_ids, memory, temporary)
         self._index = index
-
-    def opened(self) -> AbstractContextManager[object]:
-        """The process of the library."""
-        return self._index
 
     def lists(self) -> Iterator[PostingList]:
         """Those of all terms that a document has."""
         for term in np.flatnonzero(self._index.document_frequencies()).tolist():
             yield PostingList(term, *self._index.posting_list(term))
-
-    def document_ids(self) -> Iterator[tuple[str, str]]:
-        """Those beside the index."""
-        yield from self._index.doc_ids.placed(self.path)
 
 
 class ImpactIndexSearcher(Searcher):
@@ -288,7 +280,7 @@ class BmpSearcher(Searcher):
 
     def impacts(self, doc_id: str, term_ids: Sequence[int]) -> list[int] | None:
         """See :class:`Searcher`."""
-        return self._kept.impacts(doc_id, term_ids)
+        return self._kept.store.impacts(doc_id, term_ids)
 
     def close(self) -> None:
         """End the processes."""

@@ -9,7 +9,6 @@ import os
 import platform
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from splade_bridge.engines.findings import Finding, attempt, version_of
 from splade_bridge.engines.kept_lists import KeptLists
 from splade_bridge.engines.library_process import PATIENCE, LibraryPool, LibraryProcess
 from splade_bridge.engines.library_server import Answer
+from splade_bridge.engines.list_source import IndexLists
 from splade_bridge.engines.pisa_options import PisaOptions
 from splade_bridge.engines.pisa_profile import (
     ALGORITHMS,
@@ -55,7 +55,7 @@ from splade_bridge.files.outputs import MANIFEST
 from splade_bridge.files.writing import mapped
 from splade_bridge.formats.base import ImpactSource, refuse_empty
 from splade_bridge.formats.pisa import RAW_FILES, number_name, write_canonical
-from splade_bridge.formats.postings import PostingList, PostingListSource
+from splade_bridge.formats.postings import PostingList
 
 log = logging.getLogger(__name__)
 
@@ -170,16 +170,12 @@ class PisaEngine(Engine):
         return PisaSearcher(path, manifest)
 
 
-class PisaSource(PostingListSource):
+class PisaSource(IndexLists):
     """The posting lists of a PISA index, by queries of one term each."""
 
     def __init__(self, index: _PisaIndex, memory: int, temporary: Path | None) -> None:
-        super().__init__(index.path, index.vocabulary, index.manifest, memory, temporary)
+        super().__init__(index, index.doc_ids, memory, temporary)
         self._index = index
-
-    def opened(self) -> AbstractContextManager[object]:
-        """The process of PISA."""
-        return self._index
 
     def lists(self) -> Iterator[PostingList]:
         """Those of all terms that a document has."""
@@ -188,10 +184,6 @@ class PisaSource(PostingListSource):
             zip(mapped(self.path / LISTS).tolist(), lengths, strict=True)
         ):
             yield PostingList(term, *self._index.posting_list(number, length))
-
-    def document_ids(self) -> Iterator[tuple[str, str]]:
-        """Those beside the index."""
-        yield from self._index.doc_ids.placed(self.path)
 
 
 def _remedy() -> str:

@@ -183,7 +183,7 @@ class SeismicSearcher(Searcher):
 
     def impacts(self, doc_id: str, term_ids: Sequence[int]) -> list[int] | None:
         """See :class:`Searcher`."""
-        return self._kept.impacts(doc_id, term_ids)
+        return self._kept.store.impacts(doc_id, term_ids)
 
     def close(self) -> None:
         """End the processes."""

@@ -224,6 +224,15 @@ class ForwardStore:
         batch = self._batch(number, number + 1)
         return batch.indices, batch.impacts
 
+    def impacts(self, doc_id: str, term_ids: Sequence[int]) -> list[int] | None:
+        """The impacts of some terms in a document, 0 for none; None for no such document."""
+        (row,) = self.find([doc_id]).tolist()
+        if row < 0:
+            return None
+        terms, impacts = self.row(row)
+        held = dict(zip(terms.tolist(), impacts.tolist(), strict=True))
+        return [held.get(term, 0) for term in term_ids]
+
     def batches(self, size: int = ROWS_A_BATCH) -> Iterator[ImpactBatch]:
         """All documents in their order.
 

@@ -160,12 +160,7 @@ class TwoStepSearcher(Searcher):
 
     def impacts(self, doc_id: str, term_ids: Sequence[int]) -> list[int] | None:
         """The impacts of the full vectors; see :class:`Searcher`."""
-        (row,) = self.forward.find([doc_id]).tolist()
-        if row < 0:
-            return None
-        terms, impacts = self.forward.row(row)
-        held = dict(zip(terms.tolist(), impacts.tolist(), strict=True))
-        return [held.get(term, 0) for term in term_ids]
+        return self.forward.impacts(doc_id, term_ids)
 
     def exact(self) -> Searcher:
         """The full vectors, all of them."""
