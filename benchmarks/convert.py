@@ -17,14 +17,12 @@ import argparse
 import os
 import shutil
 import statistics
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import NamedTuple
 
 from machine import describe
-from memory import PeakMemory
+from memory import Took, measured
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.registry import engine
@@ -60,15 +58,6 @@ PISA = Step("CIFF -> PISA canonical", "lucene-ciff", "pisa-canonical")
 MADE_BY = {step.output: step for step in (*STEPS.values(), PISA)}
 
 
-class Took(NamedTuple):
-    """What one conversion took."""
-
-    seconds: float
-    processor: float
-    private: int
-    resident: int
-
-
 def index_of(documents: int, work: Path, memory: int) -> Path:
     """A Lucene index of so many documents."""
     out = work / LUCENE
@@ -87,16 +76,7 @@ def convert(step: Step, work: Path, memory: str) -> Took:
     command = [*program, "convert", source, out, "--to", step.to, "--memory", memory]
     if step.to == LUCENE:
         command = [*program, "index", source, "-o", out, "-e", LUCENE, "--memory", memory]
-    started = time.perf_counter()
-    child = subprocess.Popen(command, stderr=subprocess.PIPE)
-    with PeakMemory(child.pid) as peak:
-        assert child.stderr is not None
-        said = child.stderr.read().decode()
-        _, status, usage = os.wait4(child.pid, 0)  # its JVM is among those that it waited for
-    seconds = time.perf_counter() - started
-    if status:
-        raise SystemExit(f"{step.row}: {said}")
-    return Took(seconds, usage.ru_utime + usage.ru_stime, peak.private, peak.resident)
+    return measured(command)
 
 
 def needed(name: str, work: Path, memory: str) -> None:

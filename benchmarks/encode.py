@@ -1,12 +1,15 @@
 """Encoding on a CPU: the plain formula, sentence-transformers' SparseEncoder and this project.
 
     .venv/bin/python benchmarks/encode.py --passages 256 --threads 2
+    .venv/bin/python benchmarks/encode.py --network bert-large --no-memory
+    .venv/bin/python benchmarks/encode.py --network xlm-r --passages 64 --no-memory
+    .venv/bin/python benchmarks/encode.py --model CHECKPOINT --no-memory
     .venv/bin/python benchmarks/encode.py --dtype-report CHECKPOINT CORPUS
 
-One checkpoint (BERT with random weights, the bias shifted so that about 200 terms of a passage are
-active), one process, the same passages of MS MARCO in the order of the corpus. The contestants take
-turns; a figure is the median of its rounds. The peak of matrix products is measured between them.
-Prints Markdown for benchmarks/RESULTS.md.
+One checkpoint (--network: real configuration and random weights, the bias shifted so that about 200
+terms of a passage are active; or --model), one process, the same passages of MS MARCO in the order
+of the corpus. The contestants take turns; a figure is the median of its rounds. The peak of matrix
+products is measured between them. Prints Markdown for benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -42,12 +45,100 @@ MAX_LENGTH = 256
 ACTIVE_TERMS = 200
 BATCH = 32
 FLOAT32, BFLOAT16 = "float32", "bfloat16"
+PLAIN = "plain formula, float32"
 
 
-def make_checkpoint(folder: Path, layers: int, passages: list[str]) -> None:
-    """BERT of ``layers`` layers of bert-base's size, with its vocabulary and random weights."""
+class Network(NamedTuple):
+    """A masked language model by its size; the feed-forward part is four times as wide.
+
+    Attributes:
+        batch: texts at once of SparseEncoder, whose logits are texts x tokens x terms.
+        plain: whether the plain formula, which holds such logits three times, fits into memory.
+    """
+
+    layers: int
+    hidden: int = 768
+    terms: int = 30_522
+    batch: int = BATCH
+    plain: bool = True
+
+
+BERT = Network(6)
+NETWORKS = {
+    "bert": BERT,
+    "bert-large": Network(24, hidden=1024),
+    "xlm-r": Network(12, terms=250_002, batch=8, plain=False),
+}
+
+
+def make_checkpoint(
+    folder: Path, layers: int, passages: list[str], network: Network = BERT
+) -> None:
+    """BERT or, by its number of terms, XLM-R, of ``layers`` layers with random weights."""
+    tokenizer = bert_tokenizer() if network.terms == BERT.terms else xlm_r_tokenizer(network.terms)
+    torch.manual_seed(0)
+    model = random_network(network._replace(layers=layers))
+    with torch.inference_mode():
+        largest = [
+            model(**tokenizer(p, truncation=True, max_length=MAX_LENGTH, return_tensors="pt"))
+            .logits[0]
+            .amax(0)
+            for p in passages[:16]
+        ]
+        ranked = torch.cat(largest).sort(descending=True).values
+        model.get_output_embeddings().bias -= ranked[ACTIVE_TERMS * len(largest)]
+    with quiet():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+def random_network(network: Network) -> Any:
+    """The masked language model, as transformers makes it of its configuration."""
+    from transformers import BertConfig, BertForMaskedLM, XLMRobertaConfig, XLMRobertaForMaskedLM
+
+    sizes = {
+        "num_hidden_layers": network.layers,
+        "hidden_size": network.hidden,
+        "num_attention_heads": network.hidden // 64,
+        "intermediate_size": 4 * network.hidden,
+        "vocab_size": network.terms,
+    }
+    if network.terms == BERT.terms:
+        return BertForMaskedLM(BertConfig(**sizes)).eval()
+    config = XLMRobertaConfig(**sizes, max_position_embeddings=514, type_vocab_size=1)
+    return XLMRobertaForMaskedLM(config).eval()
+
+
+def xlm_r_tokenizer(terms: int) -> Any:
+    """Pieces of words as XLM-R has them, of so many terms: the words of :func:`vocabulary_terms`.
+
+    The real ones are not at hand; what they hold changes nothing of what is computed for a token.
+    """
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    words = [f"▁{word}" for word in vocabulary_terms() if word[:2] != "##" and word[0] != "["]
+    letters = ["▁", *map(chr, range(33, 127))]
+    pieces = list(dict.fromkeys([*special, *words, *letters]))
+    pieces += [f"▁filler{i}" for i in range(terms - 1 - len(pieces))] + ["<mask>"]
+    scores = [0.0 if i < len(special) else -10.0 - 5 * (len(p) == 1) for i, p in enumerate(pieces)]
+    backend = Tokenizer(models.Unigram(list(zip(pieces, scores, strict=True)), unk_id=3))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, model_max_length=512,
+        bos_token="<s>", eos_token="</s>", cls_token="<s>", sep_token="</s>",
+        unk_token="<unk>", pad_token="<pad>", mask_token="<mask>",
+    )  # fmt: skip
+
+
+def bert_tokenizer() -> Any:
+    """That of bert-base."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     terms = vocabulary_terms()
     ids = {term: i for i, term in enumerate(terms)}
@@ -58,25 +149,7 @@ def make_checkpoint(folder: Path, layers: int, passages: list[str]) -> None:
         single="[CLS] $A [SEP]",
         special_tokens=[("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])],
     )
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        model_max_length=512,
-        **ROLES,
-    )
-    torch.manual_seed(0)
-    model = BertForMaskedLM(BertConfig(num_hidden_layers=layers, vocab_size=len(terms))).eval()
-    with torch.inference_mode():
-        largest = [
-            model(**tokenizer(p, truncation=True, max_length=MAX_LENGTH, return_tensors="pt"))
-            .logits[0]
-            .amax(0)
-            for p in passages[:16]
-        ]
-        ranked = torch.cat(largest).sort(descending=True).values
-        model.cls.predictions.bias -= ranked[ACTIVE_TERMS * len(largest)]
-    with quiet():
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+    return PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=512, **ROLES)
 
 
 def vocabulary_terms() -> list[str]:
@@ -127,8 +200,10 @@ def plain(folder: Path) -> Callable[[list[Text]], Any]:
     return encode
 
 
-def sparse_encoder(folder: Path, dtype: str, device: str = "cpu") -> Callable[[list[Text]], Any]:
-    """sentence-transformers with its own defaults."""
+def sparse_encoder(
+    folder: Path, dtype: str, device: str = "cpu", batch: int = BATCH
+) -> Callable[[list[Text]], Any]:
+    """sentence-transformers with its own defaults, but for ``batch``."""
     from sentence_transformers import SparseEncoder
 
     with quiet():
@@ -139,7 +214,7 @@ def sparse_encoder(folder: Path, dtype: str, device: str = "cpu") -> Callable[[l
 
     def encode(texts: list[Text]) -> torch.Tensor:
         found: torch.Tensor = model.encode_document(
-            [t.text for t in texts], batch_size=BATCH, show_progress_bar=False
+            [t.text for t in texts], batch_size=batch, show_progress_bar=False
         )
         return found
 
@@ -150,6 +225,14 @@ def ours(folder: Path, dtype: str) -> Callable[[list[Text]], SparseBatch]:
     options = EncodeOptions(max_length=MAX_LENGTH, dtype=dtype, device="cpu")  # type: ignore[arg-type]
     encoder = load_encoder(str(folder), "document", options)
     return lambda texts: next(encoder.encode(texts, window=len(texts)))
+
+
+def network_of(checkpoint: Path) -> Network:
+    """The size of a checkpoint."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(checkpoint)
+    return Network(config.num_hidden_layers, config.hidden_size, config.vocab_size)
 
 
 def flops(lengths: Iterable[int], layers: int, hidden: int = 768, terms: int = 30522) -> int:
@@ -191,17 +274,25 @@ def has_bfloat16() -> bool:
     return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16"))
 
 
-def compare(arguments: argparse.Namespace, folder: Path) -> None:
+def compare(arguments: argparse.Namespace, folder: Path) -> Path:
+    """Print what all take; returns the checkpoint."""
     texts = passages_of(arguments.passages)
-    make_checkpoint(folder, arguments.layers, [t.text for t in texts])
+    if arguments.model:
+        folder, network = arguments.model, network_of(arguments.model)
+    else:
+        network = NETWORKS[arguments.network]
+        network = network._replace(layers=arguments.layers or network.layers)
+        make_checkpoint(folder, network.layers, [t.text for t in texts], network)
     dtypes = [FLOAT32, *([BFLOAT16] if has_bfloat16() else [])]
-    entrants: dict[str, Callable[[list[Text]], Any]] = {"plain formula, float32": plain(folder)}
+    entrants: dict[str, Callable[[list[Text]], Any]] = (
+        {PLAIN: plain(folder)} if network.plain else {}
+    )
     for dtype in dtypes:
-        entrants[f"SparseEncoder, {dtype}"] = sparse_encoder(folder, dtype)
+        entrants[f"SparseEncoder, {dtype}"] = sparse_encoder(folder, dtype, batch=network.batch)
         entrants[f"splade-bridge, {dtype}"] = ours(folder, dtype)
     tokenizer = load_encoder(str(folder), "document").loaded.tokenizer
     lengths = [len(ids) for ids in tokenizer([t.text for t in texts]).ids]
-    work = flops(lengths, arguments.layers)
+    work = flops(lengths, network.layers, network.hidden, network.terms)
     peaks: dict[str, dict[str, float]] = {dtype: {} for dtype in dtypes}
     seconds: dict[str, list[float]] = {name: [] for name in entrants}
     results: dict[str, Any] = {}
@@ -218,7 +309,9 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
 
     active = len(results["splade-bridge, float32"].indices) / len(texts)
     print(f"\n{len(texts)} passages, {sum(lengths):,} tokens ({statistics.mean(lengths):.0f} a "
-          f"passage), {active:.0f} active terms a passage, BERT of {arguments.layers} layers, "
+          f"passage), {active:.0f} active terms a passage, "
+          f"{arguments.model or arguments.network}: {network.layers} layers, "
+          f"hidden {network.hidden}, {network.terms:,} terms, "
           f"{torch.get_num_threads()} threads, {work / 1e12:.2f} TFLOP of matrix products without "
           f"padding, median of {arguments.rounds} rounds\n")  # fmt: skip
     if BFLOAT16 not in dtypes:
@@ -236,23 +329,26 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
         print(f"| {kind} | " + " | ".join(f"{peaks[d].get(kind, 0):.0f}" for d in dtypes) + " |")
     print()
     for name, rival in [
-        *((f"splade-bridge, {d}", "plain formula, float32") for d in dtypes),
+        *((f"splade-bridge, {d}", PLAIN) for d in dtypes if network.plain),
         *((f"splade-bridge, {d}", f"SparseEncoder, {d}") for d in dtypes),
     ]:
         print(f"- {name}: {median[rival] / median[name]:.2f} times as fast as {rival}")
     order = np.argsort([-n for n in lengths], kind="stable")
     padded = [max(lengths[i : i + BATCH]) * len(lengths[i : i + BATCH])
               for i in range(0, len(lengths), BATCH)]  # fmt: skip
-    sorted_ = [lengths[order[i]] * len(order[i : i + BATCH]) for i in range(0, len(order), BATCH)]
+    step = network.batch
+    sorted_ = [lengths[order[i]] * len(order[i : i + step]) for i in range(0, len(order), step)]
     print(f"- padding among the tokens computed: plain formula {1 - sum(lengths) / sum(padded):.1%}"
           f", SparseEncoder (sorts by length) {1 - sum(lengths) / sum(sorted_):.1%}"
           ", splade-bridge 0 (packed)")  # fmt: skip
     check(results, len(texts))
+    return folder
 
 
 def check(results: dict[str, Any], rows: int) -> None:
-    """All contestants against the plain formula."""
-    oracle = results["plain formula, float32"].to_dense().numpy()
+    """All contestants against the plain formula, or where that is left out SparseEncoder."""
+    against = PLAIN if PLAIN in results else "SparseEncoder, float32"
+    oracle = results[against].to_dense().numpy()
     for name, result in results.items():
         if isinstance(result, SparseBatch):
             found = np.zeros_like(oracle)
@@ -261,7 +357,7 @@ def check(results: dict[str, Any], rows: int) -> None:
             )
         else:
             found = result.to_dense().float().numpy()
-        print(f"- {name}: weights differ from the plain formula's by at most "
+        print(f"- {name}: weights differ from those of {against} by at most "
               f"{np.abs(found - oracle).max():.2g}")  # fmt: skip
 
 
@@ -330,8 +426,8 @@ def memory_table(folder: Path, threads: int) -> None:
 
 
 def dtype_report(checkpoint: str, corpus: str, limit: int, device: str = "cpu") -> None:
-    """How many impacts at x 100 change with 16 bits, and by how much."""
-    kinds = (FLOAT32, BFLOAT16, "float16") if device == "cuda" else (FLOAT32, BFLOAT16)
+    """How many impacts at x 100 change with 16 or 8 bits, and by how much."""
+    kinds = (FLOAT32, BFLOAT16, "float16" if device == "cuda" else "int8")
     encoders = [
         load_encoder(checkpoint, "document", EncodeOptions(dtype=d, device=device))  # type: ignore[arg-type]
         for d in kinds
@@ -371,7 +467,9 @@ def main() -> None:
     parser.add_argument("--passages", type=int, default=256)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--network", choices=NETWORKS, default="bert")
+    parser.add_argument("--layers", type=int, help="default: those of --network")
+    parser.add_argument("--model", type=Path, help="a checkpoint, instead of random weights")
     parser.add_argument("--no-memory", action="store_true")
     parser.add_argument("--dtype-report", nargs=2, metavar=("CHECKPOINT", "CORPUS"))
     parser.add_argument("--limit", type=int, default=1000, help="texts of --dtype-report")
@@ -386,9 +484,9 @@ def main() -> None:
         dtype_report(*arguments.dtype_report, arguments.limit)
         return
     with tempfile.TemporaryDirectory() as folder:
-        compare(arguments, Path(folder))
+        checkpoint = compare(arguments, Path(folder))
         if not arguments.no_memory:
-            memory_table(Path(folder), arguments.threads)
+            memory_table(checkpoint, arguments.threads)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
+import subprocess
+import tempfile
 import threading
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from splade_bridge.data.closing import Closing
+
+PR_SET_PDEATHSIG = 1
 
 
 class PeakMemory(Closing):
@@ -42,6 +51,48 @@ class PeakMemory(Closing):
                 resident += status.get("VmRSS", 0)
             self.private = max(self.private, private)
             self.resident = max(self.resident, resident)
+
+
+class Took(NamedTuple):
+    """What a program took.
+
+    Attributes:
+        seconds: by the clock; ``processor``: user and system, all threads and children.
+        private, resident: bytes; see :class:`PeakMemory`.
+        out: what it has printed.
+    """
+
+    seconds: float
+    processor: float
+    private: int
+    resident: int
+    out: str
+
+
+def measured(command: Sequence[object], env: Mapping[str, str] | None = None) -> Took:
+    """Run a program to its end, and sample its memory; it ends where this process does.
+
+    Raises:
+        SystemExit: it failed; with what it has said.
+    """
+    words = [str(word) for word in command]
+    library = ctypes.CDLL(None)
+    with tempfile.TemporaryFile() as said:
+        started = time.perf_counter()
+        child = subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=said, env=env,
+            preexec_fn=lambda: library.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
+        )  # fmt: skip
+        with PeakMemory(child.pid) as peak:
+            assert child.stdout is not None
+            out = child.stdout.read().decode()
+            _, status, usage = os.wait4(child.pid, 0)  # its JVM is among those that it waited for
+        seconds = time.perf_counter() - started
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if status:
+            said.seek(0)
+            raise SystemExit(f"{' '.join(words)}: {said.read().decode()}")
+    return Took(seconds, usage.ru_utime + usage.ru_stime, peak.private, peak.resident, out)
 
 
 def _family(pid: int) -> list[int]:

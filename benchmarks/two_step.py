@@ -1,12 +1,12 @@
 """Two-step search beside the best one-step algorithm, on a large synthetic collection.
 
-    .venv/bin/python benchmarks/two_step.py --documents 8388608 --work /tmp/scale \\
+    .venv/bin/python benchmarks/two_step.py --documents 8388608 --work /tmp/scale/8388608 \\
         --terms 48 --query-terms 12 --candidates 1000
 
---work is the folder of benchmarks/scale.py: its PISA index is the one-step rival (built if it is
-not there). Pruned indexes and the forward store are kept in it too. Documents are cut to their
-heaviest --terms, queries to theirs; candidates are scored exactly from the full vectors. One
-thread, warm.
+--work is the folder of a size in that of benchmarks/scale.py: its PISA index is the one-step rival
+(built if it is not there). Pruned indexes and the forward store are kept in it too. Documents are
+cut to their heaviest --terms, queries to theirs; candidates are scored exactly from the full
+vectors. One thread, warm.
 """
 
 from __future__ import annotations

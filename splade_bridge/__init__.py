@@ -11,6 +11,7 @@ __all__ = [
     "SpladeBridgeError",
     "VectorStore",
     "beir",
+    "compare",
     "convert",
     "delete",
     "dense",
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from splade_bridge.data.store import VectorStore
     from splade_bridge.errors import SpladeBridgeError
     from splade_bridge.library.beir import beir
+    from splade_bridge.library.comparing import compare
     from splade_bridge.library.dense import dense
     from splade_bridge.library.fusion import fuse
     from splade_bridge.library.indexes import index, open_index
@@ -57,6 +59,7 @@ _PLACES = {
     "SpladeBridgeError": "errors",
     "VectorStore": "data.store",
     "beir": "library.beir",
+    "compare": "library.comparing",
     "convert": "library.vectors",
     "delete": "library.loading",
     "dense": "library.dense",

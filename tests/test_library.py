@@ -92,6 +92,9 @@ def test_no_module_hides_a_public_name(tmp_path: Path) -> None:
         "def no_sets():\n"
         "    try: sb.beir('x', model=sys.argv[1], output='b')\n"
         "    except sb.SpladeBridgeError as error: return 'BEIR' in str(error)\n"
+        "def no_spec():\n"
+        "    try: sb.compare({}, 'o')\n"
+        "    except sb.SpladeBridgeError as error: return 'qrels' in str(error)\n"
         "def no_model():\n"
         "    try: sb.probe_model('i', model=sys.argv[1], probe='id')\n"
         "    except sb.SpladeBridgeError as error: return 'address' in str(error)\n"
@@ -123,6 +126,7 @@ def test_no_module_hides_a_public_name(tmp_path: Path) -> None:
         "  'rerank': list(sb.rerank({'q': {'a': 7}}, model=sys.argv[1], scorer='sparse',\n"
         "      corpus={'a': 'a file'}, queries={'q': 'file'})['q']),\n"
         "  'beir': no_sets(),\n"
+        "  'compare': no_spec(),\n"
         "  'terms': sb.terms(sys.argv[1], 'file', top=1)[0].original,\n"
         "  'export_model': no_target(),\n"
         "  'probe_model': no_model(),\n"
@@ -136,7 +140,7 @@ def test_no_module_hides_a_public_name(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == (
         "1|1|1|1|2|2|2|[('a', 3)]|True|{'q': {'a': 3.0}}|no modules|{'P@1': 1.0}|True|True|index"
-        "|3|x|{'q': {'a': 2.0}}|['a']|True|True|True|True"
+        "|3|x|{'q': {'a': 2.0}}|['a']|True|True|True|True|True"
     )
 
 
@@ -159,6 +163,7 @@ def flags(command: str) -> dict[str, Any]:
         ("explain", "explain"), ("terms", "terms"),
          ("prune", "prune"), ("fuse", "fuse"), ("dense", "dense"),
          ("rerank", "rerank"), ("beir", "beir"),
+         ("compare", "compare"),
          ("delete", "delete"), ("inspect", "inspect"), ("export_model", "export-model"),
          ("probe_model", "verify"),
     ],

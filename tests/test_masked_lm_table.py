@@ -11,7 +11,7 @@ import torch
 
 from checkpoints import SMALL, VOCABULARY, one_thread, save_random, wordpiece_tokenizer  # noqa: F401
 from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
-from splade_bridge.errors import BadInputError
+from splade_bridge.errors import BadInputError, UsageError
 from test_encode import MAX_LENGTH, TEXTS, encode, plain_formula
 
 transformers = pytest.importorskip("transformers")
@@ -106,3 +106,23 @@ def test_right_or_refused(kind: str, tmp_path: Path) -> None:
     wanted = np.concatenate([plain_formula(model, [text], "max") for text in ASKED])
     assert 0.1 < (wanted > 0).mean() < 1
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+LOOKED_INTO = ("neomme",)
+"""Networks that look for more in a linear layer than its result."""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", sorted(set(NAMES) - set(REFUSED)))
+def test_in_integers_of_8_bits(kind: str, tmp_path: Path) -> None:
+    """Near what float32 gives, of weights up to 4, or refused by name."""
+    model = str(tiny(kind, tmp_path))
+    options = EncodeOptions(max_length=MAX_LENGTH, dtype="int8")
+    if kind in LOOKED_INTO:
+        with pytest.raises(UsageError, match=r"--dtype int8: the linear layers of .* cannot be re"):
+            load_encoder(model, "document", options)
+        return
+    near = encode(load_encoder(model, "document", options), ASKED)
+    exact = encode(load_encoder(model, "document", EncodeOptions(max_length=MAX_LENGTH)), ASKED)
+    assert 0 < np.abs(near - exact).max() < 1
+    assert np.abs(near - exact).mean() < 0.05

@@ -73,7 +73,11 @@ def command(
     checkpoint: ModelFlags = ModelFlags(),
     dtype: Annotated[
         DType,
-        typer.Option("--dtype", help="auto is bfloat16 on a GPU, float32 on a CPU."),
+        typer.Option(
+            "--dtype",
+            help="auto is bfloat16 on a GPU, float32 on a CPU. int8 is the fastest on a CPU that "
+            "multiplies bytes (VNNI), and changes vectors most: docs/models.md says by how much.",
+        ),
         unless("--query-mode", "bow"),
     ] = "auto",
     batch_tokens: Annotated[

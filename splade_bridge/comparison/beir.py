@@ -34,6 +34,7 @@ from splade_bridge.evaluation.measures import parse_measures
 from splade_bridge.files.locks import folder_lock
 from splade_bridge.files.outputs import check_place
 from splade_bridge.files.written import WrittenFiles
+from splade_bridge.report import notebook
 from splade_bridge.report.beir_table import MSMARCO, BeirTable, beir_table, latex, markdown
 from splade_bridge.report.published_beir import CQADUPSTACK
 from splade_bridge.text.splits import TEST, split_file
@@ -149,6 +150,10 @@ class BeirOutcome:
     done: dict[str, int]
     kept: dict[str, int]
     freed: int = 0
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows of it."""
+        return notebook.beir(self.tables)
 
 
 def data_sets(folders: Iterable[Path], split: str | None = None) -> list[DataSet]:

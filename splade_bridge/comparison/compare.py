@@ -32,6 +32,7 @@ from splade_bridge.files.cores import usable_cores
 from splade_bridge.files.locks import folder_lock
 from splade_bridge.files.outputs import MARK, check_place, mark
 from splade_bridge.files.written import WrittenFiles
+from splade_bridge.report import notebook
 from splade_bridge.report.charts import Chart, difference_charts, latency_charts, size_charts
 from splade_bridge.report.latex import compared
 from splade_bridge.report.page import page
@@ -52,6 +53,10 @@ class Outcome:
     done: dict[str, int]
     kept: dict[str, int]
     freed: int = 0
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows of it."""
+        return notebook.comparison(self.results)
 
 
 def compare(

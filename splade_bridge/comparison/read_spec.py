@@ -44,7 +44,7 @@ from splade_bridge.evaluation.measures import parse_measures
 from splade_bridge.evaluation.significance import SignificanceOptions
 from splade_bridge.files.inputs import is_there
 from splade_bridge.files.sizes import size_in_bytes
-from splade_bridge.files.typed import Where
+from splade_bridge.files.typed import Where, toml_file
 from splade_bridge.pruning.methods import METHODS, policy
 from splade_bridge.pruning.policy import Policy
 from splade_bridge.retrieval.choices import Fusion, Normalization
@@ -84,7 +84,19 @@ def load_spec(file: Path, data: Path | None = None, *, trust_remote_code: bool =
         BadInputError: not TOML, an unknown key, a wrong type or a value that cannot be meant; the
             message names file, table and key.
     """
-    top = Table.load(file)
+    return read_spec(toml_file(file), file, data, trust_remote_code=trust_remote_code)
+
+
+def read_spec(
+    content: object, file: Path, data: Path | None = None, *, trust_remote_code: bool = False
+) -> Spec:
+    """The same of a specification that is read.
+
+    Args:
+        content: a table, as ``tomllib`` reads it.
+        file: for messages, and its folder.
+    """
+    top = Table(content, file)
     given = top.table("data", "[data]")
     root = file.parent / given.take("root", str, ".") if data is None else data
     if data is not None:

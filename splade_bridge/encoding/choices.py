@@ -19,7 +19,7 @@ Pooling = Literal["max", "sum", "last"]
 decoder that reads from left to right has seen all of the text for (PromptReps, arXiv 2404.18424).
 """
 
-DType = Literal["auto", "float32", "bfloat16", "float16"]
+DType = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 
 QueryMode = Literal["model", "bow", "idf"]
 """What encodes queries: the model's own query encoder; each token of the query, the special ones

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from splade_bridge.encoding.batches import Batches
 from splade_bridge.encoding.budget import TokenBudget, fitting_tokens, is_out_of_memory
 from splade_bridge.encoding.choices import DType, ModelChoices, Pooling
 from splade_bridge.encoding.in_threads import in_threads, shares_of_cores, use_cores
+from splade_bridge.encoding.int8 import multiplies_bytes
 from splade_bridge.encoding.onnx_side import Exported, find_exported, load_exported
 from splade_bridge.encoding.side import LoadedSide, load_side
 from splade_bridge.encoding.sparse_rows import NotFiniteError, Row, SparseRows
@@ -27,7 +29,14 @@ from splade_bridge.encoding.tokens import TextTooLongError, Tokenized
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
 from splade_bridge.text.corpora import Text
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+log = logging.getLogger(__name__)
+
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "int8": torch.int8,
+}
 
 MOST_TOKENS = 1 << 31
 """Of a batch: more are never together."""
@@ -49,7 +58,7 @@ class EncodeOptions:
     Attributes:
         max_length: in tokens, special ones included; None for the model's own limit.
         pooling: None for what was saved with the model, else "max"; see :data:`.Pooling`.
-        dtype: of the network; "auto" is bfloat16 on CUDA and float32 on a CPU.
+        dtype: of the network; "auto" is bfloat16 on CUDA and float32 on a CPU. "int8" is for a CPU.
         batch_tokens: of one batch; None for what suits the device and fits into its memory.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         threads: of torch on a CPU; None leaves its own choice.
@@ -363,6 +372,10 @@ def load_encoder(model: str, side: Side, options: EncodeOptions = EncodeOptions(
         dtype = _auto_dtype(device)
     if dtype not in DTYPES:
         raise UsageError(f"--dtype {dtype}: auto, {', '.join(DTYPES)}")
+    if dtype == "int8" and device.type == "cuda":
+        raise UsageError(
+            "--dtype int8 is for processors; on a GPU leave it out (bfloat16), or use --devices cpu"
+        )
     for flag, value in (("batch-tokens", options.batch_tokens), ("threads", options.threads)):
         if value is not None and value < 1:
             raise UsageError(f"--{flag} {value}: must be 1 or more")
@@ -394,6 +407,13 @@ def load_encoder(model: str, side: Side, options: EncodeOptions = EncodeOptions(
         dtype=DTYPES[dtype],
         device=device,
     )
+    if dtype == "int8" and loaded.network is not None and not multiplies_bytes():
+        log.warning(
+            "--dtype int8: this processor does not multiply bytes (VNNI, AMX), or torch %s does "
+            "not let it: the same vectors, no faster than in float32; leave it out unless it is "
+            "these that you want",
+            torch.__version__,
+        )
     return Encoder(loaded, side, dtype, options.batch_tokens)
 
 

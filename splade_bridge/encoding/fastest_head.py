@@ -8,13 +8,21 @@ import torch
 from torch import Tensor
 
 from splade_bridge.encoding.head import LinearHead
+from splade_bridge.encoding.int8 import Int8Head
 
 
-def linear_head(weight: Tensor, bias: Tensor | None) -> LinearHead:
-    """The fastest head for the device and type of ``weight``.
+def linear_head(
+    weight: Tensor, bias: Tensor | None, dtype: torch.dtype | None = None
+) -> LinearHead:
+    """The fastest head for the device of ``weight``.
 
     The fused one wants matrix units that Triton can use: 16 bits, compute capability 8.0.
+
+    Args:
+        dtype: int8 for products in integers of 8 bits, else that of ``weight``.
     """
+    if dtype == torch.int8:
+        return Int8Head(weight, bias)
     if (
         weight.is_cuda
         and weight.dtype != torch.float32

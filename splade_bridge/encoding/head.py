@@ -12,7 +12,6 @@ cache when they are pooled. Texts are laid end to end, so no product is computed
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Literal, Protocol
 
 import torch
@@ -63,13 +62,7 @@ class LinearHead:
         if bias is not None:
             self.bias += bias
         self._packed: list[tuple[slice, Product]] = []
-        if weight.device.type == "cpu" and available(weight.dtype):
-            self._packed = [
-                (columns, product(weight[columns], self.bias[columns].clone()))
-                for columns in _slices(len(weight), CPU_TILE_TERMS)
-            ]
-        else:
-            self.weight = weight
+        self._lay_out(weight)
 
     def __call__(
         self, hidden: Tensor, lengths: Sequence[int], pooling: Pooling, activation: Activation
@@ -79,8 +72,7 @@ class LinearHead:
         runs = runs_of(lengths)
         # A maximum may take its bias afterwards. Prepacked products add it before they round.
         late = pooling == "max" and not self._packed
-        for columns, logits_of in self._tiles(len(hidden)):
-            logits = logits_of(hidden)
+        for columns, logits in self._tiles(hidden):
             if pooling == "sum":
                 logits = logits.float() if self._packed else logits.float().add_(self.bias[columns])
                 activate_(logits, activation)
@@ -91,16 +83,27 @@ class LinearHead:
             activate_(pooled, activation)
         return spoil_(pooled, hidden, lengths)
 
-    def _tiles(self, rows: int) -> Iterator[tuple[slice, Product]]:
-        """Columns, and what gives the logits [T, v] of these columns (without bias on CUDA)."""
+    def _lay_out(self, weight: Tensor) -> None:
+        """Keep what :meth:`_tiles` multiplies with."""
+        if weight.device.type == "cpu" and available(weight.dtype):
+            self._packed = [
+                (columns, product(weight[columns], self.bias[columns].clone()))
+                for columns in slices(self.terms, CPU_TILE_TERMS)
+            ]
+        else:
+            self.weight = weight
+
+    def _tiles(self, hidden: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Columns and their logits [T, v], without bias unless products are prepacked."""
         if self._packed:
-            yield from self._packed
+            for columns, logits_of in self._packed:
+                yield columns, logits_of(hidden)
             return
         width = CPU_TILE_TERMS
         if self.weight.is_cuda:
-            width = min(max(CUDA_TILE_LOGITS // rows // 256, 1) * 256, 1 << 14)
-        for columns in _slices(self.terms, width):
-            yield columns, partial(linear, weight=self.weight[columns])
+            width = min(max(CUDA_TILE_LOGITS // len(hidden) // 256, 1) * 256, 1 << 14)
+        for columns in slices(self.terms, width):
+            yield columns, linear(hidden, self.weight[columns])
 
 
 class ChunkedHead:
@@ -185,6 +188,7 @@ def _pool(
     return torch.cat(pooled)
 
 
-def _slices(size: int, width: int) -> Iterator[slice]:
+def slices(size: int, width: int) -> Iterator[slice]:
+    """Of ``size`` things, so many at a time."""
     for start in range(0, size, width):
         yield slice(start, min(start + width, size))

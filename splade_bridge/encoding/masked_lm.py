@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from splade_bridge.encoding.fastest_head import linear_head
 from splade_bridge.encoding.head import ChunkedHead, Head
+from splade_bridge.encoding.int8 import kept_in, quantize
 from splade_bridge.encoding.network import cast, first_line, quiet
 from splade_bridge.encoding.packed import (
     Body,
@@ -135,12 +136,14 @@ def split_model(
     Args:
         model: is changed and must not be used for anything else.
         columns: int64[V], rising: the columns of its logits that have a term.
-        dtype: of the parameters, and so of hidden states and of logits before pooling.
+        dtype: of the parameters, and so of hidden states and of logits before pooling; int8 keeps
+            these in float32 and multiplies in integers of 8 bits, see :mod:`.int8`.
         device: where it will run.
 
     Raises:
         BadInputError: the model has neither a linear last layer nor a base model to split at, or
             its logits are not finite.
+        UsageError: its linear layers cannot be replaced, as int8 must.
     """
     try:
         probe = _Probe.of(model, columns, lambda output: _logits(output)[:, :, columns])
@@ -156,13 +159,11 @@ def split_model(
         found = _body(model, _logits, lambda h: decoder(h)[:, columns], probe)
         if found is not None:
             body, packed = found
-            cast(model, dtype).to(device)
-            cast(decoder, dtype).to(device)
-            prepacked = device.type == "cpu" and prepack(
-                model, lambda: body(probe.ids, probe.lengths)
-            )
+            cast(model, kept_in(dtype)).to(device)
+            cast(decoder, kept_in(dtype)).to(device)
+            prepacked = _lay_out(model, body, probe, dtype, device)
             weight, bias = _rows_of(decoder, columns)
-            head = linear_head(weight, bias)
+            head = linear_head(weight, bias, dtype)
             if device.type == "cpu":
                 _leave_file(model)
             together = _together(model) if packed and prepacked else None
@@ -174,10 +175,9 @@ def split_model(
         found = _body(base, _last_hidden, lambda h: alone(h[None])[0, :, columns], probe)
         if found is not None:
             body, packed = found
-            cast(model, dtype).to(device)
+            cast(model, kept_in(dtype)).to(device)
             base.to(device)
-            if device.type == "cpu":
-                prepack(base, lambda: body(probe.ids, probe.lengths))
+            _lay_out(base, body, probe, dtype, device)
             log.info(
                 "the last layer of %s is not a plain linear one: its head runs in chunks",
                 type(model).__name__,
@@ -204,10 +204,22 @@ def split_headless(
     if found is None:
         raise BadInputError(f"{type(model).__name__} cannot be run on token ids: not supported")
     body, packed = found
-    cast(model, dtype).to(device)
-    if device.type == "cpu":
-        prepack(model, lambda: body(probe.ids, probe.lengths))
+    cast(model, kept_in(dtype)).to(device)
+    _lay_out(model, body, probe, dtype, device)
     return SplitModel(body, head, packed)
+
+
+def _lay_out(
+    model: Any, body: Body, probe: _Probe, dtype: torch.dtype, device: torch.device
+) -> bool:
+    """Lay weights out as products of a CPU want them; see :func:`.replace_linear`."""
+
+    def run() -> Tensor:
+        return body(probe.ids, probe.lengths)
+
+    if dtype == torch.int8:
+        return quantize(model, run)
+    return device.type == "cpu" and prepack(model, run)
 
 
 def _not_of_tokens(model: Any, error: Exception) -> BadInputError:

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,16 @@ from torch import Tensor, nn
 log = logging.getLogger(__name__)
 
 Product = Callable[[Tensor], Tensor]
-"""[n, out] of [n, in]: times a fixed matrix, plus a fixed bias."""
+"""[..., out] of [..., in]: times a fixed matrix, plus a fixed bias."""
+
+
+class Maker(Protocol):
+    """Lays a linear layer's parameters out for one kind of product."""
+
+    def __call__(self, weight: Tensor, bias: Tensor | None, *, gelu: bool = False) -> Product:
+        """What ``weight`` [out, in] and ``bias`` [out] do, then GELU if asked."""
+        ...
+
 
 AGREEMENT = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 """Relative difference, as norms, that the same network may have on other kernels."""
@@ -41,50 +50,81 @@ def product(weight: Tensor, bias: Tensor | None, *, gelu: bool = False) -> Produ
     return lambda rows: linear(rows, packed, bias, *after)
 
 
+class KeptLayersError(Exception):
+    """A model keeps its own linear layers, and why."""
+
+
 def prepack(model: nn.Module, run: Callable[[], Tensor]) -> bool:
     """Replace the linear layers in ``model``, those that a GELU follows together with it.
 
     A model that says otherwise with them, or that looks for more in a linear layer than its
     result, keeps its own.
 
-    Args:
-        model: on a CPU; cannot be trained, saved or moved afterwards.
-        run: passes something through it. That is done three times: to see which activation takes
-            what a layer gives, and to compare the results before and after.
-
-    Returns:
-        Whether every matrix that is left is one of embeddings, whose rows are looked up.
+    Args, Returns: see :func:`replace_linear`.
     """
     dtype = next(model.parameters()).dtype
     if not available(dtype):
         return False
+    try:
+        return replace_linear(model, run, product, AGREEMENT[dtype])
+    except KeptLayersError as error:
+        log.info("%s keeps its own linear layers, not prepacked ones (%s)", type(model), error)
+        return False
+
+
+def replace_linear(
+    model: nn.Module,
+    run: Callable[[], Tensor],
+    tried: Maker,
+    agreement: float,
+    made: Maker | None = None,
+) -> bool:
+    """Replace the linear layers in ``model``, those that a GELU follows together with it.
+
+    Args:
+        model: on a CPU; cannot be trained, saved or moved afterwards.
+        run: passes something through it. That is done three times: to see which activation takes
+            what a layer gives, and to compare the results before and after.
+        tried: makes the layers whose results are compared.
+        agreement: relative difference that they may have, as norms.
+        made: makes those that stand there in the end; None for the same.
+
+    Returns:
+        Whether every matrix that is left is one of embeddings, whose rows are looked up.
+
+    Raises:
+        KeptLayersError: the model says otherwise with other layers, or looks for more in a linear
+            layer than its result; it is as it was.
+    """
+    why = ""
     with torch.inference_mode():
         with _followers(model) as followed:
             before = run()
         for fused in (followed, {}):
-            old = _replace_layers(model, fused)
+            old = _replace_layers(model, fused, tried)
             try:
                 after = run()
             except Exception as error:  # whatever a model raises that finds another layer there
                 why = str(error)
             else:
-                if (after - before).norm() <= AGREEMENT[dtype] * before.norm():
+                if (after - before).norm() <= agreement * before.norm():
+                    if made is not None:
+                        _put_back(old)
+                        _replace_layers(model, fused, made)
                     return _only_looked_up(model)
                 why = "other results"
-            for parent, name, module in old:
-                setattr(parent, name, module)
-    log.info("%s keeps its own linear layers, not prepacked ones (%s)", type(model), why)
-    return False
+            _put_back(old)
+    raise KeptLayersError(why)
 
 
 class PrepackedLinear(nn.Module):
-    """Does what ``linear`` does, with a GELU after it if asked."""
+    """Does what ``linear`` does, by what ``make`` makes of it, with a GELU after it if asked."""
 
-    def __init__(self, linear: nn.Linear, *, gelu: bool) -> None:
+    def __init__(self, linear: nn.Linear, make: Maker, *, gelu: bool) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
         bias = None if linear.bias is None else linear.bias.detach().clone()
-        self._product = product(linear.weight.detach(), bias, gelu=gelu)
+        self._product = make(linear.weight.detach(), bias, gelu=gelu)
 
     def forward(self, rows: Tensor) -> Tensor:
         """[..., out] of [..., in]."""
@@ -159,16 +199,20 @@ def _is_gelu(module: nn.Module) -> bool:
     return type(module) is GELUActivation and module.act is nn.functional.gelu
 
 
+_Place = tuple[nn.Module, str, nn.Module]
+"""A module's parent, its name there, and the module."""
+
+
 def _replace_layers(
-    model: nn.Module, fused: dict[nn.Module, nn.Linear]
-) -> list[tuple[nn.Module, str, nn.Module]]:
+    model: nn.Module, fused: dict[nn.Module, nn.Linear], make: Maker
+) -> list[_Place]:
     """Replace linear layers and fused activations; what stood where before."""
     with_gelu = set(fused.values())
-    old = []
+    old: list[_Place] = []
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.Linear:
-                new: nn.Module = PrepackedLinear(child, gelu=child in with_gelu)
+                new: nn.Module = PrepackedLinear(child, make, gelu=child in with_gelu)
             elif child in fused:
                 new = nn.Identity()
             else:
@@ -176,6 +220,11 @@ def _replace_layers(
             old.append((parent, name, child))
             setattr(parent, name, new)
     return old
+
+
+def _put_back(old: list[_Place]) -> None:
+    for parent, name, module in old:
+        setattr(parent, name, module)
 
 
 def _ops() -> Any:

@@ -40,6 +40,7 @@ from splade_bridge.library.given import (
 )
 from splade_bridge.library.keywords import Opening, Place, PromptingTexts, Running, takes
 from splade_bridge.library.search_run import SearchRun, search_options
+from splade_bridge.library.shown import HitList
 from splade_bridge.retrieval.dense_queries import (
     DenseQueries,
     DenseQueryEncoder,
@@ -224,7 +225,7 @@ class OpenDenseIndex(Closing):
 
     def search_one(
         self, query: Any, *, k: int = 10, ef_search: int | None = None
-    ) -> list[tuple[str, float]]:
+    ) -> HitList[float]:
         """The ``k`` nearest documents of one query, as ``(document id, score)``.
 
         Args:
@@ -237,7 +238,7 @@ class OpenDenseIndex(Closing):
         """
         asked = self.queries([(ONLY, query)])
         (hits,) = ranked_densely(self.index, asked, SearchOptions(k=k), ef_search=ef_search)
-        return list(zip(hits.doc_ids, hits.scores.tolist(), strict=True))
+        return HitList(zip(hits.doc_ids, hits.scores.tolist(), strict=True))
 
     def close(self) -> None:
         """Let the files go."""

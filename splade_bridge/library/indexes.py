@@ -44,8 +44,9 @@ from splade_bridge.library.keywords import (
 )
 from splade_bridge.library.loading import loaded, refuse_loading
 from splade_bridge.library.search_run import SearchRun, search_options
+from splade_bridge.library.shown import ContributionList, HitList
 from splade_bridge.retrieval.encode_queries import QueryEncoder
-from splade_bridge.retrieval.explain import Contribution, explain
+from splade_bridge.retrieval.explain import explain
 from splade_bridge.retrieval.search import (
     Beside,
     SearchOptions,
@@ -354,7 +355,7 @@ class OpenIndex(Closing):
 
     def search_one(
         self, query: str | Mapping[str, float], *, k: int = 10, algorithm: str | None = None
-    ) -> list[tuple[str, int]]:
+    ) -> HitList[int]:
         """The best ``k`` documents of one query, as ``(document id, score)``.
 
         Args:
@@ -369,12 +370,12 @@ class OpenIndex(Closing):
         asked = self.queries([(ONLY, query)])
         self.searcher.meet(asked.vocabulary)
         if not any(term in self.searcher.vocabulary for term in _terms(asked)):
-            return []
+            return HitList()
         options = SearchOptions(k=k, algorithm=algorithm)
         *_, (hits,) = ranked(self.searcher, asked, options, algorithm)
-        return list(zip(hits.doc_ids, hits.scores.tolist(), strict=True))
+        return HitList(zip(hits.doc_ids, hits.scores.tolist(), strict=True))
 
-    def explain(self, query: str | Mapping[str, float], doc_id: str) -> list[Contribution]:
+    def explain(self, query: str | Mapping[str, float], doc_id: str) -> ContributionList:
         """What each term of ``query`` adds to the score of a document, the largest part first.
 
         Args:
@@ -383,12 +384,17 @@ class OpenIndex(Closing):
 
         Returns:
             Contributions with ``term``, ``weight`` (of the query), ``impact`` (of the document) and
-            ``score``, their product.
+            ``score``, their product. A notebook shows them as bars, and of a text query which terms
+            it holds and which the model has added.
 
         Raises:
             BadInputError: there is no such document.
         """
-        return explain(self.searcher, self.queries([(ONLY, query)]), ONLY, doc_id)
+        found = explain(self.searcher, self.queries([(ONLY, query)]), ONLY, doc_id)
+        held = None
+        if self._encoder is not None and isinstance(query, str):
+            held = self._encoder.held(query)
+        return ContributionList(found, held)
 
     def close(self) -> None:
         """End what the engine has running."""

@@ -11,9 +11,8 @@ from splade_bridge.engines.registry import open_indexes
 from splade_bridge.engines.remote.choices import Asking
 from splade_bridge.errors import UsageError
 from splade_bridge.evaluation.choices import Missing
-from splade_bridge.evaluation.evaluate import DEFAULT_MEASURES, Evaluation
+from splade_bridge.evaluation.evaluate import DEFAULT_MEASURES
 from splade_bridge.evaluation.evaluate import evaluate as evaluate_run
-from splade_bridge.evaluation.verify import Verification
 from splade_bridge.evaluation.verify import verify as verify_searchers
 from splade_bridge.files.address import Address
 from splade_bridge.files.checks import unchecked
@@ -31,7 +30,7 @@ from splade_bridge.library.keywords import (
     takes,
 )
 from splade_bridge.library.search_run import SearchRun
-from splade_bridge.retrieval.explain import Contribution
+from splade_bridge.library.shown import ContributionList, ShownEvaluation, ShownVerification
 
 
 @takes(Searching)
@@ -85,7 +84,7 @@ def evaluate(
     measure: str | Sequence[str] = DEFAULT_MEASURES,
     split: str | None = None,
     missing: str = "zero",
-) -> Evaluation:
+) -> ShownEvaluation:
     """Measure a run against judgements, with trec_eval's rules for ties.
 
     Args:
@@ -118,7 +117,7 @@ def evaluate(
         given.qrels(qrels, split), found, measures, missing=cast(Missing, missing)
     )
     evaluation.warn_beyond(str(run) if given.is_place(run) else "the run")
-    return evaluation
+    return ShownEvaluation(**vars(evaluation))
 
 
 @takes(AskingMany)
@@ -128,7 +127,7 @@ def verify(
     *,
     k: int = 1000,
     **asking: Unpack[AskingMany],
-) -> Verification:
+) -> ShownVerification:
     """Search several indexes with the same queries and compare each with the first.
 
     Args:
@@ -172,7 +171,7 @@ def verify(
         ]
         memory = asking["memory"]
         limit_memory(searchers, None if memory is None else given.size(memory))
-        return verify_searchers(searchers, asked, k)
+        return ShownVerification(**vars(verify_searchers(searchers, asked, k)))
 
 
 @takes(AskingOne)
@@ -181,7 +180,7 @@ def explain(
     query: str | Mapping[str, float],
     doc_id: str,
     **asking: Unpack[AskingOne],
-) -> list[Contribution]:
+) -> ContributionList:
     """What each term of a query adds to a document's score, as the engine has it.
 
     Args:

@@ -42,6 +42,12 @@ class RankedRun(dict[str, dict[str, float]]):
         ]
         return pandas_module().DataFrame(rows, columns=["qid", "docno", "score", "rank"])
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows of it."""
+        from splade_bridge.report import notebook
+
+        return notebook.run(self)
+
 
 class SearchRun(RankedRun):
     """What a search has found; scores are whole numbers, or similarities of dense vectors.

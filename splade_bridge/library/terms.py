@@ -9,7 +9,8 @@ from splade_bridge.errors import UsageError
 from splade_bridge.files.checks import unchecked
 from splade_bridge.library.given import model_choices, place
 from splade_bridge.library.keywords import Choosing, Place, takes
-from splade_bridge.retrieval.terms import Term, terms_of_id, terms_of_text
+from splade_bridge.library.shown import TermList
+from splade_bridge.retrieval.terms import terms_of_id, terms_of_text
 
 
 @takes(Choosing)
@@ -23,7 +24,7 @@ def terms(
     top: int | None = None,
     no_check: bool = False,
     **choosing: Unpack[Choosing],
-) -> list[Term]:
+) -> TermList:
     """The terms of a text with their weights: those that it holds, and those a model has added.
 
     Args:
@@ -41,7 +42,7 @@ def terms(
     Returns:
         ``term`` as the vocabulary has it, ``word`` to be read, ``weight``, ``original`` (whether
         the text holds it; None of vectors) and ``piece`` (whether it goes on with a word) of each,
-        the heaviest first.
+        the heaviest first. A notebook shows them as bars.
 
     Raises:
         BadInputError: no such model or source, or none of this id.
@@ -61,4 +62,4 @@ def terms(
         assert id is not None
         with unchecked(no_check):
             found = terms_of_id(place(source), id)
-    return found[:top]
+    return TermList(found[:top])

@@ -100,8 +100,8 @@ def encode(
         pooling: over positions, ``max``, ``sum`` or ``last``; None for what was saved with it.
         revision, prompt, prompt_name, query_mode, normalize, trust_remote_code: see
             :func:`open_index`.
-        dtype: ``float32``, ``bfloat16``, ``float16``; ``auto`` is bfloat16 on a GPU, float32 on a
-            CPU.
+        dtype: ``float32``, ``bfloat16``, ``float16``, on a CPU ``int8``; ``auto`` is bfloat16 on a
+            GPU, float32 on a CPU.
         batch_tokens: tokens of a batch, or ``auto``.
         long: texts beyond ``max_length``: ``truncate``; ``max``, the maximum over windows;
             ``passages``, a row for each window, named id#0, id#1 and so on.

@@ -15,9 +15,9 @@ from splade_bridge.report.results import Results
 from splade_bridge.report.style import CHART, COLOURS, PAGE
 
 
-def page(results: Results) -> str:
-    """The whole report."""
-    environment = Environment(
+def environment() -> Environment:
+    """What fills the templates of this folder; all that they are given is escaped."""
+    return Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
@@ -25,7 +25,12 @@ def page(results: Results) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template("page.html.jinja").render(
+
+
+def page(results: Results) -> str:
+    """The whole report."""
+    template = environment().get_template("page.html.jinja")
+    return template.render(
         results=results,
         several=len(results.variants) > 1,
         style=COLOURS + CHART + PAGE,

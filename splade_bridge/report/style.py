@@ -96,3 +96,58 @@ PAGE = (
     "code{font-size:.9em;overflow-wrap:anywhere}\n"
     "@media print{.scroll{overflow:visible}}\n"
 )
+
+BOX = ".splade-bridge"
+"""What stands in a page of others lies in an element of this class, and styles no other."""
+_LIGHT = ('[data-jp-theme-light="true"]', ".vscode-light", "html[theme=light]")
+_DARK = ('[data-jp-theme-light="false"]', ".vscode-dark", "html[theme=dark]")
+"""How JupyterLab, VS Code and Colab say that their theme is light or dark."""
+
+
+def _below(themes: tuple[str, ...], scheme: int) -> str:
+    """The colours of a scheme for boxes in pages that say that they have it."""
+    name = ("light", "dark")[scheme]
+    boxes = ",".join(f"{theme} {BOX}" for theme in themes)
+    return f"{boxes}{{color-scheme:{name};{_variables(scheme)}}}\n"
+
+
+NOTEBOOK = (
+    # A notebook's theme decides, where it says one; else the system's. Ground and ink go together.
+    COLOURS.replace(":root", BOX)
+    + _below(_LIGHT, 0)
+    + _below(_DARK, 1)
+    + CHART.replace("svg.chart", f"{BOX} svg.chart")
+    + f"{BOX}{{background:var(--surface);color:var(--ink);font:14px/1.5 {FONT};padding:8px 12px;"
+    "border:1px solid var(--rule);border-radius:8px;max-width:1080px;overflow-x:auto}\n"
+    + "".join(
+        f"{BOX} {rule}\n"
+        for rule in (
+            "p,X ul{margin:.4em 0}",
+            ".note,X caption,X figcaption{color:var(--muted);font-size:.9em}",
+            ".warn{border-left:4px solid var(--loss);padding:.1em 0 .1em 12px}",
+            "caption{text-align:left;padding:2px 8px}",
+            "table{border-collapse:collapse;font-size:1em;margin:.3em 0;border:0;"
+            "font-variant-numeric:tabular-nums}",
+            # Notebooks stripe rows in their own colours.
+            "table tr,X table tr:hover{background:none!important}",
+            "th,X td{padding:3px 8px;text-align:right;vertical-align:top;color:var(--ink);"
+            "border:0;border-top:1px solid var(--rule);white-space:nowrap;max-width:none}",
+            "thead th{color:var(--muted);font-weight:600;border-top:0;white-space:normal}",
+            "th:first-child,X .text{text-align:left}",
+            ".text{white-space:normal;min-width:9em;overflow-wrap:anywhere}",
+            "tbody th{font-weight:600}",
+            "tr.base th,X tr.base td{background:var(--panel)}",
+            "td.share{min-width:120px}",
+            ".bar{display:block;height:9px;margin-top:6px;min-width:1px;border-radius:2px;"
+            "background:var(--s0)}",
+            ".bar.expansion{background:none;box-sizing:border-box;border:2px solid var(--s3)}",
+            ".grid{display:grid;gap:16px;"
+            "grid-template-columns:repeat(auto-fill,minmax(min(100%,320px),1fr))}",
+            "figure{margin:0;min-width:0}",
+            "figcaption{overflow-wrap:anywhere}",
+            ".up{color:var(--gain)}",
+            ".down{color:var(--loss)}",
+        )
+    ).replace("X ", f"{BOX} ")
+)
+"""For an element of class ``splade-bridge`` in a page that others have styled."""

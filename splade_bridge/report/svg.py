@@ -1,4 +1,4 @@
-"""Charts as SVG text: a scatter of quality against cost, and sorted bars of differences.
+"""Charts as SVG text: quality against cost, sorted bars of differences, growth with a size.
 
 Drawn 360 units wide, so that a phone shows them at about their own size. Each has a title and a
 description for those who cannot see it, and stands alone with :func:`standalone`.
@@ -19,6 +19,7 @@ FONT = 12.0
 LETTER = 0.56
 """Mean width of a letter, in units of the font's size."""
 QUALITY_TICKS = 7
+FILLED = "filled: on the Pareto front (line); hollow: beaten"
 LOG_FROM = 3.0
 """An axis of costs is logarithmic where the largest is so many times the smallest."""
 
@@ -117,6 +118,13 @@ def axis(values: Sequence[float], start: float, end: float, *, log: bool = False
     return Axis(max(0.0, low - room) if low >= 0 else low - room, high + room, start, end)
 
 
+def _logarithmic(values: Sequence[float], start: float, end: float) -> Axis:
+    """The same, logarithmic however near to one another they are."""
+    low, high = min(values), max(values)
+    room = max(1.1, (high / low) ** 0.07)
+    return Axis(low / room, high * room, start, end, log=True)
+
+
 def text_width(text: str, size: float = FONT) -> float:
     """About how wide ``text`` is drawn."""
     return len(text) * size * LETTER
@@ -181,6 +189,60 @@ def scatter(
     on_front = ", ".join(p.title for p in front)
     described = f"{len(points)} variants; on the Pareto front: {on_front}"
     described += "".join(f"; {name} at {x_text(cost)}" for name, cost in lines)
+    return _svg(height, title, described, [*parts, *legend])
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line of :func:`growth`.
+
+    Attributes:
+        name: in the legend.
+        points: (size, value), both above 0, by rising size; two or more.
+    """
+
+    name: str
+    points: Sequence[tuple[float, float]]
+
+
+def growth(
+    curves: Sequence[Curve],
+    *,
+    title: str,
+    x_name: str,
+    y_name: str,
+    x_text: Callable[[float], str],
+    y_text: Callable[[float], str],
+) -> str:
+    """Values against a size, on two logarithmic axes; dashed: what would grow in proportion.
+
+    Args:
+        curves: at least one.
+        x_text, y_text: write a size and a value.
+    """
+    left, top, right, bottom = 56.0, 36.0, WIDTH - 14, 300.0
+    x = _logarithmic([size for c in curves for size, _ in c.points], left, right)
+    y = _logarithmic([value for c in curves for _, value in c.points], bottom, top)
+    legend, height = _legend(
+        [(i, c.name) for i, c in enumerate(curves)], bottom + 58, "dashed: in proportion"
+    )
+    parts = [*_grid(x, y, x_text, y_text), _caption(y_name, x_name, bottom)]
+    for number, curve in enumerate(curves):
+        (first, low), (last, _) = curve.points[0], curve.points[-1]
+        end = min(low * last / first, y.high)  # cut where the drawing ends
+        parts.append(
+            f'<path class="base" d="M{x(first):.1f} {y(low):.1f}'
+            f'L{x(first * end / low):.1f} {y(end):.1f}"/>'
+        )
+        places = [(x(size), y(value)) for size, value in curve.points]
+        path = "L".join(f"{a:.1f} {b:.1f}" for a, b in places)
+        told = ", ".join(f"{y_text(value)} at {x_text(size)}" for size, value in curve.points)
+        marks = "".join(f'<path class="mark over" d="{_mark(number, a, b)}"/>' for a, b in places)
+        parts.append(
+            f'<g class="s{_shade(number)}"><title>{escape(f"{curve.name}: {told}")}</title>'
+            f'<path fill="none" stroke="currentColor" stroke-width="1.6" d="M{path}"/>{marks}</g>'
+        )
+    described = "; ".join(f"{c.name}: {len(c.points)} sizes" for c in curves)
     return _svg(height, title, described, [*parts, *legend])
 
 
@@ -332,8 +394,10 @@ def _labels(
     return parts
 
 
-def _legend(entries: Sequence[tuple[int, str]], top: float) -> tuple[list[str], float]:
-    """Marks and names in rows, and the height of the whole chart."""
+def _legend(
+    entries: Sequence[tuple[int, str]], top: float, note: str = FILLED
+) -> tuple[list[str], float]:
+    """Marks and names in rows, a note below, and the height of the whole chart."""
     parts, left, row = [], 8.0, top
     for series, name in entries:
         wide = 18 + text_width(name) + 18
@@ -346,7 +410,5 @@ def _legend(entries: Sequence[tuple[int, str]], top: float) -> tuple[list[str], 
         )
         left += wide
     row += 19
-    parts.append(
-        f'<text x="8" y="{row:.1f}">filled: on the Pareto front (line); hollow: beaten</text>'
-    )
+    parts.append(f'<text x="8" y="{row:.1f}">{note}</text>')
     return parts, row + 10

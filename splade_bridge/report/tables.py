@@ -28,6 +28,7 @@ class Column(Generic[Row]):
         words: whether it holds words, which stand left; figures stand right.
         tone: ``up`` or ``down`` where the colour of a cell says something, else nothing.
         link: the address that a cell leads to.
+        share: the length of a bar that stands in a cell instead, from 0 to 1; ``tone`` is its kind.
     """
 
     head: str
@@ -35,6 +36,7 @@ class Column(Generic[Row]):
     words: bool = False
     tone: Callable[[Row], str] | None = None
     link: Callable[[Row], str] | None = None
+    share: Callable[[Row], float] | None = None
 
 
 @dataclass(frozen=True)

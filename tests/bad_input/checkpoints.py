@@ -53,6 +53,16 @@ def not_torch(folder: Path) -> None:
     (folder / "sparse_linear.pt").write_bytes(b"\x80\x04K\x01.")
 
 
+def gpt2(folder: Path) -> None:
+    """A decoder whose matrices stand in layers of another class."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from checkpoints import VOCABULARY, save_random
+
+    sizes = {"n_embd": 32, "n_layer": 1, "n_head": 2, "n_positions": 66}
+    save_random(GPT2LMHeadModel(GPT2Config(vocab_size=len(VOCABULARY), **sizes)).eval(), folder)
+
+
 def encode(
     title: str, model: Content, *words: str, code: int = 4, flags: str = "", name: str = "m"
 ) -> Row:
@@ -128,5 +138,10 @@ ROWS = [
         "a pooling of logits for a head of tokens",
         made(head_of(32)), "--pooling sum: m weighs the tokens of a text one by one",
         code=2, flags="--pooling sum",
+    ),
+    encode(
+        "integers of 8 bits for a network without linear layers",
+        gpt2, "--dtype int8: the linear layers of GPT2LMHeadModel cannot be replaced (it has none)",
+        code=2, flags="--dtype int8",
     ),
 ]  # fmt: skip

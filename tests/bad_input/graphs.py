@@ -182,6 +182,11 @@ ROWS = [
         flags="--dtype bfloat16",
     ),
     encode(
+        "integers of 8 bits for a graph",
+        graph(), "--dtype int8: m/model.onnx computes as it was exported", code=2,
+        flags="--dtype int8",
+    ),
+    encode(
         "a revision of a graph's folder",
         graph(), "--revision v2: m is a folder", code=2, flags="--revision v2",
     ),
