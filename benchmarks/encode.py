@@ -35,6 +35,7 @@ from splade_bridge.data.vectors import SparseBatch
 from splade_bridge.encoding import prepacked
 from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
 from splade_bridge.encoding.masked_lm import quiet
+from splade_bridge.encoding.snapshot import find_snapshot
 from splade_bridge.text.corpora import Text, read_texts
 from splade_bridge.training.wordpiece import ROLES, SPECIAL
 
@@ -168,6 +169,18 @@ def passages_of(count: int) -> list[Text]:
     rng = np.random.default_rng(0)
     lengths = np.clip(rng.lognormal(4.2, 0.45, count), 8, 250).astype(int)
     return [Text(str(i), " ".join(rng.choice(words, n)), "") for i, n in enumerate(lengths)]
+
+
+def checkpoints_of(
+    named: list[str] | None, layers: int, texts: list[Text]
+) -> Iterator[tuple[Path, str]]:
+    """Checkpoints, folders or names, and what they are called; of none named a random one."""
+    for name in named or ():
+        yield find_snapshot(name).folder, name
+    if not named:
+        with tempfile.TemporaryDirectory() as folder:
+            make_checkpoint(Path(folder), layers, [t.text for t in texts])
+            yield Path(folder), f"BERT of {layers} layers"
 
 
 # Contestants: each returns a function that encodes texts and gives the number of active terms.

@@ -17,7 +17,6 @@ import contextlib
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -31,8 +30,8 @@ from encode import (
     BFLOAT16,
     FLOAT32,
     MAX_LENGTH,
+    checkpoints_of,
     has_bfloat16,
-    make_checkpoint,
     passages_of,
     sparse_encoder,
 )
@@ -40,7 +39,6 @@ from machine import describe
 from splade_bridge.data.vectors import SparseBatch
 from splade_bridge.encoding import packed
 from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
-from splade_bridge.encoding.snapshot import find_snapshot
 from splade_bridge.text.corpora import Text
 
 LOADS = {"quiet": 0, "one neighbour": 1, "two neighbours": 2}
@@ -143,13 +141,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     print(describe("torch", "transformers", "sentence-transformers", "tokenizers"))
     texts = passages_of(arguments.passages)
-    if arguments.checkpoint:
-        for name in arguments.checkpoint:
-            compare(find_snapshot(name).folder, texts, arguments.rounds, name)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        make_checkpoint(Path(folder), arguments.layers, [t.text for t in texts])
-        compare(Path(folder), texts, arguments.rounds, f"BERT of {arguments.layers} layers")
+    for folder, name in checkpoints_of(arguments.checkpoint, arguments.layers, texts):
+        compare(folder, texts, arguments.rounds, name)
 
 
 if __name__ == "__main__":

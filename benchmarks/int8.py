@@ -39,9 +39,9 @@ from encode import (
     FLOAT32,
     MAX_LENGTH,
     SHARED,
+    checkpoints_of,
     dtype_report,
     has_bfloat16,
-    make_checkpoint,
     ours,
     passages_of,
 )
@@ -49,7 +49,6 @@ from machine import describe
 from splade_bridge.data.vectors import SparseBatch
 from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
 from splade_bridge.encoding.int8 import multiplies_bytes
-from splade_bridge.encoding.snapshot import find_snapshot
 from splade_bridge.text.corpora import Text
 
 INT8 = "int8"
@@ -205,13 +204,8 @@ def main() -> None:
         drift(arguments.drift, arguments.work)
         return
     texts = passages_of(arguments.passages)
-    if arguments.checkpoint:
-        for name in arguments.checkpoint:
-            compare(find_snapshot(name).folder, texts, arguments.rounds, Path(name).name)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        make_checkpoint(Path(folder), arguments.layers, [t.text for t in texts])
-        compare(Path(folder), texts, arguments.rounds, f"BERT of {arguments.layers} layers")
+    for folder, name in checkpoints_of(arguments.checkpoint, arguments.layers, texts):
+        compare(folder, texts, arguments.rounds, Path(name).name)
 
 
 if __name__ == "__main__":

@@ -133,6 +133,7 @@ def builds(c: Constants) -> list[tuple[str, float, str]]:
     return [
         ("CIFF from vectors", c.ciff_rate * 1e6, "10 M postings, quiet"),
         ("Lucene from vectors", c.lucene_rate * 1e6, "10 M postings, quiet"),
+        ("Lucene from CIFF", c.ciff_lucene_rate * 1e6, "34 M postings"),
         ("Lucene, before lists were merged", c.postings / c.lucene_seconds, "1.4 G postings, busy"),
         ("PISA", c.postings / c.pisa_seconds, "1.4 G postings, busy"),
     ]

@@ -58,11 +58,17 @@ def canonical(damage: Callable[[Path], None]) -> Callable[[Path], None]:
 
 
 def index(
-    title: str, name: str, content: Content, *words: str, beside: bool = False, flags: str = ""
+    title: str,
+    name: str,
+    content: Content,
+    *words: str,
+    beside: bool = False,
+    flags: str = "",
+    imports: tuple[str, ...] = (),
 ) -> Row:
     """A source that ``index`` refuses."""
     files = {name: content, **(BESIDE if beside else {})}
-    return Row(title, f"index {name} -o out -e exact{flags}", 4, words, files)
+    return Row(title, f"index {name} -o out -e exact{flags}", 4, words, files, imports=imports)
 
 
 EMPTY = [
@@ -131,8 +137,10 @@ ROWS = [
         "tensors whose shape is another", "m.safetensors", safetensors(shape=[2, 3]),
         "16 bytes for the shape [2, 3]", beside=True,
     ),
-    index("tensors of torch that are text", "m.pt", made.JSON_LINES, "not a file of torch.save"),
-    index("tensors of torch that are cut", "m.pt", b"PK\3\4" * 9, "not a file of torch.save"),
+    index("tensors of torch that are text", "m.pt", made.JSON_LINES, "not a file of torch.save",
+          imports=("torch",)),
+    index("tensors of torch that are cut", "m.pt", b"PK\3\4" * 9, "not a file of torch.save",
+          imports=("torch",)),
     index("a checkpoint's weights as vectors", "model.safetensors",
           safetensors(shape=[4]), "neither the parts of a CSR or COO tensor", beside=True),
     index("a table that is text", "t.parquet", made.JSON_LINES, "t.parquet: not a table"),
