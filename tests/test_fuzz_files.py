@@ -561,6 +561,7 @@ READERS = {
     "training/wordpiece.py": "", "training/score.py": "", "training/mlm.py": "",
     # by the table
     "comparison/steps.py": "steps", "comparison/table.py": "a comparison",
+    "comparison/read_spec.py": "a comparison",
     "data/doc_ids.py": "an exact index", "data/id_table.py": "a forward store",
     "data/manifest.py": "a vector store", "data/store.py": "an unfinished store",
     "data/parts.py": "an unfinished store",
