@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 
 from splade_bridge.engines.jars import anserini_jar, lucene_for_writing
-from splade_bridge.engines.registry import NAMES, engine
+from splade_bridge.engines.registry import EXACT, engine
 from splade_bridge.errors import EXTRAS, MissingToolError
 from splade_bridge.evaluation import bench
 
@@ -108,7 +108,7 @@ def lucene_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], P
 
 @pytest.fixture(
     params=[
-        *NAMES,
+        *EXACT,
         *(pytest.param(f"lucene {v}", marks=pytest.mark.models) for v in FURTHER_LUCENES),
     ]
 )

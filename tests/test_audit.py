@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[1]
 SERIALIZERS = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"}
 PICKLES = {
     "splade_bridge/encoding/ray_rows.py",  # between processes of one job
-    "splade_bridge/engines/pisa.py",  # between us and our own process, through pipes
-    "splade_bridge/engines/pisa_worker.py",
+    "splade_bridge/engines/library_process.py",  # between us and our own process, through pipes
+    "splade_bridge/engines/library_server.py",
     "splade_bridge/training/score_files.py",  # published score files; imports nothing
 }
 """Who may import pickle, and why."""

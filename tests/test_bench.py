@@ -21,7 +21,7 @@ from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import ImpactBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.base import BuildOptions, Searcher
-from splade_bridge.engines.registry import NAMES, engine, open_index
+from splade_bridge.engines.registry import EXACT, engine, open_index
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError
 from splade_bridge.evaluation import bench as bench_module
 from splade_bridge.evaluation.bench import (
@@ -54,7 +54,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def indexes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """One of each engine that is installed."""
     folder = tmp_path_factory.mktemp("indexes")
-    for name in NAMES:
+    for name in EXACT:
         try:
             engine(name).build(MemorySource(DOCUMENTS, IDS, TERMS), folder / name)
         except MissingToolError:

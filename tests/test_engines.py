@@ -193,11 +193,12 @@ def test_what_is_not_an_index_is_refused(tmp_path: Path, engine_name: str) -> No
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadInputError, match=r"no manifest\.json"):
         open_index(tmp_path / "empty")
-    for victim in [p.name for p in good.iterdir() if p.name != "manifest.json"]:
+    files = [p.relative_to(good).as_posix() for p in good.rglob("*") if p.is_file()]
+    for victim in [name for name in files if name != "manifest.json"]:
         for number, damage in enumerate(
             (lambda p: p.unlink(), lambda p: p.write_bytes(p.read_bytes()[:-1]))
         ):
-            copy = tmp_path / f"{victim}-{number}"
+            copy = tmp_path / f"{victim}-{number}".replace("/", "-")
             shutil.copytree(good, copy)
             if not (copy / victim).stat().st_size:
                 continue
@@ -247,7 +248,7 @@ def test_the_death_of_pisa_is_an_error_with_its_signal(tmp_path: Path) -> None:
         batch = batch_of(np.ones((9, 2)), [f"q{i}" for i in range(9)])
         results = searcher.search(batch, 5)
         assert len(next(results).doc_ids) == 5
-        worker = searcher._workers[0]  # type: ignore[attr-defined]
+        worker = searcher._pool._all[0]  # type: ignore[attr-defined]
         os.kill(worker._process.pid, signal.SIGKILL)
         worker._process.wait()
         with pytest.raises(ExternalProgramError, match="SIGKILL"):

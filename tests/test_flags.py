@@ -101,7 +101,7 @@ def test_every_command_can_be_verbose_and_print_json() -> None:
 
 def test_what_is_read_and_what_is_written_is_marked() -> None:
     for flag in FLAGS:
-        if flag.name in ("--output", "--latencies", "--html"):
+        if flag.name in ("--output", "--latencies", "--html", "--frontier"):
             assert flag.use is (ADDS_TO if flag.command in ("compare", "beir") else WRITES), flag
         elif flag.metavar in NAME_PLACES or flag.kind == "path":
             assert flag.use is READS, flag

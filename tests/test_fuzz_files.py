@@ -35,6 +35,7 @@ from splade_bridge.embeddings.index import DenseIndex
 from splade_bridge.embeddings.vectors import DenseBatch
 from splade_bridge.encoding.merge import merge_shards
 from splade_bridge.engines import auto
+from splade_bridge.engines.impact_index import ImpactIndexSearcher
 from splade_bridge.engines.pisa import PisaSearcher
 from splade_bridge.engines.pisa_profile import load_profile
 from splade_bridge.engines.registry import open_index
@@ -124,6 +125,12 @@ def open_pisa(path: Path) -> None:
         searcher.document_frequencies()
         searcher.default_algorithm(10)
         searcher.query_lists(QUERY, 0)
+
+
+def open_impact_index(path: Path) -> None:
+    with ImpactIndexSearcher(path, Manifest.load(path)) as searcher:
+        searcher.document_frequencies()
+        searcher.weighted(QUERY, 0)
 
 
 def look_up(path: Path) -> None:
@@ -370,6 +377,12 @@ SOUND = {
         (MANIFEST, "vocabulary.json", "lists.npy", "frequencies.npy", "doc_offsets.npy"),
         ("pyterrier_pisa",),
     ),
+    "an impact-index index": Sound(
+        made.impact_index,
+        open_impact_index,
+        (MANIFEST, "vocabulary.json", "frequencies.npy", "doc_offsets.npy"),
+        ("impact_index",),
+    ),
     "a forward store": Sound(
         made.forward,
         look_up,
@@ -542,11 +555,13 @@ READERS = {
     "files/typed.py": "", "files/lines.py": "", "files/writing.py": "",
     "files/json_objects.py": "", "training/score_files.py": "",
     # between processes of ours
-    "encoding/ray_rows.py": "", "engines/pisa_worker.py": "",
+    "encoding/ray_rows.py": "", "engines/library_process.py": "",
+    "engines/library_server.py": "", "engines/seismic_worker.py": "",
     # what was written a moment ago, or is given as text
     "training/wordpiece.py": "", "training/score.py": "", "training/mlm.py": "",
     # by the table
     "comparison/steps.py": "steps", "comparison/table.py": "a comparison",
+    "comparison/read_spec.py": "a comparison",
     "data/doc_ids.py": "an exact index", "data/id_table.py": "a forward store",
     "data/manifest.py": "a vector store", "data/store.py": "an unfinished store",
     "data/parts.py": "an unfinished store",
@@ -559,6 +574,7 @@ READERS = {
     "encoding/settings.py": "a SparseEncoder", "encoding/side.py": "a SparseEncoder",
     "engines/auto.py": "algorithms", "engines/exact.py": "an exact index",
     "engines/pisa_programs.py": "",
+    "engines/impact_index.py": "an impact-index index",
     "engines/pisa.py": "a PISA index", "engines/pisa_profile.py": "a PISA profile",
     "files/outputs.py": "a vector store", "formats/forward.py": "a forward store",
     "training/checkpoints.py": "a training", "training/data.py": "rows",

@@ -18,7 +18,8 @@ from splade_bridge.cli.schemas import RESULTS, Error
 
 
 def test_a_wrong_object_is_noticed() -> None:
-    good = {"equal": True, "queries": 1, "results": 2, "differing": {"i": 0}, "differences": []}
+    good = {"equal": True, "queries": 1, "results": 2, "differing": {"i": 0}, "differences": [],
+            "recall": {}}  # fmt: skip
     assert list(faults(good, RESULTS["verify"])) == []
     changes: list[dict[str, Any]] = [{"equal": 1}, {"queries": True}, {"differing": {"i": "0"}}]
     for change in [*changes, {"new": 1}, {"differences": [{}]}]:
@@ -103,6 +104,7 @@ COMMANDS: list[tuple[str, str]] = [
     ("inspect", "run"),
     ("verify", "i i2 -q qv"),
     ("bench", "i -q questions.tsv -m model -k 2 --repeat 1 -o bench.csv --threads 1"),
+    ("bench", "i -q qv -k 2 --repeat 1 --two-step x/forward --frontier bench.svg"),
     ("explain", "i q1 d1 -q qv"),
     ("terms", "model cat --side query --top 3"),
     ("terms", "i --id d1"),

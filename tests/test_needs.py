@@ -21,9 +21,11 @@ ACTS = {
     "--postgresql-hnsw-ef-construction "
     "--output --engine --from --vocabulary --scale --rounding --clip --memory "
     "--ciff-docids --lucene-version --route --pisa-profile --pisa-encoding --pisa-block-size "
-    "--pisa-bin --pisa-reorder",
+    "--pisa-bin --pisa-reorder --seismic-n-postings --seismic-max-fraction "
+    "--seismic-centroid-fraction --seismic-min-cluster-size --seismic-summary-energy "
+    "--seismic-query-cut --seismic-heap-factor --impact-index-bmp --impact-index-bmp-block-size",
     "delete": "--id --ids --missing-ok --check",
-    "search": "--queries --model --hits --scale --rounding --clip --allow-mismatch",
+    "search": "--queries --model --hits --approximate --scale --rounding --clip --allow-mismatch",
     "fuse": "--output --fusion --weight --depth --hits --as-query --overwrite",
     "rerank": "--output --model --corpus --queries --depth --hits --scorer --max-length --dtype "
     "--device --threads --part-queries --output-format --id-field --text-field --title-field "
@@ -33,7 +35,7 @@ ACTS = {
     "convert": "--field --to --from --ciff-docids --vocabulary --scale --rounding --clip "
     "--overwrite",
     "bench": "--queries --model --hits --algorithm --repeat --threads --check-against --output "
-    "--scale --rounding --clip --allow-mismatch",
+    "--approximate --two-step --frontier --scale --rounding --clip --allow-mismatch",
     "compare": "--output --data --rebench --drop-indexes --allow-mismatch --trust-remote-code",
     "beir": "--output --model --drop-indexes --trust-remote-code",
     "explain": "--queries --model --against --html --scale --rounding --clip --allow-mismatch",
@@ -114,14 +116,12 @@ NOTHING = [
     ("index v -o i -e exact", "--alias a", "where --output is no address"),
     ("search i -q q.tsv -o r", "--field f", "where no index is an address"),
     ("search i -q q.tsv -o r", "--vocabulary v.txt", "where no index is an address"),
-    ("search i -q q.tsv -o r", "--approximate", "where no index is an address"),
     ("verify i j -q q.tsv", "--field f", "where no index is an address"),
     ("verify i j -q q.tsv", "--vocabulary v.txt", "where no index is an address"),
     ("verify opensearch://localhost/a", "--probe id", "without --model"),
     ("verify opensearch://localhost/a -m m", "--probe-query id", "without --probe"),
     ("bench i -q q.tsv", "--field f", "where no index is an address"),
     ("bench i -q q.tsv", "--vocabulary v.txt", "where no index is an address"),
-    ("bench i -q q.tsv", "--approximate", "where no index is an address"),
     ("explain i q d -q q.tsv", "--field f", "where no index is an address"),
     ("explain i q d -q q.tsv", "--vocabulary v.txt", "where no index is an address"),
     ("search milvus:a.db -q q.tsv -o r", "--milvus-drop-ratio 0.2", "without --approximate"),
@@ -132,6 +132,16 @@ NOTHING = [
     ("bench milvus:a.db -q q.tsv", "--postgresql-ef-search 9", "without --approximate"),
     ("bench milvus:a.db -q q.tsv", "--elasticsearch-frequency-ratio 5", "without --approximate"),
     ("bench milvus:a.db -q q.tsv", "--elasticsearch-weight-ratio 0.4", "without --approximate"),
+    ("search i -q q.tsv -o r", "--impact-index-alpha 0.9", "without --approximate"),
+    ("search i -q q.tsv -o r", "--impact-index-beta 0.9", "without --approximate"),
+    ("search i -q q.tsv -o r", "--seismic-query-cut 9", "without --approximate"),
+    ("search i -q q.tsv -o r", "--seismic-heap-factor 0.9", "without --approximate"),
+    ("bench i -q q.tsv", "--impact-index-alpha 0.9", "without --approximate"),
+    ("bench i -q q.tsv", "--impact-index-beta 0.9", "without --approximate"),
+    ("bench i -q q.tsv", "--seismic-query-cut 9", "without --approximate"),
+    ("bench i -q q.tsv", "--seismic-heap-factor 0.9", "without --approximate"),
+    ("bench i -q q.tsv", "--first-query-terms 9", "without --two-step"),
+    ("bench i -q q.tsv", "--candidates 9", "without --two-step"),
     ("index v -o i -e exact", "--keep-weights", "where --output is no address"),
     ("index v -o i -e exact", "--approximate", "where --output is no address"),
     ("index v -o i -e exact", "--dry-run", "where --output is no address"),

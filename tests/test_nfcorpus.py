@@ -18,7 +18,7 @@ from splade_bridge.conversion.convert import convert
 from splade_bridge.conversion.detect import open_source
 from splade_bridge.conversion.export import ExportOptions, export
 from splade_bridge.engines.lucene_options import LuceneOptions
-from splade_bridge.engines.registry import NAMES, engine, open_index
+from splade_bridge.engines.registry import EXACT, engine, open_index
 from splade_bridge.errors import MissingToolError
 from splade_bridge.evaluation.evaluate import evaluate
 from splade_bridge.evaluation.qrels import read_qrels
@@ -52,9 +52,10 @@ def indexes(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
         "lucene": data / "docs.osirrc.ciff.gz",
         "pisa": data / "docs.jsonl.gz",
         "exact": data / "docs.jsonl.gz",
+        "impact-index": data / "docs.jsonl.gz",
     }
     built = {}
-    for name in NAMES:
+    for name in EXACT:
         try:
             manifest = engine(name).build(open_source(sources[name]), folder / name)
         except MissingToolError:
@@ -80,7 +81,7 @@ def anserini_runs(data: Path) -> dict[str, dict[str, list[tuple[str, int]]]]:
 
 @pytest.mark.sample(1)
 @pytest.mark.parametrize("queries", FIGURES)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EXACT)
 def test_runs_and_figures_are_anserinis(
     name: str,
     queries: str,

@@ -24,7 +24,7 @@ from splade_bridge.cli.demo_chain import SOURCES
 from splade_bridge.cli.schemas import RESULTS
 from splade_bridge.data.store import VectorStore
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.engines.registry import NAMES, engine
+from splade_bridge.engines.registry import USUAL, engine
 from splade_bridge.errors import MissingToolError
 from splade_bridge.files.outputs import mark
 from splade_bridge.retrieval.runs import read_run
@@ -51,7 +51,7 @@ def one_thread() -> Iterator[None]:
 def all_engines() -> None:
     """Skip where one is not installed."""
     try:
-        for name in NAMES:
+        for name in USUAL:
             engine(name).check_installed()
     except MissingToolError as error:
         pytest.skip(str(error))
@@ -156,17 +156,17 @@ def test_all_engines_give_the_scores_of_both_sides(
 
     formats = ("-f", "jsonvector", "-f", "ciff")
     run(capfd, "export", work / "vectors", *formats, "-o", work / "export")
-    for name in NAMES:
+    for name in USUAL:
         run(capfd, "index", work / SOURCES[name], "--engine", name, "-o", work / name)
         run(capfd, "search", work / name, "-q", work / "queries", "-o", work / f"{name}.run")
         assert (work / f"{name}.run").read_text() == expected
     assert run(capfd, "search", work / "exact", "-q", questions, *model, "-o", "-") == expected
 
-    indexes = [work / name for name in NAMES]
+    indexes = [work / name for name in USUAL]
     compared = json.loads(run(capfd, "verify", *indexes, "-q", work / "queries", "--json"))
     assert compared["equal"] and compared["results"] == expected.count("\n")
 
-    judged = ("evaluate", world.folder / "qrels.tsv", work / f"{NAMES[0]}.run", "-M", "RR@10")
+    judged = ("evaluate", world.folder / "qrels.tsv", work / f"{USUAL[0]}.run", "-M", "RR@10")
     measured = json.loads(run(capfd, *judged, "--json"))
     reciprocal = []
     for query_id, grades in world.qrels.items():
@@ -186,8 +186,8 @@ def test_the_demo_runs_with_a_model_of_ones_own(
     out = tmp_path / "demo"
     result = json.loads(run(capfd, "demo", "-m", trained.checkpoint, "-o", out, "--json"))
     assert list(faults(result, RESULTS["demo"])) == []
-    assert [told["engine"] for told in result["engines"]] == list(NAMES)
-    runs = [read_run(out / f"{name}.run") for name in NAMES]
+    assert [told["engine"] for told in result["engines"]] == list(USUAL)
+    runs = [read_run(out / f"{name}.run") for name in USUAL]
     assert len(runs[0]) == result["queries"] > 70
     for other in runs[1:]:
         for query_id, found in runs[0].items():

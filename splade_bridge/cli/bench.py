@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from splade_bridge.cli.groups import AskingFlags, ModelFlags, QuantizeFlags, QueryFlags
+from splade_bridge.cli.groups import (
+    AskingFlags,
+    ModelFlags,
+    QuantizeFlags,
+    QueryFlags,
+    TwoStepFlags,
+)
 from splade_bridge.cli.marks import WRITES
-from splade_bridge.cli.needs import needs
+from splade_bridge.cli.needs import Needs
 from splade_bridge.cli.options import (
     CheckAgainst,
     IndexMemory,
@@ -27,8 +33,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from splade_bridge.evaluation.bench import BenchRow, Latency
+    from splade_bridge.evaluation.frontier import FrontierPoint
 
 NAME = "bench"
+WRITTEN = Needs(
+    "without --output or --frontier",
+    "add one",
+    lambda given: given["output"] is not None or given["frontier"] is not None,
+)
 
 
 def command(
@@ -60,6 +72,17 @@ def command(
             show_default=False,
         ),
     ] = None,
+    steps: TwoStepFlags = TwoStepFlags(),
+    frontier: Annotated[
+        Path | None,
+        typer.Option(
+            "--frontier",
+            metavar="FILE.svg",
+            help="Time each index under all its options, too, and draw recall against latency: "
+            "options of approximation, with --two-step those of a first step. For one -k (10).",
+        ),
+        WRITES,
+    ] = None,
     check_against: CheckAgainst = None,
     asking: AskingFlags = AskingFlags(),
     output: Annotated[Path | None, output_flag("Write the figures as CSV."), WRITES] = None,
@@ -67,29 +90,52 @@ def command(
     quantize: QuantizeFlags = QuantizeFlags(),
     memory: IndexMemory = None,
     no_check: NoCheck = False,
-    overwrite: Annotated[Overwrite, needs("--output")] = False,
+    overwrite: Annotated[Overwrite, WRITTEN] = False,
     json: Json = False,
 ) -> None:
     """Measure latency and throughput of indexes. In one thread, warm, repeated in turns.
 
     Milliseconds a query. Encoding text with --model is timed apart, one query a time. If medians of
-    the repeats differ by more than 10 %, the machine is too noisy to tell.
+    the repeats differ by more than 10 %, the machine is too noisy to tell. Of what is approximate
+    the share of the exact top that it finds is told, of some queries or with --check-against of
+    all. With --two-step each index is a first step; with --frontier beside it each is measured as
+    it is, too.
     """
     from dataclasses import replace
 
     from splade_bridge.engines.base import limit_memory
     from splade_bridge.engines.registry import open_index, open_indexes
-    from splade_bridge.evaluation.bench import TOO_NOISY, BenchOptions, bench, time_encoding
+    from splade_bridge.evaluation.bench import (
+        TOO_NOISY,
+        BenchOptions,
+        bench,
+        first_steps,
+        time_encoding,
+    )
+    from splade_bridge.evaluation.frontier import DEFAULT_K
+    from splade_bridge.evaluation.frontier import frontier as swept
     from splade_bridge.files.lines import plain_suffix
     from splade_bridge.files.outputs import check_output
     from splade_bridge.files.sizes import size_in_bytes
     from splade_bridge.files.writing import atomic_writer
+    from splade_bridge.formats.forward import ForwardStore
+    from splade_bridge.report.frontier import frontier_chart, on_front
 
     if output is not None:
         if plain_suffix(output) != ".csv":
             raise UsageError(f"--output must end in .csv, not {output.name!r}: the figures are CSV")
         check_output(output, overwrite=overwrite, kind="file")
-    options = BenchOptions(tuple(ks or (10, 1000)), tuple(algorithms or ()), repeat, threads)
+    if frontier is not None:
+        if plain_suffix(frontier) != ".svg":
+            raise UsageError(f"--frontier must end in .svg, not {frontier.name!r}")
+        check_output(frontier, overwrite=overwrite, kind="file")
+    usual = (DEFAULT_K,) if frontier is not None else (10, 1000)
+    options = BenchOptions(tuple(ks or usual), tuple(algorithms or ()), repeat, threads)
+    if frontier is not None and (steps.first_query_terms, steps.candidates) != (None, None):
+        raise UsageError(
+            "--frontier sweeps the terms and candidates of a first step: leave --first-query-terms "
+            "and --candidates out"
+        )
     limit = None if memory is None else size_in_bytes(memory)
     encoding = None
     with contextlib.ExitStack() as stack:
@@ -110,16 +156,31 @@ def command(
         exact = None
         if check_against is not None:
             exact = stack.enter_context(open_index(check_against))
-        rows = bench(searchers, loaded, options, exact=exact)
+        points: list[FrontierPoint] = []
+        if frontier is not None:
+            forward = None if steps.two_step is None else ForwardStore(steps.two_step)
+            points = swept(searchers, loaded, options, forward=forward, exact=exact)
+            rows = [point.row for point in points]
+        else:
+            steps_of_each = first_steps(searchers, options.k, **vars(steps))
+            rows = bench(steps_of_each, loaded, options, exact=exact)
+    if frontier is not None:
+        with atomic_writer(frontier) as stream:
+            stream.write(frontier_chart(points, options.k[0]).encode())
     if output is not None:
         with atomic_writer(output) as stream:
-            stream.write(_csv(rows, encoding).encode())
+            stream.write(_csv(rows, encoding, points).encode())
     noisy = [row for row in rows if row.timing.noisy]
     if json:
+        told = [
+            {"of": p.of, "setting": p.setting, "exact": p.exact, "on_front": front}
+            for p, front in zip(points, on_front(points), strict=True)
+        ]
+        drawn = frontier and {"output": str(frontier), "points": told}
         print_json({"output": output and str(output), "encoding_ms": encoding,
-                    "noisy": bool(noisy), "rows": rows})  # fmt: skip
+                    "noisy": bool(noisy), "rows": rows, "frontier": drawn})  # fmt: skip
     else:
-        say(_table(rows), "\n")
+        say(_swept(points) if points else _table(rows), "\n")
         if encoding:
             say(
                 f"encoding a query: mean {encoding.mean:.2f} ms, p50 {encoding.p50:.2f}, "
@@ -159,13 +220,20 @@ def _flat(row: BenchRow) -> dict[str, Any]:
     } | ({} if row.kept is None else {"kept": round(row.kept, 6)})
 
 
-def _csv(rows: Sequence[BenchRow], encoding: Latency | None) -> str:
+def _csv(
+    rows: Sequence[BenchRow], encoding: Latency | None, points: Sequence[FrontierPoint]
+) -> str:
     import csv
     import io
+
+    from splade_bridge.report.frontier import said
 
     text = io.StringIO()
     encode_ms = {"encoding_mean_ms": round(encoding.mean, 6)} if encoding else {}
     flat = [_flat(row) | encode_ms for row in rows]
+    if points:
+        asked = ({"of": point.of, "setting": said(point.setting)} for point in points)
+        flat = [how | figures for how, figures in zip(asked, flat, strict=True)]
     writer = csv.DictWriter(text, list(flat[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(flat)
@@ -189,10 +257,33 @@ def _table(rows: Sequence[BenchRow]) -> str:
             "not told" if row.scored_share is None else f"{row.scored_share:.0%}",
             *([f"{row.kept:.2%}" if row.kept is not None else "-"] * told),
         ))  # fmt: skip
+    return _aligned(lines, 3)
+
+
+def _swept(points: Sequence[FrontierPoint]) -> str:
+    """A line for each, from quick to slow; those on the front are marked."""
+    from splade_bridge.report.frontier import on_front, said
+
+    lines: list[tuple[str, ...]] = [
+        ("", "index", "setting", "algorithm", "recall", "mean", "p95", "spread")
+    ]
+    fronts = zip(points, on_front(points), strict=True)
+    for point, front in sorted(fronts, key=lambda pair: pair[0].milliseconds):
+        latency = point.row.timing.latency
+        lines.append((
+            "*" if front else "", point.of, said(point.setting) or "as it is", point.row.algorithm,
+            "exact" if point.exact else f"{point.recall:.2%}", f"{latency.mean:.3f}",
+            f"{latency.p95:.3f}", f"{point.row.timing.spread:.0%}",
+        ))  # fmt: skip
+    return _aligned(lines, 4)
+
+
+def _aligned(lines: Sequence[tuple[str, ...]], words: int) -> str:
+    """A table whose first columns are ``words``, and all others figures."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(
-            cell.ljust(width) if i < 3 else cell.rjust(width)
+            cell.ljust(width) if i < words else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines

@@ -13,7 +13,7 @@ from typing import Any, get_args
 from splade_bridge.data.manifest import Side
 from splade_bridge.demo import collection
 from splade_bridge.encoding.choices import ModelChoices
-from splade_bridge.engines.registry import NAMES, engine
+from splade_bridge.engines.registry import USUAL, engine
 from splade_bridge.errors import MismatchError, MissingToolError, require
 from splade_bridge.evaluation.evaluate import Evaluation, evaluate
 from splade_bridge.evaluation.qrels import read_qrels
@@ -178,7 +178,7 @@ def run_demo(
 
 def _installed() -> tuple[list[str], dict[str, str]]:
     names, skipped = [], {}
-    for name in NAMES:
+    for name in USUAL:
         try:
             engine(name).check_installed()
             names.append(name)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from splade_bridge.engines.registry import ENGINES, REMOTE_OPTIONS, flag, options_of
+from splade_bridge.engines.registry import key as key_of
 from splade_bridge.errors import UsageError
 from splade_bridge.files.address import Address
 
@@ -23,7 +24,7 @@ def takes_engine_options(command: Callable[..., None]) -> Callable[..., None]:
     It gets an instance of the chosen engine's options, or None where it has none; an output that is
     an address has chosen. A flag of another engine is refused, because it would do nothing.
     """
-    flags = {f"{name}_{option.name}": (name, option) for name, option in _all()}
+    flags = {key_of(name, option): (name, option) for name, option in _all()}
     own = inspect.signature(command, eval_str=True).parameters
     parameters = [p for name, p in own.items() if name != PARAMETER]
     for key, (name, option) in flags.items():

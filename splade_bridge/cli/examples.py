@@ -55,6 +55,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "bench": (
         "index pisa-index -q topics.tsv -k 10 -k 1000",
         "index -q topics.tsv --algorithm all --repeat 5 -o times.csv",
+        "pruned -q topics.tsv --two-step full --first-query-terms 6 --candidates 100",
+        "index seismic-index -q topics.tsv --frontier frontier.svg",
     ),
     "compare": (
         "spec.toml -o comparison",

@@ -7,6 +7,7 @@ parameter, and hands the command the group.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -296,7 +297,7 @@ class OthersFlags(Group):
 class AskingFlags(OthersFlags):
     """The same, and how an engine may answer otherwise than exactly."""
 
-    approximate: Annotated[Approximate, ASKED] = False
+    approximate: Approximate = False
     elasticsearch_frequency_ratio: Annotated[
         float | None,
         typer.Option(
@@ -317,6 +318,28 @@ class AskingFlags(OthersFlags):
             max=1,
             help="And whose weight is below this part of the largest of the query.",
             show_default="Elasticsearch's 0.4",
+        ),
+        APPROXIMATE,
+    ] = None
+    impact_index_alpha: Annotated[
+        float | None,
+        typer.Option(
+            "--impact-index-alpha",
+            min=0.01,
+            max=1,
+            help="How readily Block-Max Pruning passes over a block: less is quicker.",
+            show_default="1",
+        ),
+        APPROXIMATE,
+    ] = None
+    impact_index_beta: Annotated[
+        float | None,
+        typer.Option(
+            "--impact-index-beta",
+            min=0.01,
+            max=1,
+            help="The part of a query's terms, the heaviest, that Block-Max Pruning uses.",
+            show_default="1",
         ),
         APPROXIMATE,
     ] = None
@@ -343,6 +366,28 @@ class AskingFlags(OthersFlags):
         ),
         APPROXIMATE,
     ] = None
+    seismic_query_cut: Annotated[
+        int | None,
+        typer.Option(
+            "--seismic-query-cut",
+            min=1,
+            max=1_000_000,
+            help="seismic: Query terms, the heaviest, whose lists a search looks at.",
+            show_default="as the index was made",
+        ),
+        APPROXIMATE,
+    ] = None
+    seismic_heap_factor: Annotated[
+        float | None,
+        typer.Option(
+            "--seismic-heap-factor",
+            min=0,
+            max=1,
+            help="seismic: How readily a search passes over a block, 0 (never) to 1.",
+            show_default="as the index was made",
+        ),
+        APPROXIMATE,
+    ] = None
 
     @property
     def asking(self) -> Asking:
@@ -351,7 +396,7 @@ class AskingFlags(OthersFlags):
         Raises:
             BadInputError: the vocabulary cannot be read.
         """
-        from dataclasses import replace
+        from dataclasses import fields, replace
 
         from splade_bridge.engines.remote.choices import Approximation
 
@@ -361,12 +406,45 @@ class AskingFlags(OthersFlags):
         return replace(
             found,
             approximation=Approximation(
-                self.elasticsearch_frequency_ratio,
-                self.elasticsearch_weight_ratio,
-                self.milvus_drop_ratio,
-                self.postgresql_ef_search,
+                **{option.name: getattr(self, option.name) for option in fields(Approximation)}
             ),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoStepFlags(Group):
+    """A first step in a pruned index, and exact scores for what it finds."""
+
+    two_step: Annotated[
+        Path | None,
+        typer.Option(
+            "--two-step",
+            metavar="FORWARD",
+            help="Score what INDEX (pruned) finds from these full vectors (export --format "
+            "forward).",
+        ),
+        needs("--queries"),
+    ] = None
+    first_query_terms: Annotated[
+        int | None,
+        typer.Option(
+            "--first-query-terms",
+            min=1,
+            help="With --two-step: query terms, the heaviest, that INDEX is searched with.",
+            show_default="all",
+        ),
+        needs("--two-step"),
+    ] = None
+    candidates: Annotated[
+        int | None,
+        typer.Option(
+            "--candidates",
+            min=1,
+            help="With --two-step: documents a query to be scored, at least -k.",
+            show_default="1000, or -k if that is more",
+        ),
+        needs("--two-step"),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,6 +62,7 @@ def command(
     from splade_bridge.conversion.corpus_fields import wanted_fields
     from splade_bridge.conversion.load_index import Given, creation, load_index, update_index
     from splade_bridge.engines.base import BuildOptions
+    from splade_bridge.engines.registry import LISTED
     from splade_bridge.files.sizes import size_in_bytes
 
     if isinstance(output, Address):
@@ -97,7 +98,7 @@ def command(
         _say(output, output.scheme, manifest, manifest.quantization, change, json=json)
         return
     if engine is None:
-        raise UsageError("--engine is missing: lucene, pisa or exact; or give an address as output")
+        raise UsageError(f"--engine is missing: {LISTED}; or give an address as output")
     manifest, lost = build_index(
         source,
         output,

@@ -109,7 +109,7 @@ Approximate = Annotated[
     bool,
     typer.Option(
         "--approximate",
-        help="Let an engine behind an address give approximate results, by its own options.",
+        help="Let an engine give approximate results, by its own options.",
     ),
 ]
 

@@ -142,7 +142,10 @@ class SearchResult(TypedDict):
     qd_flops: Annotated[
         float | None, "Terms that a query and a document are expected to share, where told."
     ]
-    kept: Annotated[Kept | None, "With --exact-run and --check-against: what was found of it."]
+    kept: Annotated[
+        Kept | None,
+        "Of the exact results: with --exact-run, --check-against or an approximate engine.",
+    ]
 
 
 class ReadResult(TypedDict):
@@ -205,8 +208,15 @@ class VerifyResult(TypedDict):
     equal: Annotated[bool, "Whether all indexes gave the same."]
     queries: QueryCount
     results: ResultCount
-    differing: Annotated[dict[str, int], "Index -> queries that differ from the first index."]
+    differing: Annotated[
+        dict[str, int],
+        "Index -> queries that differ from the first index; of an approximate one in a score.",
+    ]
     differences: Annotated[list[Difference], "The first ones in detail."]
+    recall: Annotated[
+        dict[str, dict[int, float]],
+        "Approximate index -> share of the first index's top c that it found, by c.",
+    ]
 
 
 class ProbeResult(TypedDict):
@@ -233,6 +243,22 @@ class ExportModelResult(TypedDict):
     files: Files
 
 
+class FrontierPoint(TypedDict):
+    """How a row of ``bench --frontier`` was asked, in the order of the rows."""
+
+    of: Annotated[str, "An index, and whether it is asked approximately or as a first step."]
+    setting: Annotated[dict[str, Any], "Options by their names; none for an index as it is."]
+    exact: Annotated[bool, "Whether it answers exactly and finds all."]
+    on_front: Annotated[bool, "Whether no other finds as much in less time, or more in the same."]
+
+
+class Frontier(TypedDict):
+    """What ``bench --frontier`` drew."""
+
+    output: Output
+    points: Annotated[list[FrontierPoint], "One a row."]
+
+
 class BenchResult(TypedDict):
     """``bench``."""
 
@@ -240,6 +266,7 @@ class BenchResult(TypedDict):
     encoding_ms: Annotated[Latency | None, "Of encoding a query with --model."]
     noisy: Annotated[bool, "Whether a row is too noisy to tell."]
     rows: Annotated[list[BenchRow], "An index with an algorithm and a k each."]
+    frontier: Annotated[Frontier | None, "With --frontier: how each row was asked."]
 
 
 class CompareResult(TypedDict):

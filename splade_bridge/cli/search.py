@@ -14,6 +14,7 @@ from splade_bridge.cli.groups import (
     ModelFlags,
     QuantizeFlags,
     ShownTextFlags,
+    TwoStepFlags,
 )
 from splade_bridge.cli.marks import WRITES
 from splade_bridge.cli.needs import Needs, needs, unless
@@ -88,8 +89,9 @@ def command(
         typer.Option(
             "--algorithm",
             help="pisa: block_max_wand (default), block_max_maxscore, maxscore, wand, ranked_or. "
-            "lucene: block_max_maxscore (default, in Lucene 9 up to -k 100), exhaustive. auto: the "
-            "fastest, measured once and remembered in the index. All are exact.",
+            "impact-index: maxscore (default), wand. lucene: block_max_maxscore (default, in "
+            "Lucene 9 up to -k 100), exhaustive. auto: the fastest, measured once and remembered "
+            "in the index. All are exact.",
             show_default=False,
         ),
         RUN,
@@ -108,36 +110,7 @@ def command(
         ),
         RUN,
     ] = False,
-    two_step: Annotated[
-        Path | None,
-        typer.Option(
-            "--two-step",
-            metavar="FORWARD",
-            help="Score what INDEX (pruned) finds from these full vectors (export --format "
-            "forward).",
-        ),
-        RUN,
-    ] = None,
-    first_query_terms: Annotated[
-        int | None,
-        typer.Option(
-            "--first-query-terms",
-            min=1,
-            help="With --two-step: query terms, the heaviest, that INDEX is searched with.",
-            show_default="all",
-        ),
-        needs("--two-step"),
-    ] = None,
-    candidates: Annotated[
-        int | None,
-        typer.Option(
-            "--candidates",
-            min=1,
-            help="With --two-step: documents a query to be scored, at least -k.",
-            show_default="1000, or -k if that is more",
-        ),
-        needs("--two-step"),
-    ] = None,
+    steps: TwoStepFlags = TwoStepFlags(),
     exact_run: Annotated[
         Path | None,
         typer.Option(
@@ -186,6 +159,7 @@ def command(
 
     Scores are integers, ties by document id ascending. Every query is answered; those that find
     nothing are named in a warning. Scores of a dense index are similarities, rounded to float32.
+    How much an approximate engine finds of the exact results is told, of some queries.
     """
     from splade_bridge.embeddings.index import is_dense_index
     from splade_bridge.files.outputs import check_output, is_stdout
@@ -227,14 +201,12 @@ def command(
         tag=tag,
         remove_query=remove_query,
         max_passage=max_passage,
-        two_step=two_step,
-        first_query_terms=first_query_terms,
-        candidates=candidates,
+        **vars(steps),
         memory=limit,
         ef_search=ef_search,
         asking=replace(asking.asking, only=only),
     )
-    beside = Beside(latencies, exact_run, check_against)
+    beside = Beside(latencies, exact_run, check_against, recall=True)
     for target in (output, latencies):
         if target is not None:
             check_output(target, overwrite=overwrite, kind="file")

@@ -109,14 +109,18 @@ def command(
         for term in difference.terms:
             impact = "no such document" if term.impact is None else f"impact {term.impact}"
             note(f"    {term.index}: document {term.doc_id}, term {term.term!r}: {impact}")
+    for path, share in result.recall.items() if not json else []:
+        told = ", ".join(f"{value:.2%} of the top {cut}" for cut, value in share.items())
+        note(f"{path}: approximate; of the exact results it finds {told}")
     if not result.equal:
         differing = ", ".join(f"{n} in {path}" for path, n in result.differing.items() if n)
         raise CheckFailedError(
             f"{result.queries:,} queries compared, results differ for {differing}"
         )
-    if not json:
+    exact = len(indexes) - len(result.recall)
+    if not json and exact > 1:
         note(
-            f"all {len(indexes)} indexes agree: {result.queries:,} queries, {result.results:,} "
+            f"all {exact} indexes agree: {result.queries:,} queries, {result.results:,} "
             f"results at k = {k}, the same scores and order"
         )
 

@@ -20,7 +20,7 @@ from splade_bridge import __version__
 from splade_bridge.comparison.addressed import engine_address
 from splade_bridge.comparison.check import check
 from splade_bridge.comparison.fused import fusion_result
-from splade_bridge.comparison.make import Maker
+from splade_bridge.comparison.make import Maker, agree, recall_of
 from splade_bridge.comparison.spec import Spec, Variant
 from splade_bridge.comparison.steps import Step, Steps, by_kind
 from splade_bridge.comparison.timing import Latencies, latencies
@@ -184,13 +184,14 @@ def _variant(
         qd_flops=next((f for run in mine if (f := run.outcome["qd_flops"]) is not None), None),
         means=evaluation["means"],
         per_query=evaluation["per_query"],
-        engines_agree=len({run.outcome["sha256"] for run in mine}) == 1,
+        engines_agree=agree(engines, mine),
         indexes=[
             IndexResult(
                 name,
                 index.outcome["bytes"],
                 {"index": index.seconds, "search": first.seconds}
                 | ({"rerank": run.seconds} if v.rerank else {}),
+                recall_of(name, first),
             )
             for name, index, first, run in zip(engines, indexes, searched, mine, strict=True)
         ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from splade_bridge.comparison.make import Maker
+from splade_bridge.comparison.make import Maker, agree
 from splade_bridge.comparison.spec import FusedVariants
 from splade_bridge.comparison.steps import Step, by_kind
 from splade_bridge.evaluation.agreement import DEFAULT_PERSISTENCE
@@ -68,7 +68,7 @@ def fusion_result(
         qd_flops=None if None in flops else sum(flop for flop in flops if flop),
         means=evaluation["means"],
         per_query=evaluation["per_query"],
-        engines_agree=len({run.outcome["sha256"] for run in mine}) == 1,
+        engines_agree=agree(engines, mine),
         indexes=indexes,
         latencies=_summed(maker, f, parts),
         encoding_ms=sum(s.outcome["mean"] for s in {s.key: s for s in encodings}.values())

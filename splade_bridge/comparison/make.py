@@ -35,7 +35,7 @@ from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.data.store import OtherPlanError
 from splade_bridge.encoding.choices import ModelChoices
 from splade_bridge.engines.base import AUTO
-from splade_bridge.engines.registry import engine
+from splade_bridge.engines.registry import ENGINES, engine
 from splade_bridge.errors import MismatchError
 from splade_bridge.evaluation.agreement import agreement, rankings
 from splade_bridge.evaluation.bench import size_on_disk, time_encoding
@@ -261,7 +261,8 @@ class Maker:
         if variant.rerank:
             return self._reranked(variant, variant.rerank, name)
         algorithm = next((a for a in self.checked.algorithms[name] if a != AUTO), None)
-        exact = self.run(replace(variant, two_step=None), name) if variant.two_step else None
+        compared = variant.two_step and not is_approximate(name)
+        exact = self.run(replace(variant, two_step=None), name) if compared else None
 
         def make(folder: Path) -> dict[str, Any]:
             out = folder / RUN
@@ -270,8 +271,11 @@ class Maker:
                 self.queries(variant),
                 out,
                 self.options(variant, spec.depth, algorithm),
-                Beside(exact_run=exact.folder / RUN if exact else None),
+                Beside(exact_run=exact.folder / RUN if exact else None, recall=True),
             )
+            if found.kept and is_approximate(name):
+                told = (f"{share:.2%} of the top {cut}" for cut, share in found.kept.share.items())
+                self.steps.say(f"{variant.name}: {name} finds {', '.join(told)}")
             return {
                 "sha256": sha256_file(out),
                 "queries": found.queries,
@@ -546,6 +550,23 @@ def plain(policies: Sequence[Policy]) -> list[dict[str, Any]]:
         {"method": p.method, "value": p.value, "terms": sorted(getattr(p, "listed", ()))}
         for p in policies
     ]
+
+
+def is_approximate(name: str) -> bool:
+    """Whether an engine may leave out documents that belong among the best."""
+    return name in ENGINES and ENGINES[name].approximate
+
+
+def agree(engines: Sequence[str], runs: Sequence[Step]) -> bool:
+    """Whether all exact engines wrote the same run."""
+    pairs = zip(engines, runs, strict=True)
+    return len({run.outcome["sha256"] for name, run in pairs if not is_approximate(name)}) <= 1
+
+
+def recall_of(name: str, run: Step) -> dict[int, float]:
+    """The share of the exact top k that an approximate engine found, by k; none for others."""
+    kept = run.outcome["kept"] if is_approximate(name) else {}
+    return {int(k): share for k, share in kept.items()}
 
 
 def chosen(queries: Queries, ids: Sequence[str]) -> Queries:

@@ -37,6 +37,7 @@ from splade_bridge.encoding.choices import PairChoices, ScorerKind, ScorerOption
 from splade_bridge.encoding.snapshot import is_graph
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.registry import ENGINES, NAMES, REMOTE_OPTIONS
+from splade_bridge.engines.registry import key as key_of
 from splade_bridge.errors import SpladeBridgeError, UsageError
 from splade_bridge.evaluation.evaluate import DEFAULT_MEASURES
 from splade_bridge.evaluation.measures import parse_measures
@@ -589,7 +590,7 @@ def _own_options(table: Table, name: str, options: type[Any]) -> dict[str, Any]:
     hints = get_type_hints(options)
     found = {}
     for option in fields(options):
-        key = f"{name}_{option.name}"
+        key = key_of(name, option)
         kinds = [k for k in get_args(hints[option.name]) if k is not type(None)]
         kind = hints[option.name] if get_origin(hints[option.name]) is Literal else None
         kind = kind or (kinds[0] if kinds else hints[option.name])

@@ -23,7 +23,7 @@ from splade_bridge.data.manifest import Manifest, base_tools
 from splade_bridge.data.vectors import ImpactBatch, Int64Array
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.findings import Finding
-from splade_bridge.errors import ExternalProgramError, UsageError
+from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
 from splade_bridge.files.address import Place
 from splade_bridge.files.writing import staged_folder
 from splade_bridge.formats.base import ImpactSource
@@ -70,6 +70,8 @@ class Searcher(Closing, abc.ABC):
         manifest: provenance; None for an index that another tool made.
         vocabulary: the terms that queries may use; others match nothing.
         algorithms: names that :meth:`search` takes.
+        approximate: documents among the best may be missing in what it answers.
+        exact_scores: what it answers has its exact scores, also where it is approximate.
         uses_threads: whether several threads answer sooner than one.
         knows_terms: whether :attr:`vocabulary` says which terms have a posting; where it does not,
             the engine takes any.
@@ -78,6 +80,8 @@ class Searcher(Closing, abc.ABC):
     """
 
     algorithms: tuple[str, ...]
+    approximate: bool = False
+    exact_scores: bool = True
     uses_threads: bool = True
     knows_terms: bool = True
     measure: Callable[[Searcher, ImpactBatch, int], str] | None
@@ -166,6 +170,31 @@ class Searcher(Closing, abc.ABC):
         """
         return None
 
+    def exact(self) -> Searcher:
+        """What answers exactly where this answers approximately; this, where it is exact.
+
+        It needs no closing of its own, and lives as long as this.
+        """
+        return self
+
+    def approximated(self, own: Mapping[str, Any]) -> Searcher:
+        """The same index, answering with other options of approximation; closed with this.
+
+        Args:
+            own: options by their names, without the engine's.
+
+        Raises:
+            UsageError: a value that the engine does not take, or it has no such options.
+        """
+        raise UsageError(
+            f"{self.path}: answers exactly, and can do no other: leave --approximate and its "
+            "options out"
+        )
+
+    def approximations(self) -> list[dict[str, Any]]:
+        """What :meth:`approximated` may be given, from quick to thorough; to look for a trade."""
+        return []
+
     def use_memory(self, memory: int) -> bool:
         """Give the process that answers so many bytes; False where no such limit is taken.
 
@@ -222,17 +251,38 @@ def limit_memory(searchers: Sequence[Searcher], memory: int | None) -> None:
         )
 
 
+def refuse_beyond_float32(source: ImpactSource, beyond: int, engine: str) -> None:
+    """Refuse impacts that an engine which scores in float32 would round.
+
+    Args:
+        source: as it was read.
+        beyond: how many of its impacts are over 2^24.
+
+    Raises:
+        BadInputError: there are such.
+    """
+    if beyond:
+        raise BadInputError(
+            f"{beyond:,} of {source.counts.postings:,} impacts are over 2^24, the largest is "
+            f"{source.counts.max_impact:,}; {engine} scores in float32, which holds whole numbers "
+            "exactly up to 2^24: take a smaller --scale, or engine exact",
+            str(source.path),
+        )
+
+
 class Engine(abc.ABC):
     """Builds and opens the indexes of one engine.
 
     Attributes:
         name: as in the registry.
         algorithms: of its searchers, the default first.
+        approximate: its searchers are.
         options: what only this engine knows, an instance of its entry's options in the registry.
     """
 
     name: ClassVar[str]
     algorithms: ClassVar[tuple[str, ...]]
+    approximate: ClassVar[bool] = False
     options: Any = None
 
     def build(
@@ -281,7 +331,7 @@ class Engine(abc.ABC):
 
     def recorded(self) -> dict[str, Any]:
         """Own options for the manifest, ``field`` as ``engine_field``; what an index depends on."""
-        return {f"{self.name}_{k}": v for k, v in asdict(self.options).items()}
+        return {f"{self.name.replace('-', '_')}_{k}": v for k, v in asdict(self.options).items()}
 
     @abc.abstractmethod
     def check_installed(self) -> None:

@@ -19,10 +19,11 @@ from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.base import VOCABULARY, BuildOptions, Engine, ReadBack, Searcher
+from splade_bridge.engines.list_source import IndexLists
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.writing import mapped, pointers
 from splade_bridge.formats.base import ImpactSource, refuse_empty
-from splade_bridge.formats.postings import PostingList, PostingListSource
+from splade_bridge.formats.postings import PostingList
 
 INDPTR, DOCS, IMPACTS = "indptr.npy", "docs.bin", "impacts.bin"
 
@@ -68,21 +69,17 @@ class ExactEngine(Engine):
         return ExactSearcher(path, manifest)
 
 
-class ExactSource(PostingListSource):
+class ExactSource(IndexLists):
     """The posting lists as they are mapped."""
 
     def __init__(self, index: ExactSearcher, memory: int, temporary: Path | None) -> None:
-        super().__init__(index.path, index.vocabulary, index.manifest, memory, temporary)
+        super().__init__(index, index.doc_ids, memory, temporary)
         self._index = index
 
     def lists(self) -> Iterator[PostingList]:
         """Those of all terms."""
         for term in range(len(self.vocabulary)):
             yield PostingList(term, *self._index.posting_list(term))
-
-    def document_ids(self) -> Iterator[tuple[str, str]]:
-        """Those beside the index."""
-        yield from self._index.doc_ids.placed(self.path)
 
 
 class ExactSearcher(Searcher):

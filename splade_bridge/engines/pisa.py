@@ -6,16 +6,10 @@ import abc
 import contextlib
 import logging
 import os
-import pickle
 import platform
-import signal
 import sys
-import threading
-from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +23,19 @@ from splade_bridge.data.quantize import EXACT_SCORES_BELOW
 from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines import pisa_programs, pisa_worker
-from splade_bridge.engines.base import VOCABULARY, BuildOptions, Engine, ReadBack, Searcher
+from splade_bridge.engines.base import (
+    VOCABULARY,
+    BuildOptions,
+    Engine,
+    ReadBack,
+    Searcher,
+    refuse_beyond_float32,
+)
 from splade_bridge.engines.findings import Finding, attempt, version_of
+from splade_bridge.engines.kept_lists import KeptLists
+from splade_bridge.engines.library_process import PATIENCE, LibraryPool, LibraryProcess
+from splade_bridge.engines.library_server import Answer
+from splade_bridge.engines.list_source import IndexLists
 from splade_bridge.engines.pisa_options import PisaOptions
 from splade_bridge.engines.pisa_profile import (
     ALGORITHMS,
@@ -39,11 +44,9 @@ from splade_bridge.engines.pisa_profile import (
     checked,
     resolved,
 )
-from splade_bridge.engines.pisa_worker import Answer, library
-from splade_bridge.engines.process import LAST_LINES, EngineProcess, LentPaths
+from splade_bridge.engines.pisa_worker import library
 from splade_bridge.errors import (
     BadInputError,
-    ExternalProgramError,
     MissingToolError,
     UsageError,
     install,
@@ -52,18 +55,15 @@ from splade_bridge.files.outputs import MANIFEST
 from splade_bridge.files.writing import mapped
 from splade_bridge.formats.base import ImpactSource, refuse_empty
 from splade_bridge.formats.pisa import RAW_FILES, number_name, write_canonical
-from splade_bridge.formats.postings import PostingList, PostingListSource
+from splade_bridge.formats.postings import PostingList
 
 log = logging.getLogger(__name__)
 
 LISTS = "lists.npy"
 FREQUENCIES = "frequencies.npy"
-MOST_TERMS_AHEAD = 500
-"""Some 12 kB as a pickle; pipes hold 16 kB (macOS) or more."""
 LISTS_KEPT = 1 << 25
 """Bytes of posting lists that an open index keeps, to say what terms add to documents."""
-PATIENCE = 600
-"""Seconds that the answer to a query may take: on a damaged index it may never come."""
+NOTHING = Answer(np.empty(0, np.int64), np.empty(0, np.int64), 0)
 
 
 class PisaEngine(Engine):
@@ -125,13 +125,7 @@ class PisaEngine(Engine):
                 beyond += int((batch.impacts > EXACT_SCORES_BELOW).sum())
             ids.close()
             refuse_empty(source.counts, source.path)
-            if beyond:
-                raise BadInputError(
-                    f"{beyond:,} of {source.counts.postings:,} impacts are over 2^24, the largest "
-                    f"is {source.counts.max_impact:,}; PISA scores in float32, which holds whole "
-                    "numbers exactly up to 2^24: take a smaller --scale, or engine exact",
-                    str(source.path),
-                )
+            refuse_beyond_float32(source, beyond, "PISA")
             width = len(source.vocabulary)
             used = write_canonical(folder, transposer, width, np.concatenate(lengths))
             document_frequencies = transposer.column_counts(width)[used]
@@ -176,16 +170,12 @@ class PisaEngine(Engine):
         return PisaSearcher(path, manifest)
 
 
-class PisaSource(PostingListSource):
+class PisaSource(IndexLists):
     """The posting lists of a PISA index, by queries of one term each."""
 
     def __init__(self, index: _PisaIndex, memory: int, temporary: Path | None) -> None:
-        super().__init__(index.path, index.vocabulary, index.manifest, memory, temporary)
+        super().__init__(index, index.doc_ids, memory, temporary)
         self._index = index
-
-    def opened(self) -> AbstractContextManager[object]:
-        """The process of PISA."""
-        return self._index
 
     def lists(self) -> Iterator[PostingList]:
         """Those of all terms that a document has."""
@@ -194,10 +184,6 @@ class PisaSource(PostingListSource):
             zip(mapped(self.path / LISTS).tolist(), lengths, strict=True)
         ):
             yield PostingList(term, *self._index.posting_list(number, length))
-
-    def document_ids(self) -> Iterator[tuple[str, str]]:
-        """Those beside the index."""
-        yield from self._index.doc_ids.placed(self.path)
 
 
 def _remedy() -> str:
@@ -218,7 +204,7 @@ def _totals(
     postings = impact_sum = 0
     with contextlib.ExitStack() as stack:
         workers = [
-            stack.enter_context(Worker(folder, profile.encoding, profile.block_size, documents))
+            stack.enter_context(_process(folder, profile.encoding, profile.block_size, documents))
             for _ in range(min(threads, len(lists)))
         ]
         for i, worker in enumerate(workers):
@@ -294,70 +280,29 @@ class _PisaIndex(Searcher):
 
 
 class PisaSearcher(_PisaIndex):
-    """The wheel's library, one worker process a thread."""
+    """The wheel's library, one process a thread."""
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         super().__init__(path, manifest)
-        self._lock = threading.RLock()  # a search that is collected here gives back, too
-        self._workers: list[Worker] = []
-        self._idle: list[Worker] = []
-        self._lists: dict[int, tuple[Int32Array, Int32Array]] = {}
-
-    @contextlib.contextmanager
-    def _borrowed(self, count: int) -> Iterator[list[Worker]]:
-        """Workers that nobody else asks meanwhile: two searches may run at once, half-read."""
-        with self._lock:
-            while len(self._idle) < count:
-                new = Worker(self.path, self.encoding, self.block_size, len(self.doc_ids), PATIENCE)
-                self._workers.append(new)
-                self._idle.append(new)
-            taken = [self._idle.pop() for _ in range(count)]
-        try:
-            yield taken
-        except BaseException:  # answers may be on their way that nobody waits for
-            with self._lock:
-                self._workers = [w for w in self._workers if w not in taken]
-            for worker in taken:
-                worker.close()
-            raise
-        with self._lock:
-            self._idle += taken
+        opening = self.encoding, self.block_size, len(self.doc_ids)
+        self._pool = LibraryPool(lambda: _process(path, *opening, PATIENCE))
+        self._lists = KeptLists(self._whole_list, LISTS_KEPT)
 
     def _search(self, queries: ImpactBatch, k: int, threads: int, algorithm: str) -> Iterator[Hits]:
-        with self._borrowed(max(1, min(threads, len(queries)))) as workers:
-            yield from self._search_with(workers, queries, k, algorithm)
-
-    def _search_with(
-        self, workers: list[Worker], queries: ImpactBatch, k: int, algorithm: str
-    ) -> Iterator[Hits]:
-        waiting: deque[tuple[str, Worker | None]] = deque()
-        empty = Answer(np.empty(0, np.int64), np.empty(0, np.int64), 0)
-
-        def finish() -> Hits:
-            query_id, worker = waiting.popleft()
-            return self.hits(query_id, Answer(*worker.receive()) if worker else empty, k)
-
-        for number, query_id in enumerate(queries.ids):
+        def question(number: int) -> tuple[int, dict[str, float], str] | None:
             lists = self.query_lists(queries, number)
-            if not lists:
-                waiting.append((query_id, None))
-                continue
-            worker = workers[number % len(workers)]
             terms = {number_name(i): float(weight) for i, weight in lists.items()}
-            # One query waits in the pipe while its worker is busy, so that neither side idles. A
-            # query that may not fit into the pipe would block us, and an answer the worker.
-            ahead = 2 if len(terms) <= MOST_TERMS_AHEAD else 1
-            while sum(busy is worker for _, busy in waiting) >= ahead:
-                yield finish()
-            worker.send("best", terms, k, algorithm)
-            waiting.append((query_id, worker))
-        while waiting:
-            yield finish()
+            return (k, terms, algorithm) if terms else None
+
+        asked = map(question, range(len(queries)))
+        answers = self._pool.ask("best", asked, max(1, min(threads, len(queries))))
+        with contextlib.closing(answers):
+            for query_id, answer in zip(queries.ids, answers, strict=True):
+                yield self.hits(query_id, Answer(*answer) if answer else NOTHING, k)
 
     def posting_list(self, number: int, length: int) -> tuple[Int32Array, Int32Array]:
         """See :class:`_PisaIndex`."""
-        with self._borrowed(1) as (worker,):
-            documents, impacts = worker.call("postings", number_name(number), length)
+        documents, impacts = self._pool.call("postings", number_name(number), length)
         return documents, impacts
 
     def impacts(self, doc_id: str, term_ids: Sequence[int]) -> list[int] | None:
@@ -366,44 +311,24 @@ class PisaSearcher(_PisaIndex):
         if number is None:
             return None
         found = []
-        for term in term_ids:
-            documents, impacts = self._kept_list(int(term))
-            at = int(np.searchsorted(documents, number))
-            there = at < len(documents) and documents[at] == number
-            found.append(int(impacts[at]) if there else 0)
+        for term in map(int, term_ids):
+            held = self._list_of[term] >= 0
+            found.append(self._lists.impact(term, number) if held else 0)
         return found
 
-    def _kept_list(self, term: int) -> tuple[Int32Array, Int32Array]:
-        """A term's posting list; the last ones are kept, since a query's documents share them."""
-        if self._list_of[term] < 0:
-            return np.empty(0, np.int32), np.empty(0, np.int32)
-        with self._lock:
-            if (kept := self._lists.pop(term, None)) is not None:
-                self._lists[term] = kept  # now the last to go
-                return kept
-        length = len(self.doc_ids)
+    def _whole_list(self, term: int) -> tuple[Int32Array, Int32Array]:
+        """The list of a term that has one."""
+        number, length = int(self._list_of[term]), len(self.doc_ids)
         if self._frequencies is not None:
             length = int(self._frequencies[term])
-        kept = self.posting_list(int(self._list_of[term]), length)
-        if len(kept[0]) > length:  # not what was counted when it was built, but what is there
-            kept = self.posting_list(int(self._list_of[term]), len(self.doc_ids))
-        with self._lock:
-            self._lists[term] = kept
-            size = sum(2 * documents.nbytes for documents, _ in self._lists.values())
-            while size > LISTS_KEPT and len(self._lists) > 1:
-                size -= 2 * self._lists.pop(next(iter(self._lists)))[0].nbytes
-        return kept
-
-    @cached_property
-    def _frequencies(self) -> Int64Array | None:
-        return self.document_frequencies()
+        found = self.posting_list(number, length)
+        if len(found[0]) > length:  # not what was counted when it was built, but what is there
+            found = self.posting_list(number, len(self.doc_ids))
+        return found
 
     def close(self) -> None:
-        """End the workers."""
-        with self._lock:
-            workers, self._workers, self._idle = self._workers, [], []
-        for worker in workers:
-            worker.close()
+        """End the processes."""
+        self._pool.close()
 
 
 class PisaProgramSearcher(_PisaIndex):
@@ -447,64 +372,20 @@ class PisaProgramSearcher(_PisaIndex):
         return [int(a.scores[a.documents == number].sum()) for a in answers]
 
 
-class Worker(EngineProcess):
-    """One process with one open index.
+def _process(
+    folder: Path, encoding: str, block_size: int, documents: int, patience: int = 0
+) -> LibraryProcess:
+    """One process with the index open, which is built where it is not yet.
 
     Args:
-        patience: most seconds of a request; 0 for any, as opening takes that builds the index.
+        patience: most seconds of a request; 0 for any, as opening takes that builds.
 
     Raises:
-        ExternalProgramError: from any method, when the process died; with the end of its log.
+        ExternalProgramError: the process died.
     """
-
-    def __init__(
-        self, folder: Path, encoding: str, block_size: int, documents: int, patience: int = 0
-    ) -> None:
-        self._folder = folder
-        self._patience = patience
-        module = library()
-        assert module is not None
-
-        def line(requests: int, answers: int) -> list[str]:
-            # -P: nothing that lies in the working directory, or beside the file, is imported.
-            program = [sys.executable, "-P", pisa_worker.__file__]
-            return [*program, str(requests), str(answers), str(module), str(patience)]
-
-        with LentPaths() as paths:
-            name = paths.name(folder)
-            super().__init__(line, lend=paths.open)
-        try:
-            self.call("open", name, encoding, block_size, documents)
-        except BaseException:
-            self.close()
-            raise
-
-    def call(self, method: str, *arguments: Any) -> Any:
-        """Send and receive."""
-        self.send(method, *arguments)
-        return self.receive()
-
-    def send(self, method: str, *arguments: Any) -> None:
-        """Ask for a method of :class:`pisa_worker.Index`."""
-        try:
-            pickle.dump((method, arguments), self.requests, protocol=pickle.HIGHEST_PROTOCOL)
-            self.requests.flush()
-        except (OSError, ValueError):  # it is dead, or closed
-            raise self._failure() from None
-
-    def receive(self) -> Any:
-        """Wait for the answer to the oldest request."""
-        try:
-            return pickle.load(self.answers)  # noqa: S301 - of our own process
-        except (EOFError, OSError, ValueError, pickle.UnpicklingError):
-            raise self._failure() from None
-
-    def _failure(self) -> ExternalProgramError:
-        death = self.death()
-        if death.status == -signal.SIGALRM:
-            return ExternalProgramError(
-                f"{self._folder}: PISA did not answer in {self._patience} seconds and was stopped; "
-                "is the index damaged? splade-bridge inspect tells"
-            )
-        said = " | ".join(death.log[-LAST_LINES:]) or "no message"
-        return ExternalProgramError(f"{self._folder}: PISA {death.how}: {said}")
+    module = library()
+    assert module is not None
+    return LibraryProcess(
+        "PISA", pisa_worker.__file__, folder, ("open", encoding, block_size, documents),
+        made_of=[str(module)], patience=patience,
+    )  # fmt: skip

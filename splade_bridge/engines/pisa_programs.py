@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from splade_bridge.engines.base import ReadBack
-from splade_bridge.engines.pisa_worker import EXTRA_FOR_TIES, Answer
+from splade_bridge.engines.library_server import Answer
+from splade_bridge.engines.pisa_worker import Index
 from splade_bridge.errors import ExternalProgramError, MissingToolError
 from splade_bridge.files.locks import scratch_folder
 from splade_bridge.formats.pisa import BASENAME, DOC_NAMES, RAW_FILES
@@ -98,7 +99,7 @@ def search(
     """
     answers: dict[int, Answer] = {}
     open_queries = [i for i, query in enumerate(queries) if query]
-    depth = min(k + EXTRA_FOR_TIES, documents)
+    depth = min(k + Index.extra, documents)
     while open_queries:
         asked = {i: queries[i] for i in open_queries}
         files = index_files(folder, encoding, block_size)

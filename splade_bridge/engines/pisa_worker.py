@@ -1,37 +1,16 @@
-"""The process that PISA's library lives in; started by splade_bridge/engines/pisa.py.
-
-The library aborts on much that is wrong and writes to stdout, so it gets a process of its own:
-its death becomes an error message in the parent, and its chatter goes to the log. Requests and
-answers are pickles on two pipes whose numbers it is told, from and to our own parent only.
-
-This file is run by its path and imports nothing of ours, so the process needs no working directory
-on its path, and it is the same in a checkout and in an installation.
-"""
+"""What PISA's library is asked in its own process; see splade_bridge/engines/library_server.py."""
 
 from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
-import pickle
-import signal
-import sys
-import time
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 MODULE = "pyterrier_pisa._pisathon"
-EXTRA_FOR_TIES = 64
-
-
-class Answer(NamedTuple):
-    """Documents of one query, best first; all that tie with the k-th are included."""
-
-    documents: np.ndarray
-    scores: np.ndarray
-    nanoseconds: int
 
 
 def library() -> Path | None:
@@ -54,42 +33,32 @@ def load(path: Path) -> ModuleType:
 
 
 class Index:
-    """An index that :func:`prepare_index` made or opened."""
+    """An index that :func:`prepare_index` made or opened.
 
-    def __init__(
-        self, pisa: Any, folder: str, encoding: str, block_size: int, documents: int
-    ) -> None:
-        self._pisa = pisa
-        self._documents = documents
-        self._context = pisa.RetrievalContext()
+    Args:
+        library: the compiled module's path.
+    """
+
+    extra = 64
+
+    def __init__(self, library: str) -> None:
+        self._pisa: Any = load(Path(library))
+        self.documents = 0
+
+    def open(self, folder: str, encoding: str, block_size: int, documents: int) -> None:
+        """Open the index in ``folder``, which is built if it is not yet."""
+        self.documents = documents
+        self._context = self._pisa.RetrievalContext()
         # "quantized" takes the stored frequency as the score; quantize=1 would destroy it. No
         # stemmer.
-        pisa.prepare_index(
+        self._pisa.prepare_index(
             self._context, folder, encoding, "quantized", "", block_size=block_size, quantize=0
         )
 
-    def best(
-        self, terms: dict[str, float], k: int, algorithm: str
-    ) -> tuple[np.ndarray, np.ndarray, int]:
-        """The fields of an :class:`Answer`: the k best, and every other that scores as the k-th.
-
-        PISA keeps any of those that tie at the end; asking for more until the last one scores
-        below the k-th leaves no choice to it.
-        """
-        depth = min(k + EXTRA_FOR_TIES, self._documents)
-        nanoseconds = 0
-        while True:
-            started = time.perf_counter_ns()
-            names, scores = self._retrieve(terms, depth, algorithm)
-            nanoseconds += time.perf_counter_ns() - started
-            documents = _numbers(names)
-            if len(scores) < depth or depth == self._documents or scores[-1] < scores[k - 1]:
-                return documents, scores, nanoseconds
-            depth = min(2 * depth, self._documents)
-
-    def _retrieve(
-        self, terms: dict[str, float], depth: int, algorithm: str
-    ) -> tuple[list[str], np.ndarray]:
+    def retrieve(
+        self, depth: int, terms: dict[str, float], algorithm: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Documents int64[n] and scores int64[n] of the best ``depth``, best first."""
         queries = np.empty(depth, dtype=np.int32)
         names = np.empty(depth, dtype=object)
         ranks = np.empty(depth, dtype=np.int32)
@@ -100,12 +69,12 @@ class Index:
             query_weighted=1, result_qidxs=queries, result_docnos=names, result_ranks=ranks,
             result_scores=scores,
         )  # fmt: skip
-        return names[:found].tolist(), np.rint(scores[:found]).astype(np.int64)
+        return _numbers(names[:found].tolist()), np.rint(scores[:found]).astype(np.int64)
 
     def postings(self, name: str, length: int) -> tuple[np.ndarray, np.ndarray]:
         """Documents int32[n], ascending, and impacts int32[n] of a list of that many or fewer."""
-        names, scores = self._retrieve({name: 1.0}, min(length + 1, self._documents), "ranked_or")
-        documents = _numbers(names)
+        depth = min(length + 1, self.documents)
+        documents, scores = self.retrieve(depth, {name: 1.0}, "ranked_or")
         order = np.argsort(documents)
         return documents[order].astype(np.int32), scores[order].astype(np.int32)
 
@@ -117,8 +86,8 @@ class Index:
         """
         postings = total = 0
         for name, length in lists:
-            depth = min(length + 1, self._documents)
-            _, scores = self._retrieve({name: 1.0}, depth, "ranked_or")
+            depth = min(length + 1, self.documents)
+            _, scores = self.retrieve(depth, {name: 1.0}, "ranked_or")
             postings += len(scores)
             total += int(scores.sum())
         return postings, total
@@ -131,32 +100,3 @@ def _numbers(names: list[str]) -> np.ndarray:
     digits = np.frombuffer("".join(names).encode(), np.uint8).reshape(len(names), -1)
     powers = 10.0 ** np.arange(digits.shape[1] - 1, -1, -1)
     return ((digits - np.uint8(ord("0"))) @ powers).astype(np.int64)
-
-
-def main() -> None:
-    """Serve requests until their pipe ends.
-
-    Arguments: the numbers of the pipes for requests and answers, the compiled module's path, and
-    the most seconds of a request, 0 for any: the library never comes back from some damaged
-    indexes, and SIGALRM, which nothing handles, ends the process also while it holds the GIL.
-    """
-    requests, answers = open(int(sys.argv[1]), "rb"), open(int(sys.argv[2]), "wb")  # noqa: SIM115
-    pisa, patience = load(Path(sys.argv[3])), int(sys.argv[4])
-    index: Index | None = None
-    while True:
-        try:
-            method, arguments = pickle.load(requests)  # noqa: S301 - of our parent
-        except EOFError:
-            return
-        signal.alarm(patience)
-        if method == "open":
-            index, result = Index(pisa, *arguments), None
-        else:
-            result = getattr(index, method)(*arguments)
-        signal.alarm(0)
-        pickle.dump(result, answers, protocol=pickle.HIGHEST_PROTOCOL)
-        answers.flush()
-
-
-if __name__ == "__main__":
-    main()

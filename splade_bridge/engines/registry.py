@@ -8,12 +8,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
+from splade_bridge.engines.impact_index_options import ImpactIndexOptions
 from splade_bridge.engines.lucene_options import LuceneOptions
 from splade_bridge.engines.pisa_options import PisaOptions
 from splade_bridge.engines.remote.choices import Approximation, Asking
 from splade_bridge.engines.remote.opensearch_options import OpenSearchOptions
 from splade_bridge.engines.remote.postgresql_options import PostgreSQLOptions
 from splade_bridge.engines.remote.qdrant_options import QdrantOptions
+from splade_bridge.engines.seismic_options import SeismicOptions
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.address import Address, Place, Scheme
 
@@ -33,21 +35,36 @@ class Entry(NamedTuple):
         options: dataclass of what ``index`` may be told for it alone, in a module that loads
             nothing heavy; None for nothing. Field ``x`` of engine ``e`` is the flag ``--e-x``
             (or ``metadata["flag"]``) and the key ``e_x`` of a comparison.
+        approximate: documents among the best may be missing in its answers.
+        named_only: it is used where it is named, and nowhere on the chance that it is there.
     """
 
     place: str
     options: type[Any] | None = None
+    approximate: bool = False
+    named_only: bool = False
 
 
-EngineName = Literal["lucene", "pisa", "exact"]
+EngineName = Literal["lucene", "pisa", "exact", "seismic", "impact-index"]
 """Every engine; the type of flags and options that name one."""
 
 ENGINES: dict[str, Entry] = {
     "lucene": Entry("splade_bridge.engines.lucene:LuceneEngine", LuceneOptions),
     "pisa": Entry("splade_bridge.engines.pisa:PisaEngine", PisaOptions),
     "exact": Entry("splade_bridge.engines.exact:ExactEngine"),
+    "seismic": Entry(
+        "splade_bridge.engines.seismic:SeismicEngine", SeismicOptions, approximate=True
+    ),
+    "impact-index": Entry(
+        "splade_bridge.engines.impact_index:ImpactIndexEngine", ImpactIndexOptions, named_only=True
+    ),
 }
 NAMES = tuple(ENGINES)
+LISTED = f"{', '.join(NAMES[:-1])} or {NAMES[-1]}"
+EXACT: tuple[str, ...] = tuple(name for name, entry in ENGINES.items() if not entry.approximate)
+"""Those that give the same results as all others."""
+USUAL = tuple(name for name in EXACT if not ENGINES[name].named_only)
+"""Those that are used where none is named."""
 
 REMOTE: dict[Scheme, str] = {
     "elasticsearch": "splade_bridge.engines.remote.elastic:Elasticsearch",
@@ -67,6 +84,9 @@ An option of ``metadata["approximate"]`` makes results approximate, and is refus
 asked for: :func:`check_approximate`.
 """
 
+APPROXIMATE_IF_ASKED = ("impact-index",)
+"""Engines of ours that answer exactly, and approximately where that is asked for."""
+
 NUMBERED: tuple[Scheme, ...] = ("milvus", "qdrant", "postgresql")
 """Those in which terms are numbers."""
 
@@ -84,6 +104,11 @@ def options_of(name: str) -> type[Any] | None:
     """The dataclass of what only the engine ``name``, or that of the scheme ``name``, knows."""
     remote: dict[str, type[Any]] = {str(s): kind for s, kind in REMOTE_OPTIONS.items()}
     return ENGINES[name].options if name in ENGINES else remote.get(name)
+
+
+def key(name: str, option: Field[Any]) -> str:
+    """What an option of engine ``name`` is called where a flag's name cannot be."""
+    return f"{name.replace('-', '_')}_{option.name}"
 
 
 def own_options(name: str, given: Mapping[str, Any]) -> Any:
@@ -265,7 +290,7 @@ def open_index(place: Place, asking: Asking = Asking()) -> Searcher:
     """A searcher for an index folder of ours, an impact index that Anserini made, or an address.
 
     Args:
-        asking: how an index is asked that an engine holds; for addresses alone.
+        asking: how it is asked; all but an approximation is for addresses alone.
 
     Raises:
         BadInputError: not an index, or one whose making was interrupted.
@@ -276,7 +301,6 @@ def open_index(place: Place, asking: Asking = Asking()) -> Searcher:
     """
     from splade_bridge.data.manifest import Manifest
     from splade_bridge.engines.auto import best_algorithm
-    from splade_bridge.files.outputs import manifest_file
 
     if isinstance(place, Address):
         from splade_bridge.engines.remote.index import RemoteSearcher
@@ -291,14 +315,21 @@ def open_index(place: Place, asking: Asking = Asking()) -> Searcher:
         except BaseException:
             index.close()
             raise
-    if asking != Asking():
+    if replace(asking, approximation=None) != Asking():
         raise UsageError(
-            f"{place}: is no address, and --field, --filter, --vocabulary and --approximate are "
-            "for those alone: leave them out"
+            f"{place}: is no address, and --field, --filter and --vocabulary are for those alone: "
+            "leave them out"
         )
-    is_foreign = is_lucene(place) and not manifest_file(place).exists()
-    manifest = None if is_foreign else Manifest.load(place)
-    searcher = _engine_of(place, manifest).open(place, manifest)
+    manifest = None if _is_foreign(place) else Manifest.load(place)
+    chosen = _engine_of(place, manifest)
+    searcher = chosen.open(place, manifest)
+    try:
+        if (approximation := asking.approximation) is not None:
+            approximation.check({chosen.name})
+            searcher = searcher.approximated(approximation.own(chosen.name))
+    except BaseException:
+        searcher.close()
+        raise
     searcher.measure = best_algorithm
     return searcher
 
@@ -307,35 +338,64 @@ def open_indexes(places: Sequence[Place], asking: Asking = Asking()) -> Iterator
     """The searchers of several indexes, each opened when it is asked for.
 
     Args:
-        asking: how those are asked that are addresses.
+        asking: how those are asked that it is for.
 
     Raises:
-        UsageError: ``asking`` says something, and none is an address that it is for.
+        UsageError: ``asking`` says something, and it is for none of them.
     """
-    schemes = {place.scheme for place in places if isinstance(place, Address)}
-    if len(schemes) == 0 or len(places) == 1:
+    if len(places) == 1 or asking == Asking():
         asking_each = [asking for _ in places]  # each refuses what would do nothing
     else:
-        if asking.approximation is not None:
-            asking.approximation.check(schemes)
-        asking_each = [
-            _for(place, asking) if isinstance(place, Address) else Asking() for place in places
-        ]
+        asking_each = _each(places, asking)
     for place, asked in zip(places, asking_each, strict=True):
         yield open_index(place, asked)
 
 
-def _for(address: Address, asking: Asking) -> Asking:
+def _each(places: Sequence[Place], asking: Asking) -> list[Asking]:
+    """What is for each of several engines."""
+    approximation = asking.approximation
+    if approximation is None:
+        names = [place.scheme if isinstance(place, Address) else "" for place in places]
+    else:
+        names = [_name_of(place) for place in places]
+        approximation.check(set(names))
+    found = [
+        _for(name, asking, remote=isinstance(place, Address))
+        for name, place in zip(names, places, strict=True)
+    ]
+    return found if any(asked != Asking() for asked in found) else [asking for _ in places]
+
+
+def _for(name: str, asking: Asking, *, remote: bool) -> Asking:
     """What is for one of several engines."""
-    if address.scheme not in NUMBERED:
+    approximation = asking.approximation
+    if not remote:
+        asking = Asking()
+    elif name not in NUMBERED:
         asking = replace(asking, vocabulary=None)
-    if asking.approximation is None:
+    if approximation is None:
         return asking
-    own = {
-        f"{address.scheme}_{name}": value
-        for name, value in asking.approximation.own(address.scheme).items()
-    }
-    return replace(asking, approximation=Approximation(**own))
+    own = approximation.own(name)
+    if not (own or remote or name in APPROXIMATE_IF_ASKED):
+        return asking
+    named = {f"{name.replace('-', '_')}_{option}": value for option, value in own.items()}
+    return replace(asking, approximation=Approximation(**named))
+
+
+def _name_of(place: Place) -> str:
+    """The engine of an index, or the scheme of its address."""
+    from splade_bridge.data.manifest import Manifest
+
+    if isinstance(place, Address):
+        return place.scheme
+    return _engine_of(place, None if _is_foreign(place) else Manifest.load(place)).name
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether a Lucene index is another tool's."""
+    from splade_bridge.files.outputs import manifest_file
+
+    return is_lucene(path) and not manifest_file(path).exists()
 
 
 def _engine_of(path: Path, manifest: Manifest | None) -> Engine:

@@ -22,10 +22,11 @@ from splade_bridge.encoding.choices import ModelChoices
 from splade_bridge.engines.auto import FILE_NAME
 from splade_bridge.engines.base import AUTO, Searcher
 from splade_bridge.errors import UsageError, require
+from splade_bridge.formats.forward import ForwardStore
 from splade_bridge.formats.queries import Queries
 from splade_bridge.retrieval.encode_queries import QueryEncoder, query_texts
 from splade_bridge.retrieval.fit import check_queries
-from splade_bridge.retrieval.two_step import KeptShare, TwoStepSearcher
+from splade_bridge.retrieval.two_step import KeptShare, TwoStepOptions, TwoStepSearcher, sample_of
 
 ALL = "all"
 TOO_NOISY = 0.10
@@ -137,7 +138,8 @@ class BenchRow:
         qd_flops: expected number of terms that a query shares with a document, where the engine
             tells; see :meth:`Searcher.matching_terms`.
         scored_share: postings scored, of all in the lists of the queries' terms, where told.
-        kept: mean share of the exact top k that was found, where that was asked for.
+        kept: mean share of the exact top k that was found, where that was asked for or the index is
+            approximate and can tell it.
     """
 
     index: str
@@ -185,11 +187,37 @@ def bench(
         check_queries(searcher, queries)
         batch = searcher.aligned(queries)
         for k in dict.fromkeys(options.k):
-            for name in _algorithms(searcher, batch, k, options.algorithms):
+            for name in algorithms_of(searcher, batch, k, options.algorithms):
                 cases.append(Case(searcher, batch, k, name))
     timings = measure(cases, repeat=options.repeat, threads=options.threads)
-    kept = [None] * len(cases) if exact is None else kept_shares(cases, exact, queries)
-    return [_row(*told) for told in zip(cases, timings, kept, strict=True)]
+    kept = own_shares(cases) if exact is None else kept_shares(cases, exact, queries)
+    return [row_of(*told) for told in zip(cases, timings, kept, strict=True)]
+
+
+def first_steps(
+    searchers: Sequence[Searcher],
+    ks: Sequence[int],
+    two_step: Path | None,
+    first_query_terms: int | None,
+    candidates: int | None,
+) -> Sequence[Searcher]:
+    """The same indexes, each as the first of two steps; as they are where ``two_step`` is None.
+
+    Args:
+        ks: that are measured; candidates are at least the largest.
+        two_step: the forward store with the full vectors.
+        first_query_terms, candidates: see :class:`.TwoStepOptions`.
+
+    Raises:
+        BadInputError: not a forward store.
+        MismatchError: it does not belong to an index.
+        UsageError: fewer candidates than the largest k.
+    """
+    if two_step is None:
+        return searchers
+    options = TwoStepOptions.of(max(ks), candidates, first_query_terms)
+    forward = ForwardStore(two_step)
+    return [TwoStepSearcher(searcher, forward, options) for searcher in searchers]
 
 
 def kept_shares(cases: Sequence[Case], exact: Searcher, queries: Queries) -> Sequence[float | None]:
@@ -202,14 +230,37 @@ def kept_shares(cases: Sequence[Case], exact: Searcher, queries: Queries) -> Seq
     check_queries(exact, queries)
     asked = exact.aligned(queries)
     wanted = [h.doc_ids for h in exact.search(asked, max((case.k for case in cases), default=1))]
-    shares = []
+    return [_share(case, case.queries, wanted) for case in cases]
+
+
+def own_shares(cases: Sequence[Case]) -> Sequence[float | None]:
+    """The same of some queries, told by an approximate index itself; None of an exact one.
+
+    Raises:
+        ExternalProgramError: an engine died.
+    """
+    known: dict[tuple[int, int], list[list[str]]] = {}
+    shares: list[float | None] = []
     for case in cases:
-        share = KeptShare({case.k})
-        found = case.searcher.search(case.queries, case.k, algorithm=case.algorithm)
-        for hits, documents in zip(found, wanted, strict=True):
-            share.add(hits.doc_ids, documents)
-        shares.append(share.result().share.get(case.k))
+        exact = case.searcher.exact()
+        if not case.searcher.approximate or exact.approximate:
+            shares.append(None)
+            continue
+        some = case.queries.take(sample_of(len(case.queries)))
+        name = id(case.searcher), case.k
+        if name not in known:
+            known[name] = [hits.doc_ids for hits in exact.search(some, case.k)]
+        shares.append(_share(case, some, known[name]))
     return shares
+
+
+def _share(case: Case, queries: ImpactBatch, wanted: Sequence[list[str]]) -> float | None:
+    """The mean share of the wanted documents that a case finds."""
+    share = KeptShare({case.k})
+    found = case.searcher.search(queries, case.k, algorithm=case.algorithm)
+    for hits, documents in zip(found, wanted, strict=True):
+        share.add(hits.doc_ids, documents)
+    return share.result().share.get(case.k)
 
 
 def measure(cases: Sequence[Case], *, repeat: int = 3, threads: int | None = None) -> list[Timing]:
@@ -293,10 +344,10 @@ def _timing(passes: list[_Pass], rates: list[float], threads: int | None) -> Tim
     )
 
 
-def _algorithms(
+def algorithms_of(
     searcher: Searcher, queries: ImpactBatch, k: int, wanted: Sequence[str]
 ) -> list[str]:
-    """The algorithms to time, each once."""
+    """The algorithms to time, each once: those wanted that it has, or the default for ``k``."""
 
     def named() -> Iterator[str]:
         for name in wanted:
@@ -308,7 +359,8 @@ def _algorithms(
     return list(dict.fromkeys(named())) or [searcher.algorithm_for(queries, k, None)]
 
 
-def _row(case: Case, timing: Timing, kept: float | None) -> BenchRow:
+def row_of(case: Case, timing: Timing, kept: float | None) -> BenchRow:
+    """The line of a case that was measured."""
     searcher = case.searcher
     forward = searcher.forward.path if isinstance(searcher, TwoStepSearcher) else None
     index = searcher.first if isinstance(searcher, TwoStepSearcher) else searcher

@@ -14,6 +14,8 @@ from splade_bridge.errors import UsageError
 from splade_bridge.formats.queries import Queries
 from splade_bridge.retrieval.explain import Contribution, contributions
 from splade_bridge.retrieval.fit import check_queries
+from splade_bridge.retrieval.search import KEPT_AT
+from splade_bridge.retrieval.two_step import KeptShare
 
 MAX_REPORTED = 20
 
@@ -43,18 +45,21 @@ class Verification:
     """What was compared and what was found.
 
     Attributes:
-        differing: queries that differ, by index.
+        differing: queries that differ, by index; of an approximate one those in which a score does.
         differences: the first ones in detail.
+        recall: of each approximate index the mean share of the first one's top c that it found, by
+            c.
     """
 
     queries: int = 0
     results: int = 0
     differing: dict[str, int] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
+    recall: dict[str, dict[int, float]] = field(default_factory=dict)
 
     @property
     def equal(self) -> bool:
-        """Whether all indexes gave the same for every query."""
+        """Whether all indexes gave the same for every query, as far as they are exact."""
         return not any(self.differing.values())
 
 
@@ -74,16 +79,23 @@ def verify(
     """Search all indexes with the same queries and compare each with the first.
 
     Scores are compared rank by rank, ids above the last tie: where a list is cut at ``k``, any
-    of the documents that tie with the last one may stand at the end.
+    of the documents that tie with the last one may stand at the end. What an approximate index
+    does not find is its recall and no difference; a score that is another is one.
 
     Args:
         algorithms: by index path, where not the engine's default.
 
     Raises:
-        UsageError: fewer than two indexes.
+        UsageError: fewer than two indexes, or the first one is approximate.
         MismatchError: queries and an index have nothing in common.
     """
     check_count(searchers)
+    if searchers[0].approximate:
+        raise UsageError(
+            f"{searchers[0].path}: answers approximately, and the first index is what the others "
+            "must equal: name an exact one first"
+        )
+    shares = {str(s.path): KeptShare({min(KEPT_AT, k), k}) for s in searchers[1:] if s.approximate}
     result = Verification(differing={str(s.path): 0 for s in searchers[1:]})
     runs: list[Iterator[Hits]] = []
     for searcher in searchers:
@@ -97,14 +109,20 @@ def verify(
         result.queries += 1
         result.results += len(expected.doc_ids)
         for searcher, found in zip(searchers[1:], others, strict=True):
-            rank = first_difference(expected, found, k)
+            path = str(searcher.path)
+            if path in shares:
+                shares[path].add(found.doc_ids, expected.doc_ids)
+                rank = first_contradiction(expected, found, k) if searcher.exact_scores else None
+            else:
+                rank = first_difference(expected, found, k)
             if rank is None:
                 continue
-            result.differing[str(searcher.path)] += 1
+            result.differing[path] += 1
             if len(result.differences) < MAX_REPORTED:
                 result.differences.append(
                     _difference(searchers[0], searcher, queries, number, rank, expected, found)
                 )
+    result.recall = {path: share.result().share for path, share in shares.items()}
     return result
 
 
@@ -119,6 +137,19 @@ def first_difference(expected: Hits, found: Hits, k: int) -> int | None:
     if len(unequal):
         return int(unequal[0])
     return None if len(expected.scores) == len(found.scores) else n
+
+
+def first_contradiction(expected: Hits, found: Hits, k: int) -> int | None:
+    """Index from 0 of the first document found whose score cannot be as an exact list has it.
+
+    A document of that list must have the same score, and another one none that belongs into it.
+    """
+    scores = dict(zip(expected.doc_ids, expected.scores.tolist(), strict=True))
+    most = int(expected.scores[-1]) if len(expected.scores) == k else 0
+    for rank, (doc_id, score) in enumerate(zip(found.doc_ids, found.scores.tolist(), strict=True)):
+        if score > most if doc_id not in scores else score != scores[doc_id]:
+            return rank
+    return None
 
 
 def _difference(

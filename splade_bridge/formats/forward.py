@@ -22,21 +22,30 @@ import numpy.typing as npt
 
 from splade_bridge.data.counts import Counts
 from splade_bridge.data.doc_ids import DocIdWriter
+from splade_bridge.data.hits import contenders
 from splade_bridge.data.id_table import IdTable, write_id_table
 from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array, row_pointers, sliced
+from splade_bridge.data.vectors import (
+    ImpactBatch,
+    Int32Array,
+    Int64Array,
+    row_numbers,
+    row_pointers,
+    sliced,
+)
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.outputs import manifest_file
 from splade_bridge.files.writing import mapped
-from splade_bridge.formats.base import ImpactSource, each_once, export_manifest
+from splade_bridge.formats.base import ImpactSource, each_once, export_manifest, refuse_empty
 
 FORWARD_FOLDER = "forward"
 INDPTR, TERMS, IMPACTS = "indptr.npy", "terms.npy", "impacts.npy"
 VOCABULARY = "vocabulary.json"
 
 ROWS_A_BATCH = 8192
+NOTHING: Int64Array = np.empty(0, dtype=np.int64)
 HEADER_BYTES = 128
 """Of a one-dimensional .npy file: numpy pads it so that the length may grow."""
 COPY_AT_ONCE = 1 << 20
@@ -49,7 +58,7 @@ def write_forward(folder: Path, source: ImpactSource, memory: int = DEFAULT_MEMO
         memory: budget in bytes of making the table of ids.
 
     Raises:
-        BadInputError: the source is broken.
+        BadInputError: the source is broken, or holds no documents.
     """
     folder.mkdir()
     counts = Counts()
@@ -66,6 +75,8 @@ def write_forward(folder: Path, source: ImpactSource, memory: int = DEFAULT_MEMO
             lengths.append(batch.lengths.astype(np.int32))
             counts.add(batch)
     ids.close()
+    if not counts.documents:
+        refuse_empty(source.counts, source.path)  # of no ids there is no table
     np.save(folder / INDPTR, row_pointers(np.concatenate(lengths)))
     source.vocabulary.save(folder / VOCABULARY)
     write_id_table(folder, memory)
@@ -108,6 +119,22 @@ class ForwardStore:
 
     def __len__(self) -> int:
         return len(self._ids)
+
+    def document_frequencies(self) -> Int64Array:
+        """int64[len(vocabulary)]: the documents that hold each term."""
+        frequencies = np.zeros(len(self.vocabulary), dtype=np.int64)
+        for start in range(0, len(self._terms), COPY_AT_ONCE):
+            some = np.bincount(
+                self._terms[start : start + COPY_AT_ONCE], minlength=len(frequencies)
+            )
+            if len(some) > len(frequencies):
+                raise self._damaged("a term id is not in its vocabulary")
+            frequencies += some
+        return frequencies
+
+    def impact_sum(self) -> int:
+        """Of all documents."""
+        return int(self._impacts.sum(dtype=np.int64))
 
     def find(self, doc_ids: Sequence[str]) -> Int64Array:
         """int64[len(doc_ids)]: the row of each document, -1 for those that are not here."""
@@ -152,10 +179,59 @@ class ForwardStore:
         np.cumsum(products, out=running[1:])
         return np.diff(running.take(edges), prepend=0)
 
+    def best(self, queries: ImpactBatch, k: int) -> list[tuple[Int64Array, Int64Array]]:
+        """The best documents of each query, found by one look at all of them.
+
+        Args:
+            queries: in the ids of :attr:`vocabulary`.
+
+        Returns:
+            For each query rows, int64[n], and their exact scores above 0, int64[n]: the ``k`` best
+            and all that tie with the last of them, in no order.
+
+        Raises:
+            BadInputError: the store is damaged.
+        """
+        from scipy.sparse import csr_array
+
+        terms = np.unique(queries.indices)
+        column = np.full(len(self.vocabulary), -1, dtype=np.int64)
+        column[terms] = np.arange(len(terms))
+        weights = np.zeros((len(terms), len(queries)), dtype=np.int64)
+        weights[column[queries.indices], row_numbers(queries.indptr)] = queries.impacts
+        found = [(NOTHING, NOTHING)] * len(queries)
+        for start in range(0, len(self), ROWS_A_BATCH):
+            part, indptr = sliced(self._indptr, start, min(start + ROWS_A_BATCH, len(self)))
+            try:
+                columns = column.take(self._terms[part])
+            except IndexError:
+                raise self._damaged("a term id is not in its vocabulary") from None
+            asked = np.flatnonzero(columns >= 0)
+            shape = (len(indptr) - 1, len(terms))
+            impacts = self._impacts[part][asked].astype(np.int64)
+            rows = csr_array((impacts, columns[asked], np.searchsorted(asked, indptr)), shape)
+            scores = rows @ weights
+            for number, (held, their) in enumerate(found):
+                there = np.flatnonzero(scores[:, number])
+                numbers = np.append(held, there + start)
+                both = np.append(their, scores[there, number])
+                places = contenders(both, k)
+                found[number] = numbers[places], both[places]
+        return found
+
     def row(self, number: int) -> tuple[Int32Array, Int32Array]:
         """``(indices, impacts)`` of one document."""
         batch = self._batch(number, number + 1)
         return batch.indices, batch.impacts
+
+    def impacts(self, doc_id: str, term_ids: Sequence[int]) -> list[int] | None:
+        """The impacts of some terms in a document, 0 for none; None for no such document."""
+        (row,) = self.find([doc_id]).tolist()
+        if row < 0:
+            return None
+        terms, impacts = self.row(row)
+        held = dict(zip(terms.tolist(), impacts.tolist(), strict=True))
+        return [held.get(term, 0) for term in term_ids]
 
     def batches(self, size: int = ROWS_A_BATCH) -> Iterator[ImpactBatch]:
         """All documents in their order.
@@ -186,11 +262,15 @@ class ForwardStore:
 
 
 class ForwardSource(ImpactSource):
-    """A forward store as a source of impacts."""
+    """A forward store as a source of impacts.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        manifest: of the index that it is a part of; None for that of an export.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest | None = None) -> None:
         self._store = ForwardStore(path)
-        super().__init__(path, self._store.vocabulary, self._store.manifest)
+        super().__init__(path, self._store.vocabulary, manifest or self._store.manifest)
 
     def _read(self) -> Iterator[ImpactBatch]:
         return each_once(self._store.batches(), self.path)

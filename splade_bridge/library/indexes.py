@@ -12,8 +12,8 @@ from splade_bridge.data.invert import DEFAULT_MEMORY
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.embeddings.index import is_dense_index
 from splade_bridge.engines.base import BuildOptions, Searcher
+from splade_bridge.engines.registry import LISTED, own_options
 from splade_bridge.engines.registry import engine as engine_named
-from splade_bridge.engines.registry import own_options
 from splade_bridge.engines.remote.choices import Asking
 from splade_bridge.errors import UsageError
 from splade_bridge.files.address import Address
@@ -99,7 +99,8 @@ def index(
             mapping; a DataFrame with such columns. Integers are impacts and taken as they are;
             floats are weights and quantized.
         output: folder of the new index, or an address.
-        engine: ``lucene``, ``pisa`` or ``exact``; an address says it itself.
+        engine: ``lucene``, ``pisa``, ``exact``, ``seismic`` or ``impact-index``; an address says it
+            itself.
         from_: ``vectors``, ``jsonvector``, ``ciff`` or ``forward``, where a path is unclear.
         scale: impact = weight x scale, rounded. None is 100 for weights, but files with float
             weights must be told, as on the command line. Integers are impacts already, and a
@@ -190,7 +191,7 @@ def index(
         once=True,
     )
     if engine is None:
-        raise UsageError("engine is missing: lucene, pisa or exact; or give an address as output")
+        raise UsageError(f"engine is missing: {LISTED}; or give an address as output")
     builder = engine_named(engine, own_options(engine, engine_options))
     return builder.build(opened(), out, BuildOptions(threads, size(memory)), overwrite=overwrite)
 
@@ -229,9 +230,11 @@ def open_index(index: Place, **opening: Unpack[Opening]) -> OpenIndex | OpenDens
             checkpoint's folder.
         filter: of an address: find no other documents than these, as its engine filters; text, or
             what is JSON there. See docs/engines.md.
-        approximate: of an address: let its engine give approximate results, by its own options.
+        approximate: let the engine give approximate results, by its own options.
         elasticsearch_frequency_ratio, elasticsearch_weight_ratio: these of Elasticsearch.
+        impact_index_alpha, impact_index_beta: these of impact-index.
         milvus_drop_ratio, postgresql_ef_search: these of Milvus and of PostgreSQL.
+        seismic_query_cut, seismic_heap_factor: these of Seismic.
         no_check: do not compare the files that are opened with the hashes in their manifests,
             or those of an index without one with Lucene's checksums.
 

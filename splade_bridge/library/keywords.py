@@ -133,8 +133,12 @@ class Opening(AskingMany, total=False):
     approximate: Annotated[bool, False]
     elasticsearch_frequency_ratio: Annotated[float | None, None]
     elasticsearch_weight_ratio: Annotated[float | None, None]
+    impact_index_alpha: Annotated[float | None, None]
+    impact_index_beta: Annotated[float | None, None]
     milvus_drop_ratio: Annotated[float | None, None]
     postgresql_ef_search: Annotated[int | None, None]
+    seismic_query_cut: Annotated[int | None, None]
+    seismic_heap_factor: Annotated[float | None, None]
 
 
 class Running(TypedDict, total=False):

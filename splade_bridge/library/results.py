@@ -53,7 +53,8 @@ def search(
         two_step, first_query_terms, candidates, memory: see :func:`open_index`, too.
         field, vocabulary, filter, approximate: see :func:`open_index`, too.
         elasticsearch_frequency_ratio, elasticsearch_weight_ratio: see :func:`open_index`, too.
-        milvus_drop_ratio, postgresql_ef_search: see :func:`open_index`, too.
+        impact_index_alpha, impact_index_beta, milvus_drop_ratio: see :func:`open_index`, too.
+        postgresql_ef_search, seismic_query_cut, seismic_heap_factor: see :func:`open_index`, too.
         k, algorithm, threads, remove_query, max_passage, output, output_format, tag, overwrite:
             see :meth:`OpenIndex.search`.
         ef_search: of a graph of dense vectors; see :meth:`OpenDenseIndex.search`.
@@ -143,11 +144,12 @@ def verify(
         no_check: see :func:`open_index`.
 
     Returns:
-        ``equal``, and the first ``differences`` with query, rank, documents and terms. A
-        difference raises nothing here; the command line ends with status 7.
+        ``equal``, and the first ``differences`` with query, rank, documents and terms; of an
+        approximate index its ``recall``. A difference raises nothing here; the command line ends
+        with status 7.
 
     Raises:
-        UsageError: fewer than two indexes.
+        UsageError: fewer than two indexes, or the first one is approximate.
         BadInputError: no index, or broken queries.
         MismatchError: queries and an index have nothing in common.
     """

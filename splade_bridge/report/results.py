@@ -57,11 +57,16 @@ class Session:
 
 @dataclass(frozen=True)
 class IndexResult:
-    """One engine's index of a variant."""
+    """One engine's index of a variant.
+
+    Attributes:
+        recall: of an approximate engine, the share of the exact top k that it finds, by k.
+    """
 
     engine: str
     bytes: int
     seconds: dict[str, float]
+    recall: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ class VariantResult:
         qd_flops: expected number of terms that a query shares with a document (in the first of
             two steps); None if no engine tells its document frequencies.
         means: measure -> mean; ``per_query``: measure -> query id -> value.
-        engines_agree: whether all engines wrote the same run, byte for byte.
+        engines_agree: whether all exact engines wrote the same run, byte for byte.
         encoding_ms: mean time in which one thread encodes a query; None if queries were vectors.
         reranking_ms: time a query that its last step took, loading the model and reading the texts
             included; None for a variant that is not reranked. Latencies are without it.

@@ -86,6 +86,18 @@ def method(results: Results) -> list[str]:
             f"(an untimed pass first), {timed[0].queries:,} queries, {timed[0].repeat} repeats, "
             "interleaved over all variants, engines and algorithms, after all indexes were built."
         )
+    for engine in results.engines:
+        found = [(v.name, i.recall) for v in results.variants if (i := v.index(engine)).recall]
+        if found:
+            told = "; ".join(
+                f"{name}: "
+                + ", ".join(f"{share:.2%} of the top {k}" for k, share in recall.items())
+                for name, recall in found
+            )
+            said.append(
+                f"{engine} answers approximately, with exact scores, and is left out where runs "
+                f"are compared. What it finds of the exact results of some queries: {told}."
+            )
     if any(v.parts for v in results.variants):
         said.append(
             "What a fusion costs is the sum of its parts: their latencies at the depth of the "

@@ -139,6 +139,7 @@ def scatter(
     y_name: str,
     x_text: Callable[[float], str],
     baseline: tuple[str, float] | None = None,
+    lines: Sequence[tuple[str, float]] = (),
 ) -> str:
     """Quality (up is better) against cost (left is better), with the Pareto front as a line.
 
@@ -147,9 +148,10 @@ def scatter(
         series: their names; a legend stands below the chart.
         x_text: writes a cost.
         baseline: a name and its quality, drawn as a dashed line.
+        lines: names and costs, drawn as dashed lines upwards.
     """
     left, top, right, bottom = 50.0, 36.0, WIDTH - 14, 300.0
-    x = axis([p.x for p in points], left, right, log=True)
+    x = axis([*(p.x for p in points), *(cost for _, cost in lines)], left, right, log=True)
     levels = [p.y for p in points] + ([] if baseline is None else [baseline[1]])
     y = axis(levels, bottom, top)
     used = sorted({p.series for p in points})
@@ -165,6 +167,10 @@ def scatter(
         taken.append(place)
         parts.append(f'<path class="base" d="M{left} {at:.1f}H{right}"/>')
         where = f'font-size="11" x="{place.left + 4:.1f}" y="{at - 5:.1f}"'
+        parts.append(f"<text {where}>{escape(name)}</text>")
+    for name, cost in lines:
+        parts.append(f'<path class="base" d="M{x(cost):.1f} {top}V{bottom}"/>')
+        where = f'font-size="11" transform="translate({x(cost) - 4:.1f} {bottom - 6}) rotate(-90)"'
         parts.append(f"<text {where}>{escape(name)}</text>")
     front = sorted((p for p in points if p.on_front), key=lambda p: (p.x, p.y))
     if len(front) > 1:
@@ -182,6 +188,7 @@ def scatter(
     parts += _labels(points, x, y, Box(left, top - 8, WIDTH, bottom), taken)
     on_front = ", ".join(p.title for p in front)
     described = f"{len(points)} variants; on the Pareto front: {on_front}"
+    described += "".join(f"; {name} at {x_text(cost)}" for name, cost in lines)
     return _svg(height, title, described, [*parts, *legend])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from splade_bridge.data.choices import check_choice
@@ -31,11 +31,11 @@ from splade_bridge.retrieval.runs import (
     write_hits,
 )
 from splade_bridge.retrieval.two_step import (
-    DEFAULT_CANDIDATES,
     Kept,
     KeptShare,
     TwoStepOptions,
     TwoStepSearcher,
+    sample_of,
 )
 
 KEPT_AT = 10
@@ -79,10 +79,7 @@ class SearchOptions:
             raise UsageError("--tag has no effect without --output-format trec: leave it out")
         if self.two_step is None and (self.first_query_terms, self.candidates) != (None, None):
             raise UsageError("--first-query-terms and --candidates need --two-step FORWARD")
-        if self.candidates is not None and self.candidates < self.k:
-            raise UsageError(
-                f"--candidates {self.candidates} cannot give {self.k} documents: at least -k"
-            )
+        TwoStepOptions.of(self.k, self.candidates, self.first_query_terms)
 
     @property
     def depth(self) -> int:
@@ -134,12 +131,10 @@ def _opened(index: Place, options: SearchOptions) -> Searcher:
     if options.two_step is None:
         return open_index(index, options.asking)
     forward = ForwardStore(options.two_step)
-    candidates = options.candidates or max(DEFAULT_CANDIDATES, options.k)
     first = open_index(index, options.asking)
     try:
-        return TwoStepSearcher(
-            first, forward, TwoStepOptions(candidates, options.first_query_terms)
-        )
+        chosen = TwoStepOptions.of(options.k, options.candidates, options.first_query_terms)
+        return TwoStepSearcher(first, forward, chosen)
     except BaseException:
         first.close()
         raise
@@ -154,6 +149,8 @@ class Beside:
         exact_run: a run of the exact results, to tell how much of them was found.
         check_against: the same, but search this index of the full vectors for them.
         watch: wraps the stream of results, for a progress bar.
+        recall: where neither of these is given, tell how much an approximate engine finds, by its
+            own exact answers to some of the queries. Of two steps it is told where that is asked.
 
     Raises:
         UsageError: both a run and an index of exact results.
@@ -163,6 +160,7 @@ class Beside:
     exact_run: Path | None = None
     check_against: Place | None = None
     watch: Callable[[Iterable[Hits]], Iterator[Hits]] = iter
+    recall: bool = False
 
     def __post_init__(self) -> None:
         if self.exact_run is not None and self.check_against is not None:
@@ -224,6 +222,8 @@ def search_to_run(
         # First, and to its end: a second search beside the one that is timed would slow it.
         exact = beside.exact(queries.batch.ids, lambda place: _found_in(place, queries, options))
         algorithm, batch, stream = ranked(searcher, queries, options, options.algorithm)
+        if beside.recall and searcher.approximate and options.two_step is None and not exact:
+            exact = _exact_sample(searcher, batch, options)
         return write_results(
             stream, queries.batch.ids, searcher.path, out, options, beside,
             exact=exact, algorithm=algorithm, qd_flops=searcher.matching_terms(batch),
@@ -304,17 +304,45 @@ def ranked(
     depth = options.depth
     chosen = searcher.algorithm_for(batch, depth, algorithm)
 
-    def ask(asked: ImpactBatch, deep: int) -> Iterator[Hits]:
-        return searcher.search(asked, deep, threads=options.threads, algorithm=chosen)
-
     if options.max_passage:
         warn_without_passages(searcher.manifest, searcher.path)
-        stream = fold_passages(ask, batch, depth)
+    return chosen, batch, _final(searcher, batch, options, chosen)
+
+
+def _final(
+    searcher: Searcher, batch: ImpactBatch, options: SearchOptions, algorithm: str
+) -> Iterator[Hits]:
+    """The ranking of each query as it is written."""
+
+    def ask(asked: ImpactBatch, deep: int) -> Iterator[Hits]:
+        return searcher.search(asked, deep, threads=options.threads, algorithm=algorithm)
+
+    if options.max_passage:
+        stream = fold_passages(ask, batch, options.depth)
     else:
-        stream = ask(batch, depth)
+        stream = ask(batch, options.depth)
     if options.remove_query:
         stream = (without_document(hits, hits.query_id, options.k) for hits in stream)
-    return chosen, batch, stream
+    return stream
+
+
+def _exact_sample(
+    searcher: Searcher, batch: ImpactBatch, options: SearchOptions
+) -> list[list[str]]:
+    """The exact ranking of some queries, where an approximate index can tell it; others have none.
+
+    They tell the recall of what is searched, which nobody need ask for.
+    """
+    exact = searcher.exact()
+    found: list[list[str]] = [[] for _ in range(len(batch))]
+    if exact.approximate:
+        return found
+    asked = sample_of(len(batch))
+    alone = replace(options, threads=1)
+    hits = _final(exact, batch.take(asked), alone, exact.default_algorithm(options.depth))
+    for number, ranking in zip(asked.tolist(), hits, strict=True):
+        found[number] = ranking.doc_ids
+    return found
 
 
 def _found_in(place: Place, queries: Queries, options: SearchOptions) -> Iterator[Hits]:

@@ -20,12 +20,15 @@ from splade_bridge.data.hits import Hits, best, string_ranks
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import ImpactBatch, Int64Array
 from splade_bridge.engines.base import Searcher
+from splade_bridge.engines.forward import ForwardSearcher
 from splade_bridge.errors import MismatchError, UsageError
 from splade_bridge.formats.forward import ForwardStore
 from splade_bridge.pruning.by_row import TopK
 from splade_bridge.pruning.rows import Rows, TermOrder
 
 DEFAULT_CANDIDATES = 1000
+SAMPLE = 64
+"""Queries whose exact answers tell the recall of an approximate index."""
 AT_ONCE = 64
 """Queries of a first step before their second one, so that with one thread the steps of different
 queries do not run side by side and each takes the time that it takes alone."""
@@ -50,6 +53,17 @@ class TwoStepOptions:
         if self.first_query_terms is not None and self.first_query_terms < 1:
             raise UsageError(f"--first-query-terms must be 1 or more, not {self.first_query_terms}")
 
+    @classmethod
+    def of(cls, k: int, candidates: int | None, first_query_terms: int | None) -> TwoStepOptions:
+        """For the best ``k``, of candidates as many as usual where none are named.
+
+        Raises:
+            UsageError: fewer candidates than ``k``.
+        """
+        if candidates is not None and candidates < k:
+            raise UsageError(f"--candidates {candidates} cannot give {k} documents: at least -k")
+        return cls(candidates or max(DEFAULT_CANDIDATES, k), first_query_terms)
+
 
 class TwoStepSearcher(Searcher):
     """A pruned index and a forward store, searched like any index. Closing closes the index.
@@ -60,6 +74,8 @@ class TwoStepSearcher(Searcher):
     Raises:
         MismatchError: index and forward store were made with different vocabularies.
     """
+
+    approximate = True
 
     def __init__(
         self, first: Searcher, forward: ForwardStore, options: TwoStepOptions | None = None
@@ -144,12 +160,11 @@ class TwoStepSearcher(Searcher):
 
     def impacts(self, doc_id: str, term_ids: Sequence[int]) -> list[int] | None:
         """The impacts of the full vectors; see :class:`Searcher`."""
-        (row,) = self.forward.find([doc_id]).tolist()
-        if row < 0:
-            return None
-        terms, impacts = self.forward.row(row)
-        held = dict(zip(terms.tolist(), impacts.tolist(), strict=True))
-        return [held.get(term, 0) for term in term_ids]
+        return self.forward.impacts(doc_id, term_ids)
+
+    def exact(self) -> Searcher:
+        """The full vectors, all of them."""
+        return ForwardSearcher(self.forward, self.path, self.manifest)
 
     def matching_terms(self, queries: ImpactBatch) -> float | None:
         """QD-FLOPS of the first step."""
@@ -171,6 +186,11 @@ class Kept:
 
     queries: int
     share: dict[int, float]
+
+
+def sample_of(queries: int) -> Int64Array:
+    """int64[n]: the queries that tell the recall of an approximate index, some from all over."""
+    return np.linspace(0, queries - 1, min(queries, SAMPLE)).astype(np.int64)
 
 
 class KeptShare:

@@ -60,6 +60,11 @@ def pisa(path: Path) -> None:
     engine("pisa").build(source(), path)
 
 
+def impact_index(path: Path) -> None:
+    """An index of impact-index."""
+    engine("impact-index").build(source(), path)
+
+
 def dense(path: Path) -> None:
     """An index of dense vectors."""
     dense_index(path, np.array([[1, 0, 2], [0, 1, 1], [3, 1, 0]]), IDS, encoding=ENCODED)

@@ -16,7 +16,7 @@ from soak.frame import Finding, Subject, installed
 from splade_bridge.conversion.detect import open_source
 from splade_bridge.conversion.export import ExportOptions, export
 from splade_bridge.engines.base import BuildOptions
-from splade_bridge.engines.registry import NAMES, engine, open_index
+from splade_bridge.engines.registry import EXACT, engine, open_index
 from splade_bridge.formats.base import ImpactSource
 
 
@@ -28,7 +28,7 @@ class Parity(Subject):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.engines = [name for name in NAMES if installed(name)]
+        self.engines = [name for name in EXACT if installed(name)]
 
     def attempt(self, rng: random.Random, folder: Path) -> Mapping[str, int]:
         size, width = rng.choice((1, 7, 60, 400, 1500)), rng.choice((1, 5, 60, 300))

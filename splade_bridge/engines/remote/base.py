@@ -223,6 +223,10 @@ class RemoteIndex(Closing, abc.ABC):
             "out"
         )
 
+    def approximations(self) -> list[dict[str, Any]]:
+        """What :meth:`approximate` may be given, from quick to thorough; to look for a trade."""
+        return []
+
     # Filled
 
     @abc.abstractmethod

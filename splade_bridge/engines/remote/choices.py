@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,7 +10,6 @@ from splade_bridge.errors import UsageError
 
 if TYPE_CHECKING:
     from splade_bridge.data.vocabulary import Vocabulary
-    from splade_bridge.files.address import Scheme
 
 Check = Literal["full", "sample", "count"]
 """What is compared after a load: all documents, some of them, or how many there are."""
@@ -21,10 +21,23 @@ FieldType = Literal["keyword", "integer", "number", "boolean"]
 RANGES = {
     "elasticsearch_frequency_ratio": (1, 100),
     "elasticsearch_weight_ratio": (0, 1),
+    "impact_index_alpha": (0.01, 1),
+    "impact_index_beta": (0.01, 1),
     "milvus_drop_ratio": (0, 0.99),
     "postgresql_ef_search": (1, 1000),
+    "seismic_query_cut": (1, 1_000_000),
+    "seismic_heap_factor": (0, 1),
 }
 """The least and the largest value of each of these."""
+
+OWNERS = {
+    "elasticsearch": "address elasticsearch://",
+    "impact-index": "index of engine impact-index",
+    "milvus": "address milvus://",
+    "postgresql": "address postgresql://",
+    "seismic": "index of engine seismic",
+}
+"""Whose each of these is: a name that they begin with, and that in words."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +50,12 @@ class Approximation:
         elasticsearch_frequency_ratio: a term of a query is pruned that is in so many times as many
             documents as the average one, ...
         elasticsearch_weight_ratio: ... if its weight is below this part of the largest.
+        impact_index_alpha: of Block-Max Pruning: a block is passed over that promises less than
+            the k-th score divided by this.
+        impact_index_beta: of the same: the part of a query's terms, the heaviest, that is used.
         milvus_drop_ratio: the part of a query's smallest weights that is left out.
         postgresql_ef_search: candidates of a graph, which are its most hits.
+        seismic_query_cut, seismic_heap_factor: see :class:`.SeismicOptions`.
 
     Raises:
         UsageError: a value out of :data:`RANGES`.
@@ -46,8 +63,12 @@ class Approximation:
 
     elasticsearch_frequency_ratio: float | None = None
     elasticsearch_weight_ratio: float | None = None
+    impact_index_alpha: float | None = None
+    impact_index_beta: float | None = None
     milvus_drop_ratio: float | None = None
     postgresql_ef_search: int | None = None
+    seismic_query_cut: int | None = None
+    seismic_heap_factor: float | None = None
 
     def __post_init__(self) -> None:
         for name, (least, most) in RANGES.items():
@@ -55,26 +76,38 @@ class Approximation:
             if value is not None and not least <= value <= most:
                 raise UsageError(f"{name} {value:g}: is {least} to {most}")
 
-    def own(self, scheme: Scheme) -> dict[str, Any]:
-        """What was given for one engine, by names without the engine's."""
-        start = f"{scheme}_"
+    def own(self, engine: str) -> dict[str, Any]:
+        """What was given for one engine, by names without the engine's.
+
+        Args:
+            engine: its name, or the scheme of its addresses.
+        """
+        start = _start(engine)
         return {
             name.removeprefix(start): value
             for name, value in asdict(self).items()
             if name.startswith(start) and value is not None
         }
 
-    def check(self, schemes: set[Scheme]) -> None:
+    def check(self, asked: Set[str]) -> None:
         """Refuse what was given for engines that are not asked.
+
+        Args:
+            asked: names of engines and schemes of addresses.
 
         Raises:
             UsageError: there is such a thing.
         """
         for name, value in asdict(self).items():
-            scheme = name.partition("_")[0]
-            if value is not None and scheme not in schemes:
-                flag = f"--{name.replace('_', '-')}"
-                raise UsageError(f"{flag} is for an address {scheme}://: leave it out")
+            owner = next(owner for owner in OWNERS if name.startswith(_start(owner)))
+            if value is not None and owner not in asked:
+                raise UsageError(
+                    f"--{name.replace('_', '-')} is for an {OWNERS[owner]}: leave it out"
+                )
+
+
+def _start(engine: str) -> str:
+    return f"{engine.replace('-', '_')}_"
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,10 @@ class Elasticsearch(RestIndex):
         told = (f"{name}={value:g}" for name, value in own.items())
         self.algorithm = " ".join(("pruned", *told))
 
+    def approximations(self) -> list[dict[str, Any]]:
+        """See :class:`RemoteIndex`."""
+        return [{"weight_ratio": ratio} for ratio in (1.0, 0.8, 0.6, 0.4, 0.2, 0.1)]
+
     @cached_property
     def _version(self) -> tuple[int, int]:
         versions = [version.split(".") for version in self._versions()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import sys
 import time
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +70,9 @@ class RemoteSearcher(Searcher):
     ) -> None:
         super().__init__(index.address, _manifest(index), vocabulary_of(index, vocabulary))
         self.index = index
-        self.is_exact = approximation is None
+        self._others: list[RemoteIndex] = []
+        self.approximate = approximation is not None
+        self.exact_scores = approximation is None
         if approximation is not None:
             own = approximation.own(index.address.scheme)
             patiently(lambda: index.approximate(own), SECONDS_ASKED)
@@ -77,8 +81,34 @@ class RemoteSearcher(Searcher):
         self.knows_terms = index.naming == "number"
 
     def close(self) -> None:
-        """End the connection."""
+        """End the connection, and those that were made beside it."""
+        for other in self._others:
+            other.close()
+        self._others.clear()
         self.index.close()
+
+    def exact(self) -> Searcher:
+        """See :class:`Searcher`: the same engine, asked for exact answers over a new connection."""
+        return self._beside(None) if self.approximate else self
+
+    def approximated(self, own: Mapping[str, Any]) -> RemoteSearcher:
+        """See :class:`Searcher`: over a new connection."""
+        return self._beside(own)
+
+    def approximations(self) -> list[dict[str, Any]]:
+        """See :class:`Searcher`."""
+        return patiently(self.index.approximations, SECONDS_ASKED)
+
+    def _beside(self, own: Mapping[str, Any] | None) -> RemoteSearcher:
+        index = type(self.index)(self.index.address, self.index.secrets)
+        self._others.append(index)
+        patiently(lambda: index.look(self.index.field), SECONDS_ASKED)
+        if own is not None:
+            patiently(lambda: index.approximate(own), SECONDS_ASKED)
+        other = copy.copy(self)
+        other.index, other.algorithms = index, (index.algorithm,)
+        other.approximate, other.exact_scores = own is not None, own is None
+        return other
 
     def meet(self, vocabulary: Vocabulary) -> None:
         """See :class:`Searcher`: where terms are names, the engine takes any."""
@@ -120,10 +150,10 @@ class RemoteSearcher(Searcher):
                 str(index.address),
             )
         names = [named(self.vocabulary[t], t, index.naming) for t in indices.tolist()]
-        n = min(k + 1 + k // MORE, most) if self.is_exact else k
+        n = min(k + 1 + k // MORE, most) if not self.approximate else k
         while True:
             ids, scores = self._asked(names, weights, n)
-            if not self.is_exact or len(ids) < n or scores[k - 1] > scores[-1]:
+            if self.approximate or len(ids) < n or scores[k - 1] > scores[-1]:
                 break
             if n == most:
                 raise BadInputError(

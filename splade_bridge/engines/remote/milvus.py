@@ -521,6 +521,10 @@ class Milvus(PiecesBeside, NumberedIndex):
             )
         self.algorithm = f"drop_ratio={self._drop_ratio:g}"
 
+    def approximations(self) -> list[dict[str, Any]]:
+        """See :class:`RemoteIndex`."""
+        return [{"drop_ratio": ratio} for ratio in (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)]
+
     @cached_property
     def _metric(self) -> str:
         return str(self._index().get("metric_type", "IP"))

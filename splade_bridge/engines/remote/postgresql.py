@@ -513,9 +513,7 @@ class PostgreSQL(RemoteIndex):
         candidates = own.get("ef_search", CANDIDATES)
         if not 1 <= candidates <= MOST_CANDIDATES:
             raise UsageError(f"--postgresql-ef-search {candidates}: is 1 to {MOST_CANDIDATES:,}")
-        with self._sessions.session(reading=True) as session:
-            indexes = [row[0] for row in session.execute(INDEXES, [self._table().oid])]
-        if not any(" hnsw " in index and "sparsevec_ip_ops" in index for index in indexes):
+        if not self._has_graph():
             raise UsageError(
                 f"{self.address}: has no index of type HNSW with sparsevec_ip_ops to answer "
                 "approximately: load it with --approximate --postgresql-hnsw, or leave "
@@ -527,6 +525,16 @@ class PostgreSQL(RemoteIndex):
             f"set hnsw.ef_search = {candidates}; set enable_seqscan = off"
         )
         self.algorithm = f"hnsw ef_search={candidates}"
+
+    def approximations(self) -> list[dict[str, Any]]:
+        """See :class:`RemoteIndex`."""
+        sizes = (20, 40, 100, 200, 400, MOST_CANDIDATES) if self._has_graph() else ()
+        return [{"ef_search": size} for size in sizes]
+
+    def _has_graph(self) -> bool:
+        with self._sessions.session(reading=True) as session:
+            indexes = [row[0] for row in session.execute(INDEXES, [self._table().oid])]
+        return any(" hnsw " in index and "sparsevec_ip_ops" in index for index in indexes)
 
     def told(self) -> dict[str, Any]:
         """See :class:`RemoteIndex`."""

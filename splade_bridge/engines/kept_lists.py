@@ -1,0 +1,49 @@
+"""The posting lists that were asked for last, since the documents of a query share them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from splade_bridge.data.vectors import Int32Array
+
+Postings = tuple[Int32Array, Int32Array]
+"""Documents, ascending, and impacts of a term."""
+
+
+class KeptLists:
+    """Lists that are read once, as long as there is room for them; any thread may ask.
+
+    Args:
+        read: gives the list of a term.
+        most: bytes of all that are kept.
+    """
+
+    def __init__(self, read: Callable[[int], Postings], most: int) -> None:
+        self._read = read
+        self._most = most
+        self._lock = threading.Lock()
+        self._lists: dict[int, Postings] = {}
+
+    def __len__(self) -> int:
+        return len(self._lists)
+
+    def impact(self, term: int, document: int) -> int:
+        """What a document, by its number, has in the list of ``term``; 0 for nothing."""
+        documents, impacts = self._list(term)
+        at = int(documents.searchsorted(document))
+        there = at < len(documents) and documents[at] == document
+        return int(impacts[at]) if there else 0
+
+    def _list(self, term: int) -> Postings:
+        with self._lock:
+            if (kept := self._lists.pop(term, None)) is not None:
+                self._lists[term] = kept  # now the last to go
+                return kept
+        kept = self._read(term)
+        with self._lock:
+            self._lists[term] = kept
+            size = sum(2 * documents.nbytes for documents, _ in self._lists.values())
+            while size > self._most and len(self._lists) > 1:
+                size -= 2 * self._lists.pop(next(iter(self._lists)))[0].nbytes
+        return kept
