@@ -109,7 +109,7 @@ def wrong(tmp_path: Path, address: str, **more: Any) -> Path:
         ("opensearch://u:secret@h/i", "holds a password"),
         ("opensearch://h", "an address is opensearch://HOST:PORT/INDEX"),
         ("solr://h/i", "no engine is called solr"),
-        ("solr", "there are lucene, pisa, exact, and addresses"),
+        ("solr", "there are lucene, pisa, exact, seismic, impact-index, and addresses"),
     ],
 )
 def test_what_is_no_engine(tmp_path: Path, address: str, words: str) -> None:

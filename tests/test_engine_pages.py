@@ -59,6 +59,7 @@ def test_a_page_without_a_server(
     check_back(texts)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", IN_FOLDERS)
 def test_a_page_of_an_engine_in_a_folder(
     name: str, texts: Path, capfd: pytest.CaptureFixture[str]

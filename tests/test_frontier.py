@@ -106,6 +106,7 @@ def test_every_option_is_swept_and_its_recall_is_that_of_brute_force(made: Path)
     assert text.count("query_cut") >= len(wanted)
 
 
+@pytest.mark.long
 def test_a_first_step_of_few_terms_and_pruned_indexes_are_points(made: Path) -> None:
     forward = ForwardStore(made / "full")
     with open_index(made / "exact") as exact, open_index(made / "pruned") as pruned:

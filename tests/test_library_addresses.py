@@ -80,6 +80,12 @@ def test_a_path_is_loaded_as_by_the_command_line(
     assert sb.index({"a": {"a": 1}}, str(address), overwrite=True).counts.documents == 1
 
 
+def test_an_exact_index_takes_no_approximation(tmp_path: Path) -> None:
+    sb.index({"a": {"a": 1}}, tmp_path / "i", engine="exact")
+    with pytest.raises(UsageError, match="answers exactly, and can do no other"):
+        sb.search(tmp_path / "i", {"q": {"a": 1}}, approximate=True)
+
+
 WRONG: list[tuple[Callable[[Path], Any], type[Exception], str]] = [
     (lambda p: sb.index({"a": {"a": 1}}, p / "i", engine="exact", update=True), UsageError,
      "update has no effect where output is no address"),
@@ -126,7 +132,6 @@ WRONG: list[tuple[Callable[[Path], Any], type[Exception], str]] = [
      "--milvus-drop-ratio is for an address milvus://"),
     (lambda p: sb.open_index("milvus:m", approximate=True, milvus_drop_ratio=1.5), UsageError,
      "milvus_drop_ratio 1.5: is 0 to 0.99"),
-    (lambda p: sb.search(p, {"q": {"a": 1}}, approximate=True), UsageError, "no address"),
     (lambda p: sb.export({"a": {"a": 1}}, "opensearch://me:x@h/i"), UsageError,
      r"opensearch://me:\.\.\.@h/i: is an address, and output takes files here"),
     (lambda p: sb.convert("qdrant:q", "qdrant:r", to="ciff"), UsageError, "output takes files"),

@@ -79,6 +79,7 @@ def walked(names: list[str]) -> list[list[object]]:
     return [line for line in lines if line[0] != "begun"]
 
 
+@pytest.mark.long
 def test_every_measure_at_every_edge_is_a_figure_or_an_error_that_names_it() -> None:
     names = asked()
     found = walked(names)

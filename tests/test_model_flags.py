@@ -76,6 +76,7 @@ CALLS: dict[str, set[str]] = {
     "dense": ONE - TERMS_ALONE,
     "export_model": ALWAYS,
     "probe_model": ALWAYS,
+    "compare": {"trust_remote_code"},
 }
 """The same for Python."""
 

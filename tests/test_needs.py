@@ -35,7 +35,7 @@ ACTS = {
     "convert": "--field --to --from --ciff-docids --vocabulary --scale --rounding --clip "
     "--overwrite",
     "bench": "--queries --model --hits --algorithm --repeat --threads --check-against --output "
-    "--approximate --frontier --scale --rounding --clip --allow-mismatch",
+    "--approximate --two-step --frontier --scale --rounding --clip --allow-mismatch",
     "compare": "--output --data --rebench --drop-indexes --allow-mismatch --trust-remote-code",
     "beir": "--output --model --drop-indexes --trust-remote-code",
     "explain": "--queries --model --against --html --scale --rounding --clip --allow-mismatch",

@@ -135,6 +135,7 @@ def test_mining_is_brute_force(small: Small, engine_name: str, margin: float | N
     assert summary.without_negatives == [q for q in short if not found[q]["negatives"]]
 
 
+@pytest.mark.long
 def test_negatives_of_bm25_are_those_of_its_run(lucene: None, texts: Path, tmp_path: Path) -> None:
     """``splade-bridge bm25`` over the same texts says what the candidates are."""
     from splade_bridge.engines.bm25 import RUN, Bm25Options, build_bm25

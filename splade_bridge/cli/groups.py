@@ -411,20 +411,21 @@ class AskingFlags(OthersFlags):
         )
 
 
+TwoStep = Annotated[
+    Path | None,
+    typer.Option(
+        "--two-step",
+        metavar="FORWARD",
+        help="Score what INDEX (pruned) finds from these full vectors (export --format forward).",
+    ),
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class TwoStepFlags(Group):
     """A first step in a pruned index, and exact scores for what it finds."""
 
-    two_step: Annotated[
-        Path | None,
-        typer.Option(
-            "--two-step",
-            metavar="FORWARD",
-            help="Score what INDEX (pruned) finds from these full vectors (export --format "
-            "forward).",
-        ),
-        needs("--queries"),
-    ] = None
+    two_step: TwoStep = None
     first_query_terms: Annotated[
         int | None,
         typer.Option(
@@ -445,6 +446,13 @@ class TwoStepFlags(Group):
         ),
         needs("--two-step"),
     ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunTwoStepFlags(TwoStepFlags):
+    """The same of a run, where there may be none."""
+
+    two_step: Annotated[TwoStep, needs("--queries")] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,8 @@ from splade_bridge.cli.groups import (
     MaybeQueryFlags,
     ModelFlags,
     QuantizeFlags,
+    RunTwoStepFlags,
     ShownTextFlags,
-    TwoStepFlags,
 )
 from splade_bridge.cli.marks import WRITES
 from splade_bridge.cli.needs import Needs, needs, unless
@@ -110,7 +110,7 @@ def command(
         ),
         RUN,
     ] = False,
-    steps: TwoStepFlags = TwoStepFlags(),
+    steps: RunTwoStepFlags = RunTwoStepFlags(),
     exact_run: Annotated[
         Path | None,
         typer.Option(
