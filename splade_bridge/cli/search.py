@@ -155,7 +155,7 @@ def command(
     overwrite: Annotated[Overwrite, RUN] = False,
     json: Json = False,
 ) -> None:
-    """Search an index: write a run of --queries, or show what words find.
+    """Search an index: write a run, or show what words find.
 
     Scores are integers, ties by document id ascending. Every query is answered; those that find
     nothing are named in a warning. Scores of a dense index are similarities, rounded to float32.
