@@ -85,7 +85,7 @@ def test_figures_of_all_engines_are_sane(indexes: dict[str, Path], engine_name: 
         assert timing.queries_per_second is not None
         assert timing.queries_per_second > 0
         assert timing.threads == threads
-        files = [p for p in path.iterdir() if p.name != "algorithms.json"]
+        files = [p for p in path.rglob("*") if p.is_file() and p.name != "algorithms.json"]
         assert row.bytes == sum(p.stat().st_size for p in files)
         # Any two rows of the matrices share so many terms on average.
         matches = (WEIGHTS > 0).astype(int) @ (DOCUMENTS > 0).astype(int).T
