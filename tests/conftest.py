@@ -14,7 +14,6 @@ from hypothesis import settings
 from splade_bridge.engines.jars import anserini_jar, lucene_for_writing
 from splade_bridge.engines.registry import EXACT, engine
 from splade_bridge.errors import EXTRAS, MissingToolError
-from splade_bridge.evaluation import bench
 
 if TYPE_CHECKING:
     from tiny_training import World
@@ -23,9 +22,6 @@ pytest_plugins = ["servers.fixtures"]
 
 # What a search would leave to a process in the background; those that test it switch it on.
 os.environ["SPLADE_BRIDGE_JAVA_CACHE"] = "off"
-
-# A second for each case is for figures that somebody reads.
-bench.WARM_AT_LEAST = 0.02
 
 # No test asserts a time, neither its examples'.
 settings.register_profile("suite", deadline=None)

@@ -123,15 +123,6 @@ def steady(call: int, left: int) -> int:
     return (13 - left) * 10**6 if left <= 12 and call > 1 else 10**9
 
 
-def test_warming_lasts_a_second_at_least_and_two_where_queries_are_slow(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(bench_module, "WARM_SECONDS", 2.0)
-    monkeypatch.setattr(bench_module, "WARM_AT_LEAST", 1.0)
-    sizes = [bench_module._warming(seconds) for seconds in (1e-4, 1e-3, 4e-3, 0.01, 0.5, 9.0)]
-    assert sizes == [10_000, 1000, 500, 200, 4, 1]
-
-
 def test_warm_passes_count_and_go_round(monkeypatch: pytest.MonkeyPatch) -> None:
     log: list[tuple[str, int]] = []
     searchers = [Staged(name, log, steady) for name in "xy"]

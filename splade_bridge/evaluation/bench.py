@@ -34,10 +34,8 @@ TOO_NOISY = 0.10
 
 WARM_QUERIES = 500
 WARM_SECONDS = 2.0
-WARM_AT_LEAST = 1.0
 """The first timed pass answers so many queries untimed before, or what fits into so many seconds,
-and as many as take so long at least, until a JVM has compiled what it runs; each later one a tenth
-of them: caches hold another index."""
+until a JVM has compiled what it runs; each later one a tenth of them: caches hold another index."""
 LOAD_SECONDS = 1.0
 LEAST_LOAD = 50
 """Queries a thread of a measurement of throughput, and how long they should last."""
@@ -276,7 +274,7 @@ def measure(cases: Sequence[Case], *, repeat: int = 3, threads: int | None = Non
     if not all(len(case.queries) for case in cases):
         raise UsageError("bench: no queries")
     means = [max(1.0, float(_pass(case, 0).nanoseconds.mean())) for case in cases]
-    warm = [_warming(mean / 1e9) for mean in means]
+    warm = [max(1, min(WARM_QUERIES, int(WARM_SECONDS * 1e9 / mean))) for mean in means]
     passes: list[list[_Pass]] = [[] for _ in cases]
     rates: list[list[float]] = [[] for _ in cases]
     for number in range(repeat):
@@ -288,11 +286,6 @@ def measure(cases: Sequence[Case], *, repeat: int = 3, threads: int | None = Non
                 load = max(LEAST_LOAD, int(LOAD_SECONDS * 1e9 / means[i])) * threads
                 rates[i].append(_queries_per_second(case, warm[i] * threads, load, threads))
     return [_timing(*measured, threads) for measured in zip(passes, rates, strict=True)]
-
-
-def _warming(mean: float) -> int:
-    """Queries to warm up with that take ``mean`` seconds each, when all is cold."""
-    return max(1, min(WARM_QUERIES, int(WARM_SECONDS / mean)), int(WARM_AT_LEAST / mean))
 
 
 @dataclass(frozen=True)
