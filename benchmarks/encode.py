@@ -171,6 +171,15 @@ def passages_of(count: int) -> list[Text]:
     return [Text(str(i), " ".join(rng.choice(words, n)), "") for i, n in enumerate(lengths)]
 
 
+def checkpoint_flags(parser: argparse.ArgumentParser) -> None:
+    """Of benchmarks that take turns over the checkpoints of :func:`checkpoints_of`."""
+    parser.add_argument("--passages", type=int, default=128)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--checkpoint", action="append", help="a folder or a name; may be repeated")
+
+
 def checkpoints_of(
     named: list[str] | None, layers: int, texts: list[Text]
 ) -> Iterator[tuple[Path, str]]:

@@ -30,6 +30,7 @@ from encode import (
     BFLOAT16,
     FLOAT32,
     MAX_LENGTH,
+    checkpoint_flags,
     checkpoints_of,
     has_bfloat16,
     passages_of,
@@ -132,11 +133,7 @@ def compare(folder: Path, texts: list[Text], rounds: int, named: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--passages", type=int, default=128)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--layers", type=int, default=6)
-    parser.add_argument("--checkpoint", action="append", help="published ones; may be repeated")
+    checkpoint_flags(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     print(describe("torch", "transformers", "sentence-transformers", "tokenizers"))

@@ -39,6 +39,7 @@ from encode import (
     FLOAT32,
     MAX_LENGTH,
     SHARED,
+    checkpoint_flags,
     checkpoints_of,
     dtype_report,
     has_bfloat16,
@@ -188,11 +189,7 @@ def ranked(model: str, name: str, documents: str, queries: str, work: Path) -> f
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--passages", type=int, default=128)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--layers", type=int, default=6)
-    parser.add_argument("--checkpoint", action="append", help="a folder or a name; may be repeated")
+    checkpoint_flags(parser)
     parser.add_argument("--drift", metavar="MODEL")
     parser.add_argument("--work", type=Path, help="folder that --drift keeps its collections in")
     arguments = parser.parse_args()

@@ -6,6 +6,7 @@ Arguments: a folder, then engines. The JVM's locale is ours, as where libc has n
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +16,18 @@ from splade_bridge.engines import java
 from splade_bridge.engines.registry import engine, open_index
 
 NAMES = (b"\xff\xfe", "ä 漢".encode())
+
+
+def check_in_a_plain_locale(folder: Path, engine_name: str, **environment: str) -> None:
+    """Run this file for one engine where the locale knows no other letters than ASCII."""
+    here = Path(__file__).parent
+    path = f"{here.parent}{os.pathsep}{here}"
+    done = subprocess.run(
+        [sys.executable, __file__, folder, engine_name],
+        env={**os.environ, "LC_ALL": "C", "PYTHONPATH": path, **environment},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.stdout == f"{3 * len(NAMES)}\n", done.stderr
 
 
 def main() -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import ast
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from odd_names import NAMES as ODD_NAMES
+from odd_names import check_in_a_plain_locale
 from ranked import as_pairs, brute_force
 from small import MemorySource, queries_of, random_matrix, shuffled_ids, terms_of
 from splade_bridge.engines import impact_index_worker, process
@@ -160,13 +159,7 @@ def test_a_panic_of_the_library_is_told(index: Path) -> None:
 
 
 def test_odd_names_in_a_plain_locale(index: Path, tmp_path: Path) -> None:
-    there = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
-    done = subprocess.run(
-        [sys.executable, ROOT / "tests" / "odd_names.py", tmp_path, "impact-index"],
-        env={**os.environ, "LC_ALL": "C", "PYTHONPATH": there},
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert done.stdout == f"{3 * len(ODD_NAMES)}\n", done.stderr
+    check_in_a_plain_locale(tmp_path, "impact-index")
 
 
 def test_gpl_code_is_imported_in_its_own_process_alone(index: Path) -> None:

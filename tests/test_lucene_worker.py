@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from odd_names import NAMES as ODD_NAMES
+from odd_names import check_in_a_plain_locale
 from ranked import as_pairs, brute_force
 from small import MemorySource, queries_of, random_matrix
 from splade_bridge.engines import java_worker, lucene_index
@@ -312,15 +312,7 @@ def test_odd_names_in_a_plain_locale(lucene: None, tmp_path: Path) -> None:
     jars.mkdir()
     for jar in lucene_for_writing().class_path:
         (jars / jar.name).symlink_to(jar)
-    environment = {
-        **os.environ, "LC_ALL": "C", "SPLADE_BRIDGE_LUCENE": str(jars),
-        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
-    }  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, ROOT / "tests" / "odd_names.py", tmp_path, "lucene"],
-        env=environment, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert done.stdout == f"{3 * len(ODD_NAMES)}\n", done.stderr
+    check_in_a_plain_locale(tmp_path, "lucene", SPLADE_BRIDGE_LUCENE=str(jars))
 
 
 @pytest.mark.parametrize("name", [b"\xff", b"a:b", "ä".encode(), b"plain"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from odd_names import NAMES as ODD_NAMES
+from odd_names import check_in_a_plain_locale
 from ranked import as_pairs, brute_force
 from small import MemorySource, queries_of, random_matrix, shuffled_ids, terms_of
 from splade_bridge.conversion.detect import open_source
@@ -273,13 +272,7 @@ def test_a_damaged_index_is_an_error_of_ours(index: Path, tmp_path: Path) -> Non
 
 
 def test_odd_names_in_a_plain_locale(tmp_path: Path) -> None:
-    there = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
-    done = subprocess.run(
-        [sys.executable, ROOT / "tests" / "odd_names.py", tmp_path, "seismic"],
-        env={**os.environ, "LC_ALL": "C", "PYTHONPATH": there},
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert done.stdout == f"{3 * len(ODD_NAMES)}\n", done.stderr
+    check_in_a_plain_locale(tmp_path, "seismic")
 
 
 def test_nothing_of_it_is_imported_here(index: Path) -> None:

@@ -34,6 +34,7 @@ from splade_bridge.engines.forward import KeptVectors
 from splade_bridge.engines.impact_index_options import ImpactIndexOptions
 from splade_bridge.engines.kept_lists import KeptLists
 from splade_bridge.engines.library_process import PATIENCE, LibraryPool, LibraryProcess
+from splade_bridge.engines.library_server import NOTHING
 from splade_bridge.engines.list_source import IndexLists
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError, install
 from splade_bridge.files.writing import mapped
@@ -58,7 +59,6 @@ LISTS_KEPT = 1 << 25
 
 ALPHAS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6)
 BETAS = (1.0, 0.8, 0.6)
-NO_DOCUMENTS: Int64Array = np.empty(0, dtype=np.int64)
 
 
 class ImpactIndexEngine(Engine):
@@ -183,7 +183,7 @@ class ImpactIndexSearcher(Searcher):
         answers = self.pool.ask("best", asked, max(1, min(threads, len(queries))))
         with contextlib.closing(answers):
             for query_id, answer in zip(queries.ids, answers, strict=True):
-                documents, scores, spent = answer or (NO_DOCUMENTS, NO_DOCUMENTS, 0)
+                documents, scores, spent = answer or NOTHING
                 yield Hits(query_id, *self.doc_ids.rank(documents, scores, k), spent)
 
     def posting_list(self, term: int) -> tuple[Int32Array, Int32Array]:
@@ -197,16 +197,8 @@ class ImpactIndexSearcher(Searcher):
 
     def impacts(self, doc_id: str, term_ids: Sequence[int]) -> list[int] | None:
         """Looked up in the lists."""
-        number = self.doc_ids.find(doc_id)
-        if number is None:
-            return None
-        found = []
-        for term in term_ids:
-            documents, impacts = self.posting_list(term) if self._held[term] else ((), ())
-            found.append(
-                sum(int(i) for d, i in zip(documents, impacts, strict=True) if d == number)
-            )
-        return found
+        terms = ((int(term), bool(self._held[term])) for term in term_ids)
+        return self._lists.impacts(self.doc_ids, doc_id, terms)
 
     def approximated(self, own: Mapping[str, Any]) -> BmpSearcher:
         """See :class:`Searcher`: by Block-Max Pruning."""
@@ -270,7 +262,7 @@ class BmpSearcher(Searcher):
         answers = self._index.pool.ask("pruned", asked, max(1, min(threads, len(queries))))
         with contextlib.closing(answers):
             for number, answer in enumerate(answers):
-                rows, spent = answer or (NO_DOCUMENTS, 0)
+                rows, spent = answer or (NOTHING.documents, 0)
                 hits = self._kept.rescored(queries.ids[number], *queries.row(number), rows, k)
                 yield hits._replace(nanoseconds=hits.nanoseconds + spent)
 

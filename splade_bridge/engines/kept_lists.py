@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from splade_bridge.data.doc_ids import DocIds
 from splade_bridge.data.vectors import Int32Array
 
 Postings = tuple[Int32Array, Int32Array]
@@ -28,8 +29,20 @@ class KeptLists:
     def __len__(self) -> int:
         return len(self._lists)
 
-    def impact(self, term: int, document: int) -> int:
-        """What a document, by its number, has in the list of ``term``; 0 for nothing."""
+    def impacts(
+        self, doc_ids: DocIds, doc_id: str, terms: Iterable[tuple[int, bool]]
+    ) -> list[int] | None:
+        """What a document has in lists, 0 for nothing; None if there is no such document.
+
+        Args:
+            terms: each with whether it has a list.
+        """
+        number = doc_ids.find(doc_id)
+        if number is None:
+            return None
+        return [self._impact(term, number) if held else 0 for term, held in terms]
+
+    def _impact(self, term: int, document: int) -> int:
         documents, impacts = self._list(term)
         at = int(documents.searchsorted(document))
         there = at < len(documents) and documents[at] == document

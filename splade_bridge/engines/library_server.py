@@ -38,6 +38,9 @@ class Answer(NamedTuple):
     nanoseconds: int
 
 
+NOTHING = Answer(np.empty(0, np.int64), np.empty(0, np.int64), 0)
+
+
 def best(index: Any, k: int, *question: Any) -> tuple[np.ndarray, np.ndarray, int]:
     """The fields of an :class:`Answer`: the k best, and every other that scores as the k-th.
 

@@ -34,7 +34,7 @@ from splade_bridge.engines.base import (
 from splade_bridge.engines.findings import Finding, attempt, version_of
 from splade_bridge.engines.kept_lists import KeptLists
 from splade_bridge.engines.library_process import PATIENCE, LibraryPool, LibraryProcess
-from splade_bridge.engines.library_server import Answer
+from splade_bridge.engines.library_server import NOTHING, Answer
 from splade_bridge.engines.list_source import IndexLists
 from splade_bridge.engines.pisa_options import PisaOptions
 from splade_bridge.engines.pisa_profile import (
@@ -63,7 +63,6 @@ LISTS = "lists.npy"
 FREQUENCIES = "frequencies.npy"
 LISTS_KEPT = 1 << 25
 """Bytes of posting lists that an open index keeps, to say what terms add to documents."""
-NOTHING = Answer(np.empty(0, np.int64), np.empty(0, np.int64), 0)
 
 
 class PisaEngine(Engine):
@@ -307,14 +306,8 @@ class PisaSearcher(_PisaIndex):
 
     def impacts(self, doc_id: str, term_ids: Sequence[int]) -> list[int] | None:
         """From whole lists, which one-term queries give: what the engine would add."""
-        number = self.doc_ids.find(doc_id)
-        if number is None:
-            return None
-        found = []
-        for term in map(int, term_ids):
-            held = self._list_of[term] >= 0
-            found.append(self._lists.impact(term, number) if held else 0)
-        return found
+        terms = ((int(term), bool(self._list_of[term] >= 0)) for term in term_ids)
+        return self._lists.impacts(self.doc_ids, doc_id, terms)
 
     def _whole_list(self, term: int) -> tuple[Int32Array, Int32Array]:
         """The list of a term that has one."""

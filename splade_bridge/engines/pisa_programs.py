@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from splade_bridge.engines.base import ReadBack
-from splade_bridge.engines.library_server import Answer
+from splade_bridge.engines.library_server import NOTHING, Answer
 from splade_bridge.engines.pisa_worker import Index
 from splade_bridge.errors import ExternalProgramError, MissingToolError
 from splade_bridge.files.locks import scratch_folder
@@ -113,9 +113,8 @@ def search(
             if len(answers[i].scores) == depth and answers[i].scores[-1] == answers[i].scores[k - 1]
         ]  # fmt: skip
         depth = min(2 * depth, documents)
-    nothing = Answer(np.empty(0, np.int64), np.empty(0, np.int64), 0)
     for i in range(len(queries)):
-        yield answers.get(i, nothing)
+        yield answers.get(i, NOTHING)
 
 
 def _evaluate(

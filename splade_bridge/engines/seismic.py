@@ -19,8 +19,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from splade_bridge.data.hits import Hits
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import ImpactBatch, Int64Array
@@ -29,7 +27,7 @@ from splade_bridge.engines.base import BuildOptions, Engine, ReadBack, Searcher
 from splade_bridge.engines.findings import Finding, version_of
 from splade_bridge.engines.forward import ForwardSearcher, KeptVectors
 from splade_bridge.engines.library_process import PATIENCE, LibraryPool, LibraryProcess
-from splade_bridge.engines.library_server import Answer
+from splade_bridge.engines.library_server import NOTHING, Answer
 from splade_bridge.engines.seismic_options import SeismicOptions
 from splade_bridge.errors import ExternalProgramError, MissingToolError, UsageError, install
 from splade_bridge.formats.base import ImpactSource, refuse_empty
@@ -188,9 +186,6 @@ class SeismicSearcher(Searcher):
     def close(self) -> None:
         """End the processes."""
         self._pool.close()
-
-
-NOTHING = Answer(np.empty(0, np.int64), np.empty(0, np.float32), 0)
 
 
 def _factor(largest: int) -> float:
