@@ -48,6 +48,7 @@ def test_a_bad_input_ends_as_the_table_says(
             pytest.skip(f"{module} is not installed")
     monkeypatch.setattr(registry, "FIRST_ANSWER", 0.5)
     row.lay_out(tmp_path)
+    capfd.readouterr()  # what the libraries that made the input said is not the command's
     monkeypatch.chdir(tmp_path)
     before = seen(tmp_path)
     status, out, err = command_line.run(capfd, *row.arguments)

@@ -144,7 +144,7 @@ def test_no_module_hides_a_public_name(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == (
         "1|1|1|1|2|2|2|[('a', 3)]|True|{'q': {'a': 3.0}}|no modules|{'P@1': 1.0}|True|True|index"
-        "|3|x|{'q': {'a': 2.0}}|['a']|True|True|True|True|True"
+        "|3|x|{'q': {'a': 2.0}}|['a']|True|True|True|True|True|True"
     )
 
 

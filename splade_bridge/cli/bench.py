@@ -61,7 +61,7 @@ def command(
         ),
     ] = None,
     repeat: Annotated[
-        int, typer.Option("--repeat", min=1, help="Timed passes, after an untimed one.")
+        int, typer.Option("--repeat", min=1, help="Timed passes that count.")
     ] = 3,
     threads: Annotated[
         int | None,
@@ -95,11 +95,11 @@ def command(
 ) -> None:
     """Measure latency and throughput of indexes. In one thread, warm, repeated in turns.
 
-    Milliseconds a query. Encoding text with --model is timed apart, one query a time. If medians of
-    the repeats differ by more than 10 %, the machine is too noisy to tell. Of what is approximate
-    the share of the exact top that it finds is told, of some queries or with --check-against of
-    all. With --two-step each index is a first step; with --frontier beside it each is measured as
-    it is, too.
+    Milliseconds a query. Encoding text with --model is timed apart, one query a time. Repeats whose
+    medians differ by more than 10 % are made again, twice at most, and those nearest to each other
+    count; if they differ still, the machine is too noisy to tell. Of what is approximate the share
+    of the exact top that it finds is told, of some queries or with --check-against of all. With
+    --two-step each index is a first step; with --frontier beside it each is measured as it is, too.
     """
     from dataclasses import replace
 

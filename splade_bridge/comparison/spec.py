@@ -174,7 +174,7 @@ class TimingOptions:
     """How latencies are measured.
 
     Attributes:
-        ks: depths; ``repeat``: timed passes after an untimed one.
+        ks: depths; ``repeat``: timed passes that count.
         queries: how many are sampled; None takes all.
     """
 

@@ -2,7 +2,8 @@
 
 One thread, one query at a time, warm, ``k`` stated; encoding and retrieval apart; mean and
 percentiles over the queries. Everything is repeated, and the repeats go round over all that is
-compared, so that a busy minute of the machine falls on all alike and shows as a spread.
+compared, so that a busy minute of the machine falls on all alike and shows as a spread; what was
+disturbed is repeated again.
 """
 
 from __future__ import annotations
@@ -30,12 +31,19 @@ from splade_bridge.retrieval.two_step import KeptShare, TwoStepOptions, TwoStepS
 
 ALL = "all"
 TOO_NOISY = 0.10
-"""Medians of repeats that differ by more do not tell which of two things is faster."""
+"""Medians of repeats that differ by more do not tell which of two things is faster; such a case is
+repeated again, twice at most, and the repeats that are nearest to each other count."""
+MOST_TIMES = 3
 
-WARM_QUERIES = 500
 WARM_SECONDS = 2.0
-"""The first timed pass answers so many queries untimed before, or what fits into so many seconds,
-until a JVM has compiled what it runs; each later one a tenth of them: caches hold another index."""
+WARM_QUERIES = 8_000
+"""What an engine answers untimed at first, whichever is less: a JVM compiles what it runs anew for
+some thousand queries (Lucene on NFCorpus: 0.157 ms a query after 500, 0.100 after 8,000)."""
+PASS_SECONDS = 0.5
+MOST_ROUNDS = 5
+"""A timed pass goes over the queries so often, whichever is less, after as many untimed queries:
+a few hundred queries of 0.05 ms are over before anything else on the machine is, and the caches
+still hold what was measured before."""
 LOAD_SECONDS = 1.0
 LEAST_LOAD = 50
 """Queries a thread of a measurement of throughput, and how long they should last."""
@@ -50,7 +58,7 @@ class BenchOptions:
         k: documents a query; each is measured.
         algorithms: names, ``auto`` (see :mod:`splade_bridge.engines.auto`) or ``all``; the
             engine's default for an index whose engine has none of them.
-        repeat: timed passes over the queries, after one that is not timed.
+        repeat: timed passes that count, after those that are not timed.
         threads: of the runs that measure throughput, which there are none of if it is None;
             latencies are those of one thread.
     """
@@ -105,7 +113,7 @@ class Timing:
 
     Attributes:
         latency: over the queries, of which each counts with the median of its repeats.
-        medians: p50 of each repeat, in milliseconds.
+        medians: p50 of each repeat that counts, in milliseconds.
         spread: the largest of them over the smallest, minus 1.
         queries_per_second: with ``threads`` threads, starting the engine left out; median of the
             repeats. None if it was not measured.
@@ -262,7 +270,7 @@ def _share(case: Case, queries: ImpactBatch, wanted: Sequence[list[str]]) -> flo
 
 
 def measure(cases: Sequence[Case], *, repeat: int = 3, threads: int | None = None) -> list[Timing]:
-    """Time every case ``repeat`` times, in turns, after an untimed pass over each.
+    """Time every case ``repeat`` times or more, in turns, after untimed passes over each.
 
     Args:
         threads: for throughput; None leaves it out.
@@ -273,19 +281,25 @@ def measure(cases: Sequence[Case], *, repeat: int = 3, threads: int | None = Non
     """
     if not all(len(case.queries) for case in cases):
         raise UsageError("bench: no queries")
-    means = [max(1.0, float(_pass(case, 0).nanoseconds.mean())) for case in cases]
-    warm = [max(1, min(WARM_QUERIES, int(WARM_SECONDS * 1e9 / mean))) for mean in means]
+    means = [_pass(case, 0).mean for case in cases]
+    starts = [min(WARM_QUERIES, int(WARM_SECONDS * 1e9 / mean)) for mean in means]
+    means = [_pass(case, start).mean for case, start in zip(cases, starts, strict=True)]
+    fit = [max(1, int(PASS_SECONDS * 1e9 / mean)) for mean in means]
+    sizes = [len(case.queries) for case in cases]
+    rounds = [max(1, min(MOST_ROUNDS, f // n)) for f, n in zip(fit, sizes, strict=True)]
+    warm = [min(f, r * n) for f, r, n in zip(fit, rounds, sizes, strict=True)]
     passes: list[list[_Pass]] = [[] for _ in cases]
     rates: list[list[float]] = [[] for _ in cases]
-    for number in range(repeat):
-        if number == 1:
-            warm = [max(1, size // 10) for size in warm]
+    for number in range(MOST_TIMES * repeat):
         for i, case in enumerate(cases):
-            passes[i].append(_pass(case, warm[i]))
+            if number >= repeat and _spread(_nearest(passes[i], repeat)) <= TOO_NOISY:
+                continue
+            passes[i].append(_pass(case, warm[i], rounds[i]))
             if threads is not None:
                 load = max(LEAST_LOAD, int(LOAD_SECONDS * 1e9 / means[i])) * threads
                 rates[i].append(_queries_per_second(case, warm[i] * threads, load, threads))
-    return [_timing(*measured, threads) for measured in zip(passes, rates, strict=True)]
+    nearest = [_nearest(measured, repeat) for measured in passes]
+    return [_timing(*measured, threads) for measured in zip(nearest, rates, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -293,15 +307,43 @@ class _Pass:
     nanoseconds: Int64Array
     scored: int | None
 
+    @property
+    def mean(self) -> float:
+        return max(1.0, float(self.nanoseconds.mean()))
 
-def _pass(case: Case, warm: int) -> _Pass:
-    """All queries of ``case`` in one call, after ``warm`` that are not timed."""
-    batch = ImpactBatch.concat([_cycled(case.queries, warm), case.queries])
+    @property
+    def median(self) -> float:
+        return max(1.0, float(np.median(self.nanoseconds)))
+
+
+def _spread(passes: Sequence[_Pass]) -> float:
+    medians = [p.median for p in passes]
+    return max(medians) / min(medians) - 1
+
+
+def _nearest(passes: Sequence[_Pass], size: int) -> Sequence[_Pass]:
+    """The ``size`` passes, as they were made, whose medians are nearest to each other."""
+    order = sorted(range(len(passes)), key=lambda i: passes[i].median)
+    starts = range(len(passes) - size + 1)
+    windows = [sorted(order[start : start + size]) for start in starts]
+    return min(([passes[i] for i in w] for w in windows), key=_spread)
+
+
+def _pass(case: Case, warm: int, rounds: int = 1) -> _Pass:
+    """``rounds`` times all queries in one call, after ``warm`` that are not timed.
+
+    A query's time is the median of its rounds.
+    """
+    size = len(case.queries)
+    batch = case.queries.take(np.arange(-warm, rounds * size) % size)
     hits = case.searcher.search(batch, case.k, algorithm=case.algorithm)
     found = [(h.nanoseconds, h.scored) for h in itertools.islice(hits, warm, None)]
     nanoseconds, scored = zip(*found, strict=True)
-    told = [n for n in scored if n is not None]
-    return _Pass(np.array(nanoseconds), sum(told) if len(told) == len(scored) else None)
+    told = [n for n in scored[:size] if n is not None]
+    return _Pass(
+        np.median(np.reshape(nanoseconds, (rounds, size)), axis=0).astype(np.int64),
+        sum(told) if len(told) == size else None,
+    )
 
 
 def _queries_per_second(case: Case, warm: int, load: int, threads: int) -> float:
@@ -326,11 +368,10 @@ def _cycled(batch: ImpactBatch, size: int) -> ImpactBatch:
 
 
 def _timing(passes: list[_Pass], rates: list[float], threads: int | None) -> Timing:
-    medians = tuple(float(np.median(p.nanoseconds)) / 1e6 for p in passes)
     return Timing(
         Latency.of(np.median([p.nanoseconds for p in passes], axis=0)),
-        medians,
-        max(medians) / max(min(medians), 1e-9) - 1,
+        tuple(p.median / 1e6 for p in passes),
+        _spread(passes),
         float(np.median(rates)) if rates else None,
         threads,
         passes[0].scored,
