@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from hypothesis import settings
 from splade_bridge.engines.jars import anserini_jar, lucene_for_writing
 from splade_bridge.engines.registry import EXACT, engine
 from splade_bridge.errors import EXTRAS, MissingToolError
+from splade_bridge.evaluation import bench
 
 if TYPE_CHECKING:
     from tiny_training import World
@@ -69,6 +70,16 @@ def pytest_make_collect_report(
         report.outcome = "skipped"
         report.longrepr = (str(collector.path), 0, f"Skipped: {name} is not installed")
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_measurements() -> Iterator[None]:
+    """What tests bench in this process is no figure for anybody."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("WARM_SECONDS", "PASS_SECONDS", "LOAD_SECONDS"):
+            patch.setattr(bench, name, 0.01)
+        patch.setattr(bench, "MOST_TIMES", 1)
+        yield
 
 
 @pytest.fixture(scope="session")

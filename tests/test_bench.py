@@ -44,12 +44,6 @@ WEIGHTS = random_matrix(2, 12, 30, 0.4, 9)
 QUERIES = queries_of(WEIGHTS, TERMS)
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_module, "WARM_SECONDS", 0.02)
-    monkeypatch.setattr(bench_module, "LOAD_SECONDS", 0.02)
-
-
 @pytest.fixture(scope="module")
 def indexes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """One of each engine that is installed."""
@@ -130,6 +124,7 @@ def test_warm_passes_count_and_go_round(monkeypatch: pytest.MonkeyPatch) -> None
     batch = QUERIES.batch
     cases = [Case(s, batch, 10, algorithm) for s in searchers for algorithm in "ab"]
     monkeypatch.setattr(bench_module, "WARM_SECONDS", 30)  # the first pass took a second a query
+    monkeypatch.setattr(bench_module, "PASS_SECONDS", 0.5)
     timings = measure(cases, repeat=3)
     names = ["x:a", "x:b", "y:a", "y:b"]
     assert [name for name, _ in log] == names * 5, "two untimed rounds, then in turns"
@@ -160,10 +155,11 @@ def test_warm_passes_count_and_go_round(monkeypatch: pytest.MonkeyPatch) -> None
     ids=["within a tenth", "once disturbed", "unsteady", "never steady"],
 )
 def test_repeats_that_differ_by_more_than_a_tenth_are_made_again(
-    factors: list[float], passes: int, spread: float
+    factors: list[float], passes: int, spread: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(bench_module, "MOST_TIMES", 3)
     log: list[tuple[str, int]] = []
-    staged = Staged("x", log, lambda call, left: int(10**6 * ([1, 1, *factors][call - 1])))
+    staged = Staged("x", log, lambda call, left: int(10**9 * ([1, 1, *factors][call - 1])))
     (timing,) = measure([Case(staged, QUERIES.batch, 10)], repeat=3)
     assert len(log) == 2 + passes
     assert timing.spread == pytest.approx(spread)

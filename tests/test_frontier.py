@@ -18,7 +18,6 @@ from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.engines.remote.choices import Approximation, Asking
 from splade_bridge.engines.seismic_options import SeismicOptions
 from splade_bridge.errors import MissingToolError, UsageError
-from splade_bridge.evaluation import bench as bench_module
 from splade_bridge.evaluation.bench import BenchOptions, bench
 from splade_bridge.evaluation.frontier import frontier
 from splade_bridge.evaluation.verify import first_contradiction, verify
@@ -38,11 +37,6 @@ K = 10
 
 def source() -> MemorySource:
     return MemorySource(DOCUMENTS, IDS, TERMS)
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_module, "WARM_SECONDS", 0.01)
 
 
 @pytest.fixture(scope="module")
