@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 from collections.abc import Callable, Generator, Iterator
@@ -34,6 +35,20 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 HEAVY = {"tokenizers"}.union(*(EXTRAS[extra] for extra in ("encode", "dense", "train")))
 ABSENT = {package for package in HEAVY if importlib.util.find_spec(package) is None}
 """What encoding and training need and this environment, thin on purpose, does not have."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported and collected stays, so nobody goes through it to look for garbage.
+
+    There are some million objects, of which every worker would do that many times.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses

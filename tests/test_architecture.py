@@ -6,7 +6,7 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -42,26 +42,31 @@ MODULES = {
 }
 
 
-def imports(module: str) -> Iterator[str]:
+@cache
+def imports(module: str) -> frozenset[str]:
     """What a module imports, anywhere in it: modules of ours by their full name.
 
     Imports inside functions count, those for types only too, and so do the registry's strings.
     """
+    found: set[str] = set()
     for node in ast.walk(ast.parse(MODULES[module].read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
             assert not node.level, f"{module}: relative import"
             below = [f"{node.module}.{alias.name}" for alias in node.names]
             named = [name for name in below if name in MODULES]
-            yield from named
+            found.update(named)
             if len(named) < len(below) or node.module.split(".")[0] != "splade_bridge":
-                yield node.module
+                found.add(node.module)
         elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.Constant):
-            yield from re.findall(r"^(splade_bridge(?:\.\w+)+):\w+$", str(node.value))
+            found.update(re.findall(r"^(splade_bridge(?:\.\w+)+):\w+$", str(node.value)))
+    return frozenset(found)
 
 
-GRAPH = {m: {i for i in imports(m) if i in MODULES and i != "splade_bridge"} for m in MODULES}
+@cache
+def import_graph() -> dict[str, set[str]]:
+    return {m: {i for i in imports(m) if i in MODULES and i != "splade_bridge"} for m in MODULES}
 
 
 def room(module: str) -> str:
@@ -98,12 +103,12 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
 
 def test_there_is_no_circle_between_modules() -> None:
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
-    assert circles(GRAPH) == []
+    assert circles(import_graph()) == []
 
 
 def test_imports_between_rooms_run_one_way() -> None:
     wrong = []
-    for module, others in GRAPH.items():
+    for module, others in import_graph().items():
         mine = room(module)
         if mine in ("__init__", "__main__", "library"):
             continue
@@ -160,7 +165,9 @@ def test_what_only_tells_loads_nothing_heavy(arguments: str, told: str, heavy: s
 
 
 if __name__ == "__main__":  # the figures of the house: rooms, floors, arrows, circles
-    arrows = {(room(a), room(b)) for a, bs in GRAPH.items() for b in bs if room(a) != room(b)}
+    arrows = {
+        (room(a), room(b)) for a, bs in import_graph().items() for b in bs if room(a) != room(b)
+    }
     rooms = {room(m) for m in MODULES}
     floor: dict[str, int] = {}
     while len(floor) < len(rooms):
@@ -169,5 +176,5 @@ if __name__ == "__main__":  # the figures of the house: rooms, floors, arrows, c
                 floor[r] = 1 + max((floor[b] for b in below), default=0)
     print(f"{len(rooms)} rooms on {max(floor.values())} floors, {len(arrows)} arrows between rooms")
     print(
-        f"{len(MODULES)} modules, {sum(map(len, GRAPH.values()))} arrows, circles: {circles(GRAPH)}"
+        f"{len(MODULES)} modules, {sum(map(len, graph.values()))} arrows, circles: {circles(graph)}"
     )

@@ -68,9 +68,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     Five search servers take half an hour for all that :func:`address` is used for; each test is
     asked of one of them, and ``scripts/test -m '' -k opensearch3`` asks that one for all.
     """
-    left = [item for item in items if _is_left(item, config.option.keyword)]
-    config.hook.pytest_deselected(items=[item for item in items if item not in set(left)])
-    items[:] = sorted(left, key=named)
+    asked = {item: _is_left(item, config.option.keyword) for item in items}
+    config.hook.pytest_deselected(items=[item for item, left in asked.items() if not left])
+    items[:] = sorted((item for item, left in asked.items() if left), key=named)
 
 
 @pytest.hookimpl(wrapper=True)
