@@ -165,9 +165,8 @@ def test_what_only_tells_loads_nothing_heavy(arguments: str, told: str, heavy: s
 
 
 if __name__ == "__main__":  # the figures of the house: rooms, floors, arrows, circles
-    arrows = {
-        (room(a), room(b)) for a, bs in import_graph().items() for b in bs if room(a) != room(b)
-    }
+    graph = import_graph()
+    arrows = {(room(a), room(b)) for a, bs in graph.items() for b in bs if room(a) != room(b)}
     rooms = {room(m) for m in MODULES}
     floor: dict[str, int] = {}
     while len(floor) < len(rooms):
@@ -175,6 +174,5 @@ if __name__ == "__main__":  # the figures of the house: rooms, floors, arrows, c
             if (below := {b for a, b in arrows if a == r}) <= floor.keys():
                 floor[r] = 1 + max((floor[b] for b in below), default=0)
     print(f"{len(rooms)} rooms on {max(floor.values())} floors, {len(arrows)} arrows between rooms")
-    print(
-        f"{len(MODULES)} modules, {sum(map(len, graph.values()))} arrows, circles: {circles(graph)}"
-    )
+    number = sum(map(len, graph.values()))
+    print(f"{len(MODULES)} modules, {number} arrows, circles: {circles(graph)}")
