@@ -55,6 +55,8 @@ def pytest_collection() -> Generator[None, object, object]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of the cases of a test with ``sample(n)``, all but n, evenly spread, are ``long``.
 
+    ``sample(n, of="exact")`` are n of those whose id says so.
+
     So are those of Milvus where a test is of several engines: its core takes seconds to start.
     """
     cases: dict[str, list[pytest.Item]] = {}
@@ -66,9 +68,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for among in cases.values():
         marker = among[0].get_closest_marker("sample")
         assert marker is not None
-        kept = {i * len(among) // marker.args[0] for i in range(marker.args[0])}
-        for number, item in enumerate(among):
-            if number not in kept:
+        size, word = marker.args[0], marker.kwargs.get("of", "")
+        named = [item for item in among if word in item.name.partition("[")[2]]
+        kept = {named[i * len(named) // size] for i in range(size)} if named else set()
+        for item in among:
+            if item not in kept:
                 item.add_marker("long")
 
 

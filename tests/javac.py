@@ -12,6 +12,9 @@ import pytest
 from splade_bridge.engines.jars import Lucene
 from splade_bridge.engines.java import java_version
 
+QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+"""For a JVM that is over before its code is worth compiling well."""
+
 
 def compiled(source: Path, lucene: Lucene, folder: Path, *jars: Path) -> str:
     """The class path of ``source``, compiled into ``folder``, with what it was compiled against.
@@ -27,7 +30,8 @@ def compiled(source: Path, lucene: Lucene, folder: Path, *jars: Path) -> str:
         pytest.skip(f"there is no javac of Java {release} to make {source.name} with")
     class_path = os.pathsep.join(map(str, [*lucene.class_path, *jars]))
     subprocess.run(
-        [newest, "--release", str(release), "-cp", class_path, "-d", folder, source],
+        [newest, *(f"-J{flag}" for flag in QUICK), "--release", str(release),
+         "-cp", class_path, "-d", folder, source],
         check=True, capture_output=True,
     )  # fmt: skip
     return f"{class_path}{os.pathsep}{folder}"

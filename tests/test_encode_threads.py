@@ -109,8 +109,9 @@ def test_a_store_has_the_same_bytes(
     assert torch.get_num_threads() == threads
 
 
-@pytest.mark.parametrize("pooling", ["max", "sum"])
+@pytest.mark.sample(len(KINDS))
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("pooling", ["max", "sum"])
 def test_every_kind_of_network_says_the_same(
     checkpoints: dict[str, Path], corpus: Path, kind: str, pooling: Any, seen: dict[str, set[int]]
 ) -> None:
@@ -121,6 +122,7 @@ def test_every_kind_of_network_says_the_same(
     assert seen == {"encode": {1}}
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
 def test_the_batches_that_are_cut_by_default(
     checkpoints: dict[str, Path],

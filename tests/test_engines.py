@@ -256,7 +256,7 @@ def test_the_death_of_pisa_is_an_error_with_its_signal(tmp_path: Path) -> None:
         assert len(list(searcher.search(batch, 5))) == 9, "a new worker takes over"
 
 
-@pytest.mark.sample(1)
+@pytest.mark.sample(1, of="exact")
 def test_a_killed_build_leaves_no_index_and_the_next_one_succeeds(
     tmp_path: Path, engine_name: str
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 import command_line
 from bad_input import made
-from javac import compiled
+from javac import QUICK, compiled
 from ranked import as_pairs
 from small import MemorySource, queries_of
 from splade_bridge.engines.jars import lucene_for_writing
@@ -47,7 +47,7 @@ def make(lucene: None, tmp_path_factory: pytest.TempPathFactory) -> Make:
             for at, (field, _, text) in enumerate((part.partition("=") for part in rest[2:]), 2):
                 rest[at] = f"{field}={text.encode().hex()}"
             lines.append("|".join([what, *rest]))
-        command = [java(), "-cp", class_path, "splade_bridge.Foreign", out, *lines]
+        command = [java(), *QUICK, "-cp", class_path, "splade_bridge.Foreign", out, *lines]
         subprocess.run(command, check=True, capture_output=True)
         return out
 
@@ -115,6 +115,10 @@ def test_texts_that_others_have_stored_are_shown(make: Make, tmp_path: Path) -> 
     with open_index(index) as searcher, opened_texts(None, CorpusOptions(), [searcher]) as texts:
         assert texts is not None
         assert {doc_id: texts.get(doc_id) for doc_id in wanted} == wanted
+
+
+@pytest.mark.long
+def test_an_index_says_whether_it_stores_texts(make: Make, tmp_path: Path) -> None:
     for told, there in (("contents=words", True), ("other=words", False)):
         index = make(tmp_path / told, f"add|d1|a=1|{told}")
         with open_index(index) as searcher:
@@ -140,7 +144,7 @@ def test_texts_that_others_have_stored_are_shown(make: Make, tmp_path: Path) -> 
         (("number|7|a=1",), "1 without an id"),
     ],
 )  # fmt: skip
-@pytest.mark.sample(3)
+@pytest.mark.sample(2)
 def test_ids_that_a_run_cannot_hold_are_refused_by_name(
     make: Make, tmp_path: Path, told: tuple[str, ...], says: str
 ) -> None:
@@ -149,6 +153,7 @@ def test_ids_that_a_run_cannot_hold_are_refused_by_name(
         open_index(index)
 
 
+@pytest.mark.long
 def test_the_rule_for_ids_is_the_same_in_both_languages(make: Make, tmp_path: Path) -> None:
     """Every character that Python takes for white space, and those beside them."""
     blanks = [chr(c) for c in range(0x110000) if chr(c).isspace()]

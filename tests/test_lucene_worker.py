@@ -307,6 +307,7 @@ def test_what_is_no_index_is_refused_by_its_path(lucene: None, tmp_path: Path) -
         open_index(tmp_path)
 
 
+@pytest.mark.long
 def test_odd_names_in_a_plain_locale(lucene: None, tmp_path: Path) -> None:
     jars = Path(os.fsdecode(os.fsencode(tmp_path) + b"/jars: \xff"))
     jars.mkdir()

@@ -34,7 +34,7 @@ def passages_of(seed: int, documents: int) -> list[str]:
     return [ids[i] for i in rng.permutation(len(ids))]
 
 
-@pytest.mark.sample(1)
+@pytest.mark.sample(1, of="exact")
 @pytest.mark.parametrize("largest", [2, 300], ids=["many ties", "few ties"])
 def test_folded_rankings_are_exact(
     tmp_path: Path, engine_name: str, largest: int, monkeypatch: pytest.MonkeyPatch

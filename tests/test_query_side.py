@@ -154,6 +154,7 @@ def test_two_prompts_or_one_that_is_not_read() -> None:
             ModelChoices(query_mode="bow", **{name: "a"})  # type: ignore[arg-type]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("mode", ["model", "bow", "idf"])
 def test_every_command_asks_as_encode_does(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, mode: str

@@ -56,7 +56,7 @@ def shell(folder: Path, line: str, end: str = "") -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("line", PRINTING.values(), ids=PRINTING)
 def test_a_reader_that_goes_ends_a_command_quietly_as_it_ends_any_program(
     work: Path, line: str
@@ -76,7 +76,7 @@ def test_a_reader_that_goes_ends_a_command_quietly_as_it_ends_any_program(
     assert "error" not in done.stderr and "Traceback" not in done.stderr
 
 
-@pytest.mark.sample(5)
+@pytest.mark.sample(3)
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 @pytest.mark.parametrize("end", ["> /dev/full", ">&-"])
 @pytest.mark.parametrize("line", PRINTING.values(), ids=PRINTING)
@@ -90,7 +90,7 @@ def test_a_stdout_that_takes_nothing_is_exit_code_6(work: Path, line: str, end: 
 
 @pytest.mark.parametrize("end", ["2>&-", "2>/dev/full", "<&-"])
 @pytest.mark.parametrize("line", ["search index -q topics.tsv -o -", "evaluate qrels run -M R@9"])
-@pytest.mark.sample(3)
+@pytest.mark.sample(2)
 def test_a_stream_that_a_command_can_do_without_may_be_closed(
     work: Path, line: str, end: str
 ) -> None:

@@ -101,7 +101,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
 
 
 @pytest.mark.parametrize("loss", ["lce", "pointwise", "ranknet", "lambda", "kl", "margin_mse"])
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 def test_a_trained_reranker_improves_a_run(toy: Toy, tmp_path: Path, loss: str) -> None:
     before = toy.measured(toy.folder / "run")
     trained = train(read_recipe(toy.recipe(), [f"reranker.loss={loss}"]), tmp_path / "model")

@@ -215,6 +215,7 @@ def damaged(trained: Trained, folder: Path) -> tuple[Path, Path]:
     return half, foreign
 
 
+@pytest.mark.sample(1)
 def test_the_demo_refuses_a_model_before_it_touches_anything(
     trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

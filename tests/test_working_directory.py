@@ -142,7 +142,7 @@ def test_no_module_is_run_by_processes_that_encode_and_train(trap: Path) -> None
     together(trap, ENCODE)
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("line", ["--help", "doctor", "inspect v"])
 def test_no_module_is_run_by_python_m(trap: Path, line: str) -> None:
     said = run(trap, "-m", "splade_bridge", *line.split())
