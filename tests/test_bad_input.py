@@ -36,7 +36,7 @@ def seen(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=f"{m}: {row.title}") for m, row in ROWS])
-@pytest.mark.sample(230)
+@pytest.mark.sample(150)
 def test_a_bad_input_ends_as_the_table_says(
     row: Row,
     tmp_path: Path,

@@ -76,6 +76,7 @@ def test_a_clip_of_an_export_of_ours_keeps_its_scale(
     )
 
 
+@pytest.mark.sample(1)
 def test_index_search_evaluate_from_end_to_end(
     work: Path, capfd: pytest.CaptureFixture[str], engine_name: str
 ) -> None:
@@ -138,6 +139,7 @@ def test_formats_lead_from_one_to_the_other(work: Path, capfd: pytest.CaptureFix
         ("", "bad.jsonl", "no documents"),
     ],
 )
+@pytest.mark.sample(10)
 def test_bad_vectors_name_the_line_and_leave_nothing(
     work: Path,
     capfd: pytest.CaptureFixture[str],
@@ -188,6 +190,7 @@ def test_bad_vectors_name_the_line_and_leave_nothing(
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip
+@pytest.mark.sample(12)
 def test_mistakes_get_their_message_and_exit_code(
     work: Path, capfd: pytest.CaptureFixture[str], arguments: list[str], status: int, what: str
 ) -> None:

@@ -42,7 +42,10 @@ def build(
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(SEED, SEED + often(1, 20)))
-@pytest.mark.parametrize("largest", [3, 300], ids=["many ties", "few ties"])
+@pytest.mark.parametrize(
+    "largest",
+    [pytest.param(3, id="many ties"), pytest.param(300, id="few ties", marks=pytest.mark.long)],
+)
 def test_every_algorithm_equals_the_dense_product(
     tmp_path: Path, engine_name: str, seed: int, largest: int
 ) -> None:
@@ -301,6 +304,7 @@ def test_the_first_difference_is_found(found: Hits, k: int, rank: int | None) ->
     assert first_difference(hits(("a", 9), ("b", 5), ("c", 2)), found, k) == rank
 
 
+@pytest.mark.sample(1, of="pisa")
 def test_verify_names_query_rank_document_and_terms(tmp_path: Path, engine_name: str) -> None:
     documents = random_matrix(1, 50, 10, 0.5, 9) + np.eye(50, 10, dtype=np.int64)
     doc_ids, terms = [f"d{i}" for i in range(50)], terms_of(10)

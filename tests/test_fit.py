@@ -77,6 +77,7 @@ OTHER = {"sha256": "b" * 64, "partner": "b" * 64, "model": "n"}
         (None, DOCUMENTS, "the queries were encoded as documents"),
     ],
 )
+@pytest.mark.sample(3)
 def test_vectors_of_other_weights_or_of_the_other_side_are_not_searched(
     index: Callable[..., Path],
     documents: EncodingInfo | None,

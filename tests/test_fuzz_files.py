@@ -506,6 +506,7 @@ def cases() -> Iterator[Any]:
 
 @pytest.mark.soak
 @pytest.mark.parametrize(("name", "file"), list(cases()))
+@pytest.mark.sample(36)
 def test_a_damaged_file_is_an_error_of_ours(
     name: str, file: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -136,6 +136,7 @@ DECIDE = [
 @pytest.mark.parametrize(
     ("model", "side", "file", "change"), DECIDE, ids=[f"{m} {f}" for m, _, f, _ in DECIDE]
 )
+@pytest.mark.sample(8)
 def test_another_file_is_another_encoding(
     made: Path, model: str, side: Any, file: str, change: Callable[[Path], None]
 ) -> None:

@@ -483,6 +483,7 @@ def test_ids_of_a_lucene_index_that_no_run_can_hold_are_counted(make: Make, tmp_
     assert found["ids that a run cannot hold"] == 2  # the one without, too
 
 
+@pytest.mark.long
 def test_anserinis_plain_text_is_no_impacts(anserini: Path, lucene: None, tmp_path: Path) -> None:
     from splade_bridge.text.corpora import Text
     from test_bm25 import anserinis_index

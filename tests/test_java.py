@@ -82,7 +82,7 @@ def indexing(folder: Path) -> JavaProcess:
         (MAGIC + IDS + lists(b"xx", [0, 1], [1, 1], 1, 1) + end(2, 2, 2), "x comes after x"),
     ],
 )
-@pytest.mark.sample(4)
+@pytest.mark.sample(2)
 def test_a_broken_stream_ends_the_helper_with_a_message(
     tmp_path: Path, lucene: None, stream: bytes, what: str
 ) -> None:

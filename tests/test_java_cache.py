@@ -110,6 +110,7 @@ def test_a_damaged_cache_is_removed(cache: JavaCache) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no cache", bytes(1 << 20)])
+@pytest.mark.sample(1)
 def test_what_is_no_cache_does_no_harm(
     index: Path, cache: JavaCache, content: bytes, wanted: list[Hits]
 ) -> None:

@@ -428,6 +428,7 @@ def test_every_flag_says_what_it_needs_or_always_acts() -> None:
 
 
 @pytest.mark.parametrize(("words", "flag", "why"), NOTHING, ids=[f"{w} {f}" for w, f, _ in NOTHING])
+@pytest.mark.sample(150)
 def test_a_flag_that_does_nothing_is_refused_with_the_remedy(
     capfd: pytest.CaptureFixture[str], words: str, flag: str, why: str
 ) -> None:

@@ -512,6 +512,7 @@ def test_a_file_has_no_revisions(exported: Path) -> None:
 
 
 @pytest.mark.parametrize("named", ["folder", "file"])
+@pytest.mark.sample(1, of="file")
 def test_a_graph_stands_wherever_a_model_does(
     tmp_path: Path,
     exported: Path,

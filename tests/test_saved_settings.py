@@ -123,6 +123,7 @@ WITHOUT_EFFECT: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", OBEYED)
+@pytest.mark.sample(5)
 def test_what_a_transformer_says_is_obeyed(folder: Path, name: str) -> None:
     before = {side: found(folder, side) for side in SIDES}
     change(folder / "sentence_bert_config.json", **OBEYED[name])
@@ -131,6 +132,7 @@ def test_what_a_transformer_says_is_obeyed(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WITHOUT_EFFECT)
+@pytest.mark.sample(3)
 def test_what_changes_no_weight(folder: Path, name: str) -> None:
     before = {side: found(folder, side) for side in SIDES}
     change(folder / "sentence_bert_config.json", **WITHOUT_EFFECT[name])
@@ -192,6 +194,7 @@ PROMPTS: list[tuple[dict[str, Any], dict[str, str]]] = [
 
 
 @pytest.mark.parametrize(("saved", "asked"), PROMPTS)
+@pytest.mark.sample(4)
 def test_prompts(folder: Path, saved: dict[str, Any], asked: dict[str, str]) -> None:
     file = folder / "config_sentence_transformers.json"
     if saved["prompts"] is None:  # which sentence-transformers cannot read

@@ -124,7 +124,7 @@ KINDS: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("prompt", ["", "query: ", "a"])
-@pytest.mark.sample(7)
+@pytest.mark.sample(3)
 def test_the_tokens_in_pieces_are_those_of_the_whole(
     kind: str, prompt: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,6 +71,7 @@ def shell(command: str, folder: Path, *, given: bytes = b"") -> subprocess.Compl
         ("evaluate - -", "stdin: was read already"),
     ],
 )  # fmt: skip
+@pytest.mark.sample(2)
 def test_what_is_read_twice_is_no_pipe(tmp_path: Path, command: str, needs: str) -> None:
     lines = "".join(f'{{"id": "d{i}", "vector": {{"alpha": 1}}}}\n' for i in range(ROWS))
     (tmp_path / "docs.jsonl.gz").write_bytes(gzip.compress(lines.encode()))

@@ -184,7 +184,7 @@ def test_a_run_that_was_stopped_resumes_to_the_same_bytes(
 
 
 @pytest.mark.parametrize("first", range(30))
-@pytest.mark.sample(10)
+@pytest.mark.sample(4)
 def test_a_run_that_is_killed_at_any_step_resumes_to_the_same_bytes(
     tmp_path: Path, whole: dict[str, str], first: int
 ) -> None:

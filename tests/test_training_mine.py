@@ -104,6 +104,7 @@ def indexed(small: Small, name: str) -> Path:
 
 
 @pytest.mark.parametrize("margin", [None, 0.9])
+@pytest.mark.sample(2, of="exact")
 def test_mining_is_brute_force(small: Small, engine_name: str, margin: float | None) -> None:
     options = small.options(
         index=indexed(small, engine_name), query_vectors=small.folder / "vectors.jsonl",

@@ -64,6 +64,7 @@ def exact_index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_index(tmp_path_factory.mktemp("pruned") / "exact", "exact", pruned(DOCUMENTS, 8))
 
 
+@pytest.mark.sample(1, of="pisa")
 def test_all_documents_as_candidates_give_the_exact_ranking(
     tmp_path: Path, engine_name: str, forward: Path
 ) -> None:

@@ -94,6 +94,7 @@ def line(command: str, wanted: str, address: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("command", "name"), list(of_files()))
+@pytest.mark.sample(32)
 def test_what_is_of_files_refuses_an_address(
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],

@@ -50,6 +50,7 @@ def test_ciff_and_memory_hold_them(tmp_path: Path) -> None:
     assert impacts(source_opener(pairs, part(Reading, {}))()) == EDGES
 
 
+@pytest.mark.sample(1, of="pisa")
 def test_an_index_holds_and_explains_them_and_exact_scores_them(
     tmp_path: Path, engine_name: str
 ) -> None:
