@@ -106,6 +106,7 @@ def assert_same_ranking(ours: Run, anserini: Run, tolerance: float) -> int:
     return compared
 
 
+@pytest.mark.sample(1, of="pisa")
 def test_every_engine_ranks_the_vectors_as_anserini_ranks_the_text(
     baseline: tuple[Path, Bm25Summary], tmp_path: Path, engine_name: str
 ) -> None:

@@ -79,6 +79,7 @@ def test_scores_are_exact_up_to_2_to_the_24(tmp_path: Path, engine_name: str) ->
     assert as_pairs(hits) == [("c", 2**24 - 1), ("a", 2**24 - 2), ("b", 2**24 - 2)]
 
 
+@pytest.mark.sample(1, of="pisa")
 def test_threads_change_nothing(tmp_path: Path, engine_name: str) -> None:
     documents = random_matrix(5, 300, 40, 0.3, 9)
     doc_ids, terms = shuffled_ids(300, 5), terms_of(40)
@@ -92,6 +93,7 @@ def test_threads_change_nothing(tmp_path: Path, engine_name: str) -> None:
             assert as_pairs(hits) == brute_force(documents, doc_ids, query, 20)
 
 
+@pytest.mark.sample(1, of="pisa")
 def test_spilling_to_disk_changes_nothing(tmp_path: Path, engine_name: str) -> None:
     documents = random_matrix(8, 200, 50, 0.3, 9)
     doc_ids, terms = shuffled_ids(200, 8), terms_of(50)

@@ -391,6 +391,7 @@ def test_verify_says_what_the_command_line_says(work: Path, cli: Callable[..., s
 # Vectors in memory
 
 
+@pytest.mark.sample(1, of="pisa")
 def test_an_index_of_any_engine_answers_as_brute_force(tmp_path: Path, engine_name: str) -> None:
     terms = [f"t{i}" for i in range(30)]
     documents, asked = random_matrix(5, 60, 30, 0.2, 9), random_matrix(6, 12, 30, 0.2, 5)

@@ -167,6 +167,7 @@ def test_inputs_and_outputs_are_those_of_anserinis_encoders(bert: Path, exported
     np.testing.assert_allclose(row, weights(bert)[0], rtol=0, atol=1e-4)
 
 
+@pytest.mark.long
 def test_anserinis_own_encoder_takes_it(tmp_path: Path, anserini: Path, exported: Path) -> None:
     """SpladeV3Encoder of the jar, its two files put where it would fetch them to."""
     from splade_bridge.engines.java import java

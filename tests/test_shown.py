@@ -94,7 +94,7 @@ def on_terminal(folder: Path, *arguments: str) -> bytes:
     ],
     ids=lambda arguments: arguments[0] + arguments[-1].replace("-", " "),
 )
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 def test_results_on_a_terminal(folder: Path, arguments: tuple[str, ...]) -> None:
     seen = on_terminal(folder, *arguments)
     evil = [b"\x1b[2J", b"\x1b]0", "\x9b".encode(), "\u202e".encode()]

@@ -112,6 +112,7 @@ def test_a_trained_reranker_improves_a_run(toy: Toy, tmp_path: Path, loss: str) 
     assert recipe.reranker and recipe.reranker.loss == loss
 
 
+@pytest.mark.long
 def test_it_goes_on_with_the_weights_of_a_run_that_was_not_stopped(
     toy: Toy, tmp_path: Path
 ) -> None:

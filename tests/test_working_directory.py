@@ -127,6 +127,7 @@ def test_no_module_of_the_working_directory_is_run(trap: Path) -> None:
     assert {line.split()[0] for line in QUICK} == {*(m.NAME for m in COMMANDS), "train"}
 
 
+@pytest.mark.long
 def test_no_module_is_run_by_engines(trap: Path) -> None:
     together(trap, ENGINES)
 
