@@ -479,6 +479,7 @@ def test_memory_is_the_heap_of_every_jvm_that_searches(
     assert len(flags) >= 8 and all(b"-Xmx96m" in each for each in flags)
 
 
+@pytest.mark.long
 def test_bm25_is_a_variant(data: Path, tmp_path: Path, lucene: None) -> None:
     rng = np.random.default_rng(4)
     with open(data / "corpus.jsonl", "wb") as corpus:
