@@ -19,6 +19,7 @@ from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.base import VOCABULARY, BuildOptions, Engine, ReadBack, Searcher
+from splade_bridge.engines.kept_lists import impact_in
 from splade_bridge.engines.list_source import IndexLists
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.writing import mapped, pointers
@@ -94,8 +95,8 @@ class ExactSearcher(Searcher):
         super().__init__(path, manifest, Vocabulary.load(path / VOCABULARY))
         self.doc_ids = DocIds(path)
         try:
-            self._docs = np.memmap(path / DOCS, dtype=np.int32, mode="r")
-            self._impacts = np.memmap(path / IMPACTS, dtype=np.int32, mode="r")
+            self._docs = np.asarray(np.memmap(path / DOCS, dtype=np.int32, mode="r"))
+            self._impacts = np.asarray(np.memmap(path / IMPACTS, dtype=np.int32, mode="r"))
         except (OSError, ValueError) as error:
             raise self._damaged(str(error)) from error
         self._indptr = pointers(mapped(path / INDPTR), len(self._docs), path / INDPTR)
@@ -140,10 +141,4 @@ class ExactSearcher(Searcher):
         number = self.doc_ids.find(doc_id)
         if number is None:
             return None
-        found = []
-        for term in term_ids:
-            start, stop = int(self._indptr[term]), int(self._indptr[term + 1])
-            at = start + int(np.searchsorted(self._docs[start:stop], number))
-            there = at < stop and self._docs[at] == number
-            found.append(int(self._impacts[at]) if there else 0)
-        return found
+        return [impact_in(self.posting_list(term), number) for term in term_ids]

@@ -5,11 +5,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 
+import numpy as np
+
 from splade_bridge.data.doc_ids import DocIds
 from splade_bridge.data.vectors import Int32Array
 
 Postings = tuple[Int32Array, Int32Array]
 """Documents, ascending, and impacts of a term."""
+
+
+def impact_in(postings: Postings, document: int) -> int:
+    """What a document has in a list, 0 for nothing."""
+    documents, impacts = postings
+    at = int(documents.searchsorted(np.int32(document)))  # an int has the whole list made int64
+    there = at < len(documents) and documents[at] == document
+    return int(impacts[at]) if there else 0
 
 
 class KeptLists:
@@ -40,13 +50,7 @@ class KeptLists:
         number = doc_ids.find(doc_id)
         if number is None:
             return None
-        return [self._impact(term, number) if held else 0 for term, held in terms]
-
-    def _impact(self, term: int, document: int) -> int:
-        documents, impacts = self._list(term)
-        at = int(documents.searchsorted(document))
-        there = at < len(documents) and documents[at] == document
-        return int(impacts[at]) if there else 0
+        return [impact_in(self._list(term), number) if held else 0 for term, held in terms]
 
     def _list(self, term: int) -> Postings:
         with self._lock:
