@@ -10,6 +10,9 @@ import numpy as np
 from splade_bridge.data.doc_ids import DocIds
 from splade_bridge.data.vectors import Int32Array
 
+LISTS_KEPT = 1 << 25
+"""Bytes of posting lists that an open index keeps, to say what terms add to documents."""
+
 Postings = tuple[Int32Array, Int32Array]
 """Documents, ascending, and impacts of a term."""
 
@@ -27,12 +30,10 @@ class KeptLists:
 
     Args:
         read: gives the list of a term.
-        most: bytes of all that are kept.
     """
 
-    def __init__(self, read: Callable[[int], Postings], most: int) -> None:
+    def __init__(self, read: Callable[[int], Postings]) -> None:
         self._read = read
-        self._most = most
         self._lock = threading.Lock()
         self._lists: dict[int, Postings] = {}
 
@@ -61,6 +62,6 @@ class KeptLists:
         with self._lock:
             self._lists[term] = kept
             size = sum(2 * documents.nbytes for documents, _ in self._lists.values())
-            while size > self._most and len(self._lists) > 1:
+            while size > LISTS_KEPT and len(self._lists) > 1:
                 size -= 2 * self._lists.pop(next(iter(self._lists)))[0].nbytes
         return kept
