@@ -23,7 +23,14 @@ import orjson
 from splade_bridge.engines.remote.base import RemoteOptions
 from splade_bridge.engines.remote.faults import ServerError, missing_client
 from splade_bridge.engines.remote.held import holder, shared
-from splade_bridge.engines.remote.qdrant_store import PAGE, Point, Store, datatype_of, key_of
+from splade_bridge.engines.remote.qdrant_store import (
+    PAGE,
+    NewPoint,
+    Point,
+    Store,
+    datatype_of,
+    key_of,
+)
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError, is_panic
 from splade_bridge.files.address import Address
 from splade_bridge.files.typed import Where, as_table, json_file
@@ -176,6 +183,7 @@ class FolderStore(Store):
         )
         edge.EdgeShard.create(str(making), config).close()
         making.rename(self._folder)
+        self._grown = 0
 
     def drop(self) -> None:
         """See :class:`Store`."""
@@ -220,12 +228,16 @@ class FolderStore(Store):
         return {"server": f"Qdrant Edge {version}", **told}
 
     @_told
-    def upsert(self, field: str, points: Sequence[Point]) -> None:
+    def upsert(self, field: str, points: Sequence[NewPoint]) -> None:
         """See :class:`Store`."""
         edge = self._edge
         shard = self._shard
         made = [
-            edge.Point(key_of(p.key), {field: edge.SparseVector(p.indices, p.values)}, p.payload)
+            edge.Point(
+                key_of(p.key),
+                {field: edge.SparseVector(p.indices.tolist(), p.values.tolist())},
+                p.payload,
+            )
             for p in points
         ]
         with self._growing:
