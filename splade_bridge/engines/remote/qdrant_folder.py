@@ -183,7 +183,7 @@ class FolderStore(Store):
         )
         edge.EdgeShard.create(str(making), config).close()
         making.rename(self._folder)
-        self._grown = 0
+        self._grown = 0  # nothing is in it
 
     def drop(self) -> None:
         """See :class:`Store`."""
