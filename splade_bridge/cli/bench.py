@@ -60,9 +60,7 @@ def command(
             show_default="the engine's default",
         ),
     ] = None,
-    repeat: Annotated[
-        int, typer.Option("--repeat", min=1, help="Timed passes that count.")
-    ] = 3,
+    repeat: Annotated[int, typer.Option("--repeat", min=1, help="Timed passes that count.")] = 3,
     threads: Annotated[
         int | None,
         typer.Option(

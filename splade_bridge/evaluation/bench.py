@@ -367,7 +367,7 @@ def _cycled(batch: ImpactBatch, size: int) -> ImpactBatch:
     return batch.take(np.arange(size) % len(batch))
 
 
-def _timing(passes: list[_Pass], rates: list[float], threads: int | None) -> Timing:
+def _timing(passes: Sequence[_Pass], rates: list[float], threads: int | None) -> Timing:
     return Timing(
         Latency.of(np.median([p.nanoseconds for p in passes], axis=0)),
         tuple(p.median / 1e6 for p in passes),

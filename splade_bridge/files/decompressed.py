@@ -23,8 +23,11 @@ GZIP_FIRST, GZIP_BLOCK = 1 << 15, 1 << 21
 GZIP_MAGIC = b"\x1f\x8b"
 GZIP_WINDOW = 16 + zlib.MAX_WBITS
 """What zlib calls a stream with gzip's frame around it."""
-ZSTD_AT_ONCE = 1 << 12
-"""Compressed bytes of zstd, each of which may stand for 32 KiB."""
+ZSTD_LEAST, ZSTD_MOST = 1 << 6, 1 << 12
+"""Compressed bytes of zstd that are given at once, each of which may stand for 32 KiB: few at
+first, and while they stand for much."""
+ZSTD_BLOCK = 1 << 19
+"""Bytes after which a block is handed on, but for the first, which is what comes first."""
 ZSTD_WINDOW = 1 << 27
 """Bytes that a zstd frame may ask for, as zstd's own program allows without being told."""
 
@@ -84,13 +87,27 @@ def unzstandard(stream: BinaryIO) -> Iterator[bytes]:
     decompressor = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW)
     frame: zstandard.ZstdDecompressionObj | None = None
     compressed = b""
-    while compressed := compressed or stream.read(ZSTD_AT_ONCE):
+    plain: list[bytes] = []
+    held, size, most = 0, ZSTD_LEAST, 1
+    while compressed := compressed or stream.read(size):
         frame = frame or decompressor.decompressobj()
-        if block := frame.decompress(compressed):
-            yield block
+        try:
+            block = frame.decompress(compressed)
+        except zstandard.ZstdError:
+            if held:
+                yield b"".join(plain)
+            raise
         compressed = frame.unused_data
         if frame.eof:
             frame = None
+        size = min(2 * size, ZSTD_MOST) if len(block) < ZSTD_BLOCK else max(size // 2, ZSTD_LEAST)
+        plain.append(block)
+        held += len(block)
+        if held >= most:
+            yield b"".join(plain)
+            plain, held, most = [], 0, ZSTD_BLOCK
+    if held:
+        yield b"".join(plain)
     if frame:
         raise EOFError("it ends inside a zstd frame")
 
