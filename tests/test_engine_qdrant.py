@@ -70,11 +70,12 @@ def test_settings_are_set_and_told(tmp_path: Path) -> None:
         assert "notes" not in told
         assert index.creation(RemoteOptions()) == {
             "sparse_vectors": {"vector": {"datatype": "float32", "memory": "cached"}},
-            "optimizers": {"max_segment_size": 100_000},
+            "optimizers": {"max_segment_size": 100_000, "default_segment_number": 32},
         }
         config = told["config"]
         assert config["sparse_vectors"]["vector"] == {"datatype": "float32", "memory": "cached"}
         assert config["optimizers"]["max_segment_size"] == 100_000
+        assert config["optimizers"]["default_segment_number"] == 32
 
 
 def test_a_load_that_goes_on_does_not_look_at_all_weights_again(
