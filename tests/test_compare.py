@@ -30,6 +30,8 @@ from splade_bridge.data.vectors import ImpactBatch, SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.encoding import runner
 from splade_bridge.engines.exact import ExactEngine
+from splade_bridge.engines.java_worker import JavaWorker
+from splade_bridge.engines.lucene_index import LuceneIndex
 from splade_bridge.engines.registry import engine
 from splade_bridge.errors import BadInputError, Interrupted, MismatchError, MissingToolError
 from splade_bridge.evaluation.agreement import agreement
@@ -457,6 +459,26 @@ def test_a_wrong_recipe_is_named_before_any_work(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+def test_memory_is_the_heap_of_every_jvm_that_searches(
+    data: Path, tmp_path: Path, lucene: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of runs and of latencies; exact beside it takes no limit, which is no fault."""
+    flags: list[set[bytes]] = []
+    begun = LuceneIndex._begun
+
+    def watched(index: LuceneIndex) -> JavaWorker:
+        worker = begun(index)
+        flags.append({*Path(f"/proc/{worker.pid}/cmdline").read_bytes().split(b"\0")})
+        return worker
+
+    monkeypatch.setattr(LuceneIndex, "_begun", watched)
+    spec = data / "both.toml"
+    spec.write_text(SPEC.replace("exact = []", "exact = []\nlucene = []"))
+    outcome = compare(load_spec(spec), tmp_path / "out", memory=96 << 20)
+    assert outcome.done["latency"] == 8
+    assert len(flags) >= 8 and all(b"-Xmx96m" in each for each in flags)
+
+
 def test_bm25_is_a_variant(data: Path, tmp_path: Path, lucene: None) -> None:
     rng = np.random.default_rng(4)
     with open(data / "corpus.jsonl", "wb") as corpus:

@@ -19,6 +19,8 @@ from splade_bridge.data.invert import Transposer
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.errors import ExternalProgramError
+from splade_bridge.files.lines import open_reader
+from splade_bridge.files.writing import atomic_writers
 
 
 @pytest.fixture
@@ -126,3 +128,30 @@ def test_a_model_that_does_not_fit_is_an_error_wherever_the_disk_is_full(
             finally:
                 resource.setrlimit(resource.RLIMIT_FSIZE, before)
             assert (status, (tmp_path / "out").exists()) == (6, False), err
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+@pytest.mark.parametrize("large", [0, 1], ids=["the first", "the second"])
+@pytest.mark.parametrize("size", [50_000, 150_000, 300_000], ids=["at the end", "late", "early"])
+def test_of_files_that_belong_together_all_appear_or_none(
+    small_disk: Path, suffix: str, large: int, size: int
+) -> None:
+    paths = [small_disk / f"{name}{suffix}" for name in "ab"]
+    (small_disk / "there").write_bytes(bytes(170_000))
+    noise = np.random.default_rng(0).bytes(size)
+    with (
+        pytest.raises(ExternalProgramError, match="space left") as raised,
+        atomic_writers(paths) as streams,
+    ):
+        streams[1 - large].write(b"a line\n")
+        streams[large].write(noise)
+    assert paths[large].name in str(raised.value)
+    assert [path.name for path in small_disk.iterdir()] == ["there"]
+    (small_disk / "there").unlink()
+    with atomic_writers(paths) as streams:
+        for stream in streams:
+            stream.write(b"a line\n")
+        assert not any(path.exists() for path in paths)
+    for path in paths:
+        with open_reader(path) as lines:
+            assert lines.read() == b"a line\n"

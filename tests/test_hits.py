@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -62,18 +63,38 @@ def test_string_ranks_compare_as_utf8_bytes_do(words: list[str]) -> None:
     assert [ranks[i] for i in order] == list(range(len(words)))
 
 
+def written(folder: Path, names: list[str]) -> DocIds:
+    writer = DocIdWriter(folder)
+    writer.add(names)
+    writer.close()
+    return DocIds(folder)
+
+
+@quick
+@given(st.lists(ids, min_size=1, max_size=30, unique=True), st.lists(ids), st.integers(1, 9))
+def test_a_document_number_is_found_by_its_id(
+    tmp_path_factory: pytest.TempPathFactory, doc_ids: list[str], others: list[str], at_once: int
+) -> None:
+    """Ids that begin and end alike, or lie across two others, are none of them."""
+    known = {doc_id: number for number, doc_id in enumerate(doc_ids)}
+    pairs = [a + b for a, b in itertools.pairwise(doc_ids)]
+    cut = [part for doc_id in doc_ids for part in (doc_id[1:], doc_id[:-1], doc_id[::-1])]
+    held = written(tmp_path_factory.mktemp("ids"), doc_ids)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("splade_bridge.data.doc_ids.SCANNED_AT_ONCE", at_once)
+        for asked in (*doc_ids, *others, *pairs, *cut):
+            assert held.find(asked) == known.get(asked), asked
+
+
 @quick
 @given(st.lists(ids, min_size=1, max_size=30, unique=True), st.integers(1, 12), st.data())
 def test_document_numbers_are_ranked_by_their_ids(
     tmp_path_factory: pytest.TempPathFactory, doc_ids: list[str], k: int, data: st.DataObject
 ) -> None:
-    folder: Path = tmp_path_factory.mktemp("ids")
-    writer = DocIdWriter(folder)
-    writer.add(doc_ids)
-    writer.close()
+    held = written(tmp_path_factory.mktemp("ids"), doc_ids)
     numbers = data.draw(st.lists(st.integers(0, len(doc_ids) - 1), unique=True))
     values = data.draw(st.lists(st.integers(1, 4), min_size=len(numbers), max_size=len(numbers)))
-    found, kept = DocIds(folder).rank(np.array(numbers, np.int64), np.array(values, np.int64), k)
+    found, kept = held.rank(np.array(numbers, np.int64), np.array(values, np.int64), k)
     pairs = zip(numbers, values, strict=True)
     expected = sorted((-value, doc_ids[number]) for number, value in pairs)[:k]
     assert list(zip((-kept).tolist(), found, strict=True)) == expected

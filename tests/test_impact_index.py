@@ -1,20 +1,16 @@
-"""impact-index beyond what all engines are tested for: Block-Max Pruning, process, licence."""
+"""impact-index beyond what all engines are tested for: Block-Max Pruning, a panic, licence."""
 
 from __future__ import annotations
 
 import ast
-import os
-import signal
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from odd_names import check_in_a_plain_locale
 from ranked import as_pairs, brute_force
 from small import MemorySource, queries_of, random_matrix, shuffled_ids, terms_of
-from splade_bridge.engines import impact_index_worker, process
 from splade_bridge.engines.impact_index_options import ImpactIndexOptions
 from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.engines.remote.choices import Approximation, Asking
@@ -119,36 +115,6 @@ def test_impacts_that_float32_rounds_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "i").exists()
 
 
-@pytest.mark.parametrize(
-    ("program", "message"),
-    [
-        ("import sys; print('out', flush=True); print('err', file=sys.stderr); sys.exit(3)",
-         r"index: impact-index ended with status 3: (out \| err|err \| out)"),
-        ("import os; os.abort()", "SIGABRT"),
-        ("import os, sys, time; os.close(int(sys.argv[2])); time.sleep(60)", "stopped"),
-    ],
-)  # fmt: skip
-def test_a_process_that_fails_is_an_error(
-    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, message: str
-) -> None:
-    (tmp_path / "worker.py").write_text(program)
-    monkeypatch.setattr(impact_index_worker, "__file__", str(tmp_path / "worker.py"))
-    monkeypatch.setattr(process, "PATIENCE", 0.5)
-    with open_index(index) as searcher, pytest.raises(ExternalProgramError, match=message):
-        next(searcher.search(BATCH, 10))
-
-
-def test_a_process_that_is_killed_is_an_error_and_the_next_search_has_another(index: Path) -> None:
-    with open_index(index) as searcher:
-        search = searcher.search(BATCH, 10)
-        next(search)
-        (worker,) = searcher.pool._all  # type: ignore[attr-defined]
-        os.kill(worker.pid, signal.SIGKILL)
-        with pytest.raises(ExternalProgramError, match="if memory ran out"):
-            list(search)
-        assert [as_pairs(h) for h in searcher.search(BATCH, 10)] == EXPECTED
-
-
 def test_a_panic_of_the_library_is_told(index: Path) -> None:
     """A weight of 0, which it panics on, never gets so far; here it is sent past our checks."""
     with open_index(index) as searcher:
@@ -156,10 +122,6 @@ def test_a_panic_of_the_library_is_told(index: Path) -> None:
         with pytest.raises(ExternalProgramError, match="impact-index ended with status 1"):
             pool.call("postings", 10**6)
         assert [as_pairs(h) for h in searcher.search(BATCH, 10)] == EXPECTED
-
-
-def test_odd_names_in_a_plain_locale(index: Path, tmp_path: Path) -> None:
-    check_in_a_plain_locale(tmp_path, "impact-index")
 
 
 def test_gpl_code_is_imported_in_its_own_process_alone(index: Path) -> None:

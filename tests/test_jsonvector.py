@@ -353,11 +353,12 @@ def test_records_that_are_looked_at_together_are_read_as_one_after_another(
     assert found[0] == found[1] == found[2]
 
 
-def test_a_weight_too_large_for_its_scale_is_named_by_id(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", ["3e8", "8388608.5"])
+def test_a_weight_too_large_for_its_scale_is_named_by_place(tmp_path: Path, number: str) -> None:
     path = tmp_path / "a.jsonl"
-    path.write_bytes(ANY + weight("3e8"))
-    with pytest.raises(BadInputError, match=r"id 'b': weight 3e\+08 x 100"):
-        read(path, QuantizeOptions(100.0))
+    path.write_bytes(ANY + weight(number))
+    with pytest.raises(BadInputError, match=r"a.jsonl:2: term 'x': weight .* x 1000 is over"):
+        read(path, QuantizeOptions(1000.0))
 
 
 BAD_LAYOUTS = {

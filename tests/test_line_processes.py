@@ -144,6 +144,7 @@ FAULTS: dict[str, tuple[int, str]] = {
     "too large": (63, '{"id": "x", "vector": {"a": 3000000000}}'),
     "an empty term": (64, '{"id": "x", "vector": {"": 1}}'),
     "not UTF-8": (65, '{"id": "x", "vector": {"\udce4": 1}}'),
+    "too large for its scale": (66, '{"id": "x", "vector": {"a": 3000000.5}}'),
     "two faults": (20, '{"id": "x"}\n' + "nonsense\n" * 30),
 }
 
@@ -157,9 +158,10 @@ def test_errors_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fa
     file = tmp_path / "docs.jsonl"
     file.write_bytes("\n".join(text).encode(errors="surrogateescape"))
     said = []
+    options = QuantizeOptions(1000) if "scale" in fault else None
     for readers in (0, 2):
         with pytest.raises(BadInputError) as error:
-            read(JsonVectorSource(file), readers, monkeypatch)
+            read(JsonVectorSource(file, options), readers, monkeypatch)
         said.append(str(error.value))
     assert said[0] == said[1]
     assert f"{file}:{place + 1}:" in said[0]

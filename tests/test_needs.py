@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -440,8 +441,10 @@ def test_a_flag_that_does_nothing_is_refused_with_the_remedy(
 
 @pytest.mark.long
 def test_a_default_is_not_a_flag_that_was_given(
-    capfd: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Most commands find nothing to read and end; `demo` reads nothing, and writes its output."""
+    monkeypatch.chdir(tmp_path)
     for words in dict.fromkeys(words for words, _, _ in NOTHING if not words.startswith("train")):
         _, _, err = command_line.run(capfd, *shlex.split(words))
         assert "has no effect" not in err, err

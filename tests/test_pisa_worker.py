@@ -1,4 +1,4 @@
-"""PISA's worker: nothing that lies about or is printed gets in its way, and its death is told."""
+"""PISA's worker: nothing that lies about or is printed gets in its way, nor many threads."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from odd_names import check_in_a_plain_locale
 from ranked import as_pairs, brute_force
 from small import MemorySource, queries_of, random_matrix
-from splade_bridge.engines import pisa, pisa_worker, process
+from splade_bridge.engines import kept_lists, pisa
 from splade_bridge.engines.registry import engine, open_index
-from splade_bridge.errors import ExternalProgramError, MissingToolError
+from splade_bridge.errors import MissingToolError
 
 ROOT = Path(__file__).parents[1]
 TERMS = [f"t{i}" for i in range(30)]
@@ -81,26 +80,6 @@ def test_what_python_prints_at_its_start_does_not_matter(index: Path, tmp_path: 
     assert "right" in done.stderr.splitlines()[-1] or "\nright" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("program", "message"),
-    [
-        ("import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)",
-         r"index: PISA ended with status 3: (out \| err|err \| out)"),
-        ("import os; os.abort()", "SIGABRT"),
-        ("import os, sys, time; os.close(int(sys.argv[2])); time.sleep(60)", "stopped"),
-        ("import os, sys, time; os.write(int(sys.argv[2]), b'noise'); time.sleep(60)", "stopped"),
-    ],
-)  # fmt: skip
-def test_a_worker_that_fails_is_an_error_and_no_wait_for_ever(
-    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, message: str
-) -> None:
-    (tmp_path / "worker.py").write_text(program)
-    monkeypatch.setattr(pisa_worker, "__file__", str(tmp_path / "worker.py"))
-    monkeypatch.setattr(process, "PATIENCE", 0.5)
-    with open_index(index) as searcher, pytest.raises(ExternalProgramError, match=message):
-        next(searcher.search(BATCH, 10))
-
-
 def test_calls_of_many_threads_do_not_mix(index: Path) -> None:
     with open_index(index) as searcher:
 
@@ -121,7 +100,7 @@ def test_calls_of_many_threads_do_not_mix(index: Path) -> None:
 def test_what_terms_add_is_the_same_with_lists_kept_and_without(
     index: Path, monkeypatch: pytest.MonkeyPatch, kept: int
 ) -> None:
-    monkeypatch.setattr(pisa, "LISTS_KEPT", kept)
+    monkeypatch.setattr(kept_lists, "LISTS_KEPT", kept)
     with open_index(index) as searcher:
         terms = list(range(DOCUMENTS.shape[1]))
         for _ in range(2):
@@ -129,7 +108,3 @@ def test_what_terms_add_is_the_same_with_lists_kept_and_without(
                 assert searcher.impacts(doc_id, terms) == DOCUMENTS[number].tolist()
         assert isinstance(searcher, pisa.PisaSearcher)
         assert len(searcher._lists) == (1 if kept == 1 else int(DOCUMENTS.any(axis=0).sum()))
-
-
-def test_odd_names_in_a_plain_locale(index: Path, tmp_path: Path) -> None:
-    check_in_a_plain_locale(tmp_path, "pisa")

@@ -1,9 +1,7 @@
-"""Seismic: exact scores for what it finds, everything where it is let, and its process's death."""
+"""Seismic: exact scores for what it finds, and everything where it is let."""
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,19 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from odd_names import check_in_a_plain_locale
 from ranked import as_pairs, brute_force
 from small import MemorySource, queries_of, random_matrix, shuffled_ids, terms_of
 from splade_bridge.conversion.detect import open_source
 from splade_bridge.data.manifest import Manifest
-from splade_bridge.engines import process, seismic_worker
 from splade_bridge.engines.base import BuildOptions
 from splade_bridge.engines.registry import engine, open_index
 from splade_bridge.engines.remote.choices import Approximation, Asking
 from splade_bridge.engines.seismic_options import SeismicOptions
 from splade_bridge.errors import (
     BadInputError,
-    ExternalProgramError,
     MissingToolError,
     UsageError,
 )
@@ -226,39 +221,6 @@ def test_calls_of_many_threads_and_searches_that_are_left_do_not_mix(index: Path
             assert all(pool.map(ask, range(4)))
 
 
-@pytest.mark.parametrize(
-    ("program", "message"),
-    [
-        ("import sys; print('out', flush=True); print('err', file=sys.stderr); sys.exit(3)",
-         r"index: Seismic ended with status 3: (out \| err|err \| out)"),
-        ("import os; os.abort()", "SIGABRT"),
-        ("import os, sys, time; os.close(int(sys.argv[2])); time.sleep(60)", "stopped"),
-        ("import os, sys, time; os.write(int(sys.argv[2]), b'noise'); time.sleep(60)", "stopped"),
-    ],
-)  # fmt: skip
-def test_a_process_that_fails_is_an_error_and_no_wait_for_ever(
-    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, message: str
-) -> None:
-    (tmp_path / "worker.py").write_text(program)
-    monkeypatch.setattr(seismic_worker, "__file__", str(tmp_path / "worker.py"))
-    monkeypatch.setattr(process, "PATIENCE", 0.5)
-    with open_index(index) as searcher, pytest.raises(ExternalProgramError, match=message):
-        next(searcher.search(BATCH, 10))
-
-
-def test_a_process_that_is_killed_is_an_error_and_the_next_search_has_another(
-    index: Path,
-) -> None:
-    with open_index(index) as searcher:
-        search = searcher.search(BATCH, 10)
-        next(search)
-        (worker,) = searcher._pool._all  # type: ignore[attr-defined]
-        os.kill(worker.pid, signal.SIGKILL)
-        with pytest.raises(ExternalProgramError, match="if memory ran out"):
-            list(search)
-        assert [as_pairs(h) for h in searcher.search(BATCH, 10)] == EXPECTED
-
-
 def test_a_damaged_index_is_an_error_of_ours(index: Path, tmp_path: Path) -> None:
     documents = random_matrix(11, 40, 20, 0.4, 9)
     path = built(tmp_path / "i", documents, shuffled_ids(40, 11), TERMS)
@@ -269,10 +231,6 @@ def test_a_damaged_index_is_an_error_of_ours(index: Path, tmp_path: Path) -> Non
         open_index(path)
     manifest = Manifest.load(index)
     assert {"lists.index.seismic", "forward/terms.npy"} <= {f.path for f in manifest.files}
-
-
-def test_odd_names_in_a_plain_locale(tmp_path: Path) -> None:
-    check_in_a_plain_locale(tmp_path, "seismic")
 
 
 def test_nothing_of_it_is_imported_here(index: Path) -> None:

@@ -115,7 +115,7 @@ def command(
     from splade_bridge.files.lines import plain_suffix
     from splade_bridge.files.outputs import check_output
     from splade_bridge.files.sizes import size_in_bytes
-    from splade_bridge.files.writing import atomic_writer
+    from splade_bridge.files.writing import atomic_writers
     from splade_bridge.formats.forward import ForwardStore
     from splade_bridge.report.frontier import frontier_chart, on_front
 
@@ -162,12 +162,11 @@ def command(
         else:
             steps_of_each = first_steps(searchers, options.k, **vars(steps))
             rows = bench(steps_of_each, loaded, options, exact=exact)
-    if frontier is not None:
-        with atomic_writer(frontier) as stream:
-            stream.write(frontier_chart(points, options.k[0]).encode())
-    if output is not None:
-        with atomic_writer(output) as stream:
-            stream.write(_csv(rows, encoding, points).encode())
+    with atomic_writers([path for path in (frontier, output) if path]) as streams:
+        if frontier is not None:
+            streams[0].write(frontier_chart(points, options.k[0]).encode())
+        if output is not None:
+            streams[-1].write(_csv(rows, encoding, points).encode())
     noisy = [row for row in rows if row.timing.noisy]
     if json:
         told = [

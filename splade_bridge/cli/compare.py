@@ -9,9 +9,17 @@ import typer
 
 from splade_bridge.cli.interrupted import keeping_steps
 from splade_bridge.cli.marks import ADDS_TO
-from splade_bridge.cli.options import AllowMismatch, Json, NoCheck, TrustRemoteCode, output_flag
+from splade_bridge.cli.options import (
+    AllowMismatch,
+    IndexMemory,
+    Json,
+    NoCheck,
+    TrustRemoteCode,
+    output_flag,
+)
 from splade_bridge.cli.telling import note, print_json
 from splade_bridge.files.shown import shown
+from splade_bridge.files.sizes import size_in_bytes
 
 if TYPE_CHECKING:
     from splade_bridge.report.results import Results
@@ -36,6 +44,7 @@ def command(
     drop_indexes: Annotated[
         bool, typer.Option("--drop-indexes", help="Delete the indexes at the end.")
     ] = False,
+    memory: IndexMemory = None,
     allow_mismatch: AllowMismatch = False,
     trust_remote_code: TrustRemoteCode = False,
     no_check: NoCheck = False,
@@ -50,6 +59,7 @@ def command(
     from splade_bridge.comparison.compare import REPORT, compare
     from splade_bridge.comparison.read_spec import load_spec
 
+    limit = None if memory is None else size_in_bytes(memory)
     loaded = load_spec(spec, data, trust_remote_code=trust_remote_code)
     with keeping_steps(output):
         outcome = compare(
@@ -59,6 +69,7 @@ def command(
             rebench=rebench,
             drop_indexes=drop_indexes,
             allow_mismatch=allow_mismatch,
+            memory=limit,
         )
     if json:
         print_json(

@@ -10,7 +10,7 @@ from typing import NoReturn
 from splade_bridge.comparison.addressed import check_address, engine_address
 from splade_bridge.comparison.spec import Bm25, Encoded, Spec, ToTrain, Variant, Vectors
 from splade_bridge.conversion.detect import open_source
-from splade_bridge.engines.base import AUTO
+from splade_bridge.engines.base import AUTO, memory_for_none
 from splade_bridge.engines.registry import engine
 from splade_bridge.errors import BadInputError, SpladeBridgeError, UsageError, require
 from splade_bridge.evaluation.evaluate import evaluate
@@ -29,19 +29,25 @@ class Checked:
 
     Attributes:
         algorithms: engine -> what is timed, none left empty; the first searches the runs.
+        memory: engine -> bytes that its indexes are searched with, where that is limited.
     """
 
     qrels: Qrels
     algorithms: dict[str, list[str]]
+    memory: dict[str, int]
 
 
-def check(spec: Spec) -> Checked:
+def check(spec: Spec, memory: int | None = None) -> Checked:
     """Open every input and look for every tool.
+
+    Args:
+        memory: bytes for every index that takes a limit.
 
     Raises:
         BadInputError: an input is missing or not what it should be; the message names the variant.
         MissingToolError: an engine, Java or a model is not there.
-        UsageError: a measure or an algorithm is unknown.
+        UsageError: a measure or an algorithm is unknown; ``memory`` is not enough, or no engine
+            takes it.
     """
     try:
         evaluate({"q": {"d": 1}}, {"q": {"d": 1.0}}, spec.measures)
@@ -54,7 +60,7 @@ def check(spec: Spec) -> Checked:
             "would have found",
             spec.file, spec.depth, ", ".join(deeper),
         )  # fmt: skip
-    algorithms = {}
+    algorithms, limited = {}, {}
     for name, chosen in spec.algorithms.items():
         known: tuple[str, ...]
         if (address := engine_address(name)) is not None:
@@ -63,6 +69,8 @@ def check(spec: Spec) -> Checked:
             chosen_engine = engine(name, spec.engine_options.get(name))
             chosen_engine.check_installed()
             known = chosen_engine.algorithms
+            if memory is not None and chosen_engine.takes_memory(memory):
+                limited[name] = memory
         for algorithm in chosen:
             if algorithm not in (*known, AUTO):
                 raise BadInputError(
@@ -71,6 +79,8 @@ def check(spec: Spec) -> Checked:
                     str(spec.file),
                 )
         algorithms[name] = list(chosen or known[:1])
+    if memory is not None and not limited:
+        raise memory_for_none(", ".join(algorithms))
     for variant in spec.variants:
         try:
             _check_documents(variant, spec)
@@ -82,7 +92,7 @@ def check(spec: Spec) -> Checked:
                 _check_model(variant.rerank.model, last.revision)
         except SpladeBridgeError as error:
             _name(error, spec, variant)
-    return Checked(read_qrels(spec.qrels, pipe=False), algorithms)
+    return Checked(read_qrels(spec.qrels, pipe=False), algorithms, limited)
 
 
 def _check_documents(variant: Variant, spec: Spec) -> None:

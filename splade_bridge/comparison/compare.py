@@ -67,6 +67,7 @@ def compare(
     rebench: bool = False,
     drop_indexes: bool = False,
     allow_mismatch: bool = False,
+    memory: int | None = None,
 ) -> Outcome:
     """Do what is not done yet below ``out/work`` and write all results into ``out``.
 
@@ -77,13 +78,14 @@ def compare(
         rebench: measure all latencies again, so that they come from one session.
         allow_mismatch: see :class:`splade_bridge.formats.queries.Queries`.
         drop_indexes: delete the indexes at the end; they are built again where they are needed.
+        memory: bytes of the heap of the JVM that a Lucene index is searched in; None for 1 GiB.
 
     Raises:
         UsageError: a file of ``out`` has the name of one that is written, and is not ours; or
-            somebody has changed it since.
+            somebody has changed it since; or ``memory``, and no engine takes it.
         SpladeBridgeError: of the step that failed; finished steps are kept.
     """
-    checked = check(spec)
+    checked = check(spec, memory)
     steps = Steps(out / WORK, say)
     written = WrittenFiles(out, steps.folder / WRITTEN)
     check_place(out / WORK)

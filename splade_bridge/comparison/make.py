@@ -242,9 +242,11 @@ class Maker:
             found |= {"forward": forward.key, "two_step": variant.two_step.search}
         return found
 
-    def options(self, variant: Variant, k: int, algorithm: str | None) -> SearchOptions:
-        """How the variant is searched."""
-        plain_options = SearchOptions(k, algorithm, remove_query=self.spec.remove_query)
+    def options(self, variant: Variant, name: str, k: int, algorithm: str | None) -> SearchOptions:
+        """How the variant is searched in one engine."""
+        plain_options = SearchOptions(
+            k, algorithm, remove_query=self.spec.remove_query, memory=self.checked.memory.get(name)
+        )
         forward = self.forward(variant)
         if variant.two_step is None or forward is None:
             return plain_options
@@ -270,7 +272,7 @@ class Maker:
                 self.index_path(variant, name),
                 self.queries(variant),
                 out,
-                self.options(variant, spec.depth, algorithm),
+                self.options(variant, name, spec.depth, algorithm),
                 Beside(exact_run=exact.folder / RUN if exact else None, recall=True),
             )
             if found.kept and is_approximate(name):

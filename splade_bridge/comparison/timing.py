@@ -158,7 +158,7 @@ def _opened(
         options = maker.spec.bench
         path = maker.index_path(case.variant, case.engine)
         deepest = max(depths(maker.spec)[case.variant.name])
-        opened = open_searcher(path, maker.options(case.variant, deepest, None))
+        opened = open_searcher(path, maker.options(case.variant, case.engine, deepest, None))
         searcher = stack.enter_context(opened)
         queries = sampled(maker.queries(case.variant), options.queries, options.seed)
         there[name] = searcher, searcher.aligned(queries)

@@ -19,6 +19,7 @@ Number = TypeVar("Number", np.int64, np.float32)
 BLOB = "doc_ids.bin"
 OFFSETS = "doc_offsets.npy"
 NAMES_AT_ONCE = 4096
+SCANNED_AT_ONCE = 1 << 18
 
 PADDED_MOST, PADDED_FREE = 8, 1 << 16
 """Bytes of ids in fixed width: so many times their own, and so many more."""
@@ -54,7 +55,8 @@ class DocIds:
         self._folder = folder
         self._offsets = mapped(folder / OFFSETS)
         try:
-            self._blob = np.memmap(folder / BLOB, dtype=np.uint8, mode="r")
+            # Each slice of a memmap costs a microsecond more than one of a plain array.
+            self._blob = np.asarray(np.memmap(folder / BLOB, dtype=np.uint8, mode="r"))
         except (OSError, ValueError) as error:
             raise BadInputError(
                 f"no document ids ({error}): build it again", str(folder)
@@ -65,13 +67,20 @@ class DocIds:
         return len(self._offsets) - 1
 
     def find(self, doc_id: str) -> int | None:
-        """The number of ``doc_id``, by a scan of the blob; for single look-ups."""
+        """The number of ``doc_id``, by a look at all ids of its length; for single look-ups."""
         wanted = doc_id.encode()
-        lengths = np.diff(self._offsets)
-        for number in np.flatnonzero(lengths == len(wanted)).tolist():
-            start = int(self._offsets[number])
-            if bytes(self._blob[start : start + len(wanted)]) == wanted:
-                return int(number)
+        for first in range(0, len(self), SCANNED_AT_ONCE):
+            offsets = self._offsets[first : first + SCANNED_AT_ONCE + 1]
+            numbers = np.flatnonzero(np.diff(offsets) == len(wanted))
+            starts = offsets[numbers]
+            for place in reversed(range(len(wanted))):  # ids that are counted differ in their ends
+                same = self._blob[starts + place] == wanted[place]
+                numbers, starts = numbers[same], starts[same]
+                if not len(numbers):
+                    break
+            else:
+                if len(numbers):
+                    return first + int(numbers[0])
         return None
 
     def placed(self, index: Path) -> Iterator[tuple[str, str]]:

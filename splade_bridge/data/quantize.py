@@ -73,15 +73,11 @@ class Quantizer:
         Raises:
             BadInputError: an impact would not fit into int32.
         """
-        # float64 holds float32 x scale exactly enough that only true halves round to even.
-        scaled = batch.weights.astype(np.float64) * self.scale
-        impacts = np.rint(scaled) if self.rounding == "nearest" else np.floor(scaled)
-        if impacts.size and impacts.max() > MAX_IMPACT and self.clip is None:
-            row = int(np.searchsorted(batch.indptr, int(impacts.argmax()), side="right")) - 1
-            raise BadInputError(
-                f"id {batch.ids[row]!r}: weight {float(batch.weights[impacts.argmax()]):g} x "
-                f"{self.scale:g} is over 2^31 - 1: the weights may be scaled already"
-            )
+        if fault := self.overflow(batch.weights):
+            largest = int(batch.weights.argmax())
+            row = int(np.searchsorted(batch.indptr, largest, side="right")) - 1
+            raise BadInputError(f"id {batch.ids[row]!r}: {fault}")
+        impacts = self._scaled(batch.weights)
         if self.clip is not None:
             self._clipped += int((impacts > self.clip).sum())
             np.minimum(impacts, self.clip, out=impacts)
@@ -93,6 +89,23 @@ class Quantizer:
             batch.indices[keep],
             impacts[keep].astype(np.int32),
         )
+
+    def overflow(self, weights: np.ndarray) -> str | None:
+        """Why the impact of the largest of ``weights`` would not fit; None where all do."""
+        if self.clip is not None or not weights.size:
+            return None
+        largest = weights.max(keepdims=True)
+        if self._scaled(largest)[0] <= MAX_IMPACT:
+            return None
+        return (
+            f"weight {float(largest[0]):g} x {self.scale:g} is over 2^31 - 1: the weights may be "
+            "scaled already"
+        )
+
+    def _scaled(self, weights: np.ndarray) -> np.ndarray:
+        # float64 holds float32 x scale exactly enough that only true halves round to even.
+        scaled = weights.astype(np.float64) * self.scale
+        return np.rint(scaled) if self.rounding == "nearest" else np.floor(scaled)
 
     @property
     def info(self) -> QuantizationInfo:

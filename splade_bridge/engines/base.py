@@ -244,11 +244,15 @@ def limit_memory(searchers: Sequence[Searcher], memory: int | None) -> None:
         return
     taken = [searcher.use_memory(memory) for searcher in searchers]  # all of them, not the first
     if not any(taken):
-        names = ", ".join(str(s.path) for s in searchers)
-        raise UsageError(
-            f"--memory is for the JVM that a Lucene index is open in; {names}: not one, and other "
-            "engines map their files: leave it out"
-        )
+        raise memory_for_none(", ".join(str(s.path) for s in searchers))
+
+
+def memory_for_none(names: str) -> UsageError:
+    """Memory is given to what takes no limit of it."""
+    return UsageError(
+        f"--memory is for the JVM that a Lucene index is open in; {names}: not one, and other "
+        "engines map their files: leave it out"
+    )
 
 
 def refuse_beyond_float32(source: ImpactSource, beyond: int, engine: str) -> None:
@@ -332,6 +336,14 @@ class Engine(abc.ABC):
     def recorded(self) -> dict[str, Any]:
         """Own options for the manifest, ``field`` as ``engine_field``; what an index depends on."""
         return {f"{self.name.replace('-', '_')}_{k}": v for k, v in asdict(self.options).items()}
+
+    def takes_memory(self, memory: int) -> bool:
+        """Whether its searchers can be given so many bytes: :meth:`Searcher.use_memory`.
+
+        Raises:
+            UsageError: so few are not enough.
+        """
+        return False
 
     @abc.abstractmethod
     def check_installed(self) -> None:

@@ -18,8 +18,9 @@ from splade_bridge.data.invert import Transposer
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.engines.base import VOCABULARY, BuildOptions, Engine, ReadBack, Searcher
-from splade_bridge.engines.list_source import IndexLists
+from splade_bridge.engines.base import VOCABULARY, BuildOptions, ReadBack
+from splade_bridge.engines.kept_lists import impact_in
+from splade_bridge.engines.list_source import ListEngine, ListSearcher
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.writing import mapped, pointers
 from splade_bridge.formats.base import ImpactSource, refuse_empty
@@ -28,7 +29,7 @@ from splade_bridge.formats.postings import PostingList
 INDPTR, DOCS, IMPACTS = "indptr.npy", "docs.bin", "impacts.bin"
 
 
-class ExactEngine(Engine):
+class ExactEngine(ListEngine):
     """Posting lists as two flat int32 files."""
 
     name = "exact"
@@ -58,34 +59,13 @@ class ExactEngine(Engine):
         written = np.memmap(folder / IMPACTS, dtype=np.int32, mode="r")
         return ReadBack(len(DocIds(folder)), len(written), int(written.sum(dtype=np.int64)))
 
-    def read(
-        self, path: Path, manifest: Manifest | None, memory: int, temporary: Path | None
-    ) -> ImpactSource:
-        """See :class:`Engine`."""
-        return ExactSource(ExactSearcher(path, manifest), memory, temporary)
-
-    def open(self, path: Path, manifest: Manifest | None) -> Searcher:
+    def open(self, path: Path, manifest: Manifest | None) -> ListSearcher:
         """Map the posting lists."""
         return ExactSearcher(path, manifest)
 
 
-class ExactSource(IndexLists):
-    """The posting lists as they are mapped."""
-
-    def __init__(self, index: ExactSearcher, memory: int, temporary: Path | None) -> None:
-        super().__init__(index, index.doc_ids, memory, temporary)
-        self._index = index
-
-    def lists(self) -> Iterator[PostingList]:
-        """Those of all terms."""
-        for term in range(len(self.vocabulary)):
-            yield PostingList(term, *self._index.posting_list(term))
-
-
-class ExactSearcher(Searcher):
+class ExactSearcher(ListSearcher):
     """Adds up one query at a time in an int64 for every document."""
-
-    path: Path
 
     algorithms = ExactEngine.algorithms
     uses_threads = False
@@ -94,8 +74,8 @@ class ExactSearcher(Searcher):
         super().__init__(path, manifest, Vocabulary.load(path / VOCABULARY))
         self.doc_ids = DocIds(path)
         try:
-            self._docs = np.memmap(path / DOCS, dtype=np.int32, mode="r")
-            self._impacts = np.memmap(path / IMPACTS, dtype=np.int32, mode="r")
+            self._docs = np.asarray(np.memmap(path / DOCS, dtype=np.int32, mode="r"))
+            self._impacts = np.asarray(np.memmap(path / IMPACTS, dtype=np.int32, mode="r"))
         except (OSError, ValueError) as error:
             raise self._damaged(str(error)) from error
         self._indptr = pointers(mapped(path / INDPTR), len(self._docs), path / INDPTR)
@@ -131,6 +111,11 @@ class ExactSearcher(Searcher):
         part = slice(int(self._indptr[term]), int(self._indptr[term + 1]))
         return self._docs[part], self._impacts[part]
 
+    def lists(self) -> Iterator[PostingList]:
+        """Those of all terms, an empty one too."""
+        for term in range(len(self.vocabulary)):
+            yield PostingList(term, *self.posting_list(term))
+
     def document_frequencies(self) -> Int64Array:
         """See :class:`Searcher`."""
         return np.asarray(np.diff(self._indptr))
@@ -140,10 +125,4 @@ class ExactSearcher(Searcher):
         number = self.doc_ids.find(doc_id)
         if number is None:
             return None
-        found = []
-        for term in term_ids:
-            start, stop = int(self._indptr[term]), int(self._indptr[term + 1])
-            at = start + int(np.searchsorted(self._docs[start:stop], number))
-            there = at < stop and self._docs[at] == number
-            found.append(int(self._impacts[at]) if there else 0)
-        return found
+        return [impact_in(self.posting_list(term), number) for term in term_ids]

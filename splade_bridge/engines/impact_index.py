@@ -24,7 +24,6 @@ from splade_bridge.engines import impact_index_worker
 from splade_bridge.engines.base import (
     VOCABULARY,
     BuildOptions,
-    Engine,
     ReadBack,
     Searcher,
     refuse_beyond_float32,
@@ -35,7 +34,7 @@ from splade_bridge.engines.impact_index_options import ImpactIndexOptions
 from splade_bridge.engines.kept_lists import KeptLists
 from splade_bridge.engines.library_process import PATIENCE, LibraryPool, LibraryProcess
 from splade_bridge.engines.library_server import NOTHING
-from splade_bridge.engines.list_source import IndexLists
+from splade_bridge.engines.list_source import ListEngine, ListSearcher
 from splade_bridge.errors import BadInputError, MissingToolError, UsageError, install
 from splade_bridge.files.writing import mapped
 from splade_bridge.formats.base import ImpactSource, refuse_empty
@@ -54,14 +53,12 @@ USUAL_TERMS = 1 << 16
 """At least so many are reckoned with: an observed vocabulary is known in the end alone."""
 LEAST_POSTINGS = 16
 """Of a list in memory."""
-LISTS_KEPT = 1 << 25
-"""Bytes of lists that an open index keeps, to say what terms add to documents."""
 
 ALPHAS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6)
 BETAS = (1.0, 0.8, 0.6)
 
 
-class ImpactIndexEngine(Engine):
+class ImpactIndexEngine(ListEngine):
     """Builds lists on disk, a process beside ours."""
 
     name = "impact-index"
@@ -118,38 +115,15 @@ class ImpactIndexEngine(Engine):
             postings, impact_sum = opened.call("totals", np.flatnonzero(frequencies).tolist())
         return ReadBack(len(DocIds(folder)), postings, impact_sum)
 
-    def open(self, path: Path, manifest: Manifest | None) -> Searcher:
+    def open(self, path: Path, manifest: Manifest | None) -> ListSearcher:
         """Start no process yet; :meth:`Searcher.search` does."""
         assert manifest is not None
         self.check_installed()
         return ImpactIndexSearcher(path, manifest)
 
-    def read(
-        self, path: Path, manifest: Manifest | None, memory: int, temporary: Path | None
-    ) -> ImpactSource:
-        """See :class:`Engine`."""
-        index = self.open(path, manifest)
-        assert isinstance(index, ImpactIndexSearcher)
-        return ImpactIndexSource(index, memory, temporary)
 
-
-class ImpactIndexSource(IndexLists):
-    """The lists as the library gives them."""
-
-    def __init__(self, index: ImpactIndexSearcher, memory: int, temporary: Path | None) -> None:
-        super().__init__(index, index.doc_ids, memory, temporary)
-        self._index = index
-
-    def lists(self) -> Iterator[PostingList]:
-        """Those of all terms that a document has."""
-        for term in np.flatnonzero(self._index.document_frequencies()).tolist():
-            yield PostingList(term, *self._index.posting_list(term))
-
-
-class ImpactIndexSearcher(Searcher):
+class ImpactIndexSearcher(ListSearcher):
     """MaxScore or WAND, one process a thread; they map the same lists."""
-
-    path: Path
 
     algorithms = ALGORITHMS
 
@@ -165,7 +139,7 @@ class ImpactIndexSearcher(Searcher):
         self._held[: len(found)] = found
         opening = "open", LISTS, len(self.doc_ids)
         self.pool = LibraryPool(lambda: _process(path, opening, PATIENCE))
-        self._lists = KeptLists(self.posting_list, LISTS_KEPT)
+        self._lists = KeptLists(self.posting_list)
 
     def weighted(self, queries: ImpactBatch, number: int) -> dict[int, float]:
         """Term -> weight of one query; terms without postings are left out."""
@@ -190,6 +164,11 @@ class ImpactIndexSearcher(Searcher):
         """Documents, ascending, and impacts of a term that a document has."""
         documents, impacts = self.pool.call("postings", term)
         return documents, impacts
+
+    def lists(self) -> Iterator[PostingList]:
+        """See :class:`ListSearcher`."""
+        for term in np.flatnonzero(self._held).tolist():
+            yield PostingList(term, *self.posting_list(term))
 
     def document_frequencies(self) -> Int64Array:
         """As counted when the index was built."""

@@ -5,11 +5,24 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 
+import numpy as np
+
 from splade_bridge.data.doc_ids import DocIds
 from splade_bridge.data.vectors import Int32Array
 
+LISTS_KEPT = 1 << 25
+"""Bytes of posting lists that an open index keeps, to say what terms add to documents."""
+
 Postings = tuple[Int32Array, Int32Array]
 """Documents, ascending, and impacts of a term."""
+
+
+def impact_in(postings: Postings, document: int) -> int:
+    """What a document has in a list, 0 for nothing."""
+    documents, impacts = postings
+    at = int(documents.searchsorted(np.int32(document)))  # an int has the whole list made int64
+    there = at < len(documents) and documents[at] == document
+    return int(impacts[at]) if there else 0
 
 
 class KeptLists:
@@ -17,12 +30,10 @@ class KeptLists:
 
     Args:
         read: gives the list of a term.
-        most: bytes of all that are kept.
     """
 
-    def __init__(self, read: Callable[[int], Postings], most: int) -> None:
+    def __init__(self, read: Callable[[int], Postings]) -> None:
         self._read = read
-        self._most = most
         self._lock = threading.Lock()
         self._lists: dict[int, Postings] = {}
 
@@ -40,13 +51,7 @@ class KeptLists:
         number = doc_ids.find(doc_id)
         if number is None:
             return None
-        return [self._impact(term, number) if held else 0 for term, held in terms]
-
-    def _impact(self, term: int, document: int) -> int:
-        documents, impacts = self._list(term)
-        at = int(documents.searchsorted(document))
-        there = at < len(documents) and documents[at] == document
-        return int(impacts[at]) if there else 0
+        return [impact_in(self._list(term), number) if held else 0 for term, held in terms]
 
     def _list(self, term: int) -> Postings:
         with self._lock:
@@ -57,6 +62,6 @@ class KeptLists:
         with self._lock:
             self._lists[term] = kept
             size = sum(2 * documents.nbytes for documents, _ in self._lists.values())
-            while size > self._most and len(self._lists) > 1:
+            while size > LISTS_KEPT and len(self._lists) > 1:
                 size -= 2 * self._lists.pop(next(iter(self._lists)))[0].nbytes
         return kept

@@ -2,37 +2,68 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from splade_bridge.data.doc_ids import DocIds
-from splade_bridge.engines.base import Searcher
-from splade_bridge.formats.postings import PostingListSource
+from splade_bridge.data.manifest import Manifest
+from splade_bridge.engines.base import Engine, Searcher
+from splade_bridge.formats.base import ImpactSource
+from splade_bridge.formats.postings import PostingList, PostingListSource
+
+
+class ListSearcher(Searcher):
+    """A searcher that gives its posting lists, too.
+
+    Attributes:
+        doc_ids: by the numbers that stand in the lists.
+    """
+
+    path: Path
+    doc_ids: DocIds
+
+    @abc.abstractmethod
+    def lists(self) -> Iterator[PostingList]:
+        """Those of all terms that a document has."""
+
+
+class ListEngine(Engine):
+    """An engine whose indexes are read list by list."""
+
+    @abc.abstractmethod
+    def open(self, path: Path, manifest: Manifest | None) -> ListSearcher:
+        """See :class:`Engine`."""
+
+    def read(
+        self, path: Path, manifest: Manifest | None, memory: int, temporary: Path | None
+    ) -> ImpactSource:
+        """See :class:`Engine`."""
+        return IndexLists(self.open(path, manifest), memory, temporary)
 
 
 class IndexLists(PostingListSource):
-    """What such sources share; a subclass gives the lists.
+    """The posting lists of an index.
 
     Args:
         index: closed when all has been read.
-        doc_ids: those beside it.
     """
 
     path: Path
 
-    def __init__(
-        self, index: Searcher, doc_ids: DocIds, memory: int, temporary: Path | None
-    ) -> None:
-        assert isinstance(index.path, Path)
+    def __init__(self, index: ListSearcher, memory: int, temporary: Path | None) -> None:
         super().__init__(index.path, index.vocabulary, index.manifest, memory, temporary)
-        self._searcher = index
-        self._doc_ids = doc_ids
+        self._index = index
 
     def opened(self) -> AbstractContextManager[object]:
         """Its processes, if it has any."""
-        return self._searcher
+        return self._index
 
     def document_ids(self) -> Iterator[tuple[str, str]]:
         """Those beside the index."""
-        yield from self._doc_ids.placed(self.path)
+        yield from self._index.doc_ids.placed(self.path)
+
+    def lists(self) -> Iterator[PostingList]:
+        """As the index gives them."""
+        return self._index.lists()

@@ -48,7 +48,7 @@ from splade_bridge.engines.java import (
     reason,
 )
 from splade_bridge.engines.list_stream import write_stream
-from splade_bridge.engines.lucene_index import LuceneIndex, Query, Statistics
+from splade_bridge.engines.lucene_index import LuceneIndex, Query, Statistics, check_heap
 from splade_bridge.engines.lucene_options import LuceneOptions
 from splade_bridge.engines.process import Death, LentPaths, ended
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError, install
@@ -86,6 +86,11 @@ class LuceneEngine(Engine):
         """Look for Java and a Lucene to write with, which is fetched if it is missing."""
         java()
         self.lucene()
+
+    def takes_memory(self, memory: int) -> bool:
+        """As the heap of the JVM."""
+        check_heap(memory)
+        return True
 
     def lucene(self) -> Lucene:
         """What an index is written with."""

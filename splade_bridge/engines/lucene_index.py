@@ -116,6 +116,12 @@ class ListPage(NamedTuple):
     frequencies: Int32Array
 
 
+def check_heap(heap: int) -> None:
+    """Raise UsageError where a JVM cannot do with so little."""
+    if heap < LEAST_HEAP:
+        raise UsageError("a JVM needs a heap of 32MiB or more (--memory)")
+
+
 class LuceneIndex(Closing):
     """An open index in a JVM, which is started when it is first asked, and again if it died.
 
@@ -192,8 +198,7 @@ class LuceneIndex(Closing):
         Raises:
             UsageError: a JVM cannot do with so little.
         """
-        if heap < LEAST_HEAP:
-            raise UsageError(f"{self.path}: a JVM needs a heap of 32MiB or more (--memory)")
+        check_heap(heap)
         if heap != self._heap:
             self.close()
             self._heap = heap

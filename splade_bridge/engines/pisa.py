@@ -26,16 +26,14 @@ from splade_bridge.engines import pisa_programs, pisa_worker
 from splade_bridge.engines.base import (
     VOCABULARY,
     BuildOptions,
-    Engine,
     ReadBack,
-    Searcher,
     refuse_beyond_float32,
 )
 from splade_bridge.engines.findings import Finding, attempt, version_of
 from splade_bridge.engines.kept_lists import KeptLists
 from splade_bridge.engines.library_process import PATIENCE, LibraryPool, LibraryProcess
 from splade_bridge.engines.library_server import NOTHING, Answer
-from splade_bridge.engines.list_source import IndexLists
+from splade_bridge.engines.list_source import ListEngine, ListSearcher
 from splade_bridge.engines.pisa_options import PisaOptions
 from splade_bridge.engines.pisa_profile import (
     ALGORITHMS,
@@ -61,11 +59,9 @@ log = logging.getLogger(__name__)
 
 LISTS = "lists.npy"
 FREQUENCIES = "frequencies.npy"
-LISTS_KEPT = 1 << 25
-"""Bytes of posting lists that an open index keeps, to say what terms add to documents."""
 
 
-class PisaEngine(Engine):
+class PisaEngine(ListEngine):
     """Builds PISA indexes from canonical files."""
 
     name = "pisa"
@@ -152,37 +148,13 @@ class PisaEngine(Engine):
         profile = asdict(resolved(self.options)) | {"reorder": self.options.reorder}
         return {f"pisa_{k}": v for k, v in profile.items()}
 
-    def read(
-        self, path: Path, manifest: Manifest | None, memory: int, temporary: Path | None
-    ) -> ImpactSource:
-        """See :class:`Engine`."""
-        index = self.open(path, manifest)
-        assert isinstance(index, _PisaIndex)
-        return PisaSource(index, memory, temporary)
-
-    def open(self, path: Path, manifest: Manifest | None) -> Searcher:
+    def open(self, path: Path, manifest: Manifest | None) -> ListSearcher:
         """Start no process yet; :meth:`Searcher.search` does."""
         assert manifest is not None
         self.check_installed()
         if self.programs is not None:
             return PisaProgramSearcher(path, manifest, self.programs)
         return PisaSearcher(path, manifest)
-
-
-class PisaSource(IndexLists):
-    """The posting lists of a PISA index, by queries of one term each."""
-
-    def __init__(self, index: _PisaIndex, memory: int, temporary: Path | None) -> None:
-        super().__init__(index, index.doc_ids, memory, temporary)
-        self._index = index
-
-    def lists(self) -> Iterator[PostingList]:
-        """Those of all terms that a document has."""
-        lengths = mapped(self.path / FREQUENCIES).tolist()
-        for number, (term, length) in enumerate(
-            zip(mapped(self.path / LISTS).tolist(), lengths, strict=True)
-        ):
-            yield PostingList(term, *self._index.posting_list(number, length))
 
 
 def _remedy() -> str:
@@ -214,10 +186,8 @@ def _totals(
     return postings, impact_sum
 
 
-class _PisaIndex(Searcher):
+class _PisaIndex(ListSearcher):
     """What both ways of running PISA share: names, profile, exact ranking of ties."""
-
-    path: Path
 
     algorithms = ALGORITHMS
 
@@ -265,6 +235,14 @@ class _PisaIndex(Searcher):
     def posting_list(self, number: int, length: int) -> tuple[Int32Array, Int32Array]:
         """Documents, ascending, and impacts of list ``number``, which has ``length`` postings."""
 
+    def lists(self) -> Iterator[PostingList]:
+        """See :class:`ListSearcher`; by queries of one term each."""
+        lengths = mapped(self.path / FREQUENCIES).tolist()
+        for number, (term, length) in enumerate(
+            zip(mapped(self.path / LISTS).tolist(), lengths, strict=True)
+        ):
+            yield PostingList(term, *self.posting_list(number, length))
+
     def query_lists(self, queries: ImpactBatch, number: int) -> dict[int, int]:
         """List number -> weight of one query; terms without postings are left out."""
         terms, weights = queries.row(number)
@@ -285,7 +263,7 @@ class PisaSearcher(_PisaIndex):
         super().__init__(path, manifest)
         opening = self.encoding, self.block_size, len(self.doc_ids)
         self._pool = LibraryPool(lambda: _process(path, *opening, PATIENCE))
-        self._lists = KeptLists(self._whole_list, LISTS_KEPT)
+        self._lists = KeptLists(self._whole_list)
 
     def _search(self, queries: ImpactBatch, k: int, threads: int, algorithm: str) -> Iterator[Hits]:
         def question(number: int) -> tuple[int, dict[str, float], str] | None:

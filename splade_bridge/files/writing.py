@@ -6,11 +6,12 @@ import contextlib
 import errno
 import gzip
 import hashlib
+import io
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -41,64 +42,132 @@ from splade_bridge.files.outputs import (
 )
 from splade_bridge.files.shown import ShownOnTerminal
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
 BUFFER = 1 << 18
 """Bytes that are handed on at once: at 8 KiB, the default, the calls take a sixth of an export."""
 
 
 @contextlib.contextmanager
 def atomic_writer(path: Path, level: int = 6) -> Iterator[BinaryIO]:
-    """A stream whose bytes become ``path`` only when the block ends well; ``-`` is stdout, where
-    a terminal gets no control characters.
+    """:func:`atomic_writers` of one file."""
+    with atomic_writers([path], level) as (stream,):
+        yield stream
+
+
+@contextlib.contextmanager
+def atomic_writers(paths: Sequence[Path], level: int = 6) -> Iterator[list[BinaryIO]]:
+    """Streams whose bytes become ``paths`` only when the block ends well and all of them are whole.
 
     Compresses by suffix, reproducibly (no time stamp in gzip headers). The content is synced
     before it is renamed. A link is followed, and stays. What is a stream itself (see
-    :func:`.outputs.is_stream`) is written into. What killed processes left of the same file is
-    removed.
+    :func:`.outputs.is_stream`) is written into, and so is stdout for ``-``, where a terminal gets
+    no control characters. What killed processes left of the same files is removed.
 
     Raises:
-        ExternalProgramError: the disk is full or the place cannot be written.
+        ExternalProgramError: the disk is full or a place cannot be written.
     """
-    if path == STDIO:
-        out = sys.stdout.buffer
-        yield cast(BinaryIO, ShownOnTerminal(out) if sys.stdout.isatty() else out)
-        out.flush()
-        return
-    partial: Path | None = None
-    try:
-        with contextlib.ExitStack() as stack:
-            if is_stream(path):
-                raw = stack.enter_context(_opened_stream(path))
-                yield from _compressing(raw, path, level)
-                raw.flush()
-                return
-            place = real_place(path)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            remove_partials(place)
-            handle, partial = new_partial(place)
-            raw = stack.enter_context(open(handle, "wb", BUFFER))
-            yield from _compressing(raw, path, level)
-            raw.flush()
-            sync_file(raw.fileno())
-            partial.replace(place)  # still locked: nobody takes it for a killed one's
-            partial = None
-    except OSError as error:
-        raise write_error(error, path) from error
-    finally:
-        if partial is not None:
+    with contextlib.ExitStack() as stack:
+        outputs = [stack.enter_context(_Output(path, level)) for path in paths]
+        try:
+            yield [output.stream for output in outputs]
+        except OSError as error:
+            raise write_error(error, paths[0]) from error
+        for output in outputs:
+            output.end()
+        for output in outputs:
+            output.publish()
+
+
+class _Output(contextlib.AbstractContextManager["_Output"]):
+    """A file on its way; leaving it throws away what was not published.
+
+    Attributes:
+        stream: to write into.
+    """
+
+    def __init__(self, path: Path, level: int) -> None:
+        self._path = path
+        self._place: Path | None = None
+        self._partial: Path | None = None
+        self._open = contextlib.ExitStack()
+        with self._naming():
+            self._raw = self._opened()
+            self.stream = self._compressor = _compressing(self._raw, path, level)
+
+    def _opened(self) -> BinaryIO:
+        if self._path == STDIO:
+            out = sys.stdout.buffer
+            return cast(BinaryIO, ShownOnTerminal(out) if sys.stdout.isatty() else out)
+        if is_stream(self._path):
+            return self._open.enter_context(_opened_stream(self._path))
+        self._place = real_place(self._path)
+        self._place.parent.mkdir(parents=True, exist_ok=True)
+        remove_partials(self._place)
+        handle, self._partial = new_partial(self._place)
+        raw = self._open.enter_context(_NamedFile(handle, self._path))
+        return self._open.enter_context(io.BufferedWriter(raw, BUFFER))
+
+    def end(self) -> None:
+        """Write the rest, and let the disk have it."""
+        with self._naming():
+            if self._compressor is not self._raw:
+                self._compressor.close()
+            self._raw.flush()
+            if self._partial:
+                sync_file(self._raw.fileno())
+
+    def publish(self) -> None:
+        """Give the whole file its name."""
+        if self._partial and self._place:
+            with self._naming():
+                self._partial.replace(
+                    self._place
+                )  # still locked: nobody takes it for a killed one's
+            self._partial = None
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError, ValueError, zstandard.ZstdError, ExternalProgramError):
+            if self._compressor is not self._raw:
+                self._compressor.close()
+        with contextlib.suppress(OSError, ExternalProgramError):
+            self._open.close()
+        if self._partial:
             with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
+                self._partial.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _naming(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise write_error(error, self._path) from error
 
 
-def _compressing(raw: BinaryIO, path: Path, level: int) -> Iterator[BinaryIO]:
-    """``raw``, or what compresses into it by the suffix of ``path``; ended after the yield."""
+class _NamedFile(io.FileIO):
+    """A file whose faults name it, also where several are written at once."""
+
+    def __init__(self, handle: int, path: Path) -> None:
+        super().__init__(handle, "wb")
+        self._path = path
+
+    def write(self, data: ReadableBuffer) -> int:
+        """See :class:`io.FileIO`; raises ExternalProgramError."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            raise write_error(error, self._path) from error
+
+
+def _compressing(raw: BinaryIO, path: Path, level: int) -> BinaryIO:
+    """``raw``, or what compresses into it by the suffix of ``path`` and leaves it open."""
     if path.suffix.lower() == ".gz":
-        with gzip.GzipFile("", "wb", level, raw, mtime=0) as stream:
-            yield cast(BinaryIO, stream)
-    elif path.suffix.lower() == ".zst":
-        with zstandard.ZstdCompressor(level=3).stream_writer(raw, closefd=False) as compressed:
-            yield cast(BinaryIO, compressed)
-    else:
-        yield raw
+        return cast(BinaryIO, gzip.GzipFile("", "wb", level, raw, mtime=0))
+    if path.suffix.lower() == ".zst":
+        compressor = zstandard.ZstdCompressor(level=3)
+        return cast(BinaryIO, compressor.stream_writer(raw, closefd=False))
+    return raw
 
 
 def _opened_stream(path: Path) -> BinaryIO:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from splade_bridge.data.ids import checked_id
-from splade_bridge.data.quantize import Clipper, QuantizeOptions, Quantizer, for_numbers
+from splade_bridge.data.quantize import MAX_IMPACT, Clipper, QuantizeOptions, Quantizer, for_numbers
 from splade_bridge.data.vector_set import MEMORY, Vectors, VectorsInMemory, vectors_of
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
@@ -126,7 +126,8 @@ def weights_in_memory(records: Iterable[VectorRecord]) -> VectorsInMemory:
         BadInputError: as :class:`RecordSource`.
     """
     vocabulary = Vocabulary(observed=True)
-    builder = VectorBuilder(vocabulary, Quantizer(QuantizeOptions()))
+    # It scales nothing, but tells weights from integers; clipped, no weight is too large for it.
+    builder = VectorBuilder(vocabulary, Quantizer(QuantizeOptions(clip=MAX_IMPACT)))
     filled = full_batches(added(records, builder), builder, MEMORY)
     batches = [builder.take_weights() for _ in filled]
     return VectorsInMemory(batches, vocabulary)

@@ -302,11 +302,14 @@ class VectorBuilder:
     def reserve(self, batch: ImpactBatch | SparseBatch) -> bool:
         """Whether rows can be appended as they are; their ids are noted then.
 
-        They cannot where one of them ends a batch, or has an id that was there before.
+        They cannot where one of them ends a batch, has an id that was there before, or a weight
+        that is too large for its scale.
         """
         if len(self) + len(batch) > BATCH_ROWS:
             return False
         if self.postings + len(batch.indices) >= BATCH_POSTINGS:
+            return False
+        if isinstance(batch, SparseBatch) and self._overflow(batch.weights):
             return False
         try:
             self._guard.check_all(batch.ids)
@@ -352,7 +355,11 @@ class VectorBuilder:
             return None
         if float in kinds and not self._fractions:
             self._fractions = bool((numbers != np.floor(numbers)).any())
-        return numbers.astype(np.float32)
+        weights = numbers.astype(np.float32)
+        return None if self._overflow(weights) else weights
+
+    def _overflow(self, weights: np.ndarray) -> str | None:
+        return self._quantizer.overflow(weights) if self._quantizer else None
 
     def _check_alone(self, record: VectorRecord) -> None:
         """Raise what is wrong with one record."""
@@ -385,7 +392,11 @@ class VectorBuilder:
                     record.place,
                 )
         if self.weights:
-            return _weights(record)
+            weights = _weights(record)
+            if fault := self._overflow(weights):
+                term = list(record.terms)[int(weights.argmax())]
+                raise BadInputError(f"term {quoted(term)}: {fault}", record.place)
+            return weights
         self.whole += sum(type(value) is float for value in values)
         if values and max(values) > MAX_IMPACT:
             raise BadInputError("an impact over 2^31 - 1", record.place)

@@ -12,7 +12,7 @@ from splade_bridge.comparison.compare import Outcome
 from splade_bridge.comparison.compare import compare as compare_variants
 from splade_bridge.comparison.read_spec import load_spec, read_spec
 from splade_bridge.files.checks import unchecked
-from splade_bridge.library.given import is_place, output_path
+from splade_bridge.library.given import is_place, output_path, size
 from splade_bridge.library.keywords import Place
 
 log = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ def compare(
     data: Place | None = None,
     rebench: bool = False,
     drop_indexes: bool = False,
+    memory: int | str | None = None,
     allow_mismatch: bool = False,
     trust_remote_code: bool = False,
     no_check: bool = False,
@@ -46,7 +47,7 @@ def compare(
             folder of the TOML.
         rebench: measure all latencies again, together.
         drop_indexes: delete the indexes at the end.
-        allow_mismatch: see :func:`open_index`.
+        memory, allow_mismatch: see :func:`open_index`.
         trust_remote_code: run code that comes with checkpoints. No specification says so.
         no_check: see :func:`index`.
 
@@ -56,7 +57,7 @@ def compare(
 
     Raises:
         BadInputError: the specification names an unknown key, a wrong type or what is not there.
-        UsageError: a file of ``output`` is not ours.
+        UsageError: a file of ``output`` is not ours, or ``memory`` for engines that take none.
         SpladeBridgeError: of the step that failed; finished steps are kept.
     """
     root = None if data is None else Path(data)
@@ -72,6 +73,7 @@ def compare(
             rebench=rebench,
             drop_indexes=drop_indexes,
             allow_mismatch=allow_mismatch,
+            memory=None if memory is None else size(memory),
         )
 
 

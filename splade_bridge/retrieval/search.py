@@ -17,7 +17,7 @@ from splade_bridge.engines.remote.choices import Asking
 from splade_bridge.errors import ExternalProgramError, MismatchError, UsageError
 from splade_bridge.files.address import Place
 from splade_bridge.files.outputs import check_apart
-from splade_bridge.files.writing import atomic_writer
+from splade_bridge.files.writing import atomic_writers
 from splade_bridge.formats.forward import ForwardStore
 from splade_bridge.formats.queries import Queries
 from splade_bridge.retrieval.fit import check_queries
@@ -255,10 +255,10 @@ def write_results(
     """
     nanoseconds, results, without = 0, 0, []
     share = KeptShare({min(KEPT_AT, options.k), options.k})
-    with contextlib.ExitStack() as stack:
-        run = stack.enter_context(atomic_writer(out)) if out else None
-        latencies = beside.latencies
-        times = stack.enter_context(atomic_writer(latencies)) if latencies else None
+    latencies = beside.latencies
+    with atomic_writers([path for path in (out, latencies) if path]) as streams:
+        run = streams[0] if out else None
+        times = streams[-1] if latencies else None
         hits_of_each = zip(query_ids, beside.watch(stream), strict=True)
         for number, (query_id, hits) in enumerate(hits_of_each):
             if hits.query_id != query_id:

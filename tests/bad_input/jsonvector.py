@@ -159,8 +159,15 @@ ROWS = [
         "a scale so large that impacts overflow",
         "index docs.jsonl -o out -e exact --scale 1e9",
         4,
-        ("id 'a'", "2^31 - 1"),
-        {"docs.jsonl": '{"id": "a", "vector": {"x": 300.5}}\n'},
+        ("docs.jsonl:2: term 'x': weight 300.5 x 1e+09 is over 2^31 - 1",),
+        {"docs.jsonl": '{"id": "a", "vector": {}}\n{"id": "b", "vector": {"w": 1, "x": 300.5}}\n'},
+    ),
+    Row(
+        "queries whose impacts overflow",
+        "search i -q q.jsonl -o out --scale 1e9",
+        4,
+        ("q.jsonl:1: term 'x': weight 300.5 x 1e+09 is over 2^31 - 1",),
+        {"i": made.exact, "q.jsonl": '{"id": "q", "vector": {"x": 300.5}}\n'},
     ),
     Row(
         "a mark of byte order and Windows' line ends are no fault",

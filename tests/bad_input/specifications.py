@@ -92,6 +92,20 @@ ROWS = [
     ),
     compare("a k of zero", SPEC + "[bench]\nks = [0]\n", "spec.toml", "ks"),
     compare("a repeat of zero", SPEC + "[bench]\nrepeat = 0\n", "spec.toml", "repeat"),
+    Row(
+        "memory for a comparison whose engines take none",
+        "compare spec.toml -o out --memory 2G",
+        2,
+        ("--memory is for the JVM", "exact: not one", "leave it out"),
+        {**FILES, "spec.toml": SPEC},
+    ),
+    Row(
+        "too little memory for a comparison",
+        "compare spec.toml -o out --memory 1M",
+        2,
+        ("a JVM needs a heap of 32MiB or more",),
+        {**FILES, "spec.toml": changed("exact = []", "exact = []\nlucene = []")},
+    ),
     compare("a memory that is no size", SPEC + '[index]\nmemory = "lots"\n', "spec.toml", "memory"),
     compare(
         "a confidence above 1",
