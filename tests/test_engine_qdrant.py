@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import threading
+import uuid
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ pytest.importorskip("qdrant_edge", exc_type=ImportError)
 
 from command_line import run
 from loaded import (
+    AWKWARD_IDS,
     TERMS,
     at,
     check_all,
@@ -42,7 +45,7 @@ from splade_bridge.engines.remote.load import LoadOptions, load
 from splade_bridge.engines.remote.numbered import newest, pieces
 from splade_bridge.engines.remote.qdrant import Qdrant, inexact
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
-from splade_bridge.formats.feeds.qdrant import point_id
+from splade_bridge.formats.feeds.qdrant import NAMESPACE, point_id
 
 
 def test_a_shard_is_one_for_qdrant_edge_too(tmp_path: Path) -> None:
@@ -67,11 +70,12 @@ def test_settings_are_set_and_told(tmp_path: Path) -> None:
         assert "notes" not in told
         assert index.creation(RemoteOptions()) == {
             "sparse_vectors": {"vector": {"datatype": "float32", "memory": "cached"}},
-            "optimizers": {"max_segment_size": 100_000},
+            "optimizers": {"max_segment_size": 100_000, "default_segment_number": 32},
         }
         config = told["config"]
         assert config["sparse_vectors"]["vector"] == {"datatype": "float32", "memory": "cached"}
         assert config["optimizers"]["max_segment_size"] == 100_000
+        assert config["optimizers"]["default_segment_number"] == 32
 
 
 def test_a_load_that_goes_on_does_not_look_at_all_weights_again(
@@ -111,6 +115,27 @@ def test_what_is_loaded_goes_into_files_now_and_then(
     check_searches(address, matrix, ids)
     check_read(address, matrix, ids)
     check_all(at(f"qdrant:{tmp_path / 't'}"), 300)
+
+
+def test_points_are_written_by_the_thread_that_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Edge lets no other thread of Python work meanwhile: several would only take turns."""
+    real, by = qdrant_folder.FolderStore.upsert, list[int]()
+
+    def noted(store: qdrant_folder.FolderStore, *given: Any) -> None:
+        by.append(threading.get_ident())
+        real(store, *given)
+
+    monkeypatch.setattr(qdrant_folder.FolderStore, "upsert", noted)
+    monkeypatch.setattr(Qdrant, "block_rows", 20)
+    loaded(at(f"qdrant:{tmp_path / 's'}"), *world(1, 90, 9)[:2])
+    assert by == 5 * [threading.get_ident()]
+
+
+def test_the_key_of_a_point_is_a_uuid_of_version_5() -> None:
+    for doc_id in (*AWKWARD_IDS, *map(str, range(1000))):
+        assert point_id(doc_id) == str(uuid.uuid5(NAMESPACE, doc_id))
 
 
 @pytest.mark.parametrize(
@@ -172,14 +197,16 @@ def test_a_term_id_beyond_the_vocabulary_is_refused(others: Path) -> None:
         list(source.batches())
 
 
+@pytest.mark.parametrize("between", ["b", "bcdefghi"])
 def test_ids_that_have_one_number_are_noticed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, between: str
 ) -> None:
-    """UUIDs of version 5 do not collide by chance, so two are made to."""
+    """UUIDs of version 5 do not collide by chance, so two are made to: of a batch, and of two."""
     monkeypatch.setattr(Qdrant, "key", lambda self, doc_id: point_id(doc_id[:1]))
-    matrix, _, _ = world(1, 3, 9)
-    with pytest.raises(BadInputError, match="ab"):
-        loaded(at(f"qdrant:{tmp_path / 's'}"), matrix, ["aa", "b", "ab"])
+    ids = ["aa", *between, "ab"]
+    matrix, _, _ = world(1, len(ids), 9)
+    with pytest.raises(BadInputError, match=r"document 'ab'.* was there before"):
+        loaded(at(f"qdrant:{tmp_path / 's'}"), matrix, ids)
 
 
 def test_who_holds_the_folder_is_said(tmp_path: Path) -> None:

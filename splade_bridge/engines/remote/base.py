@@ -90,6 +90,8 @@ class RemoteIndex(Closing, abc.ABC):
         pages: whether further hits come by further requests.
         block_rows, block_bytes: of documents that are written at once, at most.
         algorithm: how it finds the best documents, which is exact until :meth:`approximate`.
+        in_process: its client is the engine and works while no other thread of Python does, so
+            blocks that are written at the same time would only wait for each other.
         own_fields: names that it has for itself, so that no stored field may have them.
     """
 
@@ -103,6 +105,7 @@ class RemoteIndex(Closing, abc.ABC):
     block_rows: ClassVar[int] = 1000
     block_bytes: ClassVar[int] = 8 << 20
     algorithm: str = "exact"
+    in_process: bool = False
     own_fields: ClassVar[tuple[str, ...]] = ("vector",)
     field: str = "vector"
 

@@ -29,6 +29,7 @@ from splade_bridge.engines.remote.load import (
     LoadOptions,
     Texts,
     Writing,
+    check_keys,
     check_stored,
     is_exact,
     origin,
@@ -307,9 +308,7 @@ def _reckoned(
     going = _Going(index, source.vocabulary, manifest)
     for batch in source.batches():
         limit.check(batch.indices)
-        for doc_id in batch.ids:
-            index.check_id(doc_id)
-            guard.check(index.key(doc_id), f"{source.path}: document {quoted(doc_id)}")
+        check_keys(index, guard, batch.ids, source.path)
         account.add(batch, source.vocabulary, index.kept)
         for some in _parts(batch.ids):
             going.add(some)

@@ -29,7 +29,7 @@ from splade_bridge.engines.remote.patience import patiently
 from splade_bridge.engines.remote.sample import Sample
 from splade_bridge.engines.remote.states import State
 from splade_bridge.errors import BadInputError, ExternalProgramError, MismatchError, UsageError
-from splade_bridge.files.address import Address
+from splade_bridge.files.address import Address, Place
 from splade_bridge.formats.base import ImpactSource, WeightSource, refuse_empty
 from splade_bridge.formats.feeds.names import Names
 from splade_bridge.formats.feeds.weights import SINGLE, WeightAccount
@@ -230,7 +230,7 @@ class Writing:
         texts: stored beside the vectors.
 
     Attributes:
-        sample: of the documents.
+        sample: of the documents, unless something else is checked.
     """
 
     def __init__(
@@ -244,6 +244,7 @@ class Writing:
     ) -> None:
         self._index, self._source, self._keep = index, source, keep
         self._options, self._texts = options, texts
+        self._is_sampled = options.check in (None, "sample")
         self._flying: deque[tuple[Future[None], int]] = deque()
         self._before = self._loaded = loaded
         self.sample = Sample()
@@ -251,6 +252,15 @@ class Writing:
 
     def run(self) -> None:
         """Write all that is not stored yet."""
+        if self._index.in_process:
+            for items in self._blocks():
+                self._write(items)
+                self._stored(len(items))
+        else:
+            self._run_in_flight()
+        refuse_empty(self._source.counts, self._source.path)
+
+    def _run_in_flight(self) -> None:
         with ThreadPoolExecutor(self._options.in_flight, "load") as pool:
             try:
                 for items in self._blocks():
@@ -262,12 +272,15 @@ class Writing:
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-        refuse_empty(self._source.counts, self._source.path)
 
     def _settle(self) -> None:
-        """Wait for the oldest block; what is stored from the beginning on has grown by it."""
+        """Wait for the oldest block."""
         future, documents = self._flying.popleft()
         future.result()
+        self._stored(documents)
+
+    def _stored(self, documents: int) -> None:
+        """What is stored from the beginning on has grown by so many."""
         self._loaded += documents
         if time.monotonic() - self._kept_at > KEEP_SECONDS:
             loaded = self._loaded
@@ -300,12 +313,11 @@ class Writing:
         size, seen = 0, 0
         for batch in source.batches():
             limit.check(batch.indices)
-            for doc_id in batch.ids:
-                index.check_id(doc_id)
-                guard.check(index.key(doc_id), f"{source.path}: document {quoted(doc_id)}")
+            check_keys(index, guard, batch.ids, source.path)
             skipped = min(len(batch), max(0, self._before - seen))
             seen += len(batch)
-            self.sample.add(batch)
+            if self._is_sampled:
+                self.sample.add(batch)
             rest = batch.rows(skipped, len(batch))
             # Texts come in the order of all documents, also of those that are stored already.
             fields = self._texts(batch.ids)[skipped:] if self._texts else None
@@ -317,6 +329,24 @@ class Writing:
                 size += bytes_
         if block:
             yield block
+
+
+def check_keys(index: RemoteIndex, guard: DuplicateGuard, ids: Sequence[str], path: Place) -> None:
+    """Raise BadInputError for an id that the engine does not take, or whose key it has already.
+
+    Args:
+        guard: of the keys of all documents before.
+        path: of the source.
+    """
+    for doc_id in ids:
+        index.check_id(doc_id)
+    keys = list(map(index.key, ids))
+    try:
+        guard.check_all(keys)
+    except BadInputError:  # which of them it is costs more to say
+        for doc_id, key in zip(ids, keys, strict=True):
+            guard.check(key, f"{path}: document {quoted(doc_id)}")
+        raise
 
 
 def is_exact(manifest: Manifest) -> bool:

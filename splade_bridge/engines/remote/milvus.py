@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from splade_bridge.data.ids import quoted
-from splade_bridge.data.vectors import Int32Array
+from splade_bridge.data.vectors import Float32Array, Int32Array
 from splade_bridge.engines.remote.base import FieldValue, Float64Array, RemoteOptions, Row
 from splade_bridge.engines.remote.faults import Busy, ServerError, missing_client
 from splade_bridge.engines.remote.held import shared
@@ -376,7 +376,7 @@ class Milvus(PiecesBeside, NumberedIndex):
         super().check_id(self.key(doc_id))
 
     def _item(
-        self, doc_id: str, indices: list[int], values: list[float], kept: dict[str, FieldValue]
+        self, doc_id: str, indices: Int32Array, values: Float32Array, kept: dict[str, FieldValue]
     ) -> dict[str, Any]:
         for name, text in kept.items():
             if isinstance(text, str) and len(text.encode()) > MOST_TEXT:
@@ -385,7 +385,7 @@ class Milvus(PiecesBeside, NumberedIndex):
                     f"bytes, and {self.engine} takes {MOST_TEXT:,} at most: leave --with-contents "
                     "out, or shorten it"
                 )
-        vector = dict(zip(indices, values, strict=True))
+        vector = dict(zip(indices.tolist(), values.tolist(), strict=True))
         return {"id": self.key(doc_id), self.field: vector, **kept}
 
     def _store(self, items: list[Any]) -> None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import abc
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
 import orjson
 
-from splade_bridge.data.vectors import ImpactBatch, SparseBatch
+from splade_bridge.data.vectors import Float32Array, ImpactBatch, Int32Array, SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.engines.remote.base import Fields, FieldValue, Float64Array, RemoteIndex
 from splade_bridge.engines.remote.faults import Refused, ServerError
@@ -114,17 +115,16 @@ class NumberedIndex(RemoteIndex):
         self, batch: ImpactBatch | SparseBatch, names: Names, fields: Sequence[Fields] | None
     ) -> Iterator[tuple[Any, int]]:
         """See :class:`RemoteIndex`."""
-        indices, indptr = batch.indices.tolist(), batch.indptr.tolist()
-        values = as_float32(weights_of(batch)).tolist()
-        for row, doc_id in enumerate(batch.ids):
-            of = slice(indptr[row], indptr[row + 1])
+        indices, values = batch.indices, as_float32(weights_of(batch))
+        bounds = pairwise(batch.indptr.tolist())
+        for row, (doc_id, (start, stop)) in enumerate(zip(batch.ids, bounds, strict=True)):
             kept = dict(fields[row]) if fields else {}
-            size = self.entry_bytes * (of.stop - of.start) + len(doc_id) + _fields_size(kept) + 100
-            yield self._item(doc_id, indices[of], values[of], kept), size
+            size = self.entry_bytes * (stop - start) + len(doc_id) + _fields_size(kept) + 100
+            yield self._item(doc_id, indices[start:stop], values[start:stop], kept), size
 
     @abc.abstractmethod
     def _item(
-        self, doc_id: str, indices: list[int], values: list[float], kept: dict[str, FieldValue]
+        self, doc_id: str, indices: Int32Array, values: Float32Array, kept: dict[str, FieldValue]
     ) -> Any:
         """A document as :meth:`_store` takes it.
 

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from splade_bridge.data.ids import quoted
-from splade_bridge.data.vectors import Int32Array
+from splade_bridge.data.vectors import Float32Array, Int32Array
 from splade_bridge.engines.remote.base import FieldValue, Float64Array, RemoteOptions, Row
 from splade_bridge.engines.remote.numbered import STATE, NumberedIndex, above_0, numbers
-from splade_bridge.engines.remote.qdrant_store import Point, Store
+from splade_bridge.engines.remote.qdrant_store import NewPoint, Store
 from splade_bridge.engines.remote.secrets import Secrets
 from splade_bridge.engines.remote.states import State, state_bytes
 from splade_bridge.errors import BadInputError, UsageError
@@ -43,6 +43,7 @@ class Qdrant(NumberedIndex):
             from splade_bridge.engines.remote.qdrant_folder import FolderStore
 
             self._points = FolderStore(address, self.extra)
+            self.in_process = True
         else:
             from splade_bridge.engines.remote.qdrant_server import ServerStore
 
@@ -94,14 +95,14 @@ class Qdrant(NumberedIndex):
     # Filled
 
     def _item(
-        self, doc_id: str, indices: list[int], values: list[float], kept: dict[str, FieldValue]
-    ) -> Point:
+        self, doc_id: str, indices: Int32Array, values: Float32Array, kept: dict[str, FieldValue]
+    ) -> NewPoint:
         if PAYLOAD_ID in kept:
             raise BadInputError(
                 f"document {quoted(doc_id)}: the field {PAYLOAD_ID!r} of the payload holds the "
                 "document's id: name the stored field otherwise"
             )
-        return Point(self.key(doc_id), indices, values, {PAYLOAD_ID: doc_id, **kept})
+        return NewPoint(self.key(doc_id), indices, values, {PAYLOAD_ID: doc_id, **kept})
 
     def _store(self, items: list[Any]) -> None:
         self._points.upsert(self.field, items)

@@ -16,7 +16,14 @@ from typing import Any
 from splade_bridge.engines.remote.base import RemoteOptions
 from splade_bridge.engines.remote.faults import Busy, ServerError, missing_client
 from splade_bridge.engines.remote.numbered import BESIDE, PiecesBeside
-from splade_bridge.engines.remote.qdrant_store import PAGE, Point, Store, datatype_of, key_of
+from splade_bridge.engines.remote.qdrant_store import (
+    PAGE,
+    NewPoint,
+    Point,
+    Store,
+    datatype_of,
+    key_of,
+)
 from splade_bridge.engines.remote.secrets import Secrets
 from splade_bridge.errors import BadInputError, MissingToolError
 from splade_bridge.files.address import Address
@@ -192,7 +199,7 @@ class ServerStore(PiecesBeside, Store):
             "params": self._config()["params"],
         }
 
-    def upsert(self, field: str, points: Sequence[Point]) -> None:
+    def upsert(self, field: str, points: Sequence[NewPoint]) -> None:
         """See :class:`Store`."""
         models = self._models
         self._ask(
@@ -201,7 +208,11 @@ class ServerStore(PiecesBeside, Store):
             [
                 models.PointStruct(
                     id=key_of(p.key),
-                    vector={field: models.SparseVector(indices=p.indices, values=p.values)},
+                    vector={
+                        field: models.SparseVector(
+                            indices=p.indices.tolist(), values=p.values.tolist()
+                        )
+                    },
                     payload=p.payload,
                 )
                 for p in points

@@ -6,6 +6,7 @@ import abc
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from splade_bridge.data.vectors import Float32Array, Int32Array
 from splade_bridge.engines.remote.base import RemoteOptions
 from splade_bridge.engines.remote.qdrant_options import QdrantDatatype, QdrantOptions
 
@@ -34,6 +35,19 @@ def key_of(key: str) -> int | str:
 def datatype_of(options: RemoteOptions) -> QdrantDatatype:
     """Of the weights that are searched, in an index that is made so."""
     return QdrantOptions(**options.own).datatype
+
+
+class NewPoint(NamedTuple):
+    """A document on its way to Qdrant; the attributes are those of :class:`Point`.
+
+    A client takes lists, which are ten times as large: they are made where it takes them, and do
+    not wait for their turn.
+    """
+
+    key: str
+    indices: Int32Array
+    values: Float32Array
+    payload: dict[str, Any]
 
 
 class Store(abc.ABC):
@@ -68,7 +82,7 @@ class Store(abc.ABC):
         """Names of its sparse vectors, and their settings as Qdrant names them in JSON."""
 
     @abc.abstractmethod
-    def upsert(self, field: str, points: Sequence[Point]) -> None:
+    def upsert(self, field: str, points: Sequence[NewPoint]) -> None:
         """Store points in place of those of the same keys."""
 
     @abc.abstractmethod
