@@ -189,14 +189,12 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Let every file that is opened for writing from now on hold only some bytes."""
 
     def begin(room: int) -> None:
-        def small_open(path: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-            if "w" not in mode:
-                return open(path, mode, *args, **kwargs)
-            raw = FullDisk(path, "w")
-            raw.room = room
-            return io.BufferedWriter(raw, 64)
+        class Small(files.NamedFile, FullDisk):
+            pass
 
-        monkeypatch.setattr(files, "open", small_open, raising=False)
+        monkeypatch.setattr(FullDisk, "room", room)
+        monkeypatch.setattr(files, "NamedFile", Small)
+        monkeypatch.setattr(files, "BUFFER", 64)
 
     return begin
 

@@ -106,7 +106,7 @@ class _Output(contextlib.AbstractContextManager["_Output"]):
         self._place.parent.mkdir(parents=True, exist_ok=True)
         remove_partials(self._place)
         handle, self._partial = new_partial(self._place)
-        raw = self._open.enter_context(_NamedFile(handle, self._path))
+        raw = self._open.enter_context(NamedFile(handle, self._path))
         return self._open.enter_context(io.BufferedWriter(raw, BUFFER))
 
     def end(self) -> None:
@@ -145,7 +145,7 @@ class _Output(contextlib.AbstractContextManager["_Output"]):
             raise write_error(error, self._path) from error
 
 
-class _NamedFile(io.FileIO):
+class NamedFile(io.FileIO):
     """A file whose faults name it, also where several are written at once."""
 
     def __init__(self, handle: int, path: Path) -> None:
