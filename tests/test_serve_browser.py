@@ -316,6 +316,10 @@ def test_what_is_typed_before_indexes_are_known_stays(page: Any, program: Progra
     page.goto(f"{program.address}#q=the+cat")
     page.reload()
     held.wait(1)
+    for key in "jklhxe/":
+        page.keyboard.press(key)
+        page.evaluate("document.activeElement.blur()")
+    page.evaluate("dispatchEvent(new PopStateEvent('popstate'))")  # going back, by the browser
     page.fill("#q", "on his mat")
     held.let_go()
     page.wait_for_selector(".hit")

@@ -557,6 +557,7 @@
     dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   }
   addEventListener("popstate", () => {
+    if (!shown.served) return;  // what the address says is read once we know of the indexes
     recall();
     $("q").value = state.q;
     drawJudged();
