@@ -121,10 +121,8 @@ class _Output(contextlib.AbstractContextManager["_Output"]):
     def publish(self) -> None:
         """Give the whole file its name."""
         if self._partial and self._place:
-            with self._naming():
-                self._partial.replace(
-                    self._place
-                )  # still locked: nobody takes it for a killed one's
+            with self._naming():  # still locked: nobody takes it for a killed one's
+                self._partial.replace(self._place)
             self._partial = None
 
     def __exit__(self, *_: object) -> None:
