@@ -433,6 +433,13 @@ def test_a_model_that_cannot_be_split_says_so() -> None:
         ({"config.json": '{"model_type": "bert"}'}, "no weights in it"),
         (
             {"config.json": '{"model_type": "bert"}', "model.safetensors": "no"},
+            "a network of 109,482,240 parameters, and the weights beside it are 2 bytes",
+        ),
+        (
+            {
+                "config.json": '{"model_type": "bert", "vocab_size": 9}',
+                "model.safetensors": "n" * 10**8,
+            },
             "cannot be loaded",
         ),
         (  # transformers would build layer after layer until the memory is full

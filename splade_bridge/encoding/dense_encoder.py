@@ -24,7 +24,7 @@ from splade_bridge.encoding.choices import ModelChoices
 from splade_bridge.encoding.encoder import pick_device
 from splade_bridge.encoding.identity import code_files
 from splade_bridge.encoding.in_threads import use_cores
-from splade_bridge.encoding.network import quiet, refusal, refuse_endless
+from splade_bridge.encoding.network import quiet, refusal, refuse_claims
 from splade_bridge.encoding.prompts import named_prompt
 from splade_bridge.encoding.snapshot import (
     files_sha256,
@@ -239,7 +239,8 @@ def _weights(places: Sequence[Path]) -> Iterator[Path]:
 def _loaded(folder: Path, device: torch.device, *, trust_remote_code: bool) -> Any:
     from sentence_transformers import SentenceTransformer
 
-    refuse_endless(folder)
+    for place in _module_folders(folder):
+        refuse_claims(place)
     try:
         with quiet():
             network = SentenceTransformer(

@@ -7,6 +7,7 @@ one plain network on the CPU, with its adapters added to its weights.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import re
 from collections.abc import Iterator
@@ -17,13 +18,20 @@ import torch
 
 from splade_bridge.encoding.adapters import adapter_chain, is_adapter, merged
 from splade_bridge.errors import BadInputError, is_panic
-from splade_bridge.files.typed import Where, json_file
+from splade_bridge.files.typed import shown
 
 log = logging.getLogger(__name__)
 
-REPEATED = re.compile(r"layers?$|blocks$|groups?(_num)?$|experts$")
-"""Settings that say how often a part is built."""
+REPEATED = re.compile(
+    r"layers?$|blocks?(_sizes|_repeats)?$|groups?(_num)?$|experts$|depths?$|networks$|^attention_types$"
+)
+"""Settings that say how often a part is built, by a number or by several."""
 MOST_LAYERS = 1_000
+MOST_A_BYTE = 4
+"""Parameters for each byte of weights; integers of 4 bits have 2."""
+FEW = 1 << 24
+"""Parameters that are made without a look at the weights."""
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack")
 NO_ADAPTER = {"subfolder": "no-adapter"}
 """Keeps transformers from adding an adapter by itself, which it does only where peft is there."""
 TOKEN_PROJECTION = "tok_proj."  # noqa: S105
@@ -64,7 +72,7 @@ def _loaded(folder: Path, trust_remote_code: bool, headless: bool) -> Any:
     """The network in ``folder``, without an adapter that lies beside it."""
     from transformers import AutoConfig
 
-    refuse_endless(folder)
+    refuse_claims(folder)
     try:
         with quiet():
             config = AutoConfig.from_pretrained(
@@ -159,26 +167,62 @@ def _numberless(name: str) -> str:
     return re.sub(r"(?<=\.)\d+(?=\.)", "N", name)
 
 
-def refuse_endless(folder: Path) -> None:
-    """Refuse a configuration whose building never ends: it decides the layers, not the weights.
+def refuse_claims(folder: Path) -> None:
+    """Refuse a configuration that takes memory which the weights of its network do not.
+
+    Layers and sizes are decided by it, and what the weights lack is made before it is noticed.
 
     Raises:
-        BadInputError: it claims more than any network has, or no layer at all.
+        BadInputError: it claims more layers than any network has, or none at all, or many more
+            parameters than the weights beside it hold.
     """
     file = folder / "config.json"
     tree: Any = None
-    with contextlib.suppress(BadInputError):  # whoever loads the network says what is wrong
-        tree = json_file(Where(str(file)))
-    nested = [tree]
-    while nested:
-        if not isinstance(table := nested.pop(), dict):
-            continue
-        nested += table.values()
-        for key, value in table.items():
-            if REPEATED.search(key) and isinstance(value, int) and value > MOST_LAYERS:
-                raise BadInputError(f"{key} is above {MOST_LAYERS:,}, as no network's", str(file))
-            if key == "num_hidden_layers" and isinstance(value, int) and value < 1:
-                raise BadInputError(f"{key} is {value}: a network without layers", str(file))
+    # Read as transformers reads it, which takes numbers of any length; and if it cannot be read,
+    # whoever loads the network says why.
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        tree = json.loads(file.read_text(encoding="utf-8"))
+    for key, value in _settings(tree):
+        if REPEATED.search(key) and value > MOST_LAYERS:
+            raise BadInputError(f"{key} is above {MOST_LAYERS:,}, as no network's", str(file))
+        if key == "num_hidden_layers" and value < 1:
+            raise BadInputError(f"{key} is {shown(value)}: a network without layers", str(file))
+    claimed = _parameters(folder)
+    held = sum(item.stat().st_size for item in folder.glob("*") if item.suffix in WEIGHTS)
+    if held and claimed > max(FEW, MOST_A_BYTE * held):
+        raise BadInputError(
+            f"makes a network of {claimed:,} parameters, and the weights beside it are "
+            f"{held:,} bytes: they do not belong together",
+            str(file),
+        )
+
+
+def _parameters(folder: Path) -> int:
+    """How many parameters the network has that is configured in ``folder``; 0 if unknown.
+
+    It is built without memory, and without code that lies in the folder.
+    """
+    from transformers import AutoConfig, AutoModel
+
+    # What cannot be built so is for whoever loads the network to tell.
+    with contextlib.suppress(Exception), quiet(), torch.device("meta"):
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        built = AutoModel.from_config(config, trust_remote_code=False)
+        return sum(parameter.numel() for parameter in built.parameters())
+    return 0
+
+
+def _settings(tree: Any) -> Iterator[tuple[str, int]]:
+    """Each whole number in ``tree``, with the key that it, or the list that holds it, stands at."""
+    left: list[tuple[str, Any]] = [("", tree)]
+    while left:
+        key, value = left.pop()
+        if isinstance(value, dict):
+            left += value.items()
+        elif isinstance(value, list):
+            left += [(key, item) for item in value]
+        elif isinstance(value, int):
+            yield key, value
 
 
 def in_float32(model: Any) -> Any:

@@ -15,7 +15,7 @@ from splade_bridge.data.choices import Side
 from splade_bridge.encoding.choices import ScorerKind, ScorerOptions
 from splade_bridge.encoding.encoder import EncodeOptions, Encoder, load_encoder, pick_device
 from splade_bridge.encoding.in_threads import use_cores
-from splade_bridge.encoding.network import quiet, refusal, refuse_endless
+from splade_bridge.encoding.network import quiet, refusal, refuse_claims
 from splade_bridge.encoding.prompts import named_prompt
 from splade_bridge.encoding.snapshot import find_snapshot
 from splade_bridge.encoding.tokens import without_surrogates
@@ -63,7 +63,8 @@ def load_scorer(model: str, kind: ScorerKind, options: ScorerOptions = ScorerOpt
 
 @contextlib.contextmanager
 def _loading(folder: Path, kind: ScorerKind) -> Iterator[None]:
-    refuse_endless(folder)
+    for file in folder.rglob("config.json"):  # of its modules
+        refuse_claims(file.parent)
     try:
         with quiet():
             yield

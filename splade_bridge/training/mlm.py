@@ -255,9 +255,9 @@ def _pretrained(base: Path, *, trust_remote_code: bool) -> Any:
     import torch
     from transformers import AutoModelForMaskedLM
 
-    from splade_bridge.encoding.network import refusal, refuse_endless
+    from splade_bridge.encoding.network import refusal, refuse_claims
 
-    refuse_endless(base)
+    refuse_claims(base)
     try:
         return AutoModelForMaskedLM.from_pretrained(
             base, dtype=torch.float32, trust_remote_code=trust_remote_code
