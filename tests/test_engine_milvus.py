@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -88,6 +89,19 @@ def test_settings_are_set_and_told(tmp_path: Path) -> None:
     assert told["index"]["index_type"] == made["params"]["index_type"] == "SPARSE_INVERTED_INDEX"
     assert told["index"]["inverted_index_algo"] == "DAAT_MAXSCORE" == EXACT["inverted_index_algo"]
     assert told["index"]["metric_type"] == made["metricType"] == "IP"
+
+
+def test_its_logs_are_not_left_behind(tmp_path: Path) -> None:
+    """The core writes three of them into the folder of temporary files at each start."""
+    address, temporary = at(f"milvus:{tmp_path / 'm.db'}"), tmp_path / "temporary"
+    temporary.mkdir()
+    loaded(address, *world(1, 30, 9)[:2])
+    run = subprocess.run(
+        command("inspect", address),
+        env={**os.environ, "TMPDIR": str(temporary)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert not list(temporary.iterdir())
 
 
 @pytest.mark.long

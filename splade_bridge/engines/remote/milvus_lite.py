@@ -108,13 +108,14 @@ def _server(path: Path, home: str) -> Any:
     """Milvus Lite's server of a file, in a home of its own.
 
     The core empties ``~/.cache/milvus`` when it begins and when it ends, also where another one
-    is at work there.
+    is at work there. And it writes logs into the folder of temporary files, three at each start,
+    and leaves them.
     """
     from milvus_lite.server import Server
 
     class AtHome(Server):  # type: ignore[misc]
         @property
         def args(self) -> list[str]:
-            return ["/usr/bin/env", f"HOME={home}", *map(str, super().args)]
+            return ["/usr/bin/env", f"HOME={home}", f"GLOG_log_dir={home}", *map(str, super().args)]
 
     return AtHome(str(path))
