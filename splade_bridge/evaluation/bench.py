@@ -335,7 +335,7 @@ def _pass(case: Case, warm: int, rounds: int = 1) -> _Pass:
     A query's time is the median of its rounds.
     """
     size = len(case.queries)
-    batch = case.queries.take(np.arange(-warm, rounds * size) % size)
+    batch = _cycled(case.queries, rounds * size, warm)
     hits = case.searcher.search(batch, case.k, algorithm=case.algorithm)
     found = [(h.nanoseconds, h.scored) for h in itertools.islice(hits, warm, None)]
     nanoseconds, scored = zip(*found, strict=True)
@@ -362,9 +362,9 @@ def _queries_per_second(case: Case, warm: int, load: int, threads: int) -> float
     return load / max(seconds[1] - seconds[0], 1e-9)
 
 
-def _cycled(batch: ImpactBatch, size: int) -> ImpactBatch:
-    """``size`` queries: all of ``batch``, again and again."""
-    return batch.take(np.arange(size) % len(batch))
+def _cycled(batch: ImpactBatch, size: int, before: int = 0) -> ImpactBatch:
+    """``size`` queries, all of ``batch`` again and again, and ``before`` that lead up to them."""
+    return batch.take(np.arange(-before, size) % len(batch))
 
 
 def _timing(passes: Sequence[_Pass], rates: list[float], threads: int | None) -> Timing:
