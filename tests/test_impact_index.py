@@ -91,6 +91,7 @@ def test_what_is_not_there_cannot_be_asked_for(index: Path, tmp_path: Path) -> N
     assert not (tmp_path / "wide").exists()
 
 
+@pytest.mark.usefixtures("index")  # skips where it is not installed
 def test_lists_that_do_not_fit_into_memory(tmp_path: Path) -> None:
     engine("impact-index").build(MemorySource(DOCUMENTS, DOC_IDS, TERMS), tmp_path / "i")
     sizes = []
@@ -108,6 +109,7 @@ def test_lists_that_do_not_fit_into_memory(tmp_path: Path) -> None:
     assert sizes[0] > sizes[1], "more pages"
 
 
+@pytest.mark.usefixtures("index")  # skips where it is not installed
 def test_impacts_that_float32_rounds_are_refused(tmp_path: Path) -> None:
     source = MemorySource(np.array([[2**24 + 1, 1]]), ["a"], ["x", "y"])
     with pytest.raises(BadInputError, match=r"1 of 2 impacts are over 2\^24.*impact-index"):

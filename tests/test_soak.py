@@ -68,18 +68,17 @@ class Once(Subject):
     once: ClassVar[bool] = True
 
     def attempt(self, rng: random.Random, folder: Path) -> Mapping[str, int]:
+        before = len(Even.folders)
         time.sleep(1.5)
-        return {"tries": 1}
+        return {"tries": 1, "of others": len(Even.folders) - before}
 
 
 def test_what_is_tried_once_runs_beside_the_others_to_its_end() -> None:
     campaign = Campaign([Once, Even], lambda line: None)
     campaign.run(5, 0.02)
     campaign.close()
-    assert campaign.tallies["once"].tries == {"tries": 1}
-    assert sum(campaign.tallies["even"].tries.values()) > 1
-    seconds = [campaign.tallies[name].seconds for name in ("once", "even")]
-    assert sum(seconds) > campaign.minutes * 60
+    tries = campaign.tallies["once"].tries
+    assert tries["tries"] == 1 and tries["of others"] > 1
 
 
 def test_a_finding_is_told_with_the_seed_that_repeats_it(tmp_path: Path) -> None:
