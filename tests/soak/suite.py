@@ -51,7 +51,7 @@ class Suite(Subject):
 
     def attempt(self, rng: random.Random, folder: Path) -> Mapping[str, int]:
         seed = rng.randrange(10**6)
-        tests = [sys.executable, "-m", "pytest", "-m", "soak", "-n", "0", "-q", "-rfE"]
+        tests = [sys.executable, "-m", "pytest", "-m", "soak", "-n", "0", "-rfE"]
         process = self._process = subprocess.Popen(
             [*tests, "--basetemp", str(folder / "tests")],
             cwd=ROOT,
@@ -84,7 +84,7 @@ class Suite(Subject):
             raise Finding(
                 f"SPLADE_BRIDGE_SEED={seed} SPLADE_BRIDGE_SOAK=1: {too_much}\n{told[-6000:]}"
             )
-        if process.returncode:
-            raise Finding(f"SPLADE_BRIDGE_SEED={seed} SPLADE_BRIDGE_SOAK=1:\n{told[-6000:]}")
         passed = re.search(r"(\d+) passed", told)
-        return {"tests": int(passed[1]) if passed else 0}
+        if process.returncode or passed is None:
+            raise Finding(f"SPLADE_BRIDGE_SEED={seed} SPLADE_BRIDGE_SOAK=1:\n{told[-6000:]}")
+        return {"tests": int(passed[1])}
