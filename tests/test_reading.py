@@ -320,6 +320,7 @@ def test_a_prompt_on_a_terminal(folder: Path, tmp_path: Path, name: str) -> None
         assert [(d, s) for _, _, d, s in hits(heard)] == list(wanted.items())
         below = descendants(talk.process.pid)
         assert bool(below) == (name in ("lucene", "pisa"))
+        time.sleep(1)  # until readline waits: it hears of no signal that came before
         talk("\x03", "\n")
         assert talk.process.wait(60) == 0
         assert [pid for pid in below if is_alive(pid)] == []
