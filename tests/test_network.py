@@ -70,14 +70,8 @@ def test_other_sizes_are_refused(model: Path, changes: dict[str, Any], match: st
         ),
         ({"text_config": {"n_layer": 10**9}}, "n_layer is above 1,000"),
         # and would make what the weights have in another size
-        (
-            {"vocab_size": 10**9},
-            r"makes a network of 32(,\d{3}){3} parameters",
-        ),
-        (
-            {"intermediate_size": 10**8},
-            r".* the weights beside it are \d+,\d{3} bytes",
-        ),
+        ({"vocab_size": 10**9}, r"makes a network of 32(,\d{3}){3} parameters"),
+        ({"intermediate_size": 10**8}, r".* the weights beside it are \d+,\d{3} bytes"),
         ({"max_position_embeddings": 10**8}, "makes a network of"),
     ],
 )

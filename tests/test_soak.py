@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import random
@@ -131,14 +130,11 @@ def test_ctrl_c_ends_it_with_its_report(tmp_path: Path) -> None:
     assert campaign.stdout is not None
     campaign.stdout.readline()  # it has begun
     time.sleep(0.3)
+    campaign.send_signal(signal.SIGINT)
     try:
-        for _ in range(3):  # one that arrives inside a destructor is lost: Python's, not ours
-            campaign.send_signal(signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                out, _ = campaign.communicate(timeout=30)
-                break
+        out, _ = campaign.communicate(timeout=60)
     finally:
-        campaign.kill()
+        campaign.kill()  # it would go on for two hours
     assert campaign.returncode == 0, out.decode()
     assert "parity" in json.loads(report.read_text())["subjects"]
     assert list((tmp_path / "tmp").iterdir()) == []

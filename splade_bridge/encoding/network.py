@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from splade_bridge.encoding.adapters import adapter_chain, is_adapter, merged
+from splade_bridge.encoding.snapshot import weight_files
 from splade_bridge.errors import BadInputError, is_panic
 from splade_bridge.files.typed import shown
 
@@ -31,7 +32,6 @@ MOST_A_BYTE = 4
 """Parameters for each byte of weights; integers of 4 bits have 2."""
 FEW = 1 << 24
 """Parameters that are made without a look at the weights."""
-WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack")
 NO_ADAPTER = {"subfolder": "no-adapter"}
 """Keeps transformers from adding an adapter by itself, which it does only where peft is there."""
 TOKEN_PROJECTION = "tok_proj."  # noqa: S105
@@ -187,9 +187,11 @@ def refuse_claims(folder: Path) -> None:
             raise BadInputError(f"{key} is above {MOST_LAYERS:,}, as no network's", str(file))
         if key == "num_hidden_layers" and value < 1:
             raise BadInputError(f"{key} is {shown(value)}: a network without layers", str(file))
-    claimed = _parameters(folder)
-    held = sum(item.stat().st_size for item in folder.glob("*") if item.suffix in WEIGHTS)
-    if held and claimed > max(FEW, MOST_A_BYTE * held):
+    try:
+        held = sum(weights.stat().st_size for weights in weight_files(folder))
+    except BadInputError:  # settings of a module without weights, or nothing that is loaded
+        return
+    if (claimed := _parameters(folder)) > max(FEW, MOST_A_BYTE * held):
         raise BadInputError(
             f"makes a network of {claimed:,} parameters, and the weights beside it are "
             f"{held:,} bytes: they do not belong together",
