@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -164,11 +165,14 @@ def passages_of(count: int) -> list[Text]:
     """Of MS MARCO, or random words in passages as long as MS MARCO's."""
     if CORPUS.is_file():
         return list(islice(read_texts(str(CORPUS)), count))
-    print("The passages of MS MARCO are not here: random words, in lengths like theirs.\n")
+    _say_once("The passages of MS MARCO are not here: random words, in lengths like theirs.\n")
     words = np.array(vocabulary_terms()[1000:])
     rng = np.random.default_rng(0)
     lengths = np.clip(rng.lognormal(4.2, 0.45, count), 8, 250).astype(int)
     return [Text(str(i), " ".join(rng.choice(words, n)), "") for i, n in enumerate(lengths)]
+
+
+_say_once = cache(print)
 
 
 def checkpoint_flags(parser: argparse.ArgumentParser) -> None:

@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from encode import BFLOAT16, flops, make_checkpoint, passages_of
+from encode import BERT, BFLOAT16, NETWORKS, Network, flops, make_checkpoint, passages_of
 from machine import describe
+from splade_bridge.data.store import PART_ROWS
 from splade_bridge.encoding import fused
 from splade_bridge.encoding.encoder import EncodeOptions, load_encoder
 from splade_bridge.encoding.head import LinearHead
@@ -31,6 +32,8 @@ from splade_bridge.encoding.runner import encode_to_store
 from splade_bridge.text.corpora import Text
 
 MSMARCO_PASSAGES = 8_841_823
+PASSAGES = 8
+"""Times as many as texts of one length: begin and end of a run are to weigh little."""
 HIDDEN, TERMS = 768, 30522
 BLOCKS = [(128, 128, 64, 4, 3), (128, 128, 64, 4, 4), (128, 256, 64, 8, 3), (64, 256, 64, 4, 3)]
 """Positions, terms and hidden dimensions of a block, warps, stages; see fused._blocks."""
@@ -143,7 +146,7 @@ def timed(name: str, run: Callable[[], Any], times: float = 1.0) -> Timed:
 
 
 def ours(checkpoint: Path, texts: list[Text]) -> tuple[list[Timed], list[int], str]:
-    """Three rounds without and one with tokenizing and writing; lengths; what was chosen."""
+    """Three rounds tokenized before, of many texts one from text to Parquet; lengths; choices."""
     options = EncodeOptions(max_length=128, dtype=BFLOAT16, device="cuda")
     encoder = load_encoder(str(checkpoint), "document", options)
     assert encoder.loaded.network is not None
@@ -151,9 +154,10 @@ def ours(checkpoint: Path, texts: list[Text]) -> tuple[list[Timed], list[int], s
     tokenized = encoder.tokenize(texts)
     window = partial(encoder.encode_window, texts, None, tokenized)
     rows = [timed("splade-bridge, tokenized before", window) for _ in range(3)]
-    store = checkpoint.with_name(f"{checkpoint.name}-vectors")
-    whole = partial(encode_to_store, texts, encoder, store, corpus="bench")
-    rows.append(timed("splade-bridge, text to Parquet", whole))
+    if len(texts) > PART_ROWS:  # of a single part nothing can be tokenized or written meanwhile
+        store = checkpoint.with_name(f"{checkpoint.name}-vectors")
+        whole = partial(encode_to_store, texts, encoder, store, corpus="bench")
+        rows.append(timed("splade-bridge, text to Parquet", whole))
     chosen = type(encoder.loaded.network.head).__name__
     return (
         rows,
@@ -180,39 +184,49 @@ def sparse_encoder(checkpoint: Path, texts: list[Text]) -> list[Timed]:
     return rows
 
 
-def throughput(layers: int, most: float, count: int, folder: Path) -> None:
-    checkpoint = folder / f"bert-{layers}"
-    make_checkpoint(checkpoint, layers, [t.text for t in passages_of(16)])
+def throughput(name: str, network: Network, most: float, count: int, folder: Path) -> Path:
+    """Texts of one length; returns the checkpoint."""
+    checkpoint = folder / name
+    make_checkpoint(checkpoint, network.layers, [t.text for t in passages_of(16)], network)
     texts = texts_of_128(count)
     rows, lengths, chosen = ours(checkpoint, texts)
     torch.cuda.empty_cache()
     rows += sparse_encoder(checkpoint, texts)
     torch.cuda.empty_cache()
-    tokens, work = sum(lengths), flops(lengths, layers) / 1e12
-    print(f"\nBERT of {layers} layers, {count:,} texts of {tokens / count:.0f} tokens, bfloat16, "
+    tokens = sum(lengths)
+    work = flops(lengths, network.layers, network.hidden, network.terms) / 1e12
+    print(f"\n{said(network)}, {count:,} texts of {tokens / count:.0f} tokens, bfloat16, "
           f"{chosen}:\n\n| | tokens/s | TFLOP/s | of the peak | GiB | MS MARCO at 128 tokens, "
           "minutes |\n|---|---|---|---|---|---|")  # fmt: skip
     for name, taken, memory in rows:
         minutes = MSMARCO_PASSAGES * 128 / (tokens / taken) / 60
         print(f"| {name} | {tokens / taken:,.0f} | {work / taken:.0f} | {work / taken / most:.0%} "
-              f"| {memory:.1f} | {minutes:.1f} |")  # fmt: skip
+              f"| {memory:.1f} | {minutes:.1f} |", flush=True)  # fmt: skip
+    return checkpoint
 
 
-def passages(layers: int, count: int, folder: Path) -> None:
+def said(network: Network) -> str:
+    """What a network is called."""
+    wide = f" of {network.hidden} dimensions" if network.hidden != BERT.hidden else ""
+    terms = f" and {network.terms:,} terms" if network.terms != BERT.terms else ""
+    return f"{'XLM-R' if terms else 'BERT'} of {network.layers} layers{wide}{terms}"
+
+
+def passages(network: Network, checkpoint: Path, texts: list[Text]) -> None:
     """Passages as they are, from text to Parquet, as the command does it."""
-    texts = passages_of(count)
     options = EncodeOptions(max_length=256, dtype=BFLOAT16, device="cuda")
-    encoder = load_encoder(str(folder / f"bert-{layers}"), "document", options)
+    encoder = load_encoder(str(checkpoint), "document", options)
     encoder.encode_window(texts[:1024])
     before = encoder.stats.tokens
     began = time.perf_counter()
-    encode_to_store(texts, encoder, folder / f"passages-{layers}", corpus="bench")
+    out = checkpoint.with_name(f"{checkpoint.name}-passages")
+    encode_to_store(texts, encoder, out, corpus="bench")
     taken = time.perf_counter() - began
     tokens = encoder.stats.tokens - before
-    print(f"\nBERT of {layers} layers, {len(texts):,} passages of {tokens / len(texts):.0f} tokens "
+    print(f"\n{said(network)}, {len(texts):,} passages of {tokens / len(texts):.0f} tokens "
           f"on average, text to Parquet: {len(texts) / taken:,.0f} passages/s, "
           f"{tokens / taken:,.0f} tokens/s; MS MARCO's {MSMARCO_PASSAGES:,} passages would take "
-          f"{MSMARCO_PASSAGES / len(texts) * taken / 60:.1f} min")  # fmt: skip
+          f"{MSMARCO_PASSAGES / len(texts) * taken / 60:.1f} min", flush=True)  # fmt: skip
 
 
 def attention() -> None:
@@ -232,7 +246,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--texts", type=int, default=32768)
     parser.add_argument("--no-heads", action="store_true", help="leave the heads out")
-    parser.add_argument("--layers", type=int, nargs="+", default=[12, 6])
+    parser.add_argument("--layers", type=int, nargs="*", default=[12, 6])
+    parser.add_argument("--large", nargs="*", default=["bert-large", "xlm-r"], choices=NETWORKS,
+                        help="networks of an eighth of the texts")  # fmt: skip
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -245,9 +261,13 @@ def main() -> None:
     if not arguments.no_heads:
         heads(most)
     with tempfile.TemporaryDirectory() as folder:
+        some = passages_of(PASSAGES * arguments.texts) if arguments.layers else []
         for layers in arguments.layers:
-            throughput(layers, most, arguments.texts, Path(folder))
-            passages(layers, 2 * arguments.texts, Path(folder))
+            network = BERT._replace(layers=layers)
+            place = throughput(f"bert-{layers}", network, most, arguments.texts, Path(folder))
+            passages(network, place, some)
+        for name in arguments.large:
+            throughput(name, NETWORKS[name], most, arguments.texts // 8, Path(folder))
 
 
 if __name__ == "__main__":

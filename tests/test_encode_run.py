@@ -74,7 +74,7 @@ def test_the_store_holds_what_the_encoder_says(
     info = store.manifest.encoding
     assert info is not None
     assert (info.side, info.pooling, info.dtype, info.max_length) == (
-        "document", "max", "float32", 32,
+        "document", "max", encoder.dtype, 32,
     )  # fmt: skip
     assert 0 < info.truncated < TEXTS
     assert info.truncated * 2 == encoder.stats.truncated  # encoded twice here

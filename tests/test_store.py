@@ -20,6 +20,7 @@ from killed import killed
 from splade_bridge.data.manifest import Manifest
 from splade_bridge.data.parts import read_part
 from splade_bridge.data.store import VectorStore, VectorStoreWriter, write_store
+from splade_bridge.data.vector_set import VectorsInMemory
 from splade_bridge.data.vectors import SparseBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, ExternalProgramError, UsageError
@@ -116,6 +117,7 @@ def test_what_was_written_is_read_back_and_counted(
     found = VectorStore(folder)
     assert rows_of(found.batches(read_rows)) == rows_of(iter(given_batches))
     assert list(found.vocabulary.terms) == list(vocabulary.terms)
+    assert manifest.content == VectorsInMemory(given_batches, vocabulary).manifest.content
     assert manifest.counts.documents == len(collection.ids)
     assert manifest.counts.empty == sum(not row for row in collection.rows)
     assert manifest.counts.postings == sum(map(len, collection.rows))

@@ -18,9 +18,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from splade_bridge.data.beside import Beside
+from splade_bridge.data.content import Content
+from splade_bridge.data.counts import Counts
 from splade_bridge.data.manifest import EncodingInfo, Manifest
-from splade_bridge.data.parts import part_files, read_note
-from splade_bridge.data.store import SHARD, VectorStoreWriter
+from splade_bridge.data.parts import part_files, part_name, read_note, read_part
+from splade_bridge.data.store import PART_ROWS, SHARD, VectorStoreWriter
+from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.encoding.shards import Shard
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files.inputs import check_file, fingerprint
@@ -134,11 +138,32 @@ class CorpusWalk:
 class PartStore(VectorStoreWriter):
     """The store of a corpus that is being encoded; each part remembers its texts.
 
+    A part is read back as soon as it is there, whoever has made it, while the next is encoded: all
+    of them in the end would take another tenth of the time in which one GPU makes them.
+
     Raises:
         BadInputError: a part that is there is damaged, or is no part of an encoding.
     """
 
     notes: dict[int, PartNote]
+
+    def __init__(self, folder: Path, vocabulary: Vocabulary) -> None:
+        self._content = Content(vocabulary)
+        self._reading_back = Beside()
+        super().__init__(folder, vocabulary)
+
+    def written(self, number: int, note: Any, counts: Counts) -> None:
+        """See :class:`.VectorStoreWriter`.
+
+        Raises:
+            BadInputError: a part before this one is damaged.
+        """
+        super().written(number, note, counts)
+        self._reading_back.call(self._read_back, self.folder / part_name(number))
+
+    def _read_back(self, part: Path) -> None:
+        for batch in read_part(part, PART_ROWS):
+            self._content.add(batch)
 
     def _note_of(self, part: Path) -> PartNote:
         return note_of(part)
@@ -162,7 +187,7 @@ class PartStore(VectorStoreWriter):
             end: of the corpus; all its parts, or all of the shard, must be there.
 
         Raises:
-            BadInputError: parts are missing.
+            BadInputError: parts are missing or damaged.
         """
         notes = self.notes.values()
         options = {**options, "replaced": sum(n.replaced for n in notes)}
@@ -170,11 +195,13 @@ class PartStore(VectorStoreWriter):
             options["split"] = sum(n.split for n in notes)
         if shard is not None:
             options |= {"shard": str(shard), "corpus_end": dataclasses.asdict(end)}
+        self._reading_back.finish()
         return self.finish(
             dataclasses.replace(encoding, truncated=sum(n.truncated for n in notes)),
             options,
             kind="vectors" if shard is None else SHARD,
             parts=[n for n in range(end.parts) if shard is None or shard.has(n)],
+            content=str(self._content),
         )
 
 
