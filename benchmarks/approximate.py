@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -168,12 +169,13 @@ def main() -> None:
         for k in arguments.k:
             bench = BenchOptions((k,), ("all",), arguments.repeat)
             exact = lines[0]
-            sweeps = {f"Approximate engines, k = {k}": frontier(whole, queries, bench, exact=exact)}
+            sweeps = {f"Approximate engines, k = {k}": partial(frontier, whole)}
             if cut:
                 forward = ForwardStore(work / "full")
-                swept = frontier([exact, *cut], queries, bench, forward=forward, exact=exact)
+                swept = partial(frontier, [exact, *cut], forward=forward)
                 sweeps[f"Two-step with Lucene as the first step, k = {k}"] = swept
-            for title, points in sweeps.items():
+            for title, sweep in sweeps.items():
+                points = sweep(queries, bench, exact=exact)
                 told(title, points)
                 file = work / f"{title.partition(' ')[0].lower()}-{k}.svg"
                 file.write_text(frontier_chart(points, k))

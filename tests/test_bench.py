@@ -144,6 +144,16 @@ def test_warm_passes_count_and_go_round(monkeypatch: pytest.MonkeyPatch) -> None
     assert expected.p99 == pytest.approx(11.89)
 
 
+def test_other_options_of_an_index_are_warm_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[tuple[str, int]] = []
+    monkeypatch.setattr(bench_module, "WARM_SECONDS", 30)
+    monkeypatch.setattr(bench_module, "WARM_SECONDS_AGAIN", 2)
+    one, same, other = (Staged(name, log, steady) for name in "xxy")
+    asked = [(one, "a"), (same, "a"), (same, "b"), (other, "a")]
+    measure([Case(s, QUERIES.batch, 10, algorithm) for s, algorithm in asked], repeat=1)
+    assert [size for _, size in log[4:8]] == [30 + 12, 2 + 12, 30 + 12, 30 + 12]
+
+
 @pytest.mark.parametrize(
     ("factors", "passes", "spread"),
     [

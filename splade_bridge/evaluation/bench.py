@@ -39,6 +39,9 @@ WARM_SECONDS = 2.0
 WARM_QUERIES = 8_000
 """What an engine answers untimed at first, whichever is less: a JVM compiles what it runs anew for
 some thousand queries (Lucene on NFCorpus: 0.157 ms a query after 500, 0.100 after 8,000)."""
+WARM_SECONDS_AGAIN = 0.2
+"""Likewise, of an index that has answered by the same algorithm with other options: a frontier has
+hundreds of them."""
 PASS_SECONDS = 0.5
 MOST_ROUNDS = 5
 """A timed pass goes over the queries so often, whichever is less, after as many untimed queries:
@@ -282,7 +285,7 @@ def measure(cases: Sequence[Case], *, repeat: int = 3, threads: int | None = Non
     if not all(len(case.queries) for case in cases):
         raise UsageError("bench: no queries")
     means = [_pass(case, 0).mean for case in cases]
-    starts = [min(WARM_QUERIES, int(WARM_SECONDS * 1e9 / mean)) for mean in means]
+    starts = _starts(cases, means)
     means = [_pass(case, start).mean for case, start in zip(cases, starts, strict=True)]
     fit = [max(1, int(PASS_SECONDS * 1e9 / mean)) for mean in means]
     sizes = [len(case.queries) for case in cases]
@@ -300,6 +303,17 @@ def measure(cases: Sequence[Case], *, repeat: int = 3, threads: int | None = Non
                 rates[i].append(_queries_per_second(case, warm[i] * threads, load, threads))
     nearest = [_nearest(measured, repeat) for measured in passes]
     return [_timing(*measured, threads) for measured in zip(nearest, rates, strict=True)]
+
+
+def _starts(cases: Sequence[Case], means: Sequence[float]) -> list[int]:
+    """How many queries each case is asked untimed; ``means`` are nanoseconds of a query."""
+    found, known = [], set()
+    for case, mean in zip(cases, means, strict=True):
+        code = case.searcher.path, case.algorithm
+        seconds = WARM_SECONDS_AGAIN if code in known else WARM_SECONDS
+        known.add(code)
+        found.append(min(WARM_QUERIES, int(seconds * 1e9 / mean)))
+    return found
 
 
 @dataclass(frozen=True)
