@@ -148,9 +148,8 @@ def test_other_options_of_an_index_are_warm_already(monkeypatch: pytest.MonkeyPa
     log: list[tuple[str, int]] = []
     monkeypatch.setattr(bench_module, "WARM_SECONDS", 30)
     monkeypatch.setattr(bench_module, "WARM_SECONDS_AGAIN", 2)
-    one, same, other = (Staged(name, log, steady) for name in "xxy")
-    asked = [(one, "a"), (same, "a"), (same, "b"), (other, "a")]
-    measure([Case(s, QUERIES.batch, 10, algorithm) for s, algorithm in asked], repeat=1)
+    asked = [("x", "a"), ("x", "a"), ("x", "b"), ("y", "a")]
+    measure([Case(Staged(x, log, steady), QUERIES.batch, 10, a) for x, a in asked], repeat=1)
     assert [size for _, size in log[4:8]] == [30 + 12, 2 + 12, 30 + 12, 30 + 12]
 
 

@@ -103,5 +103,6 @@ def test_each_section_of_the_results_names_the_script_that_measures_it_again() -
     results = (ROOT / "benchmarks" / "RESULTS.md").read_text()
     for section in re.split(r"^## ", results, flags=re.M)[1:]:
         named = re.findall(r"`[^`]*(benchmarks/\w+\.py|scripts/bench-gpu)", section)
+        named += [f"benchmarks/{name}.py" for name in re.findall(r"scripts/bench (\w+)", section)]
         assert named, f"no script: {section.splitlines()[0]}"
         assert all((ROOT / name).is_file() for name in named), named
