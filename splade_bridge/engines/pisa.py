@@ -17,8 +17,8 @@ import numpy as np
 
 from splade_bridge.data.doc_ids import DocIds, DocIdWriter
 from splade_bridge.data.hits import Hits
-from splade_bridge.data.invert import Transposer
 from splade_bridge.data.manifest import Manifest
+from splade_bridge.data.posting_lists import ListBlock
 from splade_bridge.data.quantize import EXACT_SCORES_BELOW
 from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array
 from splade_bridge.data.vocabulary import Vocabulary
@@ -51,7 +51,8 @@ from splade_bridge.errors import (
 )
 from splade_bridge.files.outputs import MANIFEST
 from splade_bridge.files.writing import mapped
-from splade_bridge.formats.base import ImpactSource, refuse_empty
+from splade_bridge.formats.base import ImpactSource
+from splade_bridge.formats.inverted import inverted
 from splade_bridge.formats.pisa import RAW_FILES, number_name, write_canonical
 from splade_bridge.formats.postings import PostingList
 
@@ -110,21 +111,22 @@ class PisaEngine(ListEngine):
 
     def _write(self, source: ImpactSource, folder: Path, options: BuildOptions) -> ReadBack:
         ids = DocIdWriter(folder)
-        lengths = []
         beyond = 0
-        with Transposer(options.memory, folder.parent, source.expected_postings) as transposer:
-            for batch in source.batches():
-                transposer.add(batch.indptr, batch.indices, batch.impacts)
-                ids.add(batch.ids)
-                lengths.append(batch.row_sums())
-                beyond += int((batch.impacts > EXACT_SCORES_BELOW).sum())
-            ids.close()
-            refuse_empty(source.counts, source.path)
+
+        def within(blocks: Iterator[ListBlock]) -> Iterator[ListBlock]:
+            nonlocal beyond
+            for block in blocks:
+                beyond += int((block.impacts > EXACT_SCORES_BELOW).sum())
+                yield block
             refuse_beyond_float32(source, beyond, "PISA")
-            width = len(source.vocabulary)
-            used = write_canonical(folder, transposer, width, np.concatenate(lengths))
-            document_frequencies = transposer.column_counts(width)[used]
-        np.save(folder / LISTS, used)
+
+        with inverted(source, options.memory, folder.parent) as lists:
+            for names in lists.ids:
+                ids.add(names)
+            ids.close()
+            written = write_canonical(folder, lists._replace(blocks=within(lists.blocks)))
+        document_frequencies = written.lengths
+        np.save(folder / LISTS, written.terms)
         np.save(folder / FREQUENCIES, document_frequencies)
         profile, programs = resolved(self.options), self.programs
         if programs is not None:

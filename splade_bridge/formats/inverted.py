@@ -1,0 +1,51 @@
+"""A collection as posting lists, whatever it comes as: what an index of lists is built from."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from splade_bridge.data.invert import Transposer
+from splade_bridge.data.posting_lists import ListBlock
+from splade_bridge.formats.base import ImpactSource, OrderedLists, refuse_empty
+
+
+@contextlib.contextmanager
+def inverted(source: ImpactSource, memory: int, temporary: Path) -> Iterator[OrderedLists]:
+    """All of ``source``, ids to be taken first; what comes as lists in order is not sorted.
+
+    Args:
+        memory: budget of sorting, in bytes.
+        temporary: folder for what does not fit into it.
+
+    Raises:
+        BadInputError: what reading the source raises, or it is empty.
+        ExternalProgramError: the disk is too full.
+    """
+    if (lists := source.ordered_lists()) is not None:
+        yield lists._replace(blocks=_not_empty(source, lists.blocks))
+        return
+    sums = [np.empty(0, np.int64)]
+    with Transposer(memory, temporary, source.expected_postings) as transposer:
+
+        def ids() -> Iterator[list[str]]:
+            for batch in source.batches():
+                transposer.add(batch.indptr, batch.indices, batch.impacts)
+                sums.append(batch.row_sums())
+                yield batch.ids
+
+        def blocks() -> Iterator[ListBlock]:
+            order = source.vocabulary.bytewise_order()
+            order = order[transposer.column_counts(len(source.vocabulary))[order] > 0]
+            for columns in transposer.columns(order):
+                yield ListBlock(columns.ids, columns.indptr, columns.rows, columns.values)
+
+        yield OrderedLists(ids(), _not_empty(source, blocks()), lambda: np.concatenate(sums))
+
+
+def _not_empty(source: ImpactSource, blocks: Iterator[ListBlock]) -> Iterator[ListBlock]:
+    yield from blocks
+    refuse_empty(source.counts, source.path)
