@@ -22,7 +22,7 @@ import numpy as np
 
 from splade_bridge.data.posting_lists import ListBlock
 from splade_bridge.data.vocabulary import Vocabulary
-from splade_bridge.formats.base import ImpactSource
+from splade_bridge.formats.base import ImpactSource, refuse_empty
 from splade_bridge.formats.inverted import inverted
 from splade_bridge.formats.term_limits import TermLimit, lucene_term
 
@@ -49,6 +49,7 @@ def write_stream(out: BinaryIO, source: ImpactSource, memory: int, temporary: Pa
             sender.ids(ids)
         for block in lists.blocks:
             sender.lists(block)
+    refuse_empty(source.counts, source.path)
     sender.end()
 
 

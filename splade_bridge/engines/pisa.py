@@ -51,7 +51,7 @@ from splade_bridge.errors import (
 )
 from splade_bridge.files.outputs import MANIFEST
 from splade_bridge.files.writing import mapped
-from splade_bridge.formats.base import ImpactSource
+from splade_bridge.formats.base import ImpactSource, refuse_empty
 from splade_bridge.formats.inverted import inverted
 from splade_bridge.formats.pisa import RAW_FILES, number_name, write_canonical
 from splade_bridge.formats.postings import PostingList
@@ -118,6 +118,7 @@ class PisaEngine(ListEngine):
             for block in blocks:
                 beyond += int((block.impacts > EXACT_SCORES_BELOW).sum())
                 yield block
+            refuse_empty(source.counts, source.path)
             refuse_beyond_float32(source, beyond, "PISA")
 
         with inverted(source, options.memory, folder.parent) as lists:
@@ -125,9 +126,8 @@ class PisaEngine(ListEngine):
                 ids.add(names)
             ids.close()
             written = write_canonical(folder, lists._replace(blocks=within(lists.blocks)))
-        document_frequencies = written.lengths
         np.save(folder / LISTS, written.terms)
-        np.save(folder / FREQUENCIES, document_frequencies)
+        np.save(folder / FREQUENCIES, written.lengths)
         profile, programs = resolved(self.options), self.programs
         if programs is not None:
             if self.options.reorder:
@@ -136,9 +136,9 @@ class PisaEngine(ListEngine):
         if library() is None:
             found = pisa_programs.read_back(folder)
         else:
-            lists = [(number_name(i), n) for i, n in enumerate(document_frequencies.tolist())]
+            named = [(number_name(i), n) for i, n in enumerate(written.lengths.tolist())]
             postings, impact_sum = _totals(
-                folder, profile, lists, len(DocIds(folder)), options.threads
+                folder, profile, named, len(DocIds(folder)), options.threads
             )
             found = ReadBack(len(DocIds(folder)), postings, impact_sum)
         for raw in RAW_FILES:

@@ -10,7 +10,7 @@ import numpy as np
 
 from splade_bridge.data.invert import Transposer
 from splade_bridge.data.posting_lists import ListBlock
-from splade_bridge.formats.base import ImpactSource, OrderedLists, refuse_empty
+from splade_bridge.formats.base import ImpactSource, OrderedLists
 
 
 @contextlib.contextmanager
@@ -22,11 +22,11 @@ def inverted(source: ImpactSource, memory: int, temporary: Path) -> Iterator[Ord
         temporary: folder for what does not fit into it.
 
     Raises:
-        BadInputError: what reading the source raises, or it is empty.
+        BadInputError: what reading the source raises.
         ExternalProgramError: the disk is too full.
     """
     if (lists := source.ordered_lists()) is not None:
-        yield lists._replace(blocks=_not_empty(source, lists.blocks))
+        yield lists
         return
     sums = [np.empty(0, np.int64)]
     with Transposer(memory, temporary, source.expected_postings) as transposer:
@@ -43,9 +43,4 @@ def inverted(source: ImpactSource, memory: int, temporary: Path) -> Iterator[Ord
             for columns in transposer.columns(order):
                 yield ListBlock(columns.ids, columns.indptr, columns.rows, columns.values)
 
-        yield OrderedLists(ids(), _not_empty(source, blocks()), lambda: np.concatenate(sums))
-
-
-def _not_empty(source: ImpactSource, blocks: Iterator[ListBlock]) -> Iterator[ListBlock]:
-    yield from blocks
-    refuse_empty(source.counts, source.path)
+        yield OrderedLists(ids(), blocks(), lambda: np.concatenate(sums))

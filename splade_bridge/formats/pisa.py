@@ -15,6 +15,7 @@ index. A list without postings makes PISA abort, so terms are numbered anew with
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -64,7 +65,14 @@ def write_collection(folder: Path, source: ImpactSource, memory: int) -> Counts:
             documents.add(ids)
         written = _write_arrays(folder, lists)
         terms.add([source.vocabulary[i] for i in written.terms.tolist()])
-    return source.counts
+        sums = lists.sums()
+    return dataclasses.replace(  # of what was written
+        source.counts,
+        documents=len(sums),
+        empty=int((sums == 0).sum()),
+        postings=int(written.lengths.sum()),
+        impact_sum=int(sums.sum()),
+    )
 
 
 class Written(NamedTuple):
