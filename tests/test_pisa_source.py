@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from small import MemorySource, random_matrix
 from splade_bridge.data.content import Content
+from splade_bridge.data.posting_lists import ListBlock
 from splade_bridge.errors import BadInputError
-from splade_bridge.formats.base import BatchSource
-from splade_bridge.formats.pisa import write_collection
+from splade_bridge.formats.base import BatchSource, OrderedLists
+from splade_bridge.formats.pisa import RAW_FILES, write_canonical, write_collection
 from splade_bridge.formats.pisa_source import CanonicalSource, collection_at
 from strategies import Collection, as_dictionaries, collections, quick
 
@@ -35,6 +36,34 @@ def test_what_is_written_is_read(
     assert found == dict(zip(made.ids, made.rows, strict=True))
     assert list(found) == made.ids
     assert (read.counts, str(read.content)) == (counts, str(source.content))
+
+
+@quick
+@given(collections(st.integers(1, 1 << 24)), st.integers(1, 4))
+def test_lists_in_parts_are_written_as_whole_ones(
+    tmp_path_factory: pytest.TempPathFactory, made: Collection, size: int
+) -> None:
+    """Ordered lists, as a CIFF has them, cut anywhere; against those that were sorted here."""
+    folder = tmp_path_factory.mktemp("pisa")
+    source = BatchSource(Path("memory"), made.impact_batches(), made.vocabulary)
+    write_collection(folder / "p", source, 1 << 20)
+    postings = [
+        (made.vocabulary.get(term), number, row[term])
+        for term in sorted(made.vocabulary.terms)
+        for number, row in enumerate(made.rows)
+        if term in row
+    ]
+    blocks = []
+    for start in range(0, len(postings), size):
+        terms, docs, impacts = np.array(postings[start : start + size], np.int32).T
+        first = np.sort(np.unique(terms, return_index=True)[1])
+        indptr = np.array([*first, len(terms)], np.int64)
+        blocks.append(ListBlock(terms[first], indptr, docs.copy(), impacts.copy()))
+    sums = np.array([sum(row.values()) for row in made.rows], np.int64)
+    (folder / "q").mkdir()
+    write_canonical(folder / "q", OrderedLists(iter([]), iter(blocks), lambda: sums))
+    for name in RAW_FILES:
+        assert (folder / "q" / name).read_bytes() == (folder / "p" / name).read_bytes(), name
 
 
 @pytest.fixture

@@ -20,10 +20,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from splade_bridge.data.invert import Transposer
 from splade_bridge.data.posting_lists import ListBlock
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.formats.base import ImpactSource, refuse_empty
+from splade_bridge.formats.inverted import inverted
 from splade_bridge.formats.term_limits import TermLimit, lucene_term
 
 MAGIC = b"SBLISTS1"
@@ -44,24 +44,12 @@ def write_stream(out: BinaryIO, source: ImpactSource, memory: int, temporary: Pa
     """
     out.write(MAGIC)
     sender = _Sender(out, source.vocabulary)
-    lists = source.ordered_lists()
-    if lists is not None:
+    with inverted(source, memory, temporary) as lists:
         for ids in lists.ids:
             sender.ids(ids)
         for block in lists.blocks:
             sender.lists(block)
-        refuse_empty(source.counts, source.path)
-    else:
-        with Transposer(memory, temporary, source.expected_postings) as transposer:
-            for batch in source.batches():
-                sender.limit.check(batch.indices)
-                sender.ids(batch.ids)
-                transposer.add(batch.indptr, batch.indices, batch.impacts)
-            refuse_empty(source.counts, source.path)
-            order = source.vocabulary.bytewise_order()
-            order = order[transposer.column_counts(len(source.vocabulary))[order] > 0]
-            for columns in transposer.columns(order):
-                sender.lists(ListBlock(columns.ids, columns.indptr, columns.rows, columns.values))
+    refuse_empty(source.counts, source.path)
     sender.end()
 
 
@@ -71,7 +59,7 @@ class _Sender:
     def __init__(self, out: BinaryIO, vocabulary: Vocabulary) -> None:
         self._out = out
         self._vocabulary = vocabulary
-        self.limit = TermLimit("Lucene", lucene_term, "use --engine pisa or exact", vocabulary)
+        self._limit = TermLimit("Lucene", lucene_term, "use --engine pisa or exact", vocabulary)
         self._documents = self._postings = self._impact_sum = 0
 
     def ids(self, ids: Sequence[str]) -> None:
@@ -88,7 +76,7 @@ class _Sender:
         """The next lists."""
         if not len(block):
             return
-        self.limit.check(block.terms)
+        self._limit.check(block.terms)
         blob, lengths = _joined([self._vocabulary[term] for term in block.terms.tolist()])
         self._out.write(struct.pack("<iiii", LISTS, len(block), len(block.docs), len(blob)))
         self._out.write(lengths)

@@ -17,8 +17,8 @@ import numpy as np
 
 from splade_bridge.data.doc_ids import DocIds, DocIdWriter
 from splade_bridge.data.hits import Hits
-from splade_bridge.data.invert import Transposer
 from splade_bridge.data.manifest import Manifest
+from splade_bridge.data.posting_lists import ListBlock
 from splade_bridge.data.quantize import EXACT_SCORES_BELOW
 from splade_bridge.data.vectors import ImpactBatch, Int32Array, Int64Array
 from splade_bridge.data.vocabulary import Vocabulary
@@ -52,6 +52,7 @@ from splade_bridge.errors import (
 from splade_bridge.files.outputs import MANIFEST
 from splade_bridge.files.writing import mapped
 from splade_bridge.formats.base import ImpactSource, refuse_empty
+from splade_bridge.formats.inverted import inverted
 from splade_bridge.formats.pisa import RAW_FILES, number_name, write_canonical
 from splade_bridge.formats.postings import PostingList
 
@@ -110,22 +111,23 @@ class PisaEngine(ListEngine):
 
     def _write(self, source: ImpactSource, folder: Path, options: BuildOptions) -> ReadBack:
         ids = DocIdWriter(folder)
-        lengths = []
         beyond = 0
-        with Transposer(options.memory, folder.parent, source.expected_postings) as transposer:
-            for batch in source.batches():
-                transposer.add(batch.indptr, batch.indices, batch.impacts)
-                ids.add(batch.ids)
-                lengths.append(batch.row_sums())
-                beyond += int((batch.impacts > EXACT_SCORES_BELOW).sum())
-            ids.close()
+
+        def within(blocks: Iterator[ListBlock]) -> Iterator[ListBlock]:
+            nonlocal beyond
+            for block in blocks:
+                beyond += int((block.impacts > EXACT_SCORES_BELOW).sum())
+                yield block
             refuse_empty(source.counts, source.path)
             refuse_beyond_float32(source, beyond, "PISA")
-            width = len(source.vocabulary)
-            used = write_canonical(folder, transposer, width, np.concatenate(lengths))
-            document_frequencies = transposer.column_counts(width)[used]
-        np.save(folder / LISTS, used)
-        np.save(folder / FREQUENCIES, document_frequencies)
+
+        with inverted(source, options.memory, folder.parent) as lists:
+            for names in lists.ids:
+                ids.add(names)
+            ids.close()
+            written = write_canonical(folder, lists._replace(blocks=within(lists.blocks)))
+        np.save(folder / LISTS, written.terms)
+        np.save(folder / FREQUENCIES, written.lengths)
         profile, programs = resolved(self.options), self.programs
         if programs is not None:
             if self.options.reorder:
@@ -134,9 +136,9 @@ class PisaEngine(ListEngine):
         if library() is None:
             found = pisa_programs.read_back(folder)
         else:
-            lists = [(number_name(i), n) for i, n in enumerate(document_frequencies.tolist())]
+            named = [(number_name(i), n) for i, n in enumerate(written.lengths.tolist())]
             postings, impact_sum = _totals(
-                folder, profile, lists, len(DocIds(folder)), options.threads
+                folder, profile, named, len(DocIds(folder)), options.threads
             )
             found = ReadBack(len(DocIds(folder)), postings, impact_sum)
         for raw in RAW_FILES:

@@ -16,7 +16,7 @@ from splade_bridge.data.posting_lists import ListBlock
 from splade_bridge.data.quantize import Clipper, QuantizeOptions, Quantizer, for_integers
 from splade_bridge.data.store import VectorStore, impacts_of
 from splade_bridge.data.vector_set import VectorSet
-from splade_bridge.data.vectors import ImpactBatch, SparseBatch
+from splade_bridge.data.vectors import ImpactBatch, Int64Array, SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.address import Place
@@ -31,10 +31,12 @@ class OrderedLists(NamedTuple):
     Attributes:
         ids: of all documents by their numbers, some thousand at a time.
         blocks: all lists by the bytes of their terms, a long one in several blocks.
+        sums: gives int64[documents], the impacts of each, when all ids and blocks were taken.
     """
 
     ids: Iterator[list[str]]
     blocks: Iterator[ListBlock]
+    sums: Callable[[], Int64Array]
 
 
 class Source(abc.ABC, Generic[Batch]):

@@ -116,7 +116,8 @@ class CiffSource(ImpactSource):
             return None
         counter = ListCounter(hashes, self.content, self.counts, self.path)
         batches = (ids[i : i + BATCH_ROWS] for i in range(0, len(ids), BATCH_ROWS))
-        return OrderedLists(batches, self._counted(counter, ids, heads.postings, reader.length_sum))
+        blocks = self._counted(counter, ids, heads.postings, reader.length_sum)
+        return OrderedLists(batches, blocks, lambda: counter.sums)
 
     def _counted(
         self, counter: ListCounter, ids: list[str], expected: int, length_sum: int

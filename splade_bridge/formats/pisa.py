@@ -15,20 +15,22 @@ index. A list without postings makes PISA abort, so terms are numbered anew with
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from splade_bridge.data.closing import Closing
 from splade_bridge.data.counts import Counts
-from splade_bridge.data.invert import Columns, Transposer
+from splade_bridge.data.posting_lists import ListBlock
 from splade_bridge.data.vectors import Int32Array, Int64Array, row_pointers
 from splade_bridge.errors import BadInputError
-from splade_bridge.formats.base import ImpactSource
+from splade_bridge.formats.base import ImpactSource, OrderedLists
+from splade_bridge.formats.inverted import inverted
 
 NAME_DIGITS = 10
 BASENAME = "inv"
@@ -54,64 +56,88 @@ def write_collection(folder: Path, source: ImpactSource, memory: int) -> Counts:
         BadInputError: the source is broken or has more than the format holds.
     """
     folder.mkdir()
-    counts = Counts()
-    lengths = [np.empty(0, np.int64)]
     with (
-        Transposer(memory, folder.parent, source.expected_postings) as transposer,
+        inverted(source, memory, folder.parent) as lists,
         _NamesFile(folder / DOC_NAMES) as documents,
         _NamesFile(folder / TERM_NAMES) as terms,
     ):
-        for batch in source.batches():
-            transposer.add(batch.indptr, batch.indices, batch.impacts)
-            documents.add(batch.ids)
-            lengths.append(batch.row_sums())
-            counts.add(batch)
-        order = source.vocabulary.bytewise_order()
-        order = order[transposer.column_counts(len(source.vocabulary))[order] > 0]
-        _write_arrays(folder, transposer, order, np.concatenate(lengths))
-        terms.add([source.vocabulary[i] for i in order.tolist()])
-    return counts
+        for ids in lists.ids:
+            documents.add(ids)
+        written = _write_arrays(folder, lists)
+        terms.add([source.vocabulary[i] for i in written.terms.tolist()])
+        sums = lists.sums()
+    return dataclasses.replace(  # of what was written
+        source.counts,
+        documents=len(sums),
+        empty=int((sums == 0).sum()),
+        postings=int(written.lengths.sum()),
+        impact_sum=int(sums.sum()),
+    )
 
 
-def write_canonical(
-    folder: Path, transposer: Transposer, width: int, doc_lengths: Int64Array
-) -> Int32Array:
+class Written(NamedTuple):
+    """What lists were written.
+
+    Attributes:
+        terms: int32[lists], the term id of each.
+        lengths: int64[lists], its postings.
+    """
+
+    terms: Int32Array
+    lengths: Int64Array
+
+
+def write_canonical(folder: Path, lists: OrderedLists) -> Written:
     """Write all files of one collection, terms and documents named by numbers.
 
     Args:
-        transposer: holds the documents as rows.
-        width: number of terms.
-        doc_lengths: int64[documents].
-
-    Returns:
-        int32[lists]: the term id of each list, ascending.
+        lists: whose ids were taken.
     """
-    used = np.flatnonzero(transposer.column_counts(width)).astype(np.int32)
-    _write_arrays(folder, transposer, used, doc_lengths)
-    _write_numbers(folder / TERM_NAMES, len(used))
-    _write_numbers(folder / DOC_NAMES, len(doc_lengths))
-    return used
+    written = _write_arrays(folder, lists)
+    _write_numbers(folder / TERM_NAMES, len(written.terms))
+    _write_numbers(folder / DOC_NAMES, len(lists.sums()))
+    return written
 
 
-def _write_arrays(
-    folder: Path, transposer: Transposer, terms: Int32Array, doc_lengths: Int64Array
-) -> None:
-    if doc_lengths.size and doc_lengths.max() >= 1 << 32:
-        raise BadInputError("a document whose impacts sum to 2^32 or more, which PISA cannot hold")
+def _write_arrays(folder: Path, lists: OrderedLists) -> Written:
     with open(folder / "inv.docs", "wb") as docs, open(folder / "inv.freqs", "wb") as freqs:
-        docs.write(np.array([1, len(doc_lengths)], dtype="<u4").tobytes())
-        for block in transposer.columns(terms):
-            _write_lists(block, docs, freqs)
+        docs.write(np.array([1, 0], dtype="<u4").tobytes())
+        written = _write_lists(lists.blocks, docs, freqs)
+        sums = lists.sums()
+        docs.seek(4)
+        docs.write(np.array([len(sums)], dtype="<u4").tobytes())
+    if sums.size and sums.max() >= 1 << 32:
+        raise BadInputError("a document whose impacts sum to 2^32 or more, which PISA cannot hold")
     with open(folder / "inv.sizes", "wb") as sizes:
-        sizes.write(np.array([len(doc_lengths)], dtype="<u4").tobytes())
-        sizes.write(doc_lengths.astype("<u4").tobytes())
+        sizes.write(np.array([len(sums)], dtype="<u4").tobytes())
+        sizes.write(sums.astype("<u4").tobytes())
+    return written
 
 
-def _write_lists(block: Columns, docs: BinaryIO, freqs: BinaryIO) -> None:
-    lengths = np.diff(block.indptr)
-    heads = block.indptr[:-1]  # a list's length is put in front of it
-    docs.write(np.insert(block.rows, heads, lengths).astype("<u4").tobytes())
-    freqs.write(np.insert(block.values, heads, lengths).astype("<u4").tobytes())
+def _write_lists(blocks: Iterator[ListBlock], docs: BinaryIO, freqs: BinaryIO) -> Written:
+    """Each list behind its length, which is put right in the end for one that came in parts."""
+    terms, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
+    last, lists, in_parts = -1, 0, []
+    for block in blocks:
+        heads, own = block.indptr[:-1], block.lengths
+        if goes_on := int(block.terms[0]) == last:
+            lengths[-1][-1] += own[0]
+            in_parts.append(lists - 1)
+            heads, own = heads[1:], own[1:]
+        docs.write(np.insert(block.docs, heads, own).astype("<u4").tobytes())
+        freqs.write(np.insert(block.impacts, heads, own).astype("<u4").tobytes())
+        if len(own):
+            terms.append(block.terms[goes_on:])
+            lengths.append(own.copy())
+            last, lists = int(block.terms[-1]), lists + len(own)
+    written = Written(np.concatenate(terms), np.concatenate(lengths))
+    starts = row_pointers(written.lengths)
+    for number in in_parts:
+        place, length = int(starts[number]) + number, written.lengths[number]
+        for file, before in ((docs, 2), (freqs, 0)):
+            file.seek(4 * (before + place))
+            file.write(length.astype("<u4").tobytes())
+    return written
 
 
 class _NamesFile(Closing):

@@ -134,7 +134,7 @@ class PostingListSource(ImpactSource):
             return None
         blocks = self.counted_lists()
         first = list(islice(blocks, 1))  # all ids are known with it
-        return OrderedLists(self.known.batches(), chain(first, blocks))
+        return OrderedLists(self.known.batches(), chain(first, blocks), lambda: self.sums)
 
     def read_all(self) -> None:
         """See :meth:`.Source.read_all`; no document is made."""

@@ -1,0 +1,46 @@
+"""A collection as posting lists, whatever it comes as: what an index of lists is built from."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from splade_bridge.data.invert import Transposer
+from splade_bridge.data.posting_lists import ListBlock
+from splade_bridge.formats.base import ImpactSource, OrderedLists
+
+
+@contextlib.contextmanager
+def inverted(source: ImpactSource, memory: int, temporary: Path) -> Iterator[OrderedLists]:
+    """All of ``source``, ids to be taken first; what comes as lists in order is not sorted.
+
+    Args:
+        memory: budget of sorting, in bytes.
+        temporary: folder for what does not fit into it.
+
+    Raises:
+        BadInputError: what reading the source raises.
+        ExternalProgramError: the disk is too full.
+    """
+    if (lists := source.ordered_lists()) is not None:
+        yield lists
+        return
+    sums = [np.empty(0, np.int64)]
+    with Transposer(memory, temporary, source.expected_postings) as transposer:
+
+        def ids() -> Iterator[list[str]]:
+            for batch in source.batches():
+                transposer.add(batch.indptr, batch.indices, batch.impacts)
+                sums.append(batch.row_sums())
+                yield batch.ids
+
+        def blocks() -> Iterator[ListBlock]:
+            order = source.vocabulary.bytewise_order()
+            order = order[transposer.column_counts(len(source.vocabulary))[order] > 0]
+            for columns in transposer.columns(order):
+                yield ListBlock(columns.ids, columns.indptr, columns.rows, columns.values)
+
+        yield OrderedLists(ids(), blocks(), lambda: np.concatenate(sums))
