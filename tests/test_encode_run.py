@@ -38,7 +38,7 @@ def corpus(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def encoder(model: Path) -> Encoder:
-    return load_encoder(str(model), "document", EncodeOptions(max_length=32))
+    return load_encoder(str(model), "document", EncodeOptions(max_length=32, device="cpu"))
 
 
 def encode(encoder: Encoder, corpus: Path, out: Path, **options: object) -> None:
@@ -74,7 +74,7 @@ def test_the_store_holds_what_the_encoder_says(
     info = store.manifest.encoding
     assert info is not None
     assert (info.side, info.pooling, info.dtype, info.max_length) == (
-        "document", "max", encoder.dtype, 32,
+        "document", "max", "float32", 32,
     )  # fmt: skip
     assert 0 < info.truncated < TEXTS
     assert info.truncated * 2 == encoder.stats.truncated  # encoded twice here
@@ -163,11 +163,13 @@ def test_changed_settings_are_refused(
 ) -> None:
     out = tmp_path / "v"
     begun(encoder, corpus, out)
-    other = load_encoder(str(model), "document", EncodeOptions(max_length=16, pooling="sum"))
+    other = load_encoder(
+        str(model), "document", EncodeOptions(max_length=16, pooling="sum", device="cpu")
+    )
     with pytest.raises(UsageError, match=r"max_length: 32 -> 16, pooling: 'max' -> 'sum'"):
         encode(other, corpus, out)
     (model / "config.json").write_text((model / "config.json").read_text() + " ")
-    touched = load_encoder(str(model), "document", EncodeOptions(max_length=32))
+    touched = load_encoder(str(model), "document", EncodeOptions(max_length=32, device="cpu"))
     with pytest.raises(UsageError, match="settings_sha256"):
         encode(touched, corpus, out)
 

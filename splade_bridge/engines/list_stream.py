@@ -44,7 +44,7 @@ def write_stream(out: BinaryIO, source: ImpactSource, memory: int, temporary: Pa
     """
     out.write(MAGIC)
     sender = _Sender(out, source.vocabulary)
-    with inverted(source, memory, temporary) as lists:
+    with inverted(source, memory, temporary, sender.limit.check) as lists:
         for ids in lists.ids:
             sender.ids(ids)
         for block in lists.blocks:
@@ -59,7 +59,7 @@ class _Sender:
     def __init__(self, out: BinaryIO, vocabulary: Vocabulary) -> None:
         self._out = out
         self._vocabulary = vocabulary
-        self._limit = TermLimit("Lucene", lucene_term, "use --engine pisa or exact", vocabulary)
+        self.limit = TermLimit("Lucene", lucene_term, "use --engine pisa or exact", vocabulary)
         self._documents = self._postings = self._impact_sum = 0
 
     def ids(self, ids: Sequence[str]) -> None:
@@ -76,7 +76,7 @@ class _Sender:
         """The next lists."""
         if not len(block):
             return
-        self._limit.check(block.terms)
+        self.limit.check(block.terms)
         blob, lengths = _joined([self._vocabulary[term] for term in block.terms.tolist()])
         self._out.write(struct.pack("<iiii", LISTS, len(block), len(block.docs), len(blob)))
         self._out.write(lengths)

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from splade_bridge.data.invert import Transposer
 from splade_bridge.data.posting_lists import ListBlock
+from splade_bridge.data.vectors import Int32Array
 from splade_bridge.formats.base import ImpactSource, OrderedLists
 
 
 @contextlib.contextmanager
-def inverted(source: ImpactSource, memory: int, temporary: Path) -> Iterator[OrderedLists]:
+def inverted(
+    source: ImpactSource,
+    memory: int,
+    temporary: Path,
+    check: Callable[[Int32Array], object] = lambda terms: None,
+) -> Iterator[OrderedLists]:
     """All of ``source``, ids to be taken first; what comes as lists in order is not sorted.
 
     Args:
         memory: budget of sorting, in bytes.
         temporary: folder for what does not fit into it.
+        check: looks at the term ids of documents as they are read, before hours of sorting.
 
     Raises:
-        BadInputError: what reading the source raises.
+        BadInputError: what reading the source or ``check`` raises.
         ExternalProgramError: the disk is too full.
     """
     if (lists := source.ordered_lists()) is not None:
@@ -33,6 +40,7 @@ def inverted(source: ImpactSource, memory: int, temporary: Path) -> Iterator[Ord
 
         def ids() -> Iterator[list[str]]:
             for batch in source.batches():
+                check(batch.indices)
                 transposer.add(batch.indptr, batch.indices, batch.impacts)
                 sums.append(batch.row_sums())
                 yield batch.ids
