@@ -46,6 +46,8 @@ NO_PGVECTOR = ("42704", "42883", "0A000", "58P01")
 USED = "2BP01"
 CANCELLED = "57014"
 CROWDED = ("too many clients", "remaining connection slots", "too many connections")
+BETWEEN = "the database system is "
+"""It is starting up, shutting down, in recovery mode or not (yet) accepting connections."""
 
 
 class Sessions:
@@ -146,7 +148,8 @@ class Sessions:
         if not _is_there(self._ping):
             host = self._address
             return Busy(f"{host.server}: PostgreSQL cannot be reached ({why}): does it run there?")
-        if any(words in why for words in CROWDED):
+        # A server may have got ready between the refusal and the ping.
+        if any(words in why for words in (*CROWDED, BETWEEN)):
             return Busy(f"{self._address.server}: PostgreSQL is busy ({why})")
         remedy = (
             "name a database that is there"
