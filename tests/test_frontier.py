@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -98,6 +99,12 @@ def test_every_option_is_swept_and_its_recall_is_that_of_brute_force(made: Path)
     text = "".join(drawn.itertext())
     assert "exact exhaustive" in text
     assert text.count("query_cut") >= len(wanted)
+    row = points[0].row
+    timing = replace(row.timing, latency=replace(row.timing.latency, mean=1000.0))
+    slower = replace(points[0], row=replace(row, algorithm="slow", timing=timing))
+    for several in ([slower, *points], [*points, slower]):
+        drawn = ElementTree.fromstring(frontier_chart(several, K))
+        assert "".join(drawn.itertext()) == text, "an exact index is one line"
 
 
 @pytest.mark.long
