@@ -2,6 +2,7 @@
 
     .venv/bin/python benchmarks/int8.py --passages 128 --threads 2
     .venv/bin/python benchmarks/int8.py --checkpoint MODEL
+    .venv/bin/python benchmarks/int8.py --where
     .venv/bin/python benchmarks/int8.py --drift MODEL --work DIR
 
 The first two encode the same passages of MS MARCO with BERT of 6 layers and random weights, or with
@@ -11,7 +12,10 @@ the same batches of the same lengths without padding). The contestants take turn
 another one in every round. Beside the time that passes stands the time of the processor, of all
 threads, which says more where others compute, too.
 
-The third encodes whole collections, keeps them in DIR, and says how many impacts change and what
+The third says what the time of this project's types goes into, operation by operation, with one
+thread under torch's profiler.
+
+The fourth encodes whole collections, keeps them in DIR, and says how many impacts change and what
 becomes of nDCG@10, with the queries in float32 (as ``search`` encodes them) and in integers, too.
 MODEL is a SPLADE checkpoint, as splade-tiny (tests/fetched.py says where it comes from). Prints
 Markdown for benchmarks/RESULTS.md.
@@ -62,6 +66,8 @@ MEASURE = "nDCG@10"
 LARGEST_FALL = 0.003
 TEXTS = 1000
 """Whose impacts are compared one by one."""
+LISTED = 12
+"""Operations that --where names."""
 
 Encode = Callable[[list[Text]], SparseBatch]
 
@@ -142,6 +148,23 @@ def compare(folder: Path, texts: list[Text], rounds: int, named: str) -> None:
             )
 
 
+def where(folder: Path, texts: list[Text]) -> None:
+    """Print the operations that most of the time of each type goes into."""
+    torch.set_num_threads(1)
+    for dtype in (*([BFLOAT16] if has_bfloat16() else []), INT8):
+        encode = ours(folder, dtype)
+        encode(texts[:BATCH])
+        began = time.perf_counter()
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiled:
+            encode(texts)
+        passed = time.perf_counter() - began
+        took = Counter({e.key: e.self_cpu_time_total / 1e6 for e in profiled.key_averages()})
+        print(f"\n{OURS}{dtype}: {passed:.2f} s, {took.total():.2f} of them in operations\n")
+        print("| operation | s | share |\n|---|---|---|")
+        for name, seconds in took.most_common(LISTED):
+            print(f"| {name} | {seconds:.2f} | {seconds / took.total():.0%} |")
+
+
 def drift(model: str, work: Path) -> None:
     """Print what becomes of impacts and of ranking."""
     there = [name for name in SETS if (SHARED / name / "corpus.jsonl.gz").is_file()]
@@ -190,6 +213,7 @@ def ranked(model: str, name: str, documents: str, queries: str, work: Path) -> f
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     checkpoint_flags(parser)
+    parser.add_argument("--where", action="store_true", help="what the time goes into")
     parser.add_argument("--drift", metavar="MODEL")
     parser.add_argument("--work", type=Path, help="folder that --drift keeps its collections in")
     arguments = parser.parse_args()
@@ -202,7 +226,10 @@ def main() -> None:
         return
     texts = passages_of(arguments.passages)
     for folder, name in checkpoints_of(arguments.checkpoint, arguments.layers, texts):
-        compare(folder, texts, arguments.rounds, Path(name).name)
+        if arguments.where:
+            where(folder, texts)
+        else:
+            compare(folder, texts, arguments.rounds, Path(name).name)
 
 
 if __name__ == "__main__":
