@@ -10,7 +10,8 @@ own time. The documents are synthetic (benchmarks/synth.py), the queries real.
 
 Queries of ten words are encoded with BERT of 6 layers (random weights): text to terms and weights,
 against the forward pass of the same tokens by transformers, which gives logits and no more. The two
-take turns. Prints Markdown for benchmarks/RESULTS.md.
+take turns, quiet and beside a process that is busy with one core all the time. Prints Markdown for
+benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import torch
 
 import splade_bridge
 from encode import FLOAT32, MAX_LENGTH, make_checkpoint, passages_of
+from encode_shared import LOADS, neighbours
 from engines import QUERIES
 from machine import describe
 from splade_bridge.data.hits import Hits
@@ -104,7 +106,7 @@ def asked(searcher: Searcher, query: ImpactBatch, k: int) -> list[tuple[str, int
     return list(zip(hits.doc_ids, hits.scores.tolist(), strict=True))
 
 
-def encoding(folder: Path, texts: list[Text], threads: int, rounds: int) -> None:
+def encoding(folder: Path, texts: list[Text], threads: int, load: str, rounds: int) -> None:
     """A row of the second table."""
     from transformers import AutoModelForMaskedLM, AutoTokenizer
 
@@ -125,7 +127,7 @@ def encoding(folder: Path, texts: list[Text], threads: int, rounds: int) -> None
                     ours.append(mine)
                     rival.append(theirs)
     ratio = statistics.median(ours) / statistics.median(rival)
-    print(f"| {threads} | {told(ours)} | {told(rival)} | {ratio:.2f}x |", flush=True)
+    print(f"| {threads} | {load} | {told(ours)} | {told(rival)} | {ratio:.2f}x |", flush=True)
 
 
 def main() -> None:
@@ -151,10 +153,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         make_checkpoint(Path(name), 6, [t.text for t in passages])
         print(f"\n{len(texts)} queries of {WORDS} words, BERT of 6 layers, {FLOAT32}\n")
-        print("| threads | ours, ms | p95 | forward pass, ms | p95 | ratio |")
-        print("|---|---|---|---|---|---|")
+        print("| threads | machine | ours, ms | p95 | forward pass, ms | p95 | ratio |")
+        print("|---|---|---|---|---|---|---|")
         for threads in arguments.threads:
-            encoding(Path(name), texts, threads, arguments.rounds)
+            for load in ("quiet", "one neighbour"):
+                with neighbours(LOADS[load]):
+                    encoding(Path(name), texts, threads, load, arguments.rounds)
 
 
 if __name__ == "__main__":
