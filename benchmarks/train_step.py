@@ -1,10 +1,12 @@
 """A training step with our pooling and with sentence-transformers' own: seconds and memory.
 
     .venv/bin/python benchmarks/train_step.py --rounds 5
+    .venv/bin/python benchmarks/train_step.py --rounds 5 --neighbours 1
 
 The same new network (a BERT; its weights do not matter), the same texts (documentation strings), a
 contrastive loss with FLOPS. Steps alternate in one process; memory is that of a process that does
-one step. Biases are shifted so that a text has about --terms terms, as with a trained model.
+one step. Biases are shifted so that a text has about --terms terms, as with a trained model. A
+neighbour is a process that is busy with one core all the time.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
 
+from encode_shared import neighbours
 from machine import describe
 from splade_bridge.demo import collection
 from splade_bridge.demo.docstrings import passages
@@ -92,6 +95,7 @@ def main() -> None:
     parser.add_argument("--vocabulary", type=int, default=30522)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--neighbours", type=int, default=0)
     parser.add_argument("--one", choices=KINDS, help="one step; prints peak MiB")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -108,12 +112,13 @@ def main() -> None:
         take_maximum_first(ours)
         models = dict(zip(KINDS, (plain, ours), strict=True))
         seconds: dict[str, list[float]] = {kind: [] for kind in KINDS}
-        for number in range(arguments.rounds + 1):
-            for kind, model in models.items():
-                started = time.perf_counter()
-                terms = step(model, arguments.bf16)
-                if number:
-                    seconds[kind].append(time.perf_counter() - started)
+        with neighbours(arguments.neighbours):
+            for number in range(arguments.rounds + 1):
+                for kind, model in models.items():
+                    started = time.perf_counter()
+                    terms = step(model, arguments.bf16)
+                    if number:
+                        seconds[kind].append(time.perf_counter() - started)
     memory = {
         kind: int(
             subprocess.run(

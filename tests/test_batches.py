@@ -51,13 +51,13 @@ def test_batches_are_as_large_as_they_may_be(lengths: list[int], tokens: int, mo
 
 
 @quick
-@given(LENGTHS, st.integers(1, 3000), st.integers(1, 4))
+@given(LENGTHS, st.integers(1, 30000), st.integers(1, 4), st.sampled_from([1, 100, 384, 768, 1024]))
 def test_pieces_do_not_tear_apart_what_is_computed_in_one_step(
-    lengths: list[int], tokens: int, cores: int
+    lengths: list[int], tokens: int, cores: int, width: int
 ) -> None:
     given_lengths = np.array(lengths, dtype=np.int64)
     whole = list(Batches(given_lengths, TokenBudget(tokens), 1000))
-    pieces = list(Batches(given_lengths, TokenBudget(tokens), 1000, step, cores))
+    pieces = list(Batches(given_lengths, TokenBudget(tokens), 1000, step, cores, width))
     assert [i for b in pieces for i in range(b.start, b.stop)] == list(range(len(lengths)))
     torn_at = {b.stop for b in pieces}
     assert torn_at <= {end for batch in whole for end in steps_of(lengths, batch)}
@@ -68,13 +68,15 @@ def test_pieces_do_not_tear_apart_what_is_computed_in_one_step(
             assert sum(lengths[inside[-1]]) >= SMALLEST_TOKENS
 
 
-def test_pieces_are_smaller_towards_the_end() -> None:
-    lengths = np.full(1000, 20)
-    batches = Batches(lengths, TokenBudget(2048), 1000, lambda length: 2)
+@pytest.mark.parametrize(("width", "times"), [(768, 1), (1024, 1), (384, 2), (128, 6), (32, 6)])
+def test_pieces_are_smaller_towards_the_end(width: int, times: int) -> None:
+    """And of more tokens where a token is less work."""
+    lengths = np.full(1000 * times, 20)
+    batches = Batches(lengths, TokenBudget(2048 * times), 10000, lambda length: 2, width=width)
     sizes = [20 * (b.stop - b.start) for b in batches]
-    assert sizes[0] == PIECE_TOKENS // 40 * 40
-    assert max(sizes) <= PIECE_TOKENS + SMALLEST_TOKENS
-    assert sizes[-1] <= LEAST_TOKENS + SMALLEST_TOKENS
+    assert sizes[0] == times * PIECE_TOKENS // 40 * 40
+    assert max(sizes) <= times * (PIECE_TOKENS + SMALLEST_TOKENS)
+    assert sizes[-1] <= times * (LEAST_TOKENS + SMALLEST_TOKENS)
     assert len(sizes) > 1000 * 20 / PIECE_TOKENS
 
 

@@ -25,7 +25,7 @@ from splade_bridge.encoding.encoder import (  # noqa: E402
     Encoder,
     load_encoder,
 )
-from splade_bridge.encoding.packed import PackedBody  # noqa: E402
+from splade_bridge.encoding.packed import WIDTH, PackedBody  # noqa: E402
 from splade_bridge.encoding.prepacked import available  # noqa: E402
 from splade_bridge.encoding.runner import encode_to_store  # noqa: E402
 from splade_bridge.encoding.side import LoadedSide  # noqa: E402
@@ -133,6 +133,8 @@ def test_the_batches_that_are_cut_by_default(
 ) -> None:
     """They are cut into pieces, which are smaller towards the end; once they were not."""
     folder = checkpoints["bert"]
+    # So few texts are one piece of a network as narrow as this.
+    monkeypatch.setattr("splade_bridge.encoding.batches.NARROWEST", WIDTH)
     with monkeypatch.context() as whole:
         whole.setattr("splade_bridge.encoding.masked_lm._together", lambda model: None)
         wanted = together(load(folder, 1, dtype=dtype, batch_tokens=None), corpus)

@@ -9,8 +9,11 @@ import numpy as np
 
 from splade_bridge.data.vectors import Int64Array
 from splade_bridge.encoding.budget import TokenBudget
-from splade_bridge.encoding.packed import Together
+from splade_bridge.encoding.packed import WIDTH, Together
 
+NARROWEST = 128
+"""The figures below hold for :data:`.WIDTH` numbers of a hidden state. With fewer, as many times
+more tokens are as much work, down to this many, the fewest that was measured."""
 PIECE_TOKENS = 1024
 """Of a core that computes alone: what it holds of them stays in its cache."""
 SHARES, LEAST_TOKENS = 8, 256
@@ -32,6 +35,7 @@ class Batches(Iterator[slice]):
         together: cut a batch into pieces, without tearing apart what is computed in one step; None
             where a text's last digits depend on all of its batch.
         cores: that compute a piece.
+        width: numbers of a hidden state.
     """
 
     def __init__(
@@ -41,12 +45,15 @@ class Batches(Iterator[slice]):
         most: int,
         together: Together | None = None,
         cores: int = 1,
+        width: int = WIDTH,
     ) -> None:
         self._lengths = lengths
         self._budget = budget
         self._most = most
         self._together = together
         self._cores = cores
+        self._width = width
+        self._times = max(1, WIDTH // max(width, NARROWEST))
         self._ends = np.concatenate([[0], np.cumsum(lengths)])
         self._left = [slice(0, len(lengths))] if len(lengths) else []
         self._pieces: list[slice] = []
@@ -63,7 +70,10 @@ class Batches(Iterator[slice]):
     def count(self) -> int:
         """Batches and pieces to come, if memory suffices."""
         return sum(
-            1 for _ in Batches(self._lengths, self._budget, self._most, self._together, self._cores)
+            1
+            for _ in Batches(
+                self._lengths, self._budget, self._most, self._together, self._cores, self._width
+            )
         )
 
     def _next_batch(self) -> slice:
@@ -86,10 +96,11 @@ class Batches(Iterator[slice]):
             return
         start = end = batch.start
         for step in self._steps(batch, self._together):
-            left = int(self._ends[-1] - self._ends[start])
+            left = int(self._ends[-1] - self._ends[start]) // self._times
             room = self._cores * min(PIECE_TOKENS, max(LEAST_TOKENS, left // SHARES))
-            full = end > start and self._ends[step] - self._ends[start] > room
-            if full and self._ends[batch.stop] - self._ends[end] >= SMALLEST_TOKENS:
+            full = end > start and self._ends[step] - self._ends[start] > room * self._times
+            rest = self._ends[batch.stop] - self._ends[end]
+            if full and rest >= SMALLEST_TOKENS * self._times:
                 yield slice(start, end)
                 start = end
             end = step

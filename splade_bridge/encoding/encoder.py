@@ -249,8 +249,10 @@ class Encoder:
     def _batches(self, lengths: Int64Array) -> Batches:
         most = max(1, MAX_POOLED // len(self.loaded.vocabulary))
         network = self.loaded.network
-        together = None if network is None else network.together
-        return Batches(lengths, self.budget, most, together, max(shares_of_cores()))
+        if network is None:
+            return Batches(lengths, self.budget, most)
+        cores = max(shares_of_cores())
+        return Batches(lengths, self.budget, most, network.together, cores, network.width)
 
     def _cores(self, batches: Batches) -> list[int]:
         """How many cores each thread has that computes a batch at a time."""

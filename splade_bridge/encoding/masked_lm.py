@@ -25,6 +25,7 @@ from splade_bridge.encoding.head import ChunkedHead, Head
 from splade_bridge.encoding.int8 import kept_in, quantize
 from splade_bridge.encoding.network import cast, first_line, quiet
 from splade_bridge.encoding.packed import (
+    WIDTH,
     Body,
     PackedBody,
     PaddedBody,
@@ -54,12 +55,14 @@ class SplitModel:
         together: how many texts of a length attention computes in one step, where that alone
             decides the last digits of what becomes of a text; None where all that stands beside it
             may.
+        width: numbers of a hidden state.
     """
 
     body: Body
     head: Head | TokenHead
     packed: bool
     together: Together | None = None
+    width: int = WIDTH
 
     def twin(self) -> SplitModel | None:
         """The same for another thread, over the same parameters and prepacked weights.
@@ -167,7 +170,7 @@ def split_model(
             if device.type == "cpu":
                 _leave_file(model)
             together = _together(model) if packed and prepacked else None
-            return SplitModel(body, head, packed, together)
+            return SplitModel(body, head, packed, together, _width(model))
         _replace(model, stand_in, decoder)
     base = getattr(model, model.base_model_prefix, None)
     if base is not None:
@@ -356,6 +359,12 @@ def _together(model: Any) -> Together | None:
     """See :class:`SplitModel`; None for a model whose settings do not say how it attends."""
     heads = getattr(_text_settings(model), "num_attention_heads", None)
     return partial(texts_of_a_step, heads=heads) if isinstance(heads, int) else None
+
+
+def _width(model: Any) -> int:
+    """See :class:`SplitModel`."""
+    width = getattr(_text_settings(model), "hidden_size", None)
+    return width if isinstance(width, int) else WIDTH
 
 
 def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
