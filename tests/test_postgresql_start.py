@@ -72,6 +72,7 @@ def refused_once(request: pytest.FixtureRequest) -> Iterator[Address]:
     port, theirs = spawning.Pipe()
     process = spawning.Process(target=serve, args=(request.param, theirs), daemon=True)
     process.start()
+    theirs.close()  # so that its death is no wait
     try:
         place = place_of(f"postgresql://127.0.0.1:{port.recv()}/base/table")
         assert isinstance(place, Address)
@@ -108,6 +109,5 @@ def test_a_server_between_two_states_is_asked_again(refused_once: Address) -> No
 @pytest.mark.parametrize("refused_once", [("28P01", "no such user")], indirect=True)
 def test_who_is_not_let_in_is_not_asked_again(refused_once: Address) -> None:
     sessions = Sessions(refused_once, Secrets())
-    with pytest.raises(ServerError, match="no such user") as told, sessions.session():
+    with pytest.raises(ServerError, match="no such user"), sessions.session():
         pass
-    assert not isinstance(told.value, Busy)
