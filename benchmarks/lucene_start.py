@@ -4,8 +4,8 @@
 
 ``start`` is from nothing to the open index, ``search`` the whole of a search as ``search`` does it,
 ``a query`` the mean inside the JVM. The cache is made first, into a folder of its own. Both ways,
-and the algorithms, take turns; a figure is the median of its rounds. Prints Markdown for
-benchmarks/RESULTS.md.
+and the algorithms, take turns; a figure is the median of its rounds, the spread that of a search:
+the slowest over the fastest, minus 1. Prints Markdown for benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def main() -> None:
         file = cache.find()
         size = 0 if file is None else file.stat().st_size
         print(f"The cache: {size / 1e6:.0f} MB, made in {time.perf_counter() - began:.1f} s.\n")
-        print("| queries | k | algorithm | cache | start, s | search, s | a query, ms |")
-        print("|---|---|---|---|---|---|---|")
+        print("| queries | k | algorithm | cache | start, s | search, s | spread | a query, ms |")
+        print("|---|---|---|---|---|---|---|---|")
         rows: dict[tuple[int, int, str, str], list[tuple[float, float, float]]] = {}
         for _ in range(arguments.rounds):
             for count in arguments.queries:
@@ -69,7 +69,11 @@ def main() -> None:
         for key, times in rows.items():
             median = [statistics.median(column) for column in zip(*times, strict=True)]
             told = " | ".join(map(str, key))
-            print(f"| {told} | {median[0]:.2f} | {median[1]:.2f} | {median[2]:.2f} |")
+            searches = [search for _, search, _ in times]
+            spread = max(searches) / min(searches) - 1
+            print(
+                f"| {told} | {median[0]:.2f} | {median[1]:.2f} | {spread:.0%} | {median[2]:.2f} |"
+            )
 
 
 def once(
