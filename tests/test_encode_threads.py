@@ -19,13 +19,14 @@ torch = pytest.importorskip("torch")
 
 from checkpoints import save_checkpoint, write_corpus  # noqa: E402
 from splade_bridge.data.vectors import SparseBatch  # noqa: E402
+from splade_bridge.encoding.batches import WIDTH  # noqa: E402
 from splade_bridge.encoding.encoder import (  # noqa: E402
     DTYPES,
     EncodeOptions,
     Encoder,
     load_encoder,
 )
-from splade_bridge.encoding.packed import WIDTH, PackedBody  # noqa: E402
+from splade_bridge.encoding.packed import PackedBody  # noqa: E402
 from splade_bridge.encoding.prepacked import available  # noqa: E402
 from splade_bridge.encoding.runner import encode_to_store  # noqa: E402
 from splade_bridge.encoding.side import LoadedSide  # noqa: E402

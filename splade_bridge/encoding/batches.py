@@ -9,11 +9,11 @@ import numpy as np
 
 from splade_bridge.data.vectors import Int64Array
 from splade_bridge.encoding.budget import TokenBudget
-from splade_bridge.encoding.packed import WIDTH, Together
+from splade_bridge.encoding.packed import Together
 
-NARROWEST = 128
-"""The figures below hold for :data:`.WIDTH` numbers of a hidden state. With fewer, as many times
-more tokens are as much work, down to this many, the fewest that was measured."""
+WIDTH, NARROWEST = 768, 128
+"""Numbers of a hidden state that the figures below hold for. With fewer, as many times more tokens
+are as much work, down to the fewest that were measured."""
 PIECE_TOKENS = 1024
 """Of a core that computes alone: what it holds of them stays in its cache."""
 SHARES, LEAST_TOKENS = 8, 256
@@ -35,7 +35,7 @@ class Batches(Iterator[slice]):
         together: cut a batch into pieces, without tearing apart what is computed in one step; None
             where a text's last digits depend on all of its batch.
         cores: that compute a piece.
-        width: numbers of a hidden state.
+        width: numbers of a hidden state; None for as many as in most networks.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Batches(Iterator[slice]):
         most: int,
         together: Together | None = None,
         cores: int = 1,
-        width: int = WIDTH,
+        width: int | None = None,
     ) -> None:
         self._lengths = lengths
         self._budget = budget
@@ -53,7 +53,7 @@ class Batches(Iterator[slice]):
         self._together = together
         self._cores = cores
         self._width = width
-        self._times = max(1, WIDTH // max(width, NARROWEST))
+        self._times = max(1, WIDTH // max(width or WIDTH, NARROWEST))
         self._ends = np.concatenate([[0], np.cumsum(lengths)])
         self._left = [slice(0, len(lengths))] if len(lengths) else []
         self._pieces: list[slice] = []
@@ -94,13 +94,14 @@ class Batches(Iterator[slice]):
         if self._together is None:
             yield batch
             return
+        sizes = PIECE_TOKENS, LEAST_TOKENS, SMALLEST_TOKENS
+        most, least, smallest = (tokens * self._times for tokens in sizes)
         start = end = batch.start
         for step in self._steps(batch, self._together):
-            left = int(self._ends[-1] - self._ends[start]) // self._times
-            room = self._cores * min(PIECE_TOKENS, max(LEAST_TOKENS, left // SHARES))
-            full = end > start and self._ends[step] - self._ends[start] > room * self._times
-            rest = self._ends[batch.stop] - self._ends[end]
-            if full and rest >= SMALLEST_TOKENS * self._times:
+            left = int(self._ends[-1] - self._ends[start])
+            room = self._cores * min(most, max(least, left // SHARES))
+            full = end > start and self._ends[step] - self._ends[start] > room
+            if full and self._ends[batch.stop] - self._ends[end] >= smallest:
                 yield slice(start, end)
                 start = end
             end = step

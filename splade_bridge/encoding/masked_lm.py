@@ -25,7 +25,6 @@ from splade_bridge.encoding.head import ChunkedHead, Head
 from splade_bridge.encoding.int8 import kept_in, quantize
 from splade_bridge.encoding.network import cast, first_line, quiet
 from splade_bridge.encoding.packed import (
-    WIDTH,
     Body,
     PackedBody,
     PaddedBody,
@@ -55,14 +54,14 @@ class SplitModel:
         together: how many texts of a length attention computes in one step, where that alone
             decides the last digits of what becomes of a text; None where all that stands beside it
             may.
-        width: numbers of a hidden state.
+        width: numbers of a hidden state; None for a model whose settings do not say.
     """
 
     body: Body
     head: Head | TokenHead
     packed: bool
     together: Together | None = None
-    width: int = WIDTH
+    width: int | None = None
 
     def twin(self) -> SplitModel | None:
         """The same for another thread, over the same parameters and prepacked weights.
@@ -361,10 +360,10 @@ def _together(model: Any) -> Together | None:
     return partial(texts_of_a_step, heads=heads) if isinstance(heads, int) else None
 
 
-def _width(model: Any) -> int:
+def _width(model: Any) -> int | None:
     """See :class:`SplitModel`."""
     width = getattr(_text_settings(model), "hidden_size", None)
-    return width if isinstance(width, int) else WIDTH
+    return width if isinstance(width, int) else None
 
 
 def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:

@@ -45,8 +45,6 @@ Body = Callable[[Tensor, Sequence[int]], Tensor]
 
 Together = Callable[[int], int]
 """How many texts of a length are computed in one step, where that decides their last digits."""
-WIDTH = 768
-"""Numbers of a hidden state, of most networks."""
 
 WITHOUT_PLANS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 """torch would rather take cuDNN's attention on Hopper, which plans for each new shape anew: a

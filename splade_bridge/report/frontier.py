@@ -38,7 +38,7 @@ def frontier_chart(points: Sequence[FrontierPoint], k: int) -> str:
         if not point.exact
     ]
     exact = sorted((p for p in points if p.exact), key=lambda p: p.milliseconds, reverse=True)
-    fastest = {p.of: (f"{p.row.engine} {p.row.algorithm}", p.milliseconds) for p in exact}
+    fastest = {p.of: p for p in exact}  # the last of each
     drawing = svg.scatter(
         marks,
         [of.rstrip("/").rpartition("/")[2] for of in series],
@@ -46,6 +46,6 @@ def frontier_chart(points: Sequence[FrontierPoint], k: int) -> str:
         x_name="ms a query",
         y_name=f"share of the exact top {k}",
         x_text=text.milliseconds,
-        lines=[*fastest.values()],
+        lines=[(f"{p.row.engine} {p.row.algorithm}", p.milliseconds) for p in fastest.values()],
     )
     return svg.standalone(drawing)

@@ -45,9 +45,12 @@ NO_PGVECTOR = ("42704", "42883", "0A000", "58P01")
 """If it is about vectors: no such type, operator or extension."""
 USED = "2BP01"
 CANCELLED = "57014"
-CROWDED = ("too many clients", "remaining connection slots", "too many connections")
-BETWEEN = "the database system is "
-"""It is starting up, shutting down, in recovery mode or not (yet) accepting connections."""
+NOT_NOW = (
+    "too many clients", "remaining connection slots", "too many connections",
+    "the database system is ",
+)  # fmt: skip
+"""In the words of a failed connection; the last one goes on with starting up, shutting down, in
+recovery mode or not (yet) accepting connections."""
 
 
 class Sessions:
@@ -149,7 +152,7 @@ class Sessions:
             host = self._address
             return Busy(f"{host.server}: PostgreSQL cannot be reached ({why}): does it run there?")
         # A server may have got ready between the refusal and the ping.
-        if any(words in why for words in (*CROWDED, BETWEEN)):
+        if any(words in why for words in NOT_NOW):
             return Busy(f"{self._address.server}: PostgreSQL is busy ({why})")
         remedy = (
             "name a database that is there"
