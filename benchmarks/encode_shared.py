@@ -52,9 +52,9 @@ BUSY = "import os; owner = os.getppid()\nwhile os.getppid() == owner: pass"
 
 
 @contextlib.contextmanager
-def neighbours(count: int) -> Iterator[None]:
+def neighbours(count: int, program: str = BUSY) -> Iterator[None]:
     """So many processes that are busy all the time."""
-    busy = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(count)]
+    busy = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(count)]
     try:
         time.sleep(SETTLED if busy else 0)
         yield
@@ -122,13 +122,13 @@ def compare(folder: Path, texts: list[Text], rounds: int, named: str) -> None:
     for dtype in (FLOAT32, BFLOAT16):
         before = results.get(f"splade-bridge, all cores together, {dtype}")
         if before is not None:
-            now = results[f"splade-bridge, {dtype}"]
-            same = all(
-                a.tobytes() == b.tobytes()
-                for a, b in ((before.indptr, now.indptr), (before.indices, now.indices),
-                             (before.weights, now.weights))
-            )  # fmt: skip
+            same = same_bytes(before, results[f"splade-bridge, {dtype}"])
             print(f"- {dtype}: bytes {'equal' if same else 'DIFFER'} before and now")
+
+
+def same_bytes(a: SparseBatch, b: SparseBatch) -> bool:
+    pairs = (a.indptr, b.indptr), (a.indices, b.indices), (a.weights, b.weights)
+    return all(x.tobytes() == y.tobytes() for x, y in pairs)
 
 
 def main() -> None:
