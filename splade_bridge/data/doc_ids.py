@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -87,7 +87,7 @@ class DocIds:
         """Each id and, for messages, where it stands."""
         for start in range(0, len(self), NAMES_AT_ONCE):
             numbers = np.arange(start, min(start + NAMES_AT_ONCE, len(self)), dtype=np.int64)
-            for number, name in enumerate(self._names(numbers), start):
+            for number, name in enumerate(self._names(numbers).tolist(), start):
                 yield name.decode(), f"{index}: document {number:,}"
 
     def rank(
@@ -103,31 +103,18 @@ class DocIds:
             BadInputError: a document that is not there, or whose id is damaged.
         """
         places = contenders(scores, k)
-        numbers, scores = numbers[places], scores[places]
-        order = best(scores, k, lambda tied: self._keys(numbers[tied]))
+        names, scores = self._names(numbers[places]), scores[places]
+        order = best(scores, k, lambda tied: _keys(names[tied]))
         try:
-            return [name.decode() for name in self._names(numbers[order])], scores[order]
+            return [name.decode() for name in names[order].tolist()], scores[order]
         except UnicodeDecodeError as error:
             raise self._damaged(error) from error
 
-    def _names(self, numbers: Int64Array) -> list[bytes]:
-        """The ids of ``numbers``."""
-        padded = self._padded(numbers)
-        if padded is not None:
-            return cast("list[bytes]", padded.tolist())
-        starts, stops = self._offsets[numbers].tolist(), self._offsets[numbers + 1].tolist()
-        pairs = zip(starts, stops, strict=True)
-        return [self._blob[start:stop].tobytes() for start, stop in pairs]
+    def _names(self, numbers: Int64Array) -> npt.NDArray[np.bytes_] | npt.NDArray[np.object_]:
+        """The ids of ``numbers``: bytes of one width, whose order is that of code points.
 
-    def _keys(self, numbers: Int64Array) -> np.ndarray:
-        """What compares as the ids of ``numbers`` do by code point."""
-        padded = self._padded(numbers)
-        return string_ranks(self._names(numbers)) if padded is None else padded
-
-    def _padded(self, numbers: Int64Array) -> np.ndarray | None:
-        """The ids as fixed-width bytes, whose order is that of code points.
-
-        None where a few long ones would make that take many times what the ids themselves do.
+        Bytes of their own each, where a few long ones would make that take many times what the ids
+        themselves do.
         """
         try:
             starts = self._offsets[numbers]
@@ -138,7 +125,8 @@ class DocIds:
             raise self._damaged(IndexError("an id begins after its end"))
         width = int(lengths.max(initial=1))
         if width * len(numbers) > PADDED_MOST * int(lengths.sum()) + PADDED_FREE:
-            return None
+            pairs = zip(starts.tolist(), (starts + lengths).tolist(), strict=True)
+            return np.array([self._blob[start:stop].tobytes() for start, stop in pairs], object)
         column = np.arange(width)
         there = column < lengths[:, None]
         content = self._blob[np.where(there, starts[:, None] + column, 0)]
@@ -147,3 +135,8 @@ class DocIds:
 
     def _damaged(self, error: Exception) -> BadInputError:
         return BadInputError(f"damaged ({error}): build it again", str(self._folder))
+
+
+def _keys(names: npt.NDArray[np.bytes_] | npt.NDArray[np.object_]) -> npt.NDArray[np.generic]:
+    """What compares as ``names`` do, and numpy can sort."""
+    return string_ranks(names.tolist()) if names.dtype == object else names

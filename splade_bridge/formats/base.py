@@ -76,11 +76,16 @@ class Source(abc.ABC, Generic[Batch]):
             BadInputError: the source breaks its format, an id stands in it twice, or is one that
                 a run cannot hold.
         """
+        for batch in self.uncounted():
+            self.counts.add(batch)
+            self.content.add(batch)
+            yield batch
+
+    def uncounted(self) -> Iterator[Batch]:
+        """:meth:`batches` for whom :attr:`counts` and :attr:`content` do not matter."""
         for batch in self.watch(self._read()):
             given = self._given(batch)
             check_ids(given.ids, str(self.path))
-            self.counts.add(given)
-            self.content.add(given)
             yield given
 
     def read_all(self) -> None:

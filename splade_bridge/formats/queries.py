@@ -194,7 +194,7 @@ def all_of(source: ImpactSource) -> Queries:
     Raises:
         BadInputError: what reading the source raises.
     """
-    batch = ImpactBatch.concat(source.batches())
+    batch = ImpactBatch.concat(source.uncounted())
     return Queries(source.path, batch, source.vocabulary, source.manifest)
 
 

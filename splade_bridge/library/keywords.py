@@ -168,7 +168,7 @@ def takes(group: type[Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         own = inspect.signature(function)
         *parameters, _ = own.parameters.values()
-        more = _parameters(group)
+        more = _parameters(group)  # type: ignore[arg-type]  # mypy: a class is not hashable
         shown = own.replace(parameters=[*parameters, *more])
         defaults = {parameter.name: parameter.default for parameter in more}
 
@@ -186,7 +186,8 @@ def takes(group: type[Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return decorate
 
 
-def _parameters(group: type[Any]) -> list[inspect.Parameter]:
+@functools.cache  # a single query asks for two groups, whose hints take long to read
+def _parameters(group: type[Any]) -> tuple[inspect.Parameter, ...]:
     found = []
     for name, hint in get_type_hints(group, include_extras=True).items():
         kind, default = get_args(hint)
@@ -195,9 +196,10 @@ def _parameters(group: type[Any]) -> list[inspect.Parameter]:
                 name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind
             )
         )
-    return found
+    return tuple(found)
 
 
 def part(group: type[Group], given: Mapping[str, object]) -> Group:
     """Those of ``given`` that are keywords of ``group``; where it has not all, their defaults."""
-    return cast(Group, {p.name: given.get(p.name, p.default) for p in _parameters(group)})
+    parameters = _parameters(group)  # type: ignore[arg-type]  # as above
+    return cast(Group, {p.name: given.get(p.name, p.default) for p in parameters})
