@@ -38,6 +38,20 @@ def test_what_is_written_is_read(
     assert (read.counts, str(read.content)) == (counts, str(source.content))
 
 
+def test_a_document_whose_sum_does_not_fit_is_named(tmp_path: Path) -> None:
+    """``inv.sizes`` has 32 bits for it."""
+    most = (1 << 31) - 1
+
+    def source(last: int) -> MemorySource:
+        return MemorySource(
+            np.array([[1, 0, 0], [most, most, last]]), ["d1", "d2"], ["a", "b", "c"]
+        )
+
+    assert write_collection(tmp_path / "fits", source(1), 1 << 20).impact_sum == 1 << 32
+    with pytest.raises(BadInputError, match="document 2: its impacts sum to 4,294,967,296"):
+        write_collection(tmp_path / "does not", source(2), 1 << 20)
+
+
 @quick
 @given(collections(st.integers(1, 1 << 24)), st.integers(1, 4))
 def test_lists_in_parts_are_written_as_whole_ones(

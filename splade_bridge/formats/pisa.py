@@ -107,7 +107,11 @@ def _write_arrays(folder: Path, lists: OrderedLists) -> Written:
         docs.seek(4)
         docs.write(np.array([len(sums)], dtype="<u4").tobytes())
     if sums.size and sums.max() >= 1 << 32:
-        raise BadInputError("a document whose impacts sum to 2^32 or more, which PISA cannot hold")
+        number = int(sums.argmax())
+        raise BadInputError(
+            f"its impacts sum to {int(sums[number]):,}, and PISA's format holds sums below 2^32",
+            f"document {number + 1:,}",
+        )
     with open(folder / "inv.sizes", "wb") as sizes:
         sizes.write(np.array([len(sums)], dtype="<u4").tobytes())
         sizes.write(sums.astype("<u4").tobytes())
