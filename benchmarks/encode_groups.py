@@ -6,19 +6,22 @@
 A thread that computes alone waits for nobody, but its products share the last cache and the memory
 with those of every other core. What a group of cores computes it computes together, and each
 operation waits for the slowest of them. Which is faster is a matter of the machine; this measures
-it for every size of a group, quiet and beside neighbours, each a process that is busy with one core
-all the time. Beside them: what one thread does alone, and what it does while all other cores stream
-through memory, which is the most that a cache for itself could be worth to it. The bytes of all are
-compared. Prints Markdown for benchmarks/RESULTS.md.
+it for groups of several sizes, quiet and beside neighbours, each a process that is busy with one
+core all the time. Beside them: what one thread does alone, with every n-th text of n cores, and
+what it does while all other cores stream through memory, which leaves it neither the cache nor all
+of the memory's bandwidth. The bytes of all are compared. A row for which there are too few texts is
+refused: then fewer threads run than it names. Prints Markdown for benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -32,16 +35,20 @@ from encode import (
     has_bfloat16,
     passages_of,
 )
-from encode_shared import WARM, neighbours, same_bytes
+from encode_shared import neighbours, same_bytes
 from machine import describe
 from splade_bridge.data.vectors import SparseBatch
+from splade_bridge.encoding import encoder as encoder_module
 from splade_bridge.encoding import in_threads
 from splade_bridge.encoding.encoder import EncodeOptions, Encoder, load_encoder
+from splade_bridge.files.cores import usable_cores
 from splade_bridge.text.corpora import Text
 
 STREAM = """import os
+owner = os.getppid()
 import numpy as np
-owner, large = os.getppid(), np.zeros(1 << 25)
+large = np.ones(1 << 25)
+print(flush=True)
 while os.getppid() == owner: large += 1"""
 """A neighbour that goes through 256 MiB over and over, which no cache survives."""
 
@@ -61,7 +68,8 @@ class Contest:
         self._wanted: SparseBatch | None = None
 
     def warm(self, size: int) -> None:
-        self._encode(self._texts[: WARM * self._cores], self._cores, size)
+        """Every thread's copy of the network is made."""
+        self._encode(self._texts, self._cores, size)
 
     def alone(self, load: str) -> None:
         """One thread, with its share of the texts."""
@@ -79,11 +87,25 @@ class Contest:
 
     def _encode(self, texts: list[Text], cores: int, size: int) -> tuple[float, SparseBatch]:
         before = self._encoder.stats.tokens
+        ran = [[cores]]  # one thread is the one that asks
+
+        def noted(items: Any, computes: Any, shares: list[int]) -> Any:
+            ran.append(shares)
+            return in_threads.in_threads(items, computes, shares)
+
         torch.set_num_threads(cores)
-        with patch.object(in_threads, "MOST", cores // size):
+        with (
+            patch.object(in_threads, "MOST", cores // size),
+            patch.object(encoder_module, "in_threads", noted),
+        ):
             began = time.perf_counter()
             found = next(self._encoder.encode(texts, window=len(texts)))
             seconds = time.perf_counter() - began
+        if ran[-1] != [size] * (cores // size):
+            sys.exit(
+                f"{row(cores, size)}: {len(texts)} passages are work for {len(ran[-1])} of them: "
+                "take more --passages"
+            )
         return (self._encoder.stats.tokens - before) / seconds, found
 
 
@@ -111,7 +133,7 @@ def compare(
             contests[dtype].warm(size)
     many = max(2, cores // 2)
     loads = {"quiet": 0, "one neighbour": 1, f"{many} neighbours": many}
-    for _ in range(rounds):
+    for turn in range(rounds):
         for contest in contests.values():
             contest.alone("quiet")
             with neighbours(cores - 1, STREAM):
@@ -119,13 +141,13 @@ def compare(
         for load, count in loads.items():
             with neighbours(count):
                 for contest in contests.values():
-                    for size in sizes:
+                    for size in sizes[:: -1 if turn % 2 else 1]:
                         contest.grouped(size, load)
     print(
         f"\n{named}, {len(texts)} passages, {cores} cores, thousands of tokens a second, median of "
         f"{rounds} rounds (slowest in brackets)\n"
     )
-    print("| | " + " | ".join(loads) + " | quiet, of one thread alone times the cores |")
+    print("| | " + " | ".join(loads) + " | quiet, of one thread alone on each core |")
     print("|---" * (len(loads) + 2) + "|")
     for dtype, contest in contests.items():
         lone = statistics.median(contest.rates["alone", "quiet"])
@@ -150,9 +172,11 @@ def told(rates: list[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     checkpoint_flags(parser)
+    parser.set_defaults(threads=usable_cores())
     parser.add_argument("--groups", type=int, nargs="+", help="sizes; each divides --threads")
     arguments = parser.parse_args()
-    cores = arguments.threads
+    if (cores := arguments.threads) > usable_cores():
+        parser.error(f"--threads {cores}: this process may use {usable_cores()} cores")
     sizes = arguments.groups or sizes_of(cores)
     if any(size < 1 or cores % size for size in sizes):
         parser.error(f"--groups {sizes}: each must divide {cores} cores")

@@ -47,21 +47,31 @@ WARM = 16
 SETTLED = 0.5
 """Seconds until the scheduler has got used to a neighbour."""
 AIM = 1.6
-BUSY = "import os; owner = os.getppid()\nwhile os.getppid() == owner: pass"
-"""What a neighbour does, as long as this process lives."""
+BUSY = """import os
+owner = os.getppid()
+print(flush=True)
+while os.getppid() == owner: pass"""
+"""What a neighbour does, as long as this process lives; it says when it begins."""
 
 
 @contextlib.contextmanager
 def neighbours(count: int, program: str = BUSY) -> Iterator[None]:
     """So many processes that are busy all the time."""
-    busy = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(count)]
-    try:
-        time.sleep(SETTLED if busy else 0)
-        yield
-    finally:
-        for process in busy:
-            process.kill()
-            process.wait()
+    command = [sys.executable, "-c", program]
+    with contextlib.ExitStack() as stack:
+        busy = [
+            stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
+            for _ in range(count)
+        ]
+        try:
+            for process in busy:
+                assert process.stdout is not None
+                process.stdout.readline()
+            time.sleep(SETTLED if busy else 0)
+            yield
+        finally:
+            for process in busy:
+                process.kill()
 
 
 def ours(folder: Path, dtype: str, *, together: bool) -> Callable[[list[Text]], SparseBatch]:

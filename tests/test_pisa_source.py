@@ -48,7 +48,7 @@ def test_a_document_whose_sum_does_not_fit_is_named(tmp_path: Path) -> None:
         )
 
     assert write_collection(tmp_path / "fits", source(1), 1 << 20).impact_sum == 1 << 32
-    with pytest.raises(BadInputError, match="document 2: its impacts sum to 4,294,967,296"):
+    with pytest.raises(BadInputError, match="document 1: its impacts sum to 4,294,967,296"):
         write_collection(tmp_path / "does not", source(2), 1 << 20)
 
 

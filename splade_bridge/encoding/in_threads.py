@@ -36,10 +36,14 @@ def use_cores(threads: int | None = None) -> None:
     torch.set_num_threads(threads)
 
 
-def shares_of_cores(most: int = MOST) -> list[int]:
-    """How many of torch's threads each of ours has, of which there are ``most`` at most."""
+def shares_of_cores(most: int | None = None) -> list[int]:
+    """How many of torch's threads each of ours has.
+
+    Args:
+        most: of ours, which are :data:`MOST` at most.
+    """
     cores = torch.get_num_threads()
-    count = max(1, min(cores, MOST, most))
+    count = max(1, min(cores, MOST, cores if most is None else most))
     return [cores // count + (number < cores % count) for number in range(count)]
 
 

@@ -202,7 +202,7 @@ class Quantized(ImpactSource):
         self._quantizer = Quantizer(options)
 
     def _read(self) -> Iterator[ImpactBatch]:
-        return map(self._quantizer, self._weights.batches())
+        return map(self._quantizer, self._weights.uncounted())
 
     def contents(self) -> Iterator[tuple[str, str]] | None:
         """Those of the weights."""
@@ -276,7 +276,7 @@ class StoreImpacts(ImpactSource):
         self._weights = StoreWeights(store)
 
     def _read(self) -> Iterator[ImpactBatch]:
-        for batch in self._weights.batches():
+        for batch in self._weights.uncounted():
             yield impacts_of(batch, self.path)
 
 

@@ -110,7 +110,7 @@ def _write_arrays(folder: Path, lists: OrderedLists) -> Written:
         number = int(sums.argmax())
         raise BadInputError(
             f"its impacts sum to {int(sums[number]):,}, and PISA's format holds sums below 2^32",
-            f"document {number + 1:,}",
+            f"document {number:,}",
         )
     with open(folder / "inv.sizes", "wb") as sizes:
         sizes.write(np.array([len(sums)], dtype="<u4").tobytes())
