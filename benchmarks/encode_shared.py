@@ -59,19 +59,15 @@ def neighbours(count: int, program: str = BUSY) -> Iterator[None]:
     """So many processes that are busy all the time."""
     command = [sys.executable, "-c", program]
     with contextlib.ExitStack() as stack:
-        busy = [
-            stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
-            for _ in range(count)
-        ]
-        try:
-            for process in busy:
-                assert process.stdout is not None
-                process.stdout.readline()
-            time.sleep(SETTLED if busy else 0)
-            yield
-        finally:
-            for process in busy:
-                process.kill()
+        busy = []
+        for _ in range(count):
+            busy.append(stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE)))
+            stack.callback(busy[-1].kill)
+        for process in busy:
+            assert process.stdout is not None
+            process.stdout.readline()
+        time.sleep(SETTLED if busy else 0)
+        yield
 
 
 def ours(folder: Path, dtype: str, *, together: bool) -> Callable[[list[Text]], SparseBatch]:
