@@ -294,10 +294,11 @@ def measure_peaks(dtype: torch.dtype, best: dict[str, float]) -> None:
                 best[name] = max(best.get(name, 0), rate)
 
 
-def has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 itself, by its own account."""
+def float_types() -> list[str]:
+    """float32, and bfloat16 where the processor multiplies it itself, by its own account."""
     flags = Path("/proc/cpuinfo").read_text()
-    return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16"))
+    multiplies = any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16"))
+    return [FLOAT32, BFLOAT16] if multiplies else [FLOAT32]
 
 
 def compare(arguments: argparse.Namespace, folder: Path) -> Path:
@@ -309,7 +310,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> Path:
         network = NETWORKS[arguments.network]
         network = network._replace(layers=arguments.layers or network.layers)
         make_checkpoint(folder, network.layers, [t.text for t in texts], network)
-    dtypes = [FLOAT32, *([BFLOAT16] if has_bfloat16() else [])]
+    dtypes = float_types()
     entrants: dict[str, Callable[[list[Text]], Any]] = (
         {PLAIN: plain(folder)} if network.plain else {}
     )

@@ -27,12 +27,10 @@ from unittest.mock import patch
 import torch
 
 from encode import (
-    BFLOAT16,
-    FLOAT32,
     MAX_LENGTH,
     checkpoint_flags,
     checkpoints_of,
-    has_bfloat16,
+    float_types,
     passages_of,
 )
 from encode_shared import neighbours, same_bytes
@@ -125,7 +123,7 @@ def compare(
     folder: Path, texts: list[Text], cores: int, sizes: list[int], rounds: int, named: str
 ) -> None:
     contests: dict[str, Contest] = {}
-    for dtype in (FLOAT32, *([BFLOAT16] if has_bfloat16() else [])):
+    for dtype in float_types():
         options = EncodeOptions(max_length=MAX_LENGTH, dtype=dtype, device="cpu")  # type: ignore[arg-type]
         encoder = load_encoder(str(folder), "document", options)
         contests[dtype] = Contest(encoder, texts, cores)

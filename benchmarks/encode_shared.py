@@ -32,7 +32,7 @@ from encode import (
     MAX_LENGTH,
     checkpoint_flags,
     checkpoints_of,
-    has_bfloat16,
+    float_types,
     passages_of,
     sparse_encoder,
 )
@@ -90,7 +90,7 @@ def ours(folder: Path, dtype: str, *, together: bool) -> Callable[[list[Text]], 
 
 def contestants(folder: Path) -> dict[str, Callable[[list[Text]], Any]]:
     found: dict[str, Callable[[list[Text]], Any]] = {}
-    for dtype in (FLOAT32, *([BFLOAT16] if has_bfloat16() else [])):
+    for dtype in float_types():
         found[f"SparseEncoder, {dtype}"] = sparse_encoder(folder, dtype)
         found[f"splade-bridge, all cores together, {dtype}"] = ours(folder, dtype, together=True)
         found[f"splade-bridge, {dtype}"] = ours(folder, dtype, together=False)

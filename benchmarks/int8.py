@@ -46,7 +46,7 @@ from encode import (
     checkpoint_flags,
     checkpoints_of,
     dtype_report,
-    has_bfloat16,
+    float_types,
     ours,
     passages_of,
 )
@@ -105,7 +105,7 @@ def dynamic_int8(folder: Path, scratch: Path) -> Encode:
 def compare(folder: Path, texts: list[Text], rounds: int, named: str) -> None:
     """Print how fast each contestant is."""
     entrants: dict[str, Encode] = {}
-    for dtype in (FLOAT32, *([BFLOAT16] if has_bfloat16() else []), INT8):
+    for dtype in (*float_types(), INT8):
         entrants[OURS + dtype] = ours(folder, dtype)
     print()
     with tempfile.TemporaryDirectory() as scratch:
@@ -151,7 +151,7 @@ def compare(folder: Path, texts: list[Text], rounds: int, named: str) -> None:
 def where(folder: Path, texts: list[Text]) -> None:
     """Print the operations that most of the time of each type goes into."""
     torch.set_num_threads(1)
-    for dtype in (*([BFLOAT16] if has_bfloat16() else []), INT8):
+    for dtype in (*float_types()[1:], INT8):  # without float32
         encode = ours(folder, dtype)
         encode(texts[:BATCH])
         began = time.perf_counter()
@@ -170,7 +170,7 @@ def drift(model: str, work: Path) -> None:
     there = [name for name in SETS if (SHARED / name / "corpus.jsonl.gz").is_file()]
     for name in there:
         dtype_report(model, str(SHARED / name / "corpus.jsonl.gz"), TEXTS)
-    kinds = (FLOAT32, *([BFLOAT16] if has_bfloat16() else []), INT8)
+    kinds = (*float_types(), INT8)
     rows = [(d, FLOAT32) for d in kinds] + [(INT8, INT8)]
     print(f"\n{MEASURE}, impacts at x 100, exact search\n")
     print(
