@@ -5,7 +5,8 @@
 JSON vectors (100 terms a document) and a corpus (60 words a document), plain, gz and zst. The ways
 take turns; a figure is the median of its rounds. ``decompressing`` is that alone, ``reading`` what
 ``convert`` and ``encode`` do with the lines, ``orjson.loads`` what that does with them and nothing
-else. Prints Markdown for benchmarks/RESULTS.md.
+else; ``--vectors`` names further files of JSON vectors for that. Prints Markdown for
+benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -81,6 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--documents", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--vectors", type=Path, nargs="*", default=[])
     arguments = parser.parse_args()
     os.environ[SWITCH] = "0"  # in this process
     print(describe("orjson", "zstandard"))
@@ -119,18 +121,23 @@ def beside_orjson(folder: Path, arguments: argparse.Namespace) -> None:
     print("\nBeside orjson.loads of the same lines; M postings or texts a second\n")
     print("| | orjson.loads, s | reading, s | share of its rate | in each round |")
     print("|---|---|---|---|---|")
-    for name, read, each in (("vectors", vectors, TERMS), ("corpus", corpus, 1)):
-        path = folder / f"{name}.jsonl"
+    given = [(path, vectors) for path in (folder / "vectors.jsonl", *arguments.vectors)]
+    for path, read in [*given, (folder / "corpus.jsonl", corpus)]:
+        things = sum(len(one.get("vector", " ")) for one in objects(path))
         times = [(seconds(parsed, path), seconds(read, path)) for _ in range(arguments.rounds)]
         bare_s, ours = (statistics.median(column) for column in zip(*times, strict=True))
-        millions = arguments.documents * each / 1e6
         shares = sorted(one / other for one, other in times)
         print(
-            f"| {path.name} | {bare_s:.2f} ({millions / bare_s:.2f} M/s) | {ours:.2f} "
-            f"({millions / ours:.2f} M/s) | {bare_s / ours:.2f} "
+            f"| {path.name} | {bare_s:.2f} ({things / bare_s / 1e6:.2f} M/s) | {ours:.2f} "
+            f"({things / ours / 1e6:.2f} M/s) | {bare_s / ours:.2f} "
             f"| {shares[0]:.2f} to {shares[-1]:.2f} |",
             flush=True,
         )
+
+
+def objects(path: Path) -> Iterator[dict[str, Any]]:
+    with open(path, "rb") as stream:
+        yield from map(orjson.loads, stream)
 
 
 if __name__ == "__main__":

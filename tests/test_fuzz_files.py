@@ -554,7 +554,7 @@ READS = re.compile(
 READERS = {
     # readers themselves, and lines of users' files (tests of their formats)
     "files/typed.py": "", "files/lines.py": "", "files/writing.py": "",
-    "files/json_objects.py": "", "training/score_files.py": "",
+    "files/json_objects.py": "", "training/score_files.py": "", "formats/line_columns.py": "",
     # between processes of ours
     "encoding/ray_rows.py": "", "engines/library_process.py": "",
     "engines/library_server.py": "", "engines/seismic_worker.py": "",

@@ -20,6 +20,7 @@ from splade_bridge.data.vectors import ImpactBatch, row_pointers
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.files import json_objects
+from splade_bridge.formats import line_columns
 from splade_bridge.formats import records as vector_records
 from splade_bridge.formats.jsonvector import JsonVectorSource, JsonVectorWriter, read_vectors
 from strategies import MAX_IMPACT, Collection, as_dictionaries, collections, quick, weights
@@ -344,13 +345,14 @@ def test_records_that_are_looked_at_together_are_read_as_one_after_another(
     path.write_text("\n".join(text))
     found: list[Rows | str] = []
     with pytest.MonkeyPatch.context() as patch:
-        for postings in (1, 7, 1 << 13):
+        for postings, columns_from in ((1, 99999), (7, 99999), (1 << 13, 99999), (7, 0)):
             patch.setattr(vector_records, "BLOCK_POSTINGS", postings)
+            patch.setattr(line_columns, "WORTH_BYTES", columns_from)
             try:
                 found.append(read(path, QuantizeOptions(scale=3) if scaled else None))
             except (BadInputError, UsageError) as error:
                 found.append(str(error))
-    assert found[0] == found[1] == found[2]
+    assert found[0] == found[1] == found[2] == found[3]
 
 
 @pytest.mark.parametrize("number", ["3e8", "8388608.5"])

@@ -18,7 +18,7 @@ from children import children
 from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.errors import BadInputError
 from splade_bridge.files import cores
-from splade_bridge.formats import line_processes, records
+from splade_bridge.formats import line_blocks, line_columns, line_processes, records
 from splade_bridge.formats.jsonvector import JsonVectorFiles, JsonVectorSource
 from splade_bridge.formats.line_processes import SWITCH, WORTH_BYTES, readers_for
 from splade_bridge.formats.records import RecordWeights
@@ -28,11 +28,15 @@ ROWS = 16
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batches and blocks of a few rows, so that little text makes many."""
+    """Batches and blocks of a few rows, so that little text makes many.
+
+    Here they are read by columns, and one line after another in the processes.
+    """
     monkeypatch.setattr(records, "BATCH_ROWS", ROWS)
     monkeypatch.setattr(records, "BATCH_POSTINGS", 150)
-    monkeypatch.setattr(line_processes, "BATCH_ROWS", ROWS)
-    monkeypatch.setattr(line_processes, "BLOCK_BYTES", 900)
+    monkeypatch.setattr(line_blocks, "BATCH_ROWS", ROWS)
+    monkeypatch.setattr(line_blocks, "BLOCK_BYTES", 900)
+    monkeypatch.setattr(line_columns, "WORTH_BYTES", 0)
 
 
 def lines(seed: int, count: int = 120, *, fractions: bool = False) -> list[str]:

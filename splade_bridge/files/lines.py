@@ -261,7 +261,10 @@ def json_object(line: bytes, place: str) -> dict[str, Any]:
         raise BadInputError("not a JSON object: a line must be one, with an id", place)
     # orjson keeps the last of two equal keys. A key ends with a quote, perhaps blanks and a colon:
     # where there are no more of these than keys, none was lost; else the slow parser looks again.
-    keys = len(found) + sum(len(value) for value in found.values() if type(value) is dict)
+    keys = len(found)
+    for value in found.values():
+        if type(value) is dict:
+            keys += len(value)
     if line.count(b":") != keys and len(_KEY.findall(line)) != keys:
         try:
             json.loads(line, object_pairs_hook=unique_keys(lambda: place))

@@ -31,6 +31,7 @@ from splade_bridge.files.inputs import changed, check_file, stamps
 from splade_bridge.files.json_objects import is_json_lines, json_objects
 from splade_bridge.files.lines import json_lines
 from splade_bridge.files.writing import atomic_writer
+from splade_bridge.formats.line_blocks import lines_added
 from splade_bridge.formats.line_processes import lines_by_processes, readers_for
 from splade_bridge.formats.records import RecordImpacts, Records, VectorBuilder, VectorRecord
 from splade_bridge.formats.term_limits import TermLimit, anserini_token
@@ -65,10 +66,13 @@ class JsonVectorFiles(Records):
 
     def fill(self, builder: VectorBuilder) -> Iterator[None]:
         """See :class:`Records`; by several processes where the files are large."""
-        if (readers := readers_for(self._files)) == 0:
-            yield from super().fill(builder)
-            return
-        yield from lines_by_processes(self._files, record_of, builder, readers)
+        readers = readers_for(self._files)
+        filling = (
+            lines_by_processes(self._files, record_of, builder, readers)
+            if readers
+            else lines_added(self._files, record_of, builder)
+        )
+        yield from filling
         self._check_same()
 
     def contents(self) -> Iterator[tuple[str, str]]:
@@ -175,8 +179,10 @@ def record_of(obj: Any, place: str, id_fields: Sequence[str] = ID_FIELDS) -> Vec
     """The record that an object of a file is; raises what :func:`read_files` raises."""
     if not isinstance(obj, dict):
         raise BadInputError("not a JSON object", place)
-    id_field = next((f for f in id_fields if f in obj), None)
-    if id_field is None:
+    for id_field in id_fields:
+        if id_field in obj:
+            break
+    else:
         raise BadInputError(f"no field {' or '.join(id_fields)}", place)
     vector = obj.get("vector")
     if not isinstance(vector, dict):

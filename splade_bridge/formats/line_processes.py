@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
-from typing import NamedTuple
 
 import numpy as np
 
@@ -22,22 +21,22 @@ from splade_bridge.data.closing import Closing
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.cores import usable_cores
-from splade_bridge.files.json_objects import is_json_lines, json_objects
-from splade_bridge.files.lines import COMPRESSED, json_object, numbered_lines
+from splade_bridge.files.lines import COMPRESSED
 from splade_bridge.files.own_process import OwnProcess
-from splade_bridge.formats.line_worker import Block, Made, Reading, ToRecord, made
-from splade_bridge.formats.records import BATCH_ROWS, VectorBuilder, VectorRecord, added
+from splade_bridge.formats.line_blocks import Block, Lines, Whole, blocks
+from splade_bridge.formats.line_columns import ToRecord
+from splade_bridge.formats.line_worker import Asked, Made, Reading, made
+from splade_bridge.formats.records import VectorBuilder, added
 
 log = logging.getLogger(__name__)
 
 SWITCH = "SPLADE_BRIDGE_READERS"
 MOST_READERS = 4
 """By then what is done with the batches takes longer than reading them."""
-WORTH_BYTES = 1 << 25
+WORTH_BYTES = 1 << 26
 """Bytes of files below which starting a process takes longer than it saves."""
 SHRUNK = 4
 """Bytes of lines that a byte of a compressed file is taken for."""
-BLOCK_BYTES = 1 << 22
 IN_FLIGHT = 2
 """Blocks for each process: the one that it reads, and the next."""
 
@@ -72,7 +71,7 @@ def lines_by_processes(
         BadInputError: see :func:`.records.added`.
     """
     with _Readers(readers, Reading(to_record, builder.weights), builder.vocabulary) as pool:
-        waiting: deque[tuple[_Block, Future[Made | None]]] = deque()
+        waiting: deque[tuple[Block, Future[Made | None]]] = deque()
         fault: BadInputError | None = None
 
         def take() -> Iterator[None]:
@@ -82,7 +81,7 @@ def lines_by_processes(
             else:
                 yield from added(block.records(to_record), builder)
 
-        for block in _until_fault(_blocks(files)):
+        for block in _until_fault(files):
             if isinstance(block, BadInputError):
                 fault = block
                 break
@@ -95,10 +94,10 @@ def lines_by_processes(
         raise fault
 
 
-def _until_fault(blocks: Iterator[_Block]) -> Iterator[_Block | BadInputError]:
+def _until_fault(files: Sequence[Path]) -> Iterator[Block | BadInputError]:
     """The blocks, and the error that ends them: what stands before it is told before it."""
     try:
-        yield from blocks
+        yield from blocks(files)
     except BadInputError as error:
         yield error
 
@@ -114,57 +113,6 @@ def _append(builder: VectorBuilder, made: Made) -> bool:
         batch = batch.remap(ids)
     builder.append(batch, made.tallies)
     return True
-
-
-class _Lines(NamedTuple):
-    """Lines that follow one another in a file."""
-
-    path: Path
-    lines: list[tuple[int, bytes]]
-
-    def records(self, to_record: ToRecord) -> Iterator[VectorRecord]:
-        for number, line in self.lines:
-            place = f"{self.path}:{number}"
-            yield to_record(json_object(line, place), place)
-
-
-class _Whole(NamedTuple):
-    """A file of JSON that is not one object a line."""
-
-    path: Path
-
-    def records(self, to_record: ToRecord) -> Iterator[VectorRecord]:
-        for value, place in json_objects(self.path):
-            yield to_record(value, place)
-
-
-_Block = _Lines | _Whole
-
-
-def _blocks(files: Sequence[Path]) -> Iterator[_Block]:
-    """All that is no blank line, cut where a batch is full by its rows."""
-    rows = 0
-    for path in files:
-        if not is_json_lines(path):
-            yield _Whole(path)
-            continue
-        lines: list[tuple[int, bytes]] = []
-        size = 0
-        try:
-            for number, line in numbered_lines(path):
-                if line.strip():
-                    lines.append((number, line))
-                    size += len(line)
-                    rows += 1
-                    if rows == BATCH_ROWS or size >= BLOCK_BYTES:
-                        yield _Lines(path, lines)
-                        lines, size, rows = [], 0, rows % BATCH_ROWS
-        except BadInputError:
-            if lines:
-                yield _Lines(path, lines)
-            raise
-        if lines:
-            yield _Lines(path, lines)
 
 
 class _Reader(OwnProcess):
@@ -198,19 +146,19 @@ class _Readers(Closing):
             self.close()
             raise
 
-    def read(self, block: _Block) -> Future[Made | None]:
+    def read(self, block: Block) -> Future[Made | None]:
         """What a process makes of ``block``; None where that is read here."""
-        if isinstance(block, _Whole):
+        if isinstance(block, Whole):
             nothing: Future[Made | None] = Future()
             nothing.set_result(None)
             return nothing
         return self._threads.submit(self._ask, block)
 
-    def _ask(self, block: _Lines) -> Made | None:
+    def _ask(self, block: Lines) -> Made | None:
         reader = self._idle.get()  # there are no more threads than processes
         try:
             terms = list(self._vocabulary.terms[reader.told :])
-            reader.connection.send(Block([line for _, line in block.lines], terms))
+            reader.connection.send(Asked(block.bare, terms))
             reader.told += len(terms)
             answer: Made | None = reader.connection.recv()
             return answer

@@ -7,21 +7,18 @@ faults have a place.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from splade_bridge.data.vectors import ImpactBatch, SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.lines import json_object
-from splade_bridge.formats.records import Tallies, VectorBuilder, VectorRecord
-
-ToRecord = Callable[[Any, str], VectorRecord]
-"""A record of an object and its place; a function of a module, which travels by its name."""
+from splade_bridge.formats.line_columns import ToRecord, columns
+from splade_bridge.formats.records import Tallies, VectorBuilder
 
 
-class Block(NamedTuple):
+class Asked(NamedTuple):
     """What a process is asked.
 
     Attributes:
@@ -72,7 +69,7 @@ def main(handle: int) -> None:
             os._exit(1)  # nobody wants the rest
 
 
-def made(block: Block, reading: Reading, vocabulary: Vocabulary) -> Made | None:
+def made(block: Asked, reading: Reading, vocabulary: Vocabulary) -> Made | None:
     """What becomes of a block; None where something is wrong with it.
 
     Args:
@@ -82,16 +79,13 @@ def made(block: Block, reading: Reading, vocabulary: Vocabulary) -> Made | None:
     known = len(vocabulary)
     builder = VectorBuilder(vocabulary, None, weights=reading.weights)
     try:
-        for record in _records(block, reading):
-            builder.add(record)
+        found = columns(block.lines, reading.to_record)
+        if found is None or not builder.add_columns(found):
+            for line in block.lines:
+                builder.add(reading.to_record(json_object(line, ""), ""))
         batch = builder.take_weights() if reading.weights else builder.take()
         return Made(batch, list(vocabulary.terms[known:]), known, builder.tallies)
     except BadInputError:
         return None
     finally:
         vocabulary.forget(known)
-
-
-def _records(block: Block, reading: Reading) -> Iterator[VectorRecord]:
-    for line in block.lines:
-        yield reading.to_record(json_object(line, ""), "")

@@ -6,7 +6,7 @@ import abc
 import logging
 from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,6 +48,24 @@ class VectorRecord(NamedTuple):
     terms: Collection[str]
     values: Collection[float]
     place: str
+
+
+class VectorColumns(NamedTuple):
+    """Several vectors as they stand in a file, their terms and their numbers each together.
+
+    Attributes:
+        ids: of the documents.
+        lengths: int64[documents], postings of each.
+        terms: in the order in which they first come; one that is spelled in two ways comes twice.
+        codes: int32[postings], places in ``terms``.
+        numbers: [postings], the values as they stand; int64 where all are integers.
+    """
+
+    ids: list[str]
+    lengths: Int64Array
+    terms: list[str]
+    codes: Int32Array
+    numbers: list[Any] | Int64Array
 
 
 class Records(abc.ABC):
@@ -194,6 +212,34 @@ class Tallies(NamedTuple):
     numbers: bool
 
 
+class _Rows(NamedTuple):
+    """Postings of documents, sorted by their terms, and without those of 0."""
+
+    lengths: Int64Array
+    indices: Int32Array
+    numbers: np.ndarray
+    zeros: int
+
+    @classmethod
+    def sorted(cls, lengths: Int64Array, indices: Int32Array, numbers: np.ndarray) -> _Rows:
+        """Of postings as they come.
+
+        Raises:
+            BadInputError: a document has a term twice.
+        """
+        rows = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
+        keys = rows << 32 | indices
+        order = np.argsort(keys)
+        keys, indices, numbers = keys[order], indices[order], numbers[order]
+        if (keys[1:] == keys[:-1]).any():
+            raise BadInputError("a document has a term twice")
+        if numbers.all():
+            return cls(lengths, indices, numbers, 0)
+        there = numbers != 0  # a weight of 0 says nothing; Anserini reads it so too
+        lengths = np.bincount(rows[there], minlength=len(lengths))
+        return cls(lengths, indices[there], numbers[there], int(there.size - there.sum()))
+
+
 class VectorBuilder:
     """Collects records into batches; terms get their ids from a vocabulary that may grow.
 
@@ -273,26 +319,43 @@ class VectorBuilder:
             indices = self.vocabulary.add_all(
                 list(chain.from_iterable([record.terms for record in block]))
             )
+            rows = _Rows.sorted(lengths, indices, numbers)
             self._guard.check_all([record.id for record in block])
         except BadInputError:
             for record in block:
                 self._guard.check(record.id, record.place)
                 self._check_alone(record)
             raise
-        self._numbers |= bool(values)
-        rows = np.repeat(np.arange(len(block), dtype=np.int64), lengths)
-        order = np.argsort(rows << 32 | indices)
-        indices, numbers = indices[order], numbers[order]
-        if not numbers.all():  # a weight of 0 says nothing; Anserini reads it so too
-            there = numbers != 0
-            zeros = int(there.size - there.sum())
-            lengths = np.bincount(rows[there], minlength=len(block))
-            indices, numbers = indices[there], numbers[there]
-            self.zeros += zeros
-            self.postings -= zeros
-        self._lengths.extend(lengths.tolist())
-        self._indices.append(indices)
-        self._values.append(numbers)
+        self._extend(rows)
+
+    def add_columns(self, columns: VectorColumns) -> bool:
+        """Whether the documents of a block were added; else they are to be added one by one.
+
+        They are not where they may end a batch, or where one of them holds what is rare or wrong.
+        """
+        if not self._holds(len(columns.ids), len(columns.numbers)):
+            return False
+        self.check()
+        if (numbers := self._all_at_once(columns.numbers)) is None:
+            return False
+        try:
+            ids = self.vocabulary.add_all(columns.terms)
+            rows = _Rows.sorted(columns.lengths, ids[columns.codes], numbers)
+            self._guard.check_all(columns.ids)
+        except BadInputError:
+            return False
+        self._ids.extend(columns.ids)
+        self.postings += len(numbers)
+        self._extend(rows)
+        return True
+
+    def _extend(self, rows: _Rows) -> None:
+        self._numbers |= bool(len(rows.numbers) + rows.zeros)
+        self.zeros += rows.zeros
+        self.postings -= rows.zeros
+        self._lengths.extend(rows.lengths.tolist())
+        self._indices.append(rows.indices)
+        self._values.append(rows.numbers)
 
     @property
     def tallies(self) -> Tallies:
@@ -305,9 +368,7 @@ class VectorBuilder:
         They cannot where one of them ends a batch, has an id that was there before, or a weight
         that is too large for its scale.
         """
-        if len(self) + len(batch) > BATCH_ROWS:
-            return False
-        if self.postings + len(batch.indices) >= BATCH_POSTINGS:
+        if not self._holds(len(batch), len(batch.indices)):
             return False
         if isinstance(batch, SparseBatch) and self._overflow(batch.weights):
             return False
@@ -316,6 +377,10 @@ class VectorBuilder:
         except BadInputError:
             return False
         return True
+
+    def _holds(self, rows: int, postings: int) -> bool:
+        """Whether so many more do not end a batch before the last of them."""
+        return len(self) + rows <= BATCH_ROWS and self.postings + postings < BATCH_POSTINGS
 
     def append(self, batch: ImpactBatch | SparseBatch, tallies: Tallies) -> None:
         """Append rows that another builder has made of the same kind of numbers.
@@ -334,9 +399,12 @@ class VectorBuilder:
         self._fractions |= tallies.fractions
         self._numbers |= tallies.numbers
 
-    def _all_at_once(self, values: list[float]) -> np.ndarray | None:
+    def _all_at_once(self, values: list[Any] | Int64Array) -> np.ndarray | None:
         """The numbers of many records; None where :meth:`_checked` has more to say about one."""
-        kinds = set(map(type, values))
+        if isinstance(values, np.ndarray):
+            kinds: set[type] = {int}
+        else:
+            kinds = set(map(type, values))
         if not kinds <= {int, float}:
             return None
         try:
