@@ -18,7 +18,7 @@ from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.formats import line_columns
 from splade_bridge.formats.jsonvector import JsonVectorFiles, JsonVectorSource, record_of
-from splade_bridge.formats.line_columns import WORTH_BYTES, columns
+from splade_bridge.formats.line_columns import WORTH_BYTES, SpelledTerms, columns
 from splade_bridge.formats.line_processes import SWITCH
 from splade_bridge.formats.line_worker import Asked, Reading, made
 from splade_bridge.formats.records import RecordWeights
@@ -71,15 +71,17 @@ def test_lines_as_programs_write_them_are_read_by_columns(
     spelling: str, kind: str, data: st.DataObject
 ) -> None:
     vectors = data.draw(vectors_of(INTEGERS if kind == "integers" else NUMBERS))
-    found = columns(lines_of(vectors, SPELLINGS[spelling]), record_of)
+    vocabulary = Vocabulary(observed=True)
+    lines = lines_of(vectors, SPELLINGS[spelling])
+    found = columns(lines, record_of, SpelledTerms(vocabulary))
     assert found is not None
     assert found.ids == [f"d{i}" for i in range(len(vectors))]
     assert found.lengths.tolist() == list(map(len, vectors))
-    pairs = zip(found.codes.tolist(), list(found.numbers), strict=True)
-    assert [(found.terms[code], number) for code, number in pairs] == [
+    pairs = zip(found.indices.tolist(), list(found.numbers), strict=True)
+    assert [(vocabulary[term], number) for term, number in pairs] == [
         pair for vector in vectors for pair in vector.items()
     ]
-    assert list(dict.fromkeys(found.codes.tolist())) == list(range(len(found.terms)))
+    assert list(dict.fromkeys(found.indices.tolist())) == list(range(len(vocabulary)))
 
 
 def outcome(source: Any) -> Any:
@@ -245,11 +247,12 @@ def test_a_line_of_another_kind_is_read_or_refused_alike(
 
 
 @pytest.mark.parametrize("weights", [False, True])
-@pytest.mark.parametrize("readers", ["0", "2"])
+@pytest.mark.parametrize(("readers", "most"), [("0", 1 << 16), ("0", 500), ("2", 1 << 16)])
 def test_a_file_of_many_blocks_is_the_same_in_processes_and_here(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, readers: str, weights: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, readers: str, most: int, weights: bool
 ) -> None:
     """Batches of full size, some of them with a line that is read alone."""
+    monkeypatch.setattr(line_columns, "MOST_SPELLED", most)
     rng = random.Random(7)
     vectors = [
         {
@@ -278,17 +281,22 @@ def test_a_file_of_many_blocks_is_the_same_in_processes_and_here(
     assert found() == alone
 
 
-def test_a_process_reads_by_columns_what_it_reads_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("most", [1 << 16, 2])
+def test_a_process_reads_by_columns_what_it_reads_alone(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
     """Terms that it was not told are numbered anew in each block."""
+    monkeypatch.setattr(line_columns, "MOST_SPELLED", most)
     blocks = [[{"a": 1, "b": 2}, {}, {"c": 0, "b": 3}], [{"d": 1, "b": 2}], [{"b": 4, "a": 1}]]
     told = [["b"], [], ["d"]]
     vocabularies = [Vocabulary(observed=True) for _ in range(2)]
+    spelled = [SpelledTerms(vocabulary) for vocabulary in vocabularies]
     for vectors, new in zip(blocks, told, strict=True):
         asked = Asked(lines_of(vectors, escaped), new)
         found = []
-        for worth, vocabulary in zip((0, NEVER), vocabularies, strict=True):
+        for worth, vocabulary, known in zip((0, NEVER), vocabularies, spelled, strict=True):
             monkeypatch.setattr(line_columns, "WORTH_BYTES", worth)
-            answer = made(asked, Reading(record_of, False), vocabulary)
+            answer = made(asked, Reading(record_of, False), vocabulary, known)
             assert answer is not None
             batch = answer.batch
             values = batch.indptr.tolist(), batch.indices.tolist(), values_of(batch)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.json_objects import is_json_lines, json_objects
 from splade_bridge.files.lines import json_object, numbered_lines
-from splade_bridge.formats.line_columns import ToRecord, columns
+from splade_bridge.formats.line_columns import SpelledTerms, ToRecord, columns
 from splade_bridge.formats.records import BATCH_ROWS, VectorBuilder, VectorRecord, added
 
 BLOCK_BYTES = 1 << 22
@@ -85,8 +85,9 @@ def lines_added(
     Raises:
         BadInputError: see :func:`.records.added`.
     """
+    terms = SpelledTerms(builder.vocabulary)
     for block in blocks(files):
-        found = columns(block.bare, to_record) if isinstance(block, Lines) else None
+        found = columns(block.bare, to_record, terms) if isinstance(block, Lines) else None
         if found is not None and builder.add_columns(found):
             yield
         else:

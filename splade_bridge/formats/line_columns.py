@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from splade_bridge.data.vectors import Int64Array
+from splade_bridge.data.vectors import Int32Array, Int64Array
+from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.lines import COUNTED_FROM, json_object
 from splade_bridge.formats.records import VectorColumns, VectorRecord
@@ -27,16 +28,69 @@ ToRecord = Callable[[Any, str], VectorRecord]
 WORTH_BYTES = 1 << 17
 """Bytes of lines below which one after another is as fast."""
 
+MOST_SPELLED = 1 << 16
+"""Terms that are remembered as they are spelled: for each block they are all hashed anew."""
+
 _FIELD = b'"vector"'
 _QUOTE, _COLON, _COMMA, _BLANK, _NEWLINE = b'":, \n'
 
 
-def columns(lines: Sequence[bytes], to_record: ToRecord) -> VectorColumns | None:
+class SpelledTerms:
+    """Terms of a vocabulary as lines spell them; one that was met is not made into a string again.
+
+    Args:
+        vocabulary: grows by what is new.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        import pyarrow as pa
+
+        self._vocabulary = vocabulary
+        self._spelled = pa.array([], pa.binary())
+        self._ids = np.empty(0, dtype=np.int32)
+
+    def ids(self, pieces: pa.Array) -> Int32Array:
+        """int32[len(pieces)]: of terms with the quote before them, as ``"term``.
+
+        Raises:
+            JSONDecodeError: one is no string.
+            BadInputError: one that no index can hold.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        places = pc.index_in(pieces, value_set=self._spelled).fill_null(-1).to_numpy()
+        unknown = places < 0
+        if unknown.any():
+            new = pieces.filter(pa.array(unknown)).dictionary_encode()
+            terms = orjson.loads(b'[%b"]' % b'",'.join(new.dictionary.to_pylist()))
+            ids = np.concatenate([self._ids, self._vocabulary.add_all(terms)])
+            places = places.copy()
+            places[unknown] = new.indices.to_numpy() + len(self._ids)
+            self._ids = ids[:MOST_SPELLED]
+            self._spelled = pa.concat_arrays([self._spelled, new.dictionary])[:MOST_SPELLED]
+        else:
+            ids = self._ids
+        found: Int32Array = ids[places]
+        return found
+
+    def forget(self, length: int) -> None:
+        """Drop the terms behind the first ``length``, which the vocabulary has forgotten."""
+        import pyarrow as pa
+
+        kept = self._ids < length
+        self._ids, self._spelled = self._ids[kept], self._spelled.filter(pa.array(kept))
+
+
+def columns(
+    lines: Sequence[bytes], to_record: ToRecord, terms: SpelledTerms
+) -> VectorColumns | None:
     """What ``lines`` hold; None where they are few, or one of them is to be read alone.
 
     Args:
         lines: of JSON, none of them blank.
         to_record: is given each object with an empty vector.
+        terms: what the lines hold is numbered by them.
     """
     if sum(map(len, lines)) < WORTH_BYTES:
         return None
@@ -66,17 +120,17 @@ def columns(lines: Sequence[bytes], to_record: ToRecord) -> VectorColumns | None
         if b"\\" in vector:  # of two ways to write them, the one without a quote in a term
             vector = vector.replace(rb"\\", rb"\u005c").replace(rb"\"", rb"\u0022")
         vectors.append(vector)
-    return _postings(ids, vectors)
+    return _postings(ids, vectors, terms)
 
 
-def _postings(ids: list[str], vectors: list[bytes]) -> VectorColumns | None:
+def _postings(ids: list[str], vectors: list[bytes], terms: SpelledTerms) -> VectorColumns | None:
     """The same, of what stands between the braces: ``"term": number, ...``."""
     import pyarrow as pa
 
     lengths = np.zeros(len(ids), dtype=np.int64)
     full = np.fromiter(map(bool, vectors), bool, len(vectors))
     if not full.any():
-        return VectorColumns(ids, lengths, [], np.empty(0, dtype=np.int32), [])
+        return VectorColumns(ids, lengths, np.empty(0, dtype=np.int32), [])
     text = b",\n".join(filter(None, vectors)) + b",\n"
     characters = np.frombuffer(text, dtype=np.uint8)
     quotes = np.flatnonzero(characters == _QUOTE).astype(np.int32)
@@ -98,17 +152,15 @@ def _postings(ids: list[str], vectors: list[bytes]) -> VectorColumns | None:
         [None, pa.py_buffer(np.append(quotes, np.int32(len(text)))), pa.py_buffer(text)],
     )
     turns = np.arange(0, len(quotes), 2, dtype=np.int32)
-    spelled = pieces.take(pa.array(turns)).dictionary_encode()
-    told = pieces.take(pa.array(turns + 1))
-    try:
-        terms = orjson.loads(b"[" + b'",'.join(spelled.dictionary.to_pylist()) + b'"]')
-    except orjson.JSONDecodeError:
+    if (numbers := _numbers(pieces.take(pa.array(turns + 1)))) is None:
         return None
-    if (numbers := _numbers(told)) is None:
+    try:
+        indices = terms.ids(pieces.take(pa.array(turns)))
+    except (orjson.JSONDecodeError, BadInputError):
         return None
     rows = np.flatnonzero(characters == _NEWLINE)
     lengths[full] = np.diff(np.searchsorted(begins, rows), prepend=0)
-    return VectorColumns(ids, lengths, terms, spelled.indices.to_numpy(), numbers)
+    return VectorColumns(ids, lengths, indices, numbers)
 
 
 def _numbers(told: pa.Array) -> list[Any] | Int64Array | None:

@@ -14,7 +14,7 @@ from splade_bridge.data.vectors import ImpactBatch, SparseBatch
 from splade_bridge.data.vocabulary import Vocabulary
 from splade_bridge.errors import BadInputError
 from splade_bridge.files.lines import json_object
-from splade_bridge.formats.line_columns import ToRecord, columns
+from splade_bridge.formats.line_columns import SpelledTerms, ToRecord, columns
 from splade_bridge.formats.records import Tallies, VectorBuilder
 
 
@@ -63,23 +63,27 @@ def main(handle: int) -> None:
         try:
             reading: Reading = parent.recv()
             vocabulary = Vocabulary(observed=True)
+            terms = SpelledTerms(vocabulary)
             while True:
-                parent.send(made(parent.recv(), reading, vocabulary))
+                parent.send(made(parent.recv(), reading, vocabulary, terms))
         except (EOFError, OSError):
             os._exit(1)  # nobody wants the rest
 
 
-def made(block: Asked, reading: Reading, vocabulary: Vocabulary) -> Made | None:
+def made(
+    block: Asked, reading: Reading, vocabulary: Vocabulary, terms: SpelledTerms
+) -> Made | None:
     """What becomes of a block; None where something is wrong with it.
 
     Args:
         vocabulary: the terms that the process has been told; those of ``block`` are added.
+        terms: of ``vocabulary``.
     """
     vocabulary.add_all(block.terms)
     known = len(vocabulary)
     builder = VectorBuilder(vocabulary, None, weights=reading.weights)
     try:
-        found = columns(block.lines, reading.to_record)
+        found = columns(block.lines, reading.to_record, terms)
         if found is None or not builder.add_columns(found):
             for line in block.lines:
                 builder.add(reading.to_record(json_object(line, ""), ""))
@@ -89,3 +93,4 @@ def made(block: Asked, reading: Reading, vocabulary: Vocabulary) -> Made | None:
         return None
     finally:
         vocabulary.forget(known)
+        terms.forget(known)

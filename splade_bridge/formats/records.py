@@ -56,15 +56,13 @@ class VectorColumns(NamedTuple):
     Attributes:
         ids: of the documents.
         lengths: int64[documents], postings of each.
-        terms: in the order in which they first come; one that is spelled in two ways comes twice.
-        codes: int32[postings], places in ``terms``.
+        indices: int32[postings], ids of the terms.
         numbers: [postings], the values as they stand; int64 where all are integers.
     """
 
     ids: list[str]
     lengths: Int64Array
-    terms: list[str]
-    codes: Int32Array
+    indices: Int32Array
     numbers: list[Any] | Int64Array
 
 
@@ -331,7 +329,8 @@ class VectorBuilder:
     def add_columns(self, columns: VectorColumns) -> bool:
         """Whether the documents of a block were added; else they are to be added one by one.
 
-        They are not where they may end a batch, or where one of them holds what is rare or wrong.
+        They are in the terms of this vocabulary. They are not added where they may end a batch, or
+        where one of them holds what is rare or wrong.
         """
         if not self._holds(len(columns.ids), len(columns.numbers)):
             return False
@@ -339,8 +338,7 @@ class VectorBuilder:
         if (numbers := self._all_at_once(columns.numbers)) is None:
             return False
         try:
-            ids = self.vocabulary.add_all(columns.terms)
-            rows = _Rows.sorted(columns.lengths, ids[columns.codes], numbers)
+            rows = _Rows.sorted(columns.lengths, columns.indices, numbers)
             self._guard.check_all(columns.ids)
         except BadInputError:
             return False
