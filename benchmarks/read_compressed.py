@@ -2,11 +2,11 @@
 
     .venv/bin/python benchmarks/read_compressed.py --documents 100000
 
-JSON vectors (100 terms a document) and a corpus (60 words a document), plain, gz and zst. The ways
-take turns; a figure is the median of its rounds. ``decompressing`` is that alone, ``reading`` what
-``convert`` and ``encode`` do with the lines, ``orjson.loads`` what that does with them and nothing
-else; ``--vectors`` names further files of JSON vectors for that. Prints Markdown for
-benchmarks/RESULTS.md.
+JSON vectors (100 terms a document) and a corpus (60 words a document), plain, gz and zst; vectors
+of fractions, and of words, of which there are millions, plain. The ways take turns; a figure is the
+median of its rounds. ``decompressing`` is that alone, ``reading`` what ``convert`` and ``encode``
+do with the lines, ``orjson.loads`` what that does with them and nothing else; ``--vectors`` names
+further files of JSON vectors for that. Prints Markdown for benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import orjson
 import zstandard
 
 from machine import describe
+from splade_bridge.data.quantize import QuantizeOptions
 from splade_bridge.files import decompressed
 from splade_bridge.files.lines import open_reader
 from splade_bridge.formats.jsonvector import JsonVectorSource
@@ -34,26 +35,36 @@ from splade_bridge.formats.line_processes import SWITCH
 from splade_bridge.text.corpora import read_texts
 
 TERMS, WORDS = 100, 60
-VOCABULARY = 30_000
+VOCABULARY, WORDS_IN_ALL = 30_000, 3_000_000
 SUFFIXES = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}
 BLOCK = 1 << 20
 
 
 def write(folder: Path, documents: int) -> None:
+    """Vectors and a corpus with each suffix; vectors of fractions, and of words, plain."""
     rng = np.random.default_rng(0)
-    words = np.array([f"w{i}" for i in range(VOCABULARY)])
-    vectors, corpus = [], []
+    terms = np.array([f"w{i}" for i in range(VOCABULARY)])
+    lines: dict[str, list[bytes]] = {"vectors": [], "corpus": [], "fractions": [], "words": []}
     for i in range(documents):
-        terms = words[rng.choice(VOCABULARY, TERMS, replace=False)].tolist()
-        impacts = rng.integers(1, 250, TERMS).tolist()
-        record = {"id": f"d{i}", "contents": "", "vector": dict(zip(terms, impacts, strict=True))}
-        vectors.append(orjson.dumps(record))
-        text = " ".join(words[rng.integers(0, VOCABULARY, WORDS)].tolist())
-        corpus.append(orjson.dumps({"id": f"d{i}", "text": text}))
-    for name, lines in (("vectors", vectors), ("corpus", corpus)):
-        content = b"\n".join(lines) + b"\n"
+        record = {"id": f"d{i}", "contents": ""}
+        chosen = terms[rng.choice(VOCABULARY, TERMS, replace=False)].tolist()
+        impacts = rng.integers(1, 250, TERMS)
+        fractions = (impacts / 100 + rng.random(TERMS) / 100).astype(np.float32).astype(float)
+        words = [f"word{i}" for i in np.unique(rng.zipf(1.2, TERMS) % WORDS_IN_ALL)]
+        for name, keys, values in (
+            ("vectors", chosen, impacts.tolist()),
+            ("fractions", chosen, fractions.round(4).tolist()),
+            ("words", words, impacts.tolist()),
+        ):
+            vector = dict(zip(keys, values, strict=False))
+            lines[name].append(orjson.dumps(record | {"vector": vector}))
+        text = " ".join(terms[rng.integers(0, VOCABULARY, WORDS)].tolist())
+        lines["corpus"].append(orjson.dumps({"id": f"d{i}", "text": text}))
+    for name, written in lines.items():
+        content = b"\n".join(written) + b"\n"
         for suffix, compress in SUFFIXES.items():
-            (folder / f"{name}.jsonl{suffix}").write_bytes(compress(content))
+            if not suffix or name in ("vectors", "corpus"):
+                (folder / f"{name}.jsonl{suffix}").write_bytes(compress(content))
 
 
 def bare(path: Path) -> None:
@@ -69,7 +80,8 @@ def parsed(path: Path) -> None:
 
 
 def vectors(path: Path) -> None:
-    for _ in JsonVectorSource(path).batches():
+    scale = QuantizeOptions(scale=100) if path.stem == "fractions" else None
+    for _ in JsonVectorSource(path, scale).batches():
         pass
 
 
@@ -121,7 +133,8 @@ def beside_orjson(folder: Path, arguments: argparse.Namespace) -> None:
     print("\nBeside orjson.loads of the same lines; M postings or texts a second\n")
     print("| | orjson.loads, s | reading, s | share of its rate | in each round | by 2 processes |")
     print("|---|---|---|---|---|---|")
-    given = [(path, vectors) for path in (folder / "vectors.jsonl", *arguments.vectors)]
+    made = (folder / f"{name}.jsonl" for name in ("vectors", "fractions", "words"))
+    given = [(path, vectors) for path in (*made, *arguments.vectors)]
     for path, read in [*given, (folder / "corpus.jsonl", corpus)]:
         things = sum(len(one.get("vector", " ")) for one in objects(path))
         times = [
