@@ -32,8 +32,8 @@ COLUMNS = " | ".join(SIZES)
 TOKENS = 75
 """Of a passage, on average, in the rows on cards."""
 HIDDEN, TERMS = 768, 30_522
-ID_BYTES = 8
-"""What is kept of an id where ids that come twice must be noticed (ARCHITECTURE.md)."""
+ID_BYTES = 12
+"""At most, of an id where ids that come twice must be noticed (data/ids.py)."""
 MOST_LUCENE = 2_147_483_519
 """Documents of a Lucene index (IndexWriter.MAX_DOCS)."""
 

@@ -134,10 +134,16 @@ def test_the_longest_id_of_lucene_is_held() -> None:
 
 
 @quick
-@given(st.lists(st.text("ab", min_size=1, max_size=3), max_size=20), st.integers(1, 5))
-def test_a_duplicate_is_found_before_and_after_merging(texts: list[str], merge_at: int) -> None:
+@given(
+    st.lists(st.text("ab", min_size=1, max_size=3), max_size=20),
+    st.integers(1, 5),
+    st.sampled_from([1, 16]),
+)
+def test_a_duplicate_is_found_before_and_after_merging(
+    texts: list[str], merge_at: int, bits: int
+) -> None:
     guard = DuplicateGuard()
-    guard.MERGE_AT = merge_at
+    guard.MERGE_AT, guard.BITS_AN_ID = merge_at, bits
     seen: set[str] = set()
     for text in texts:
         if text in seen:
@@ -146,6 +152,35 @@ def test_a_duplicate_is_found_before_and_after_merging(texts: list[str], merge_a
         else:
             guard.check(text, "place")
             seen.add(text)
+
+
+@quick
+@given(
+    st.lists(st.lists(st.text("ab", min_size=1, max_size=3), max_size=4), max_size=9),
+    st.integers(1, 5),
+)
+def test_ids_together_are_all_taken_or_none(blocks: list[list[str]], merge_at: int) -> None:
+    guard = DuplicateGuard()
+    guard.MERGE_AT, guard.BITS_AN_ID = merge_at, 1
+    seen: set[str] = set()
+    for block in blocks:
+        if len(set(block)) < len(block) or not seen.isdisjoint(block):
+            with pytest.raises(BadInputError, match="was there before"):
+                guard.check_all(block)
+        else:
+            guard.check_all(block)
+            seen |= set(block)
+
+
+def test_half_a_million_ids_are_all_known_and_no_others() -> None:
+    guard = DuplicateGuard()
+    for number in range(500_000):
+        guard.check(str(number), "place")
+    assert len(guard._sorted) >= 3 * guard.MERGE_AT
+    for number in range(0, 500_000, 997):
+        with pytest.raises(BadInputError):
+            guard.check(str(number), "place")
+        guard.check(f"x{number}", "place")
 
 
 @quick
