@@ -33,15 +33,8 @@ def checked_id(value: object, place: str) -> str:
     they make of one. Raises BadInputError for what a TREC run or a Lucene term cannot hold: empty,
     with white space or NUL, not encodable, or over 32,766 bytes of UTF-8.
     """
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        if not -(1 << 63) <= value < 1 << 64:
-            raise BadInputError(
-                f"an id that is a number of more than 64 bits ({quoted(value)}): make it a string",
-                place,
-            )
-        return str(value)
     if not isinstance(value, str):
-        raise BadInputError(f"an id must be a string or an integer, not {quoted(value)}", place)
+        return _of_number(value, place)
     if not value or value.split() != [value]:
         raise BadInputError(
             f"id {quoted(value)} is empty or holds white space, which run files cannot hold: "
@@ -59,6 +52,17 @@ def checked_id(value: object, place: str) -> str:
     if size > MAX_TERM_BYTES:
         raise BadInputError(f"an id of {size:,} bytes; the limit is {MAX_TERM_BYTES:,}", place)
     return value
+
+
+def _of_number(value: object, place: str) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise BadInputError(f"an id must be a string or an integer, not {quoted(value)}", place)
+    if not -(1 << 63) <= value < 1 << 64:
+        raise BadInputError(
+            f"an id that is a number of more than 64 bits ({quoted(value)}): make it a string",
+            place,
+        )
+    return str(value)
 
 
 def check_size(doc_id: str, most: int, engine: str) -> None:

@@ -278,7 +278,9 @@ def _from_record(
         if value is not None and not isinstance(value, str):
             raise BadInputError(f"field {name!r} is not a string", place)
     text = f"{title} {body or ''}" if title else body or ""
-    further = {n: record[n] for n in options.further if record.get(n) is not None} or None
+    further = None
+    if options.further:
+        further = {n: record[n] for n in options.further if record.get(n) is not None} or None
     return Text(checked_id(record[id_field], place), text.strip(), place, further)
 
 
