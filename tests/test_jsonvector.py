@@ -441,6 +441,17 @@ def test_an_empty_file_holds_no_document(tmp_path: Path, name: str) -> None:
     assert source.counts.documents == 0
 
 
+@pytest.mark.parametrize("text", ["\ufeff", "\ufeff\n", "\n \n", "\ufeff \t\r\n"])
+@pytest.mark.parametrize("readers", ["0", "1"])
+def test_nor_does_one_of_blanks_and_a_byte_order_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, readers: str
+) -> None:
+    monkeypatch.setenv("SPLADE_BRIDGE_READERS", readers)
+    (tmp_path / "a.jsonl").write_text(text)
+    (tmp_path / "b.jsonl").write_text('{"id": "d", "vector": {"a": 1}}')
+    assert read(tmp_path) == [("d", {"a": 1})]
+
+
 # ---------------------------------------------------------------- contents
 
 

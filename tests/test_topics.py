@@ -127,6 +127,14 @@ def test_a_broken_json_query_is_named(tmp_path: Path, line: bytes) -> None:
         read_queries(path)
 
 
+def test_a_query_of_pisa_that_has_a_term_twice_is_named(tmp_path: Path) -> None:
+    """0 and 00 are one number, and so one term."""
+    (tmp_path / "queries.txt").write_text("q1:0 1 1\nq2:0 00\n")
+    (tmp_path / "queries.txt.terms").write_text("a\nb\n")
+    with pytest.raises(BadInputError, match=r"queries.txt:2: a term stands twice"):
+        read_queries(tmp_path / "queries.txt")
+
+
 @pytest.mark.parametrize("name", ["missing.tsv", "a.docx", "empty.tsv", "empty.jsonl", "folder"])
 def test_what_is_no_set_of_queries_is_named(tmp_path: Path, name: str) -> None:
     for file in ("a.docx", "empty.tsv", "empty.jsonl"):

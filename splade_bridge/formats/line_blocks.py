@@ -62,7 +62,7 @@ def blocks(files: Sequence[Path]) -> Iterator[Block]:
         size = 0
         try:
             for number, line in numbered_lines(path):
-                if not line.isspace():
+                if line and not line.isspace():  # nothing is left of a byte order mark alone
                     lines.append((number, line))
                     size += len(line)
                     rows += 1

@@ -1,7 +1,7 @@
 """Lines of JSON vectors read column by column: all terms of a block at once, then all numbers.
 
-That takes two thirds of the time that one object after another takes, for lines as programs write
-them: the vector last, and nothing but terms and numbers in it. Whatever else a line may be, and
+That takes half of the time that one object after another takes, for lines as programs write them:
+the vector last, and nothing but terms and numbers in it. Whatever else a line may be, and
 whatever is wrong with one, is for who reads it alone; so nothing here says what a fault is.
 """
 
@@ -43,10 +43,8 @@ class SpelledTerms:
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        import pyarrow as pa
-
         self._vocabulary = vocabulary
-        self._spelled = pa.array([], pa.binary())
+        self._spelled: pa.Array | None = None
         self._ids = np.empty(0, dtype=np.int32)
 
     def ids(self, pieces: pa.Array) -> Int32Array:
@@ -59,7 +57,8 @@ class SpelledTerms:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        places = pc.index_in(pieces, value_set=self._spelled).fill_null(-1).to_numpy()
+        spelled = pa.array([], pa.binary()) if self._spelled is None else self._spelled
+        places = pc.index_in(pieces, value_set=spelled).fill_null(-1).to_numpy()
         unknown = places < 0
         if unknown.any():
             new = pieces.filter(pa.array(unknown)).dictionary_encode()
@@ -67,8 +66,9 @@ class SpelledTerms:
             ids = np.concatenate([self._ids, self._vocabulary.add_all(terms)])
             places = places.copy()
             places[unknown] = new.indices.to_numpy() + len(self._ids)
-            self._ids = ids[:MOST_SPELLED]
-            self._spelled = pa.concat_arrays([self._spelled, new.dictionary])[:MOST_SPELLED]
+            if len(self._ids) < MOST_SPELLED:
+                self._ids = ids[:MOST_SPELLED]
+                self._spelled = pa.concat_arrays([spelled, new.dictionary])[:MOST_SPELLED]
         else:
             ids = self._ids
         found: Int32Array = ids[places]
@@ -76,10 +76,9 @@ class SpelledTerms:
 
     def forget(self, length: int) -> None:
         """Drop the terms behind the first ``length``, which the vocabulary has forgotten."""
-        import pyarrow as pa
-
-        kept = self._ids < length
-        self._ids, self._spelled = self._ids[kept], self._spelled.filter(pa.array(kept))
+        if self._spelled is not None:
+            kept = self._ids < length
+            self._ids, self._spelled = self._ids[kept], self._spelled.filter(kept)
 
 
 def columns(
@@ -99,7 +98,9 @@ def columns(
         start = line.find(_FIELD)
         opened = line.find(b"{", start)
         end = line.rfind(b"}") - 1
-        # A quote within a string follows a backslash, so that this is the name of a field.
+        # A quote within a string follows a backslash, so that this is a string of its own; what is
+        # before a colon and a brace is the name of a field, and of this object where the head is
+        # one with it.
         if (
             start < 1
             or len(line) >= COUNTED_FROM
@@ -112,8 +113,6 @@ def columns(
         try:
             record = to_record(json_object(line[:start] + _FIELD + b":{}}", ""), "")
         except BadInputError:
-            return None
-        if record.terms:
             return None
         ids.append(record.id)
         vector = line[opened + 1 : end]

@@ -401,14 +401,16 @@ class VectorBuilder:
         """The numbers of many records; None where :meth:`_checked` has more to say about one."""
         if isinstance(values, np.ndarray):
             kinds: set[type] = {int}
+            numbers: np.ndarray = values
         else:
             kinds = set(map(type, values))
-        if not kinds <= {int, float}:
-            return None
-        try:
-            numbers = np.fromiter(values, np.int64 if kinds == {int} else np.float64, len(values))
-        except OverflowError:
-            return None
+            if not kinds <= {int, float}:
+                return None
+            as_type = np.int64 if kinds == {int} else np.float64
+            try:
+                numbers = np.fromiter(values, as_type, len(values))
+            except OverflowError:
+                return None
         if not self.weights:
             impacts = numbers.astype(np.int32) if _all_between(numbers, 0, MAX_IMPACT) else None
             if impacts is None or kinds == {int}:
@@ -430,9 +432,11 @@ class VectorBuilder:
     def _check_alone(self, record: VectorRecord) -> None:
         """Raise what is wrong with one record."""
         try:
-            self.vocabulary.add_all(record.terms)
+            ids = self.vocabulary.add_all(record.terms)
         except BadInputError as error:
             raise BadInputError(str(error), record.place) from None
+        if len(np.unique(ids)) < len(ids):
+            raise BadInputError("a term stands twice", record.place)
         self._checked(record)
 
     def _checked(self, record: VectorRecord) -> np.ndarray:
