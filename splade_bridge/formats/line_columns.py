@@ -77,8 +77,10 @@ class SpelledTerms:
     def forget(self, length: int) -> None:
         """Drop the terms behind the first ``length``, which the vocabulary has forgotten."""
         if self._spelled is not None:
+            import pyarrow as pa
+
             kept = self._ids < length
-            self._ids, self._spelled = self._ids[kept], self._spelled.filter(kept)
+            self._ids, self._spelled = self._ids[kept], self._spelled.filter(pa.array(kept))
 
 
 def columns(
