@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from small import trec_run, write_json_lines, write_texts
 from splade_bridge.errors import BadInputError, UsageError
 from splade_bridge.evaluation.qrels import read_qrels
+from splade_bridge.text import text_table
 from splade_bridge.text.corpora import Text, read_texts
 from splade_bridge.text.text_table import TextTable
 from splade_bridge.training.data import DataOptions, load_training_data, read_training_data
@@ -315,6 +316,16 @@ def test_cached_counts_and_texts(tmp_path: Path, beir: Path) -> None:
     assert found.counts.left_out and found.counts == again.counts
     plain = DataOptions("beir", beir, scores=written(tmp_path, "json"))
     assert list(again.dataset) == rows(plain)
+
+
+def test_two_ids_of_one_hash_are_no_table_of_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of them would be found with the text of the other."""
+    monkeypatch.setattr(text_table, "id_key", lambda text_id: len(text_id))
+    TextTable.build([Text("a", "1", "f:1"), Text("bb", "2", "f:2")], tmp_path)
+    with pytest.raises(BadInputError, match="the same hash"):
+        TextTable.build([Text("a", "1", "f:1"), Text("b", "2", "f:2")], tmp_path)
 
 
 @settings(max_examples=30, deadline=None)
