@@ -22,6 +22,7 @@ import uuid
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,6 +47,7 @@ from splade_bridge.engines.remote.base import RemoteIndex, RemoteOptions
 from splade_bridge.engines.remote.choices import Asking
 from splade_bridge.engines.remote.faults import ServerError
 from splade_bridge.engines.remote.load import LoadOptions, load
+from splade_bridge.engines.remote.patience import patiently
 from splade_bridge.engines.remote.rest import inferred, vector_fields
 from splade_bridge.errors import BadInputError, MismatchError, UsageError
 from splade_bridge.files.address import Address, place_of
@@ -317,6 +319,35 @@ def test_an_alias_is_switched_when_the_index_is_whole_and_not_before(
         engine.load(fourth, small_source, alias=address.name)
     with connect(fourth) as index:
         assert not index.exists()
+
+
+def test_an_alias_is_switched_while_other_indexes_go(engine: Engine, address: Address) -> None:
+    """The server finds all indexes first, and then lacks one of them: three times of 150 here."""
+    alias = f"{address.name}-alias"
+    engine.load(address, small_source)
+    switched = threading.Event()
+    gone: list[str] = []
+
+    def others() -> None:
+        while not switched.is_set():
+            name = f"{address.name}-{len(gone)}"
+            engine.ask("PUT", f"/{name}", {})
+            engine.ask("DELETE", f"/{name}")
+            gone.append(name)
+
+    thread = threading.Thread(target=others)
+    thread.start()
+    try:
+        with connect(address) as index:
+            for _ in range(150):
+                patiently(partial(index.point, alias))
+            assert index.aliased(alias) == address.name
+    finally:
+        switched.set()
+        thread.join()
+    assert gone
+    with connect(engine.address(gone[0])) as index, pytest.raises(ServerError, match="no such"):
+        index.point(alias)
 
 
 def interrupted(event: Callable[[], object] = lambda: None) -> Callable[[], ImpactSource]:

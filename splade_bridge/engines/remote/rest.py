@@ -471,12 +471,17 @@ class RestIndex(RemoteIndex):
 
     def point(self, alias: str) -> None:
         """See :class:`RemoteIndex`: both in one step."""
-        self._ask("POST", "/_aliases", {
+        answer = self._ask("POST", "/_aliases", {
             "actions": [
                 {"remove": {"index": "*", "alias": alias, "must_exist": False}},
                 {"add": {"index": self.address.name, "alias": alias}},
             ]
-        })  # fmt: skip
+        }, allow=404)  # fmt: skip
+        if answer is None:
+            if not self.exists():
+                raise self.missing()
+            # One that ``*`` stood for was deleted before the server came to it.
+            raise Busy(f"{self.address}: another index went while the alias was switched")
 
 
 class VectorField(NamedTuple):
