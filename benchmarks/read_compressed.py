@@ -137,25 +137,22 @@ def beside_orjson(folder: Path, arguments: argparse.Namespace) -> None:
     given = [(path, vectors) for path in (*made, *arguments.vectors)]
     for path, read in [*given, (folder / "corpus.jsonl", corpus)]:
         things = sum(len(one.get("vector", " ")) for one in objects(path))
-        times = [
-            (seconds(parsed, path), seconds(read, path), seconds(by_two, path))
-            for _ in range(arguments.rounds)
-        ]
+        ways = (parsed, read, by_two) if read is vectors else (parsed, read)
+        times = [[seconds(way, path) for way in ways] for _ in range(arguments.rounds)]
         found = [statistics.median(column) for column in zip(*times, strict=True)]
         told = [f"{value:.2f} ({things / value / 1e6:.2f} M/s)" for value in found]
-        shares = sorted(one / other for one, other, _ in times)
+        shares = sorted(row[0] / row[1] for row in times)
         print(
             f"| {path.name} | {told[0]} | {told[1]} | {found[0] / found[1]:.2f} "
-            f"| {shares[0]:.2f} to {shares[-1]:.2f} | {told[2] if read is vectors else '-'} |",
+            f"| {shares[0]:.2f} to {shares[-1]:.2f} | {told[2] if len(told) > 2 else '-'} |",
             flush=True,
         )
 
 
 def by_two(path: Path) -> None:
     """JSON vectors, with the start of the processes; nothing is done with what they give."""
-    if path.name != "corpus.jsonl":
-        with patch.dict(os.environ, {SWITCH: "2"}):
-            vectors(path)
+    with patch.dict(os.environ, {SWITCH: "2"}):
+        vectors(path)
 
 
 def objects(path: Path) -> Iterator[dict[str, Any]]:

@@ -84,8 +84,8 @@ def by_row(rows: Tensor) -> Quantized:
 
     What a row becomes depends on nothing beside it.
     """
-    values = torch.empty(rows.shape, dtype=torch.int8)
-    scales = torch.empty(len(rows), 1)
+    values = rows.new_empty(rows.shape, dtype=torch.int8)
+    scales = rows.new_empty(len(rows), 1)
     for part in slices(len(rows), ROWS):
         here = rows[part]
         largest = torch.maximum(here.amax(1, keepdim=True), here.amin(1, keepdim=True).neg_())

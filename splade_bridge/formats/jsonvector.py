@@ -66,13 +66,10 @@ class JsonVectorFiles(Records):
 
     def fill(self, builder: VectorBuilder) -> Iterator[None]:
         """See :class:`Records`; by several processes where the files are large."""
-        readers = readers_for(self._files)
-        filling = (
-            lines_by_processes(self._files, record_of, builder, readers)
-            if readers
-            else lines_added(self._files, record_of, builder)
-        )
-        yield from filling
+        if readers := readers_for(self._files):
+            yield from lines_by_processes(self._files, record_of, builder, readers)
+        else:
+            yield from lines_added(self._files, record_of, builder)
         self._check_same()
 
     def contents(self) -> Iterator[tuple[str, str]]:
